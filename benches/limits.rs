@@ -1,0 +1,2 @@
+//! Placeholder until the run exists.
+fn main() {}

@@ -1,0 +1,83 @@
+//! A TOML file flattened to `path = value` with the line of each key.
+
+use super::{Table, set_key};
+use crate::error::Problem;
+use toml::Value;
+use toml::de::{DeTable, DeValue};
+
+/// One file's keys, in order, each with the place it stands.
+#[derive(Debug, Default)]
+pub struct Document {
+    /// `(path, value, place)`.
+    pub keys: Vec<(String, Value, String)>,
+}
+
+impl Document {
+    /// Reads `text`; `name` (a file's path, a preset's name) is what places say.
+    ///
+    /// All syntax errors are returned together with their lines.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Vec<Problem>> {
+        let place = |offset: usize| {
+            let line = text[..offset.min(text.len())].matches('\n').count() + 1;
+            format!("{name}:{line}")
+        };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            return Err(errors
+                .iter()
+                .map(|error| {
+                    let at = error.span().map_or(0, |span| span.start);
+                    Problem::new(place(at), error.message().replace('\n', ", "))
+                })
+                .collect());
+        }
+        let mut document = Self::default();
+        document.flatten("", table.get_ref(), &place);
+        Ok(document)
+    }
+
+    fn flatten(&mut self, prefix: &str, table: &DeTable<'_>, place: &dyn Fn(usize) -> String) {
+        for (key, value) in table {
+            let path = format!("{prefix}{}", key.get_ref());
+            if let DeValue::Table(inner) = value.get_ref() {
+                self.flatten(&format!("{path}."), inner, place);
+            } else {
+                self.keys.push((path, plain(value.get_ref()), place(key.span().start)));
+            }
+        }
+    }
+
+    /// Takes the value of a key out of the document.
+    pub fn take(&mut self, path: &str) -> Option<(Value, String)> {
+        let at = self.keys.iter().position(|(name, ..)| name == path)?;
+        let (_, value, place) = self.keys.remove(at);
+        Some((value, place))
+    }
+
+    /// Sets every remaining key of the document in `table`, collecting all problems.
+    pub fn apply<T: Table>(&self, table: &mut T, problems: &mut Vec<Problem>) {
+        for (path, value, place) in &self.keys {
+            if let Err(problem) = set_key(table, path, value, place) {
+                problems.push(problem);
+            }
+        }
+    }
+}
+
+fn plain(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| Value::String(number.as_str().to_owned()), Value::Integer),
+        DeValue::Float(number) => number
+            .as_str()
+            .parse()
+            .map_or_else(|_| Value::String(number.as_str().to_owned()), Value::Float),
+        DeValue::Boolean(flag) => Value::Boolean(*flag),
+        DeValue::Datetime(when) => Value::Datetime(*when),
+        DeValue::Array(items) => Value::Array(items.iter().map(|item| plain(item.get_ref())).collect()),
+        DeValue::Table(table) => Value::Table(
+            table.iter().map(|(k, v)| (k.get_ref().to_string(), plain(v.get_ref()))).collect(),
+        ),
+    }
+}

@@ -1,0 +1,275 @@
+//! The driver of real threads: OS scheduler, monotonic clock, real sleeps.
+//!
+//! One word of control, read at every step, says whether anything is asked of
+//! the threads at all (die, pause, yield at random); while it is 0 a step is
+//! two stores into the thread's own cache line and one load.
+
+use super::{Driver, Step, Wait, Waited};
+use crate::machine::Frame;
+use crate::machine::page::NO_FRAME;
+use crate::sync::{AtomicU32, AtomicU64, Monitor, Ordering, assert_unlocked, thread};
+use crossbeam_utils::CachePadded;
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::cell::RefCell;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::time::{Duration, Instant};
+
+const KILL: u32 = 1;
+const PAUSE: u32 = 2;
+const PERTURB: u32 = 4;
+const DELAY: u32 = 8;
+
+/// Nobody is exempt from a pause.
+const NOBODY: u32 = u32::MAX;
+
+/// Where a thread is: the last step it passed, and the page that it was about.
+#[derive(Debug)]
+pub struct Place {
+    step: AtomicU32,
+    frame: AtomicU32,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { step: AtomicU32::new(Step::Idle as u32), frame: AtomicU32::new(NO_FRAME) }
+    }
+}
+
+impl Place {
+    /// The last step passed.
+    pub fn step(&self) -> Step {
+        Step::ALL[self.step.load(Ordering::Relaxed) as usize]
+    }
+
+    /// The page it was about.
+    pub fn frame(&self) -> Option<Frame> {
+        Some(self.frame.load(Ordering::Relaxed)).filter(|&frame| frame != NO_FRAME)
+    }
+
+    /// Passes a step; a page stays the thread's until the next one.
+    #[inline]
+    pub(super) fn set(&self, step: Step, frame: Frame) {
+        self.step.store(step as u32, Ordering::Relaxed);
+        if frame != NO_FRAME {
+            self.frame.store(frame, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What the threads of one run share.
+#[derive(Debug)]
+pub struct OsRun {
+    started: Instant,
+    control: CachePadded<AtomicU32>,
+    /// The one thread that a pause leaves running.
+    exempt: AtomicU32,
+    /// Threads that are paused now.
+    paused: AtomicU32,
+    /// Of 2^32, how often a step yields.
+    perturb: u32,
+    /// Nanoseconds that each step takes longer.
+    delay: AtomicU64,
+    monitors: Box<[CachePadded<Monitor>]>,
+    pause: Monitor,
+}
+
+const MONITORS: usize = 64;
+
+impl OsRun {
+    /// A run whose threads yield at a step with probability `perturb`, and
+    /// busy-wait `delay_ns` at each.
+    pub fn new(perturb: f64, delay_ns: u64) -> Self {
+        let perturb = (perturb.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
+        let control = if perturb == 0 { 0 } else { PERTURB } | if delay_ns == 0 { 0 } else { DELAY };
+        Self {
+            started: Instant::now(),
+            control: CachePadded::new(AtomicU32::new(control)),
+            exempt: AtomicU32::new(NOBODY),
+            paused: AtomicU32::new(0),
+            perturb,
+            delay: AtomicU64::new(delay_ns),
+            monitors: (0..MONITORS).map(|_| CachePadded::new(Monitor::new())).collect(),
+            pause: Monitor::new(),
+        }
+    }
+
+    fn monitor(&self, on: Wait) -> &Monitor {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(on);
+        &self.monitors[hash as usize % MONITORS]
+    }
+
+    /// Nanoseconds since the run began.
+    pub fn now(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    /// Sends every thread its fatal signal: loops end, killable waits return.
+    pub fn kill(&self) {
+        self.control.fetch_or(KILL, Ordering::SeqCst);
+        self.wake_everyone();
+    }
+
+    /// Wakes all sleepers to look at their conditions again.
+    pub fn wake_everyone(&self) {
+        self.monitors.iter().for_each(|monitor| monitor.wake_all());
+        self.pause.wake_all();
+    }
+
+    /// Whether the run has been killed.
+    pub fn is_killed(&self) -> bool {
+        self.control.load(Ordering::Relaxed) & KILL != 0
+    }
+
+    /// Pauses every pausable thread but `exempt` at its next step at which it
+    /// holds nothing (the start of a sweep, or between operations).
+    pub fn pause_all_but(&self, exempt: u32) {
+        self.exempt.store(exempt, Ordering::SeqCst);
+        self.control.fetch_or(PAUSE, Ordering::SeqCst);
+    }
+
+    /// Ends the pause.
+    pub fn resume(&self) {
+        self.control.fetch_and(!PAUSE, Ordering::SeqCst);
+        self.pause.wake_all();
+    }
+
+    /// Threads that are paused now.
+    pub fn paused(&self) -> u32 {
+        self.paused.load(Ordering::SeqCst)
+    }
+}
+
+/// One thread's driver.
+#[derive(Debug)]
+pub struct OsThread<'r> {
+    run: &'r OsRun,
+    place: &'r Place,
+    id: u32,
+    /// A kworker outlives the others' death and is never paused.
+    killable: bool,
+    rng: RefCell<Xoshiro256PlusPlus>,
+}
+
+impl<'r> OsThread<'r> {
+    /// The driver of thread `id`, with a generator of its own.
+    pub fn new(run: &'r OsRun, place: &'r Place, id: u32, killable: bool, seed: u64) -> Self {
+        let stream = seed ^ u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self { run, place, id, killable, rng: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(stream)) }
+    }
+
+    #[cold]
+    fn obey(&self, at: Step, control: u32) {
+        if control & PERTURB != 0 && (self.random() >> 32) as u32 <= self.run.perturb {
+            thread::yield_now();
+        }
+        if control & DELAY != 0 {
+            let until = self.run.now() + self.run.delay.load(Ordering::Relaxed);
+            while self.run.now() < until {
+                std::hint::spin_loop();
+            }
+        }
+        if control & PAUSE != 0 && self.killable && matches!(at, Step::Sweep | Step::Idle) {
+            self.pause();
+        }
+    }
+
+    fn pause(&self) {
+        let over = || {
+            let control = self.run.control.load(Ordering::SeqCst);
+            control & PAUSE == 0 || control & KILL != 0 || self.run.exempt.load(Ordering::SeqCst) == self.id
+        };
+        if !over() {
+            self.run.paused.fetch_add(1, Ordering::SeqCst);
+            self.run.pause.sleep_until(None, &over);
+            self.run.paused.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Driver for OsThread<'_> {
+    #[inline]
+    fn step(&self, at: Step, frame: Frame) {
+        assert_unlocked();
+        self.place.set(at, frame);
+        let control = self.run.control.load(Ordering::Relaxed);
+        if control != 0 {
+            self.obey(at, control);
+        }
+    }
+
+    fn wait_until(&self, on: Wait, deadline: u64, ready: &dyn Fn() -> bool) -> Waited {
+        assert_unlocked();
+        if ready() {
+            return Waited::Ready;
+        }
+        let deadline =
+            (deadline != u64::MAX).then(|| self.run.started + Duration::from_nanos(deadline));
+        let in_time = self.run.monitor(on).sleep_until(deadline, &|| ready() || self.killed());
+        if ready() {
+            Waited::Ready
+        } else if in_time {
+            Waited::Killed
+        } else {
+            Waited::TimedOut
+        }
+    }
+
+    #[inline]
+    fn wake(&self, on: Wait) {
+        self.run.monitor(on).wake_all();
+    }
+
+    fn now(&self) -> u64 {
+        self.run.now()
+    }
+
+    fn random(&self) -> u64 {
+        self.rng.borrow_mut().next_u64()
+    }
+
+    fn killed(&self) -> bool {
+        self.killable && self.run.is_killed()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::AtomicBool;
+
+    #[test]
+    fn a_wait_ends_when_woken_and_when_killed() {
+        let run = OsRun::new(0.0, 0);
+        let flag = AtomicBool::new(false);
+        let (a, b, c) = (Place::default(), Place::default(), Place::default());
+        thread::scope(|scope| {
+            let woken = scope.spawn(|| {
+                let me = OsThread::new(&run, &a, 0, true, 1);
+                me.wait_until(Wait::DrainMutex, u64::MAX, &|| flag.load(Ordering::Acquire))
+            });
+            let killed = scope.spawn(|| {
+                let me = OsThread::new(&run, &b, 1, true, 1);
+                me.wait_until(Wait::PageLock(3), u64::MAX, &|| false)
+            });
+            let me = OsThread::new(&run, &c, 2, true, 1);
+            flag.store(true, Ordering::Release);
+            me.wake(Wait::DrainMutex);
+            assert_eq!(woken.join().unwrap(), Waited::Ready);
+            assert_eq!(me.wait_until(Wait::Time, run.now() + 1000, &|| false), Waited::TimedOut);
+            run.kill();
+            assert_eq!(killed.join().unwrap(), Waited::Killed);
+        });
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "an internal lock is held across a step")]
+    fn a_lock_held_across_a_step_is_caught() {
+        let run = OsRun::new(0.0, 0);
+        let place = Place::default();
+        let lock = crate::sync::Mutex::new(());
+        let _guard = lock.lock();
+        OsThread::new(&run, &place, 0, true, 1).step(Step::Idle, NO_FRAME);
+    }
+}

@@ -1,0 +1,29 @@
+//! gupstress: the kernel's long-term page pin in user space, under any retry policy.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`machine`] | nouns: pages, zones, batches, LRU lists, page tables |
+//! | [`ops`] | verbs: fault, drain, isolate, migrate, pin, reclaim … |
+//! | [`policy`] | decisions: retry policies and kernel rules, as data |
+//! | [`drive`] | who runs it: real threads, or coroutines on a virtual clock |
+//! | [`stress`] | runs: profiles, actors, watchdog, verdicts |
+//! | [`litmus`] | scripted scenarios and the interactive machine |
+//! | [`observe`] | what is measured |
+//! | [`config`] | how policies, rules and profiles are read and shown |
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `python` | the extension module `gupstress._core` |
+
+#[cfg(all(loom, feature = "python"))]
+compile_error!("the model checker and the Python module exclude each other");
+
+pub mod config;
+pub mod drive;
+pub mod error;
+pub mod litmus;
+pub mod machine;
+pub mod observe;
+pub mod ops;
+pub mod policy;
+pub mod sync;

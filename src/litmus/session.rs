@@ -1,0 +1,413 @@
+//! A machine that does one thing at a time.
+
+use crate::drive::sim::{Executor, SimEnd, SimTask, SimThread, Verdict};
+use crate::drive::{Costs, Driver, Timed, Wait};
+use crate::machine::{Frame, Kind, Layout, Machine, Mapping, PageState, Recount, ZERO_FRAME};
+use crate::observe::{Counters, Event, Totals};
+use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
+use crate::policy::{Policy, Rules};
+use serde::Serialize;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// How a call ended, in truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Pinned, and every page may stay where it is.
+    Pinned,
+    /// Pinned, with some page where pages must stay movable.
+    PinnedUnsafe,
+    /// Failed, and some page had a permanent obstacle.
+    FailedJustified,
+    /// Failed without need.
+    FailedSpurious,
+    /// Never ended.
+    Stuck,
+}
+
+/// What a pin came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// The errno; none for success, and none for a call that never ended.
+    pub error: Option<Errno>,
+    /// Its class.
+    pub class: Class,
+    /// What was counted meanwhile, by everyone.
+    pub counters: Totals,
+    /// Sweeps it took.
+    pub sweeps: u32,
+    /// Number of the pin, to unpin it by; none for a failure.
+    pub pin: Option<usize>,
+}
+
+/// Misuse of a session, in one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SessionError(pub String);
+
+struct Live {
+    mapping: u32,
+    range: Range<u32>,
+    pages: Vec<Frame>,
+    dma: Dma,
+}
+
+/// A machine with CPUs, a kernel's rules and a policy, on the simulator.
+pub struct Session {
+    m: Arc<Machine>,
+    policy: Arc<Policy>,
+    executor: Executor,
+    costs: Costs,
+    counters: Vec<Arc<Counters>>,
+    pins: Vec<Option<Live>>,
+    held: HashMap<Frame, i32>,
+    transfers: u64,
+    /// Sweeps after which a call that changes nothing counts as never ending.
+    pub sweep_limit: u64,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("cpus", &self.m.cpus.len()).finish_non_exhaustive()
+    }
+}
+
+/// Memory of a session unless it is told otherwise.
+pub const SESSION_LAYOUT: Layout = Layout { normal: 4096, movable: 8192, cma: 0, page_bytes: 64 };
+
+impl Session {
+    /// A fresh machine.
+    pub fn new(rules: Rules, policy: Policy, layout: &Layout, cpus: usize) -> Self {
+        Self {
+            m: Arc::new(Machine::new(rules, layout, cpus)),
+            policy: Arc::new(policy),
+            executor: Executor::default(),
+            costs: Costs::default(),
+            counters: (0..=cpus).map(|_| Arc::default()).collect(),
+            pins: Vec::new(),
+            held: HashMap::new(),
+            transfers: 0,
+            sweep_limit: 1000,
+        }
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &Machine {
+        &self.m
+    }
+
+    fn totals(&self) -> Totals {
+        let mut sum = Totals::default();
+        self.counters.iter().for_each(|counters| sum.add(&counters.totals()));
+        sum
+    }
+
+    /// Runs one operation on a CPU, with every kworker at hand, to its end.
+    fn call<R: 'static>(
+        &mut self,
+        cpu: usize,
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
+    ) -> Result<R, SessionError> {
+        let cpus = self.m.cpus.len();
+        if cpu >= cpus {
+            return Err(SessionError(format!("no cpu {cpu}: this machine has 0 to {}", cpus - 1)));
+        }
+        let over = Rc::new(Cell::new(false));
+        let answer = Rc::new(RefCell::new(None));
+        let mut tasks = vec![self.main_task(cpu, &over, &answer, operation)];
+        for (number, counters) in self.counters[1..].iter().enumerate() {
+            let (m, over, counters) = (Arc::clone(&self.m), Rc::clone(&over), Arc::clone(counters));
+            tasks.push(SimTask {
+                cpu: number,
+                place: Arc::default(),
+                killable: false,
+                body: Box::new(move |thread| {
+                    Task::new(&m, thread, &counters, number).kworker(&|| over.get());
+                }),
+            });
+        }
+        let counters = Arc::clone(&self.counters[0]);
+        let before = counters.get(Event::Sweeps);
+        let limit = self.sweep_limit;
+        let report = self.executor.run(
+            Box::new(Timed::new(u64::MAX / 2)),
+            &self.costs,
+            0,
+            tasks,
+            &mut |now, _| {
+                if counters.get(Event::Sweeps) - before > limit {
+                    Verdict::Kill
+                } else {
+                    Verdict::Continue(now + 1_000_000)
+                }
+            },
+        );
+        match report.end {
+            SimEnd::Done => Ok(answer.take().expect("the task has returned")),
+            SimEnd::Deadlock(waits) => {
+                let waits: Vec<String> = waits.iter().map(|(_, on)| on.describe()).collect();
+                Err(SessionError(format!("deadlock: nobody can run, waiting for {}", waits.join(", "))))
+            }
+            SimEnd::Panicked(_, message) => Err(SessionError(format!("internal error: {message}"))),
+        }
+    }
+
+    fn main_task<R: 'static>(
+        &self,
+        cpu: usize,
+        over: &Rc<Cell<bool>>,
+        answer: &Rc<RefCell<Option<R>>>,
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
+    ) -> SimTask {
+        let (m, counters) = (Arc::clone(&self.m), Arc::clone(&self.counters[0]));
+        let (over, answer) = (Rc::clone(over), Rc::clone(answer));
+        SimTask {
+            cpu,
+            place: Arc::default(),
+            killable: true,
+            body: Box::new(move |thread| {
+                let task = Task::new(&m, thread, &counters, cpu);
+                *answer.borrow_mut() = Some(operation(&task));
+                over.set(true);
+                (0..m.cpus.len()).for_each(|cpu| thread.wake(Wait::Work(cpu)));
+            }),
+        }
+    }
+
+    /// Checks that a range lies in a mapping that is still there.
+    fn check(&self, mapping: u32, range: &Range<u32>) -> Result<(), SessionError> {
+        let Some(found) = self.m.mappings().find(|known| known.id == mapping) else {
+            return Err(SessionError(format!("no mapping {mapping}")));
+        };
+        if found.vma.is_gone() {
+            return Err(SessionError(format!("mapping {mapping} has been unmapped")));
+        }
+        let len = found.vma.len();
+        if range.start >= range.end || range.end > len {
+            return Err(SessionError(format!(
+                "pages {}..{} are out of bounds: mapping {mapping} has pages 0..{len}",
+                range.start, range.end
+            )));
+        }
+        Ok(())
+    }
+
+    /// Maps `pages` fresh pages, none present; returns the mapping's number.
+    pub fn map(&mut self, kind: Kind, pages: u32) -> Result<u32, SessionError> {
+        let frames = self.m.memory.frames();
+        if pages == 0 || pages > frames {
+            return Err(SessionError(format!("{pages} pages cannot be mapped: 1 to {frames} can")));
+        }
+        Ok(self.m.map(kind, pages).id)
+    }
+
+    /// Runs an operation on part of a mapping.
+    fn on<R: 'static>(
+        &mut self,
+        cpu: usize,
+        mapping: u32,
+        range: Range<u32>,
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> R + 'static,
+    ) -> Result<R, SessionError> {
+        self.check(mapping, &range)?;
+        self.call(cpu, move |task| operation(task, task.m.mapping(mapping), range))
+    }
+
+    fn fallible(result: Result<(), Errno>, what: &str) -> Result<(), SessionError> {
+        result.map_err(|errno| SessionError(format!("{what}: {}", errno.name())))
+    }
+
+    /// Writes each page.
+    pub fn touch(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
+        Self::fallible(self.on(cpu, mapping, range, |t, m, r| t.touch(m, r))?, "touch")
+    }
+
+    /// Reads each page.
+    pub fn read(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
+        Self::fallible(self.on(cpu, mapping, range, |t, m, r| t.read(m, r))?, "read")
+    }
+
+    /// Writes `pages` fresh anonymous pages of another mapping.
+    pub fn fill(&mut self, cpu: usize, pages: u32) -> Result<(), SessionError> {
+        let mapping = self.map(Kind::Anon, pages)?;
+        self.touch(cpu, mapping, 0..pages)
+    }
+
+    /// `mlock2(MLOCK_ONFAULT)`.
+    pub fn mlock(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
+        self.on(cpu, mapping, range, |t, m, r| t.mlock(m, r))
+    }
+
+    /// `munlock`.
+    pub fn munlock(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
+        self.on(cpu, mapping, range, |t, m, r| t.munlock(m, r))
+    }
+
+    /// `madvise(MADV_COLD)`; the inner error is the kernel's.
+    pub fn cold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<Result<(), Errno>, SessionError> {
+        self.on(cpu, mapping, range, |t, m, r| t.madvise_cold(m, r))
+    }
+
+    /// `madvise(MADV_FREE)`; the inner error is the kernel's.
+    pub fn lazyfree(
+        &mut self,
+        cpu: usize,
+        mapping: u32,
+        range: Range<u32>,
+    ) -> Result<Result<(), Errno>, SessionError> {
+        self.on(cpu, mapping, range, |t, m, r| t.madvise_free(m, r))
+    }
+
+    /// Another holder takes one plain reference on each page and keeps it.
+    pub fn hold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
+        let frames = self.on(cpu, mapping, range, |t, m, r| t.hold(m, r))?;
+        let frames = frames.map_err(|errno| SessionError(format!("hold: {}", errno.name())))?;
+        for frame in frames {
+            *self.held.entry(frame).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Lets go of one such reference on each page.
+    pub fn release(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
+        self.check(mapping, &range)?;
+        let vma = Arc::clone(&self.m.mapping(mapping).vma);
+        let frames: Vec<Frame> = range.clone().map(|index| vma.pte(index).frame()).collect();
+        if let Some((index, _)) =
+            range.zip(&frames).find(|(index, frame)| vma.pte(*index).is_none() || !self.held.contains_key(frame))
+        {
+            return Err(SessionError(format!("page {index} of mapping {mapping} is held by nobody")));
+        }
+        for frame in &frames {
+            let count = self.held.get_mut(frame).expect("just looked up");
+            *count -= 1;
+            if *count == 0 {
+                self.held.remove(frame);
+            }
+        }
+        self.call(cpu, move |t| frames.iter().for_each(|&frame| t.release(frame)))
+    }
+
+    /// Forks a child that keeps the mapping's pages shared copy-on-write.
+    pub fn share(&mut self, cpu: usize, mapping: u32) -> Result<(), SessionError> {
+        let len = self.m.mappings().find(|known| known.id == mapping).map_or(1, |found| found.vma.len());
+        Self::fallible(self.on(cpu, mapping, 0..len, |t, m, _| t.fork(m))?, "share")
+    }
+
+    /// Unmaps a mapping for good.
+    pub fn unmap(&mut self, cpu: usize, mapping: u32) -> Result<(), SessionError> {
+        if let Some(pin) = self.pins.iter().position(|pin| pin.as_ref().is_some_and(|p| p.mapping == mapping)) {
+            return Err(SessionError(format!("mapping {mapping} is pinned: unpin pin {pin} first")));
+        }
+        self.on(cpu, mapping, 0..1, |t, m, _| t.unmap(m))
+    }
+
+    /// Long-term pins a range.
+    pub fn pin(
+        &mut self,
+        cpu: usize,
+        mapping: u32,
+        range: Range<u32>,
+        write: bool,
+    ) -> Result<Outcome, SessionError> {
+        let before = self.totals();
+        let policy = Arc::clone(&self.policy);
+        self.transfers += 1;
+        let dma = Dma { word: 0, token: !self.transfers };
+        let wanted = range.clone();
+        let (result, pin, truth) = self.on(cpu, mapping, range.clone(), move |t, m, range| {
+            let request = PinRequest { policy: &policy, mapping: m, range, write };
+            let mut pin = Pin::default();
+            let result = t.pin_longterm(&request, &mut pin);
+            let truth = class(t.m, m, wanted, result, &pin.pages);
+            if write {
+                t.dma_start(dma, &pin.pages);
+            }
+            (result, pin, truth)
+        })?;
+        let error = result.err().filter(|&errno| errno != Errno::EINTR);
+        let pin_number = result.is_ok().then(|| {
+            self.pins.push(Some(Live { mapping, range, pages: pin.pages, dma }));
+            self.pins.len() - 1
+        });
+        Ok(Outcome {
+            error,
+            class: truth,
+            counters: self.totals().since(&before),
+            sweeps: pin.sweeps,
+            pin: pin_number,
+        })
+    }
+
+    /// Drops a pin, after checking that its DMA reached the mapping.
+    pub fn unpin(&mut self, cpu: usize, pin: usize) -> Result<(), SessionError> {
+        if cpu >= self.m.cpus.len() {
+            return self.call(cpu, |_| ());
+        }
+        let Some(live) = self.pins.get_mut(pin).and_then(Option::take) else {
+            return Err(SessionError(format!("pin {pin} is not held: unpinned twice, or never taken")));
+        };
+        let wrong = self.call(cpu, move |t| {
+            let Live { mapping, range, pages, dma } = live;
+            let started = t.m.memory.payload.load(pages[0], dma.word) == dma.token;
+            let wrong = started.then(|| t.dma_finish(dma, t.m.mapping(mapping), range, &pages)).flatten();
+            t.unpin_user_pages(&pages);
+            wrong
+        })?;
+        match wrong {
+            None => Ok(()),
+            Some(wrong) => Err(SessionError(format!("internal error: the pin's DMA was lost: {wrong:?}"))),
+        }
+    }
+
+    /// Drains every CPU's batches, as the measurements on real kernels did before each run.
+    pub fn drain_all(&mut self) -> Result<(), SessionError> {
+        self.call(0, |t| t.lru_add_drain_all(true))
+    }
+
+    /// The state of one page of a mapping; `None` where none is present.
+    pub fn page(&self, mapping: u32, index: u32) -> Result<Option<PageState>, SessionError> {
+        self.check(mapping, &(index..index + 1))?;
+        let pte = self.m.mapping(mapping).vma.pte(index);
+        Ok(pte.is_present().then(|| self.m.page_state(pte.frame())))
+    }
+
+    /// Recounts every invariant.
+    pub fn recount(&self) -> Recount {
+        let mut held = self.held.clone();
+        for live in self.pins.iter().flatten() {
+            for &frame in &live.pages {
+                *held.entry(frame).or_default() += self.m.rules.pin_bias as i32;
+            }
+        }
+        self.m.validate(&held, &[])
+    }
+}
+
+/// The class of a call that has just ended.
+pub(crate) fn class(
+    m: &Machine,
+    mapping: &Mapping,
+    range: Range<u32>,
+    result: Result<(), Errno>,
+    pages: &[Frame],
+) -> Class {
+    match result {
+        Ok(()) => {
+            let stays = |&frame: &Frame| frame != ZERO_FRAME && m.must_move(frame);
+            if pages.iter().any(stays) { Class::PinnedUnsafe } else { Class::Pinned }
+        }
+        Err(Errno::EINTR) => Class::Stuck,
+        Err(_) => {
+            let permanent = |index| {
+                let pte = mapping.vma.pte(index);
+                !pte.is_none() && m.must_move(pte.frame()) && m.obstacle(pte.frame()).is_some_and(|o| o.is_permanent())
+            };
+            if range.into_iter().any(permanent) { Class::FailedJustified } else { Class::FailedSpurious }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What frames hold: real bytes, so that a migration copies and DMA writes.
+//!
+//! # Who may touch a payload
+//!
+//! 1. Anyone who holds a reference (a pin's DMA) or the page-table lock of a
+//!    PTE that maps it (a user's store) may read and write single words.
+//! 2. Whoever froze a page ([`Frozen`]), or has just allocated it ([`Fresh`]),
+//!    holds it alone and may copy or fill it as a whole.
+//!
+//! Case 2 excludes case 1: a frozen page has no references and no PTEs, and a
+//! fresh one has not been published. `tests/loom.rs` checks this.
+
+use super::page::{Frame, Frozen};
+use crate::sync::{AtomicU64, Exclusive, Ordering};
+
+/// A page just allocated that nobody else has seen.
+#[derive(Debug)]
+pub struct Fresh {
+    frame: Frame,
+}
+
+impl Fresh {
+    pub(super) fn new(frame: Frame) -> Self {
+        Self { frame }
+    }
+
+    /// Publishes the page: from here on it is reached by its frame number.
+    pub fn publish(self) -> Frame {
+        self.frame
+    }
+
+    /// Its frame number, for the one who holds it.
+    pub fn frame(&self) -> Frame {
+        self.frame
+    }
+}
+
+/// The payload of every frame.
+#[derive(Debug)]
+pub struct Payload {
+    words: Box<[AtomicU64]>,
+    per_frame: usize,
+    marks: Box<[Exclusive]>,
+}
+
+impl Payload {
+    /// `frames` frames of `bytes` bytes (a multiple of 8), all zero.
+    pub fn new(frames: usize, bytes: usize) -> Self {
+        let per_frame = bytes / 8;
+        Self {
+            words: (0..frames * per_frame).map(|_| AtomicU64::new(0)).collect(),
+            per_frame,
+            // One marker a frame costs nothing where a marker is empty.
+            marks: (0..frames).map(|_| Exclusive::new()).collect(),
+        }
+    }
+
+    /// 64-bit words in a frame.
+    pub fn words_per_frame(&self) -> usize {
+        self.per_frame
+    }
+
+    #[inline]
+    fn frame(&self, frame: Frame) -> &[AtomicU64] {
+        let start = frame as usize * self.per_frame;
+        &self.words[start..start + self.per_frame]
+    }
+
+    /// Reads one word, as DMA or a user does.
+    #[inline]
+    pub fn load(&self, frame: Frame, word: usize) -> u64 {
+        self.marks[frame as usize].shared(|| self.frame(frame)[word].load(Ordering::Relaxed))
+    }
+
+    /// Writes one word, as DMA or a user does.
+    #[inline]
+    pub fn store(&self, frame: Frame, word: usize, value: u64) {
+        self.marks[frame as usize].shared(|| self.frame(frame)[word].store(value, Ordering::Relaxed));
+    }
+
+    /// Copies a frozen page into a fresh one: `folio_copy`.
+    pub fn copy(&self, src: Frame, _frozen: &Frozen<'_>, dst: &Fresh) {
+        self.marks[src as usize].exclusive(|| {
+            self.marks[dst.frame as usize].exclusive(|| self.copy_words(src, dst.frame));
+        });
+    }
+
+    #[cfg(not(loom))]
+    fn copy_words(&self, src: Frame, dst: Frame) {
+        assert_ne!(src, dst);
+        let (from, to) = (self.frame(src), self.frame(dst));
+        // SAFETY: both slices have `per_frame` words and belong to different
+        // frames, so they do not overlap; `AtomicU64` has the layout of `u64`
+        // and may be written through a shared reference. Nobody else accesses
+        // either: the source is frozen (no reference, no PTE), the target
+        // fresh. The freeze acquires what dropped references released.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                from.as_ptr().cast::<u64>(),
+                to.as_ptr().cast::<u64>().cast_mut(),
+                self.per_frame,
+            );
+        }
+    }
+
+    #[cfg(loom)]
+    fn copy_words(&self, src: Frame, dst: Frame) {
+        for (from, to) in self.frame(src).iter().zip(self.frame(dst)) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    /// Fills a fresh page with one word: `clear_page`, with contents to tell pages apart.
+    pub fn fill(&self, dst: &Fresh, value: u64) {
+        self.marks[dst.frame as usize].exclusive(|| self.fill_words(dst.frame, value));
+    }
+
+    #[cfg(not(loom))]
+    fn fill_words(&self, dst: Frame, value: u64) {
+        let to = self.frame(dst);
+        // SAFETY: as for `copy_words`: the frame is fresh, nobody else has it.
+        let to = unsafe {
+            std::slice::from_raw_parts_mut(to.as_ptr().cast::<u64>().cast_mut(), self.per_frame)
+        };
+        to.fill(value);
+    }
+
+    #[cfg(loom)]
+    fn fill_words(&self, dst: Frame, value: u64) {
+        for word in self.frame(dst) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether every word of a frame is `value`; quiescent machines only.
+    pub fn is_filled(&self, frame: Frame, value: u64) -> bool {
+        self.frame(frame).iter().all(|word| word.load(Ordering::Relaxed) == value)
+    }
+}
+
+/// The word that page `index` of mapping `id` is filled with.
+#[inline]
+pub fn pattern(id: u32, index: u32) -> u64 {
+    // splitmix64's finaliser: neighbouring pages differ in half their bits.
+    let mut x = (u64::from(id) << 32 | u64::from(index)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}

@@ -1,0 +1,186 @@
+//! The recount: everything the machine keeps twice, counted again.
+//!
+//! For a quiescent machine (no operation under way):
+//!
+//! 1. Every frame is free in exactly one place, or in use.
+//! 2. A page's refcount is its mappings + page cache + batch entries + what the
+//!    caller says it holds (pins, holders).
+//! 3. Its mapcount is the number of PTEs that map it.
+//! 4. `PG_lru` is set exactly if it is on a list, and the list is the one its
+//!    flags choose; a page in use that is on no list is in a batch, reserved,
+//!    or one the caller knows never to be on a list: nothing stays isolated.
+//! 5. Nothing is locked, under writeback, frozen or under a migration entry.
+//! 6. The contents of every mapped page that is not pinned are those it was filled with.
+//! 7. LRU lists are well linked, and batches and `pending` agree.
+
+use super::{Batch, Frame, Machine, ZERO_FRAME, flag, lruvec::Lists, payload::pattern};
+use std::collections::HashMap;
+
+/// One thing that does not add up.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Broken {
+    /// Which invariant.
+    pub invariant: &'static str,
+    /// The frame, if it is about one.
+    pub frame: Option<Frame>,
+    /// What was found.
+    pub found: String,
+}
+
+/// What a recount found.
+#[derive(Debug, Default)]
+pub struct Recount {
+    /// Facts compared.
+    pub checked: u64,
+    /// Those that were wrong.
+    pub broken: Vec<Broken>,
+}
+
+impl Recount {
+    /// Counts one fact; reports it if it does not hold.
+    pub fn check(
+        &mut self,
+        holds: bool,
+        invariant: &'static str,
+        frame: Option<Frame>,
+        found: impl FnOnce() -> String,
+    ) {
+        self.checked += 1;
+        if !holds {
+            self.broken.push(Broken { invariant, frame, found: found() });
+        }
+    }
+}
+
+#[derive(Default, Clone)]
+struct Seen {
+    free: u32,
+    mapped: i32,
+    cached: i32,
+    batched: i32,
+    unlisted_batch: bool,
+    on_list: u32,
+}
+
+impl Machine {
+    /// Recounts every invariant. `held` are references that the caller knows of
+    /// (frame → count) beyond those in the machine; `never_on_lru` the pages
+    /// that are rightly on no list.
+    pub fn validate(&self, held: &HashMap<Frame, i32>, never_on_lru: &[Frame]) -> Recount {
+        let mut recount = Recount::default();
+        let mut seen = vec![Seen::default(); self.memory.frames() as usize];
+        self.memory.count_free(|frame| seen[frame as usize].free += 1);
+        self.count_mappings(&mut seen, &mut recount);
+        self.count_batches(&mut seen, &mut recount);
+        self.count_lists(&self.lruvec.lock(), &mut seen, &mut recount);
+        for (frame, seen) in (0..).zip(&seen) {
+            let extra = held.get(&frame).copied().unwrap_or(0);
+            self.check_page(frame, seen, extra, never_on_lru.contains(&frame), &mut recount);
+        }
+        recount
+    }
+
+    fn count_mappings(&self, seen: &mut [Seen], recount: &mut Recount) {
+        for mapping in self.mappings() {
+            mapping.for_each_vma(|vma| {
+                for index in 0..vma.len() {
+                    let pte = vma.pte(index);
+                    recount.check(!pte.is_migration(), "no migration entry stays", Some(pte.frame()), || {
+                        format!("page {index} of mapping {} is under a migration entry", mapping.id)
+                    });
+                    if pte.is_present() {
+                        seen[pte.frame() as usize].mapped += 1;
+                    }
+                }
+            });
+            for index in 0..mapping.vma.len() {
+                if let Some(frame) = mapping.cached(index) {
+                    seen[frame as usize].cached += 1;
+                }
+            }
+        }
+    }
+
+    fn count_batches(&self, seen: &mut [Seen], recount: &mut Recount) {
+        for (number, cpu) in self.cpus.iter().enumerate() {
+            let batches = cpu.lock();
+            for (batch, frame) in batches.entries() {
+                seen[frame as usize].batched += 1;
+                seen[frame as usize].unlisted_batch |=
+                    matches!(batch, Batch::LruAdd | Batch::Mlock) || self.rules.queueing_clears_lru;
+            }
+            let some = batches.entries().next().is_some();
+            recount.check(some == cpu.needs_drain(), "pending agrees with the batches", None, || {
+                format!("cpu {number}: entries {some}, pending {}", cpu.needs_drain())
+            });
+            recount.check(cpu.drain_wanted().is_none(), "no drain work is left", None, || {
+                format!("cpu {number} has queued drain work")
+            });
+        }
+    }
+
+    fn count_lists(&self, lists: &Lists, seen: &mut [Seen], recount: &mut Recount) {
+        let mut broken = Vec::new();
+        lists.validate(
+            &self.memory,
+            |frame, lru| {
+                seen[frame as usize].on_list += 1;
+                let right = super::Lru::of(self.page(frame).flags());
+                recount.check(right == lru, "a page is on the list its flags choose", Some(frame), || {
+                    format!("on {lru:?}, flags say {right:?}")
+                });
+            },
+            |found| broken.push(found),
+        );
+        for found in broken {
+            recount.check(false, "LRU lists are well linked", None, || found);
+        }
+    }
+
+    fn check_page(&self, frame: Frame, seen: &Seen, held: i32, never_on_lru: bool, recount: &mut Recount) {
+        let page = self.page(frame);
+        let flags = page.flags();
+        let at = Some(frame);
+        let in_use = page.refcount() != 0 || seen.mapped != 0 || seen.batched != 0 || seen.on_list != 0;
+        recount.check(seen.free + u32::from(in_use) == 1, "a frame is in one place", at, || {
+            format!("free in {} places, in use: {in_use}, refcount {}", seen.free, page.refcount())
+        });
+        if !in_use {
+            return;
+        }
+        if frame != ZERO_FRAME {
+            // The zero page is reserved and its mappings are not counted.
+            recount.check(page.mapcount() == seen.mapped, "mapcount is the number of PTEs", at, || {
+                format!("mapcount {}, PTEs {}", page.mapcount(), seen.mapped)
+            });
+            let expected = seen.mapped + seen.cached + seen.batched + held;
+            recount.check(page.refcount() == expected, "refcount is the sum of its references", at, || {
+                format!(
+                    "refcount {}, but {} mappings + {} cache + {} batch entries + {held} held",
+                    page.refcount(), seen.mapped, seen.cached, seen.batched
+                )
+            });
+            let on_list = flags & flag::LRU != 0;
+            recount.check(seen.on_list == u32::from(on_list), "PG_lru agrees with the lists", at, || {
+                format!("PG_lru {on_list}, on {} lists", seen.on_list)
+            });
+            recount.check(
+                on_list || seen.unlisted_batch || never_on_lru,
+                "nothing stays isolated",
+                at,
+                || "in use, but on no list and in no batch".to_owned(),
+            );
+            // A page that is pinned may be the target of DMA now.
+            let quiet = held < self.rules.pin_bias as i32;
+            if let (Some(id), true) = (page.mapping(), quiet && seen.mapped + seen.cached > 0) {
+                let value = pattern(id, page.index());
+                recount.check(self.memory.payload.is_filled(frame, value), "contents survive", at, || {
+                    format!("page {} of mapping {id} holds something else", page.index())
+                });
+            }
+        }
+        recount.check(flags & (flag::LOCKED | flag::WRITEBACK) == 0, "nothing stays locked", at, || {
+            format!("flags {flags:#x}")
+        });
+    }
+}

@@ -1,0 +1,141 @@
+//! Pinning pages of a range: `pin_user_pages`, fast and slow, and unpinning.
+
+use super::{Errno, Task};
+use crate::drive::{Driver, Step};
+use crate::machine::{Frame, Mapping, ZERO_FRAME, flag};
+use crate::observe::Event;
+use crate::policy::{Policy, Scope, ZeroPage};
+use std::ops::Range;
+
+impl<D: Driver> Task<'_, D> {
+    /// Whether the policy says that a page may not be pinned where it is:
+    /// `!folio_is_longterm_pinnable`.
+    #[inline]
+    pub(super) fn must_move(&self, policy: &Policy, frame: Frame) -> bool {
+        if frame == ZERO_FRAME {
+            return policy.zero_page != ZeroPage::Pinnable;
+        }
+        let place = match policy.scope {
+            Scope::MovableAndCma => flag::ZONE_MOVABLE | flag::CMA,
+            Scope::Cma => flag::CMA,
+        };
+        self.page(frame).has(place)
+    }
+
+    /// `gup_fast`: pins the leading run of pages that are present, writable
+    /// where wanted, and fine where they are. Appends to `pages`.
+    pub(super) fn gup_fast(
+        &self,
+        policy: &Policy,
+        mapping: &Mapping,
+        range: Range<u32>,
+        write: bool,
+        pages: &mut Vec<Frame>,
+    ) {
+        let vma = &mapping.vma;
+        let bias = self.m.rules.pin_bias as i32;
+        let before = pages.len();
+        for index in range {
+            let pte = vma.pte(index);
+            if !pte.is_present() || (write && !pte.is_writable()) {
+                break;
+            }
+            let frame = pte.frame();
+            if self.must_move(policy, frame) {
+                break;
+            }
+            let page = self.page(frame);
+            if !page.try_get(bias) {
+                break;
+            }
+            self.step(Step::GupFast, frame);
+            // The reference first, then the PTE again: see `rmap`.
+            if vma.pte(index) != pte {
+                self.event(Event::Acquired);
+                self.unpin_page(frame);
+                break;
+            }
+            if !page.has(flag::REFERENCED) {
+                page.set(flag::REFERENCED);
+            }
+            pages.push(frame);
+        }
+        let pinned = (pages.len() - before) as u64;
+        self.count.add(Event::Acquired, pinned);
+        self.count.add(Event::GupFast, pinned);
+    }
+
+    /// `__get_user_pages`: pins every page of the range, faulting in what is
+    /// missing. On an error the pages pinned so far stay in `pages`.
+    pub(super) fn get_user_pages(
+        &self,
+        policy: &Policy,
+        mapping: &Mapping,
+        range: Range<u32>,
+        write: bool,
+        touch: bool,
+        pages: &mut Vec<Frame>,
+    ) -> Result<(), Errno> {
+        let vma = &mapping.vma;
+        for index in range {
+            self.step_at(Step::GupWalk);
+            let frame = loop {
+                let locked = vma.lock(index);
+                let pte = locked.get(index);
+                let zero_refused = pte.frame() == ZERO_FRAME && policy.zero_page == ZeroPage::WriteFault;
+                if pte.is_present() && !(write && !pte.is_writable()) && !zero_refused {
+                    self.page(pte.frame()).get(self.m.rules.pin_bias as i32);
+                    break pte.frame();
+                }
+                drop(locked);
+                self.handle_mm_fault(mapping, vma, index, write || zero_refused)?;
+            };
+            self.event(Event::Acquired);
+            pages.push(frame);
+            if touch && frame != ZERO_FRAME {
+                self.mark_accessed(frame);
+            }
+        }
+        Ok(())
+    }
+
+    /// Another holder takes a plain reference on each page and never lets go
+    /// by itself (a pipe). Faults in what is missing, for reading.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub fn hold(&self, mapping: &Mapping, range: Range<u32>) -> Result<Vec<Frame>, Errno> {
+        let mut held = Vec::with_capacity(range.len());
+        for index in range {
+            self.read(mapping, index..index + 1)?;
+            let locked = mapping.vma.lock(index);
+            let frame = locked.get(index).frame();
+            self.page(frame).get(1);
+            self.page(frame).add_lasting(1);
+            held.push(frame);
+        }
+        Ok(held)
+    }
+
+    /// That holder lets go after all.
+    pub fn release(&self, frame: Frame) {
+        self.page(frame).add_lasting(-1);
+        self.put(frame, 1);
+    }
+
+    /// `unpin_user_page`.
+    #[inline]
+    pub(super) fn unpin_page(&self, frame: Frame) {
+        self.event(Event::Released);
+        self.put(frame, self.m.rules.pin_bias as i32);
+    }
+
+    /// `unpin_user_pages`.
+    pub fn unpin_user_pages(&self, pages: &[Frame]) {
+        self.count.add(Event::Released, pages.len() as u64);
+        let bias = self.m.rules.pin_bias as i32;
+        for &frame in pages {
+            self.put(frame, bias);
+        }
+    }
+}

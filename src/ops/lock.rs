@@ -1,0 +1,52 @@
+//! The page lock and writeback: what operations sleep on.
+
+use super::Task;
+use crate::drive::{Driver, Step, Wait};
+use crate::machine::{Frame, flag};
+use crate::observe::Event;
+
+impl<D: Driver> Task<'_, D> {
+    /// `folio_trylock`.
+    #[inline]
+    pub fn trylock(&self, frame: Frame) -> bool {
+        !self.page(frame).test_set(flag::LOCKED)
+    }
+
+    /// `folio_lock_killable`; false if killed. The caller holds a reference.
+    pub fn lock(&self, frame: Frame) -> bool {
+        while !self.trylock(frame) {
+            self.event(Event::LockWaits);
+            self.step(Step::PageLock, frame);
+            let page = self.page(frame);
+            if !self.d.wait(Wait::PageLock(frame), &|| !page.has(flag::LOCKED)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// `folio_unlock`: clears the flag, then wakes.
+    #[inline]
+    pub fn unlock(&self, frame: Frame) {
+        self.page(frame).clear(flag::LOCKED);
+        self.d.wake(Wait::PageLock(frame));
+    }
+
+    /// `folio_start_writeback`; false if it is under way already.
+    pub fn start_writeback(&self, frame: Frame) -> bool {
+        !self.page(frame).test_set(flag::WRITEBACK)
+    }
+
+    /// `folio_end_writeback`: clears the flag, then wakes.
+    pub fn end_writeback(&self, frame: Frame) {
+        self.page(frame).clear(flag::WRITEBACK);
+        self.d.wake(Wait::Writeback(frame));
+    }
+
+    /// `folio_wait_writeback`; false if killed.
+    pub(super) fn wait_writeback(&self, frame: Frame) -> bool {
+        self.step(Step::MigrateWriteback, frame);
+        let page = self.page(frame);
+        self.d.wait(Wait::Writeback(frame), &|| !page.has(flag::WRITEBACK))
+    }
+}
