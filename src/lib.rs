@@ -26,4 +26,5 @@ pub mod machine;
 pub mod observe;
 pub mod ops;
 pub mod policy;
+pub mod stress;
 pub mod sync;

@@ -129,7 +129,7 @@ macro_rules! table {
                 &mut self,
                 path: &str,
                 value: &toml::Value,
-            ) -> Result<(), $crate::config::SetError> {
+            ) -> ::std::result::Result<(), $crate::config::SetError> {
                 let (head, rest) = match path.split_once('.') {
                     Some((head, rest)) => (head, Some(rest)),
                     None => (path, None),
@@ -196,7 +196,7 @@ macro_rules! words {
         pub enum $Name { $( $(#[$vmeta])* #[serde(rename = $word)] $Variant, )* }
 
         impl $crate::config::Axis for $Name {
-            fn parse(value: &toml::Value) -> Result<Self, String> {
+            fn parse(value: &toml::Value) -> ::std::result::Result<Self, String> {
                 let words = [$($word),*];
                 match value.as_str() {
                     $( Some($word) => Ok(Self::$Variant), )*

@@ -8,4 +8,4 @@ mod scenario;
 mod session;
 
 pub use scenario::{Expectation, Scenario, StepError, litmus_names, show_litmus};
-pub use session::{Outcome, Session, SessionError, Class};
+pub use session::{Outcome, Session, SessionError};

@@ -2,32 +2,17 @@
 
 use crate::drive::sim::{Executor, SimEnd, SimTask, SimThread, Verdict};
 use crate::drive::{Costs, Driver, Timed, Wait};
-use crate::machine::{Frame, Kind, Layout, Machine, Mapping, PageState, Recount, ZERO_FRAME};
+use crate::machine::{Frame, Kind, Layout, Machine, Mapping, PageState, Recount};
 use crate::observe::{Counters, Event, Totals};
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
+use crate::stress::verdict::{Class, class};
 use serde::Serialize;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// How a call ended, in truth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Class {
-    /// Pinned, and every page may stay where it is.
-    Pinned,
-    /// Pinned, with some page where pages must stay movable.
-    PinnedUnsafe,
-    /// Failed, and some page had a permanent obstacle.
-    FailedJustified,
-    /// Failed without need.
-    FailedSpurious,
-    /// Never ended.
-    Stuck,
-}
 
 /// What a pin came to.
 #[derive(Debug, Clone, Serialize)]
@@ -323,7 +308,11 @@ impl Session {
             let request = PinRequest { policy: &policy, mapping: m, range, write };
             let mut pin = Pin::default();
             let result = t.pin_longterm(&request, &mut pin);
-            let truth = class(t.m, m, wanted, result, &pin.pages);
+            let truth = match result {
+                // Killed by the sweep limit: nothing else kills a session's calls.
+                Err(Errno::EINTR) => Class::Stuck,
+                _ => class(t.m, m, wanted, result, &pin.pages),
+            };
             if write {
                 t.dma_start(dma, &pin.pages);
             }
@@ -385,29 +374,5 @@ impl Session {
             }
         }
         self.m.validate(&held, &[])
-    }
-}
-
-/// The class of a call that has just ended.
-pub(crate) fn class(
-    m: &Machine,
-    mapping: &Mapping,
-    range: Range<u32>,
-    result: Result<(), Errno>,
-    pages: &[Frame],
-) -> Class {
-    match result {
-        Ok(()) => {
-            let stays = |&frame: &Frame| frame != ZERO_FRAME && m.must_move(frame);
-            if pages.iter().any(stays) { Class::PinnedUnsafe } else { Class::Pinned }
-        }
-        Err(Errno::EINTR) => Class::Stuck,
-        Err(_) => {
-            let permanent = |index| {
-                let pte = mapping.vma.pte(index);
-                !pte.is_none() && m.must_move(pte.frame()) && m.obstacle(pte.frame()).is_some_and(|o| o.is_permanent())
-            };
-            if range.into_iter().any(permanent) { Class::FailedJustified } else { Class::FailedSpurious }
-        }
     }
 }

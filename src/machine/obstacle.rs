@@ -112,13 +112,13 @@ impl Machine {
         self.page(frame).has(flag::ZONE_MOVABLE | flag::CMA)
     }
 
-    /// What stands in the way of migrating a page now, permanent obstacles first.
-    pub fn obstacle(&self, frame: Frame) -> Option<Obstacle> {
-        let page = self.page(frame);
-        let flags = page.flags();
+    /// The permanent obstacle of a page itself, if it has one; cheap.
+    pub fn permanent_obstacle(&self, frame: Frame) -> Option<Obstacle> {
         if frame == ZERO_FRAME {
             return Some(Obstacle::ZeroPage);
         }
+        let page = self.page(frame);
+        let flags = page.flags();
         for (mask, obstacle) in [
             (flag::RESERVED, Obstacle::Reserved),
             (flag::HWPOISON, Obstacle::Hwpoison),
@@ -128,12 +128,26 @@ impl Machine {
                 return Some(obstacle);
             }
         }
-        if page.lasting() != 0 {
-            return Some(Obstacle::Held { holders: page.lasting() });
+        let holders = page.lasting();
+        (holders != 0).then_some(Obstacle::Held { holders })
+    }
+
+    /// Whether there is no frame left that a pin's migration may move a page to.
+    pub fn is_out_of_targets(&self) -> bool {
+        self.memory.free_in(ZoneKind::Normal) == 0
+    }
+
+    /// What stands in the way of migrating a page now, permanent obstacles first.
+    pub fn obstacle(&self, frame: Frame) -> Option<Obstacle> {
+        let permanent = self.permanent_obstacle(frame);
+        if permanent.is_some() {
+            return permanent;
         }
-        if self.memory.free_in(ZoneKind::Normal) == 0 {
+        if self.is_out_of_targets() {
             return Some(Obstacle::NoMemory);
         }
+        let page = self.page(frame);
+        let flags = page.flags();
         if flags & flag::WRITEBACK != 0 {
             return Some(Obstacle::Writeback);
         }

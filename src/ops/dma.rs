@@ -52,7 +52,12 @@ impl<D: Driver> Task<'_, D> {
     ) -> Option<DmaError> {
         let mut wrong = None;
         for (index, &frame) in range.zip(pages) {
-            let pte = mapping.vma.pte(index);
+            let mut pte = mapping.vma.pte(index);
+            if pte.is_none() || pte.frame() != frame {
+                // Unmapping clears a PTE before it finds the page pinned and
+                // puts it back; the lock waits for that to be over.
+                pte = mapping.vma.lock(index).get(index);
+            }
             let token_kept = self.m.memory.payload.load(frame, dma.word) == dma.token;
             // A migration entry of this very frame: someone tries to move it and will fail.
             let shown = !pte.is_none() && pte.frame() == frame;

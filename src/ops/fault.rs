@@ -24,6 +24,17 @@ impl<D: Driver> Task<'_, D> {
         Ok(())
     }
 
+    /// Writes each page of the range with memory that may be pinned where it is.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub fn touch_pinnable(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        let before = self.gfp.replace(Gfp::Pin);
+        let result = self.touch(mapping, range);
+        self.gfp.set(before);
+        result
+    }
+
     /// Reads each page of the range; an untouched anonymous one maps the zero page.
     ///
     /// # Errors

@@ -148,7 +148,7 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// `deactivate_file_folio`, as invalidation does.
-    pub fn deactivate_file(&self, frame: Frame) {
+    fn deactivate_file(&self, frame: Frame) {
         let flags = self.page(frame).flags();
         if flags & flag::SWAPBACKED == 0 && flags & flag::UNEVICTABLE == 0 && flags & flag::LRU != 0 {
             self.queue_listed(Batch::DeactivateFile, frame);
@@ -162,7 +162,7 @@ impl<D: Driver> Task<'_, D> {
             return Err(Errno::EINVAL);
         }
         self.lru_add_drain();
-        self.for_each_mapped_once(mapping, range, |frame| {
+        self.for_each_mapped(mapping, range, |frame| {
             let page = self.page(frame);
             let flags = page.flags();
             if flags & flag::LRU == 0 || page.mapcount() != 1 {
@@ -184,7 +184,7 @@ impl<D: Driver> Task<'_, D> {
             return Err(Errno::EINVAL);
         }
         self.lru_add_drain();
-        self.for_each_mapped_once(mapping, range, |frame| {
+        self.for_each_mapped(mapping, range, |frame| {
             let page = self.page(frame);
             let flags = page.flags();
             if flags & flag::DIRTY != 0 {
@@ -209,9 +209,27 @@ impl<D: Driver> Task<'_, D> {
         Ok(())
     }
 
+    /// `folio_mark_accessed` on every present page of the range, as reads of a file do.
+    pub fn mark_range_accessed(&self, mapping: &Mapping, range: Range<u32>) {
+        self.for_each_mapped(mapping, range, |frame| self.mark_accessed(frame));
+    }
+
+    /// `deactivate_file_folio` on every present page of the range, as invalidation does.
+    pub fn invalidate(&self, mapping: &Mapping, range: Range<u32>) {
+        self.for_each_mapped(mapping, range, |frame| self.deactivate_file(frame));
+    }
+
+    /// Runs `body` with a plain reference held on a page, if one is present.
+    pub fn with_short_ref(&self, mapping: &Mapping, index: u32, body: impl FnOnce(Frame)) {
+        if let Some(frame) = self.get_mapped(&mapping.vma, index) {
+            body(frame);
+            self.put(frame, 1);
+        }
+    }
+
     /// Calls `visit` with every present page of the range but the zero page,
     /// with a reference held meanwhile.
-    pub(super) fn for_each_mapped_once(
+    fn for_each_mapped(
         &self,
         mapping: &Mapping,
         range: Range<u32>,

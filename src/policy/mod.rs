@@ -15,5 +15,5 @@ pub use axes::{
     SweepOrder, ZeroPage,
 };
 pub use kernel::{DrainAfterMigrate, Entry, MigrateStyle, Rules};
-pub(crate) use presets::{names, preset_text, presets};
+pub(crate) use presets::{load, names, preset_text, presets};
 pub use presets::{Source, kernel_names, load_kernel, load_policy, policy_names, show_kernel, show_policy};

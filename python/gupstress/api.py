@@ -1,0 +1,95 @@
+"""The functions that a Python program calls."""
+
+import sys
+from collections.abc import Iterable, Mapping
+
+from gupstress import _core, engine, runner
+from gupstress.policy import AxisValue, Policy
+from gupstress.request import Request
+from gupstress.results import RunResult
+
+_DEFAULT = Request()
+
+
+def run(
+    profile: str = _DEFAULT.profile,
+    *,
+    policy: str | Policy | Iterable[str | Policy] = (),
+    kernel: str = _DEFAULT.kernel,
+    sets: Mapping[str, AxisValue] | None = None,
+    threads: int | None = None,
+    cpus: int | None = None,
+    pins: int = _DEFAULT.pins,
+    perturb: float | None = None,
+    driver: str = _DEFAULT.driver,
+    timeout: str | float = _DEFAULT.timeout_s,
+    stall_after: str | float = _DEFAULT.stall_after_s,
+    seed: int | None = None,
+    repeat: int = _DEFAULT.repeat,
+    interleave: bool = _DEFAULT.interleave,
+    threshold: str | Iterable[str] = (),
+) -> RunResult:
+    """Run policies under a load, as `gupstress run` does.
+
+    Ctrl-C ends the run; the result then has the status `interrupted` and what was
+    counted so far.
+
+    Args:
+        profile: The load: a preset's name or the path of a TOML file.
+        policy: One or more presets, TOML files or `Policy`; none: the default presets.
+        kernel: The rule set: a preset's name or the path of a TOML file.
+        sets: Keys of policy, profile or kernel set by themselves.
+        threads: Pinning threads; None: as the profile says.
+        cpus: Simulated CPUs; None: as the profile says.
+        pins: Page pins after which a policy's run is complete.
+        perturb: Probability of a yield at each step; None: as the profile says.
+        driver: Who runs the machine; `os`: real threads.
+        timeout: Longest time for one run of one policy, seconds or words such as `"60s"`.
+        stall_after: Time without progress after which a call may be judged stuck, so too.
+        seed: Of the first repeat, each further one adds 1; None: drawn.
+        repeat: Runs of each policy.
+        interleave: Whether repeats go round-robin over the policies.
+        threshold: Conditions such as `"bounded:latency_ns.p99<2e6"`.
+
+    Raises:
+        ConfigError: Everything wrong with the arguments, at once.
+        ResourceError: The host has too few threads or too little memory left.
+    """
+    request = Request(
+        policies=(policy,) if isinstance(policy, str | Policy) else tuple(policy),
+        profile=profile,
+        kernel=kernel,
+        sets=tuple((axis, _word(value)) for axis, value in (sets or {}).items()),
+        threads=threads,
+        cpus=cpus,
+        pins=pins,
+        perturb=perturb,
+        driver=driver,
+        timeout_s=engine.seconds(timeout),
+        stall_after_s=engine.seconds(stall_after),
+        seed=seed,
+        repeat=repeat,
+        interleave=interleave,
+        thresholds=(threshold,) if isinstance(threshold, str) else tuple(threshold),
+    )
+    return runner.run(runner.prepare(request), sys.argv)
+
+
+def _word(value: AxisValue) -> str:
+    """Return a value as `--set` takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def policies() -> list[str]:
+    """Return the names of the retry policies that come with gupstress."""
+    return _core.names("policy")
+
+
+def profiles() -> list[str]:
+    """Return the names of the loads that come with gupstress."""
+    return _core.names("profile")
+
+
+def kernels() -> list[str]:
+    """Return the names of the kernel rule sets that come with gupstress, oldest first."""
+    return _core.names("kernel")

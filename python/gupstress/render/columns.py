@@ -1,0 +1,148 @@
+"""The columns of a run's tables: one row a policy, repeats as medians.
+
+There are two groups, because all columns together do not fit 80 characters: what
+the policy did, and what it cost.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+from typing import Literal, NamedTuple
+
+from gupstress.results import PolicyResult, RunResult
+from gupstress.verdict import GOOD, UNDECIDED, verdicts
+
+Repeats = Sequence[PolicyResult]
+"""All results of one policy."""
+
+
+class Column(NamedTuple):
+    """A heading and what stands under it."""
+
+    heading: str
+    cell: Callable[[Repeats], str]
+    align: Literal["left", "right"] = "right"
+    width: int | None = None
+    """Longer cells are wrapped."""
+
+
+def amount(value: float | None) -> str:
+    """Return a number in at most five characters: `7`, `1.25`, `12.3k`, `1.2M`."""
+    if value is None:
+        return "-"
+    for limit, divisor, unit in ((1e3, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M")):
+        # What would be rounded up to the limit belongs to the next unit.
+        if value < limit * 0.9995:
+            return f"{value / divisor:.3g}{unit}"
+    return f"{value / 1e9:.3g}G"
+
+
+def duration(ns: float | None) -> str:
+    """Return a time given in nanoseconds: `850ns`, `1.2ms`, `31s`."""
+    if ns is None:
+        return "-"
+    for limit, divisor, unit in ((1e3, 1, "ns"), (1e6, 1e3, "us"), (1e9, 1e6, "ms")):
+        if ns < limit * 0.9995:
+            return f"{ns / divisor:.3g}{unit}"
+    return f"{ns / 1e9:.3g}s"
+
+
+def share(part: float, whole: float) -> str:
+    """Return a part of a whole in percent; only a true nothing is `0`."""
+    if part == 0:
+        return "0"
+    percent = 100 * part / whole
+    return "<0.1%" if percent < 0.1 else f"{percent:.3g}%"
+
+
+def _middle(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _median(read: Callable[[PolicyResult], float | None], show: Callable[[float | None], str]) -> (
+    Callable[[Repeats], str]
+):
+    return lambda repeats: show(_middle(map(read, repeats)))
+
+
+def _of_calls(read: Callable[[PolicyResult], int]) -> Callable[[Repeats], str]:
+    return lambda repeats: share(
+        sum(map(read, repeats)), sum(result.calls.issued for result in repeats)
+    )
+
+
+def _worst(index: int) -> Callable[[Repeats], str]:
+    """Return the worst of the repeats' verdicts: a finding before undecided before good."""
+
+    def rank(verdict: str) -> int:
+        return 0 if verdict in GOOD else 1 if verdict == UNDECIDED else 2
+
+    return lambda repeats: max((verdicts(result)[index] for result in repeats), key=rank)
+
+
+def _errors(repeats: Repeats) -> str:
+    totals: dict[str, int] = {}
+    for result in repeats:
+        for name, count in result.errors.model_dump().items():
+            totals[name] = totals.get(name, 0) + count
+    return " ".join(f"{name} {amount(count)}" for name, count in totals.items() if count) or "-"
+
+
+def _drains_per_call(result: PolicyResult) -> float | None:
+    return result.counters.drain_all / result.calls.issued if result.calls.issued else None
+
+
+def _contended(repeats: Repeats) -> str:
+    return share(
+        sum(result.pages.contended for result in repeats),
+        sum(result.pages.pinned for result in repeats),
+    )
+
+
+def _sweeps(repeats: Repeats) -> str:
+    mean = _middle(result.sweeps.mean for result in repeats)
+    return f"{amount(mean)}/{amount(_middle(result.sweeps.max for result in repeats))}"
+
+
+POLICY = Column("policy", lambda repeats: repeats[0].policy, "left", 15)
+
+DEEDS = (
+    POLICY,
+    Column("live", _worst(0), "left"),
+    Column("safe", _worst(1), "left"),
+    Column("check", _worst(2), "left"),
+    Column("spurious", _of_calls(lambda result: result.calls.failed_spurious)),
+    Column("justified", _of_calls(lambda result: result.calls.failed_justified)),
+    Column("errors", _errors, "left", 10),
+)
+"""Does every pin return, is each success and each failure true?"""
+
+COSTS = (
+    POLICY,
+    Column("pins/s", _median(lambda result: result.throughput.pages_per_s, amount)),
+    Column("contended", _contended),
+    Column("p50", _median(lambda result: result.latency_ns.p50, duration)),
+    Column("p99", _median(lambda result: result.latency_ns.p99, duration)),
+    Column("max", _median(lambda result: result.latency_ns.max, duration)),
+    Column("sweeps", _sweeps),
+    Column("drains", _median(_drains_per_call, amount)),
+)
+"""What does it cost?"""
+
+LEGEND = (
+    "check: the machine's invariants. spurious, justified: failed calls, of all calls.",
+    "pins: pages. p50, p99, max: latency of a call. sweeps: mean/max of a call.",
+    "drains: lru_add_drain_all a call.",
+)
+
+
+def rows(run: RunResult, columns: Sequence[Column]) -> list[list[str]]:
+    """Return one row of cells for each policy, in the order in which they were run."""
+    policies = dict.fromkeys(result.policy for result in run.results)
+    return [
+        [
+            column.cell([result for result in run.results if result.policy == policy])
+            for column in columns
+        ]
+        for policy in policies
+    ]

@@ -1,0 +1,55 @@
+"""A run's result as JUnit XML: one suite, one test case for each run of a policy."""
+
+from xml.etree import ElementTree as ET
+
+from gupstress.render.page import end_line
+from gupstress.results import PolicyResult, RunResult
+from gupstress.verdict import UNDECIDED, label, missed, result_findings, verdicts
+
+
+def junit(run: RunResult, command: str) -> str:
+    """Return the result as JUnit XML.
+
+    Findings and missed thresholds are failures, an undecided verdict is an error.
+
+    Args:
+        run: What to show.
+        command: What to type to see it again.
+    """
+    suite = ET.Element(
+        "testsuite",
+        name="gupstress",
+        timestamp=run.started_at.isoformat(timespec="seconds"),
+        time=f"{sum(result.elapsed_s for result in run.results):.3f}",
+    )
+    for result in run.results:
+        _add_case(suite, run, result)
+    suite.set("tests", str(len(run.results)))
+    for kind in ("failure", "error"):
+        cases = suite.findall(f"testcase[{kind}]")
+        suite.set(f"{kind}s", str(len(cases)))
+    ET.SubElement(suite, "system-out").text = f"{end_line(run)}\nreproduce: {command}"
+    suites = ET.Element("testsuites")
+    suites.append(suite)
+    ET.indent(suites)
+    return ET.tostring(suites, encoding="unicode", xml_declaration=True)
+
+
+def _add_case(suite: ET.Element, run: RunResult, result: PolicyResult) -> None:
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        classname=f"gupstress.{run.settings.profile}",
+        name=label(result, run),
+        time=f"{result.elapsed_s:.3f}",
+    )
+    failures = [*result_findings(result)] + [
+        missed(threshold)
+        for threshold in run.thresholds
+        if (threshold.policy, threshold.repeat) == (result.policy, result.repeat)
+        and not threshold.passed
+    ]
+    if failures:
+        ET.SubElement(case, "failure", message=failures[0]).text = "\n".join(failures)
+    elif UNDECIDED in verdicts(result):
+        ET.SubElement(case, "error", message=UNDECIDED)

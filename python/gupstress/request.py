@@ -1,0 +1,113 @@
+"""What is asked of a run, before anything is looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gupstress.engine import Reference
+    from gupstress.policy import Policy
+    from gupstress.problems import Problems
+
+PRESETS = ("none", "unbounded", "bounded", "linux-7.2", "cooperative")
+"""The policies that are run where none is named."""
+
+SEED_MAX = 2**64 - 1
+
+_TIMES_S = (0.001, 1e9)
+"""From where threads have had time to start, to where a clock in nanoseconds still counts."""
+
+_RANGES = {
+    "threads": (1, 2**32 - 1),
+    "cpus": (1, 2**32 - 1),
+    "pins": (1, 2**64 - 1),
+    "perturb": (0, 1),
+    "timeout_s": _TIMES_S,
+    "stall_after_s": _TIMES_S,
+    "seed": (0, SEED_MAX),
+    "repeat": (1, 2**32 - 1),
+}
+"""Smallest and largest value of each number of a request."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything a run depends on; the defaults are those of the command line.
+
+    Names may be paths of TOML files.
+    """
+
+    policies: tuple[str | Policy, ...] = ()
+    """Empty: the presets."""
+    profile: str = "contended"
+    kernel: str = "linux-7.2.13"
+    sets: tuple[tuple[str, str], ...] = ()
+    """Keys of policy, profile or kernel set by themselves, as `(axis, value)`."""
+    threads: int | None = None
+    """Pinning threads; None: as the profile says. So too below."""
+    cpus: int | None = None
+    pins: int = 1_000_000
+    """Page pins after which a policy's run is complete."""
+    perturb: float | None = None
+    """Probability of a yield at each step, to widen race windows."""
+    driver: str = "os"
+    timeout_s: float = 60.0
+    """Longest time for one run of one policy."""
+    stall_after_s: float = 2.0
+    """Time without any progress after which a call may be judged stuck."""
+    seed: int | None = None
+    """None: drawn."""
+    repeat: int = 1
+    """Runs of each policy."""
+    interleave: bool = True
+    """Whether repeats go round-robin over the policies, so that drift meets all alike."""
+    thresholds: tuple[str, ...] = ()
+
+    def check(self, problems: Problems) -> None:
+        """Note every number that is out of its range."""
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is None or low <= value <= high:
+                continue
+            option = "--" + name.removesuffix("_s").replace("_", "-")
+            if value > high:
+                problems.add(option, f"{value} is above {high}; nearest: {high}")
+            else:
+                problems.add(option, f"{value} is below {low}; nearest: {low}")
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the core looks at beside names and sets."""
+        return {
+            "threads": self.threads,
+            "cpus": self.cpus,
+            "pins": self.pins,
+            "perturb": self.perturb,
+            "driver": self.driver,
+        }
+
+
+def is_file(name: str) -> bool:
+    """Whether a name given for a policy, profile or kernel means a file."""
+    return name.endswith(".toml") or "/" in name
+
+
+def reference(wanted: str | Policy) -> Reference:
+    """Return a policy, profile or kernel as the core wants it, reading its file if it is one.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    if not isinstance(wanted, str):
+        return {"path": f"Policy {wanted.name!r}", "text": wanted.to_toml()}
+    if not is_file(wanted):
+        return {"name": wanted}
+    try:
+        return {"path": wanted, "text": Path(wanted).read_text(encoding="utf-8")}
+    except (OSError, UnicodeDecodeError) as error:
+        from gupstress import ConfigError
+
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError([(wanted, f"cannot be read: {reason}")]) from error

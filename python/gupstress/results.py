@@ -1,0 +1,274 @@
+"""What a run found: the models of the result JSON, schema `gupstress.run/1`.
+
+Times are in seconds where a name ends in `_s` and in nanoseconds where it ends in
+`_ns`; rates are per second. Additions by later versions are kept when read.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+SCHEMA = "gupstress.run/1"
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Sample = Amount | None
+"""A statistic, null where there was nothing to take it from."""
+
+
+class Record(BaseModel):
+    """A frozen part of a result."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="allow", serialize_by_alias=True, validate_by_name=True
+    )
+
+
+class Tally(Record):
+    """Counts by name; which names there are beside those listed is the core's to say."""
+
+    __pydantic_extra__: dict[str, Count]
+
+
+class Build(Record):
+    """Which gupstress it was."""
+
+    version: str
+    build_profile: str
+    """`release`, or a build whose speed says nothing: `checked`, `debug`."""
+
+
+class Host(Record):
+    """The machine that the run was made on."""
+
+    kernel: str
+    cpu_model: str
+    cpus: Count
+    """CPUs that this process may use."""
+    memory_bytes: Count
+    load: tuple[Amount, Amount, Amount]
+    """Load averages over 1, 5 and 15 minutes, before the run."""
+
+
+class Settings(Record):
+    """What was asked for, with defaults filled in; further keys are the profile's."""
+
+    profile: str
+    kernel: str
+    driver: str
+    threads: Count
+    cpus: Count
+    """Simulated CPUs."""
+    pins: Count
+    timeout_s: Amount
+    stall_after_s: Amount
+    seed: Count
+    """Of the first repeat; each further one adds 1."""
+    perturb: Amount | None
+    repeat: Count
+    interleave: bool
+    sets: dict[str, str]
+
+
+class Calls(Record):
+    """Calls of `pin_user_pages` by how they ended."""
+
+    issued: Count
+    pinned: Count
+    pinned_unsafe: Count
+    """Success, with a page where pages must stay movable."""
+    failed_justified: Count
+    """Failed, with a page in the range that had a permanent obstacle."""
+    failed_spurious: Count
+    """Failed without need."""
+    stuck: Count
+    """Never ended."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "Calls":
+        ended = self.pinned + self.pinned_unsafe + self.failed_justified + self.failed_spurious
+        if self.issued != ended + self.stuck:
+            raise ValueError(f"{self.issued} calls issued, {ended + self.stuck} accounted for")
+        return self
+
+
+class Errors(Tally):
+    """Failed calls by errno."""
+
+    ENOMEM: Count = 0
+    EBUSY: Count = 0
+    EFAULT: Count = 0
+
+
+class Pages(Record):
+    """Pages by what happened to them."""
+
+    pinned: Count
+    contended: Count
+    """Pinned by a call that met resistance."""
+
+
+class Throughput(Record):
+    """Rates."""
+
+    calls_per_s: Amount
+    pages_per_s: Amount
+
+
+class Latency(Record):
+    """Of a call, in nanoseconds."""
+
+    min: Sample
+    mean: Sample
+    p50: Sample
+    p90: Sample
+    p99: Sample
+    p99_9: Sample
+    max: Sample
+
+
+class Sweeps(Record):
+    """Of the long-term loop, for each call."""
+
+    mean: Sample
+    p50: Sample
+    p99: Sample
+    max: Sample
+
+
+class Counters(Tally):
+    """Events in the pinning threads, named as in the kernel."""
+
+    acquired: Count
+    released: Count
+    migrated: Count
+    migrate_failed: Count
+    migrate_calls: Count
+    isolate_calls: Count
+    isolate_busy: Count
+    drain_all: Count
+    drain_local: Count
+    drain_work: Count
+    faults: Count
+
+
+class Fairness(Record):
+    """How the work was shared between threads."""
+
+    jain: Sample
+    """Jain's index: 1 where all shares are equal, 1/threads where one has all."""
+    min_max: Sample
+    """Smallest share by largest."""
+    longest_wait_ns: Sample
+    max_bypass: Count | None
+    """Most calls that overtook one call."""
+
+
+class StuckCall(Record):
+    """A call that never ended, and what it was doing."""
+
+    thread: int
+    step: str
+    page: JsonValue
+    obstacle: str
+    permanent: bool
+    sweeps: Count
+    waited_s: Amount
+    alone: JsonValue
+    """What came of it with all other threads paused."""
+
+
+class Liveness(Record):
+    """Whether every call returned."""
+
+    verdict: Literal["live", "starved", "livelocked", "deadlocked", "inconclusive"]
+    findings: tuple[StuckCall, ...]
+
+
+class Safety(Record):
+    """Whether every success was true."""
+
+    verdict: Literal["safe", "violated"]
+    findings: tuple[JsonValue, ...]
+
+
+class Invariants(Record):
+    """Whether the machine's own books balance; broken is a bug in gupstress."""
+
+    verdict: Literal["held", "broken"]
+    checked: Count
+    findings: tuple[JsonValue, ...]
+
+
+class Interval(Record):
+    """One point of the timeline."""
+
+    t_s: Amount
+    pages_pinned: Count
+    calls: Count
+
+
+class PolicyResult(Record):
+    """One run of one policy."""
+
+    policy: str
+    kernel: str
+    repeat: Annotated[int, Field(ge=1)]
+    status: Literal["complete", "timeout", "stuck", "interrupted"]
+    elapsed_s: Amount
+    cpu_s: Amount
+    seed: Count
+    calls: Calls
+    errors: Errors
+    pages: Pages
+    throughput: Throughput
+    latency_ns: Latency
+    sweeps: Sweeps
+    counters: Counters
+    background: Tally
+    """Events in all other actors."""
+    fairness: Fairness
+    liveness: Liveness
+    safety: Safety
+    invariants: Invariants
+    timeline: tuple[Interval, ...]
+    resolved: dict[str, dict[str, JsonValue]]
+    """Policy, profile and kernel with every key, as they were run."""
+
+
+class ThresholdResult(Record):
+    """One threshold at one result."""
+
+    expr: str
+    policy: str
+    repeat: Count
+    observed: float | None
+    """Null where the metric had nothing to be taken from; such a threshold is missed."""
+    passed: bool
+
+
+class RunResult(Record):
+    """Everything one command or `gupstress.run` found."""
+
+    # pydantic's BaseModel has a deprecated method of this name.
+    schema_: Literal["gupstress.run/1"] = Field(default=SCHEMA, alias="schema")
+    gupstress: Build
+    argv: tuple[str, ...]
+    started_at: AwareDatetime
+    status: Literal["complete", "timeout", "interrupted"]
+    host: Host
+    settings: Settings
+    results: tuple[PolicyResult, ...]
+    thresholds: tuple[ThresholdResult, ...]
+
+    def to_json(self) -> str:
+        """Return the result as JSON text that `schema()` describes, with a final newline."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a run's result."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **RunResult.model_json_schema(mode="serialization"),
+    }

@@ -1,0 +1,177 @@
+"""Carries a request out: look up, refuse what cannot be, run each policy, gather."""
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+from gupstress import _core, engine, host, thresholds
+from gupstress._core import ResourceError
+from gupstress.engine import Observer, Reference, References, Resolved
+from gupstress.problems import Problems
+from gupstress.request import PRESETS, SEED_MAX, Request, reference
+from gupstress.results import Build, PolicyResult, RunResult, Settings
+from gupstress.thresholds import Threshold
+
+Watch = Callable[[str], AbstractContextManager[Observer | None]]
+"""Opened around each run with its label; gives what is told how far the run has come."""
+
+def unwatched(label: str) -> AbstractContextManager[None]:
+    """Return the watch that looks at nothing."""
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that can be run."""
+
+    request: Request
+    """With its seed drawn and its policies named."""
+    references: References
+    resolved: Resolved
+    thresholds: Sequence[Threshold]
+
+    @property
+    def policies(self) -> list[str]:
+        """Names of the policies, as results give them."""
+        return [policy["name"] for policy in self.resolved.policies]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the first repeat."""
+        assert self.request.seed is not None
+        return self.request.seed
+
+    def schedule(self) -> Iterator[tuple[int, int]]:
+        """Yield the runs in their order, as (index of the policy, repeat from 1)."""
+        policies, repeats = range(len(self.references.policies)), range(1, self.request.repeat + 1)
+        if self.request.interleave:
+            yield from ((policy, repeat) for repeat in repeats for policy in policies)
+        else:
+            yield from ((policy, repeat) for policy in policies for repeat in repeats)
+
+    def core_job(self, policy: int, repeat: int) -> dict[str, object]:
+        """Return one run as the core takes it."""
+        return {
+            **self.request.settings(),
+            "policy": self.references.policies[policy],
+            "profile": self.references.profile,
+            "kernel": self.references.kernel,
+            "sets": self.request.sets,
+            "timeout_s": self.request.timeout_s,
+            "stall_after_s": self.request.stall_after_s,
+            "seed": (self.seed + repeat - 1) % (SEED_MAX + 1),
+        }
+
+
+def prepare(request: Request) -> Job:
+    """Look up everything a request names and check that the host can carry it.
+
+    Raises:
+        ConfigError: Everything wrong with the request, at once.
+        ResourceError: The host has too few threads or too little memory left.
+    """
+    problems = Problems()
+    request.check(problems)
+    names = request.policies or tuple(name for name in PRESETS if name in _core.names("policy"))
+    read: list[Reference] = []
+    for name in (*names, request.profile, request.kernel):
+        with problems.collecting():
+            read.append(reference(name))
+    problems.refuse()
+
+    *policies, profile, kernel = read
+    references = References(tuple(policies), profile, kernel)
+    found: list[str] | None = None
+    with problems.collecting():
+        resolved = engine.resolve(references, request.sets, request.settings())
+        found = [policy["name"] for policy in resolved.policies]
+        for name in sorted({name for name in found if found.count(name) > 1}):
+            problems.add("--policy", f"{name!r} more than once; nearest: --repeat 2")
+    conditions = thresholds.parse(request.thresholds, found, problems)
+    problems.refuse()
+
+    _require_room(request, references, resolved)
+    seed = secrets.randbits(32) if request.seed is None else request.seed
+    return Job(replace(request, seed=seed, policies=names), references, resolved, conditions)
+
+
+def _require_room(request: Request, references: References, resolved: Resolved) -> None:
+    threads, memory = host.thread_room(), host.memory_room()
+    missing = host.shortage(resolved.plan, threads, memory)
+    if missing is None:
+        return
+    fitting, refused = 0, resolved.plan.threads
+    while refused - fitting > 1:
+        middle = (fitting + refused) // 2
+        settings = {**request.settings(), "threads": middle}
+        plan = engine.resolve(references, request.sets, settings).plan
+        if host.shortage(plan, threads, memory) is None:
+            fitting = middle
+        else:
+            refused = middle
+    hint = f"largest that fits: --threads {fitting}" if fitting else "not even --threads 1 fits"
+    raise ResourceError(f"{missing}; {hint}")
+
+
+def run(job: Job, argv: Sequence[str], watch: Watch = unwatched) -> RunResult:
+    """Run every policy as often as asked; Ctrl-C ends it and keeps what was counted.
+
+    Raises:
+        ResourceError: The host refused a thread or memory after all.
+    """
+    started_at, facts = datetime.now(timezone.utc), host.facts()
+    results: list[PolicyResult] = []
+    interrupted = False
+    try:
+        for policy, repeat in job.schedule():
+            label = job.policies[policy]
+            if job.request.repeat > 1:
+                label += f" {repeat}/{job.request.repeat}"
+            with watch(label) as observer:
+                row = engine.run(job.core_job(policy, repeat), observer)
+            results.append(PolicyResult.model_validate({**row, "repeat": repeat}))
+            if results[-1].status == "interrupted":
+                break
+    except KeyboardInterrupt:
+        # Between two runs there is nobody else to take it.
+        interrupted = True
+    statuses = {result.status for result in results}
+    return RunResult(
+        gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
+        argv=tuple(argv),
+        started_at=started_at,
+        status=(
+            "interrupted"
+            if interrupted or "interrupted" in statuses
+            else "timeout"
+            if "timeout" in statuses
+            else "complete"
+        ),
+        host=facts,
+        settings=_settings(job),
+        results=tuple(results),
+        thresholds=tuple(thresholds.check(job.thresholds, results)),
+    )
+
+
+def _settings(job: Job) -> Settings:
+    request, resolved = job.request, job.resolved
+    asked = {
+        "profile": resolved.profile["name"],
+        "kernel": resolved.kernel["name"],
+        "driver": request.driver,
+        "threads": resolved.plan.threads,
+        "cpus": resolved.plan.cpus,
+        "pins": request.pins,
+        "timeout_s": request.timeout_s,
+        "stall_after_s": request.stall_after_s,
+        "seed": job.seed,
+        "perturb": resolved.profile.get("perturb") if request.perturb is None else request.perturb,
+        "repeat": request.repeat,
+        "interleave": request.interleave,
+        "sets": dict(request.sets),
+    }
+    rest = {key: value for key, value in resolved.profile.items() if key != "name"}
+    return Settings.model_validate({**rest, **asked})

@@ -1,0 +1,139 @@
+//! Threads that disturb: each does one thing, pauses, and does it again.
+
+use super::profile::ActorCfg;
+use super::shared::Shared;
+use crate::drive::{Driver, Step};
+use crate::machine::page::NO_FRAME;
+use crate::machine::{Lru, Mapping, PAGEBLOCK, ZoneKind};
+use crate::ops::Task;
+use std::ops::Range;
+
+/// Pages that reclaim and compaction take at a time (`SWAP_CLUSTER_MAX`).
+const CLUSTER: usize = 32;
+/// Rounds in which an offliner tries to empty a block before it gives up.
+const OFFLINE_TRIES: u32 = 5;
+
+/// One disturbing thread.
+pub struct Actor<'a, D> {
+    sh: &'a Shared,
+    task: &'a Task<'a, D>,
+    cfg: ActorCfg,
+}
+
+impl<'a, D: Driver> Actor<'a, D> {
+    /// Actor number `number` over all groups, in the order of [`Profile::actors`](super::Profile::actors).
+    pub fn run(sh: &'a Shared, task: &'a Task<'a, D>, number: usize) {
+        let mut left = number;
+        for (name, cfg) in sh.profile.actors() {
+            if left < cfg.threads as usize {
+                return Self { sh, task, cfg: cfg.clone() }.live(name);
+            }
+            left -= cfg.threads as usize;
+        }
+    }
+
+    fn live(&self, name: &str) {
+        let d = self.task.d;
+        while !d.killed() {
+            d.step(Step::Idle, NO_FRAME);
+            if !d.sleep(self.cfg.pause.0) {
+                return;
+            }
+            if self.sh.started().is_none() {
+                d.step(Step::Idle, NO_FRAME);
+                continue;
+            }
+            self.task.move_to(d.below(self.sh.m.cpus.len() as u64) as usize);
+            match name {
+                "churn" => self.churn(),
+                "drainers" => self.task.lru_add_drain_all(false),
+                "reclaim" => {
+                    let lru = Lru::ALL[d.below(4) as usize];
+                    self.task.shrink_list(lru, CLUSTER);
+                }
+                "compaction" => {
+                    self.task.compact(CLUSTER);
+                }
+                "short_refs" => self.one_page(|index, mapping| {
+                    self.task.with_short_ref(mapping, index, |_| self.hold());
+                }),
+                "lockers" => self.one_page(|index, mapping| self.lock(mapping, index)),
+                "writeback" => self.one_page(|index, mapping| self.write_back(mapping, index)),
+                _ => self.offline(),
+            }
+        }
+    }
+
+    fn hold(&self) {
+        self.task.d.step(Step::Hold, NO_FRAME);
+        // Killed: let go at once.
+        let _ = self.task.d.sleep(self.cfg.hold.0);
+    }
+
+    fn random_mapping(&self) -> &'a Mapping {
+        let mappings = &self.sh.mappings;
+        self.sh.m.mapping(mappings[self.task.d.below(mappings.len() as u64) as usize])
+    }
+
+    fn one_page(&self, act: impl FnOnce(u32, &Mapping)) {
+        let mapping = self.random_mapping();
+        act(self.task.d.below(u64::from(mapping.vma.len())) as u32, mapping);
+    }
+
+    fn random_range(&self, mapping: &Mapping) -> Range<u32> {
+        let len = mapping.vma.len();
+        let pages = 1 + self.task.d.below(u64::from(len.min(16))) as u32;
+        let start = self.task.d.below(u64::from(len - pages) + 1) as u32;
+        start..start + pages
+    }
+
+    /// Does to a few pages what programs and reclaim do to them all day.
+    fn churn(&self) {
+        let mapping = self.random_mapping();
+        let range = self.random_range(mapping);
+        let task = self.task;
+        // What the kernel refuses (locked or shared memory) is refused here too.
+        match task.d.below(7) {
+            0 => drop(task.touch(mapping, range)),
+            1 => task.mark_range_accessed(mapping, range),
+            2 => drop(task.madvise_cold(mapping, range)),
+            3 => drop(task.madvise_free(mapping, range)),
+            4 => task.invalidate(mapping, range),
+            5 => task.mlock(mapping, range),
+            _ => task.munlock(mapping, range),
+        }
+    }
+
+    fn lock(&self, mapping: &Mapping, index: u32) {
+        self.task.with_short_ref(mapping, index, |frame| {
+            if self.task.trylock(frame) {
+                self.hold();
+                self.task.unlock(frame);
+            }
+        });
+    }
+
+    fn write_back(&self, mapping: &Mapping, index: u32) {
+        self.task.with_short_ref(mapping, index, |frame| {
+            if self.task.trylock(frame) {
+                let started = self.task.start_writeback(frame);
+                self.task.unlock(frame);
+                if started {
+                    self.hold();
+                    self.task.end_writeback(frame);
+                    self.task.rotate_reclaimable(frame);
+                }
+            }
+        });
+    }
+
+    fn offline(&self) {
+        let frames = self.sh.m.memory.zone(ZoneKind::Movable).frames.clone();
+        // Whole blocks of Movable only; the first has the zero page.
+        let blocks = u64::from(frames.end / PAGEBLOCK);
+        if blocks > 1 {
+            let block = 1 + self.task.d.below(blocks - 1) as u32;
+            self.task.offline(block, OFFLINE_TRIES);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Runs: what threads do all day, who watches them, and how it is judged.
+//!
+//! A [`Profile`] says which actors there are; [`run`](run::run) sets up the
+//! machine, gives each actor a thread of its driver, watches for stalls
+//! ([`watchdog`]) and gathers a [`RunResult`].
+
+mod actors;
+mod pinner;
+mod profile;
+pub mod result;
+pub mod run;
+mod shared;
+pub mod verdict;
+pub mod watchdog;
+
+pub use profile::{
+    ActorCfg, PinnerCfg, Plan, Profile, RangesCfg, load_profile, profile_names, show_profile,
+};
+pub use result::RunResult;
+pub use run::{Host, Job, Progress, Which};

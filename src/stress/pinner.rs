@@ -1,0 +1,209 @@
+//! A thread that pins: sets up its share, then call after call until the work is done.
+
+use super::result::{Failure, UnsafePin};
+use super::shared::{Ledger, MAX_FINDINGS, Shared, Slot};
+use super::verdict::{Class, class, unsafe_page, worst_obstacle};
+use crate::drive::{Driver, Step};
+use crate::machine::Mapping;
+use crate::machine::page::NO_FRAME;
+use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
+use crate::sync::Ordering;
+use std::ops::Range;
+
+/// One pinner.
+pub struct Pinner<'a, D> {
+    sh: &'a Shared,
+    task: &'a Task<'a, D>,
+    id: usize,
+    slot: &'a Slot,
+    pin: Pin,
+    ledger: Ledger,
+}
+
+impl<'a, D: Driver> Pinner<'a, D> {
+    /// Pinner number `id`.
+    pub fn new(sh: &'a Shared, task: &'a Task<'a, D>, id: usize) -> Self {
+        Self { sh, task, id, slot: &sh.slots[id], pin: Pin::default(), ledger: Ledger::new() }
+    }
+
+    /// Its whole life.
+    pub fn run(mut self) {
+        let ready = self.set_up().is_ok() && self.sh.meet(self.task.d);
+        if ready && self.sh.profile.pinner.rounds {
+            while self.sh.wants_more() && self.round() {}
+        } else if ready {
+            while self.sh.wants_more() && !self.task.d.killed() {
+                self.task.d.step(Step::Idle, NO_FRAME);
+                self.free_call();
+            }
+        }
+        self.sh.ledgers.lock().push(self.ledger);
+        self.sh.pinner_left(self.task.d);
+    }
+
+    /// Faults in its share of the mappings, each on another CPU.
+    fn set_up(&self) -> Result<(), Errno> {
+        let profile = &self.sh.profile;
+        let mlocked = (f64::from(profile.ranges.count) * profile.ranges.mlocked.0).round() as usize;
+        let threads = profile.threads as usize;
+        for number in (self.id..self.sh.mappings.len()).step_by(threads) {
+            self.task.move_to(number % self.sh.m.cpus.len());
+            let mapping = self.sh.m.mapping(self.sh.mappings[number]);
+            let all = 0..mapping.vma.len();
+            // Spread over anonymous and shared mappings alike.
+            if (number * 7) % self.sh.mappings.len() < mlocked {
+                self.task.mlock(mapping, all.clone());
+            }
+            if profile.ranges.pinnable {
+                self.task.touch_pinnable(mapping, all)?;
+            } else {
+                self.task.touch(mapping, all)?;
+            }
+        }
+        self.task.move_to(self.id % self.sh.m.cpus.len());
+        Ok(())
+    }
+
+    /// One call on a random part of a random mapping.
+    fn free_call(&mut self) {
+        let cfg = &self.sh.profile.pinner;
+        let d = self.task.d;
+        if d.chance(cfg.migrate_cpu.0) {
+            self.task.move_to(d.below(self.sh.m.cpus.len() as u64) as usize);
+        }
+        let number = d.below(self.sh.mappings.len() as u64) as usize;
+        let mapping = self.sh.m.mapping(self.sh.mappings[number]);
+        let spread = u64::from(cfg.pages_max - cfg.pages_min) + 1;
+        // The last calls are no larger than what is left to do.
+        let left = self.sh.goal.saturating_sub(self.sh.pinned.load(Ordering::Relaxed)).max(1);
+        let pages = (cfg.pages_min + d.below(spread) as u32).min(left.min(u64::from(u32::MAX)) as u32);
+        let start = d.below(u64::from(mapping.vma.len() - pages) + 1) as u32;
+        let range = start..start + pages;
+        self.call(mapping, range.clone());
+        if d.chance(cfg.zap.0) && !d.killed() {
+            self.task.zap(mapping, range.clone(), true);
+            // Out of memory or killed: the pin will fault in what is missing.
+            let _ = self.task.touch(mapping, range);
+        }
+    }
+
+    /// One round: the first thread writes the range afresh, then all pin it at once.
+    fn round(&mut self) -> bool {
+        let mapping = self.sh.m.mapping(self.sh.mappings[0]);
+        let range = 0..self.sh.profile.pinner.pages_max;
+        if self.id == 0 {
+            self.task.zap(mapping, range.clone(), true);
+            if self.task.touch(mapping, range.clone()).is_err() {
+                return false;
+            }
+        }
+        if !self.sh.meet(self.task.d) {
+            return false;
+        }
+        self.call(mapping, range);
+        self.sh.meet(self.task.d)
+    }
+
+    /// One call from its beginning to its unpin, judged and recorded.
+    fn call(&mut self, mapping: &Mapping, range: Range<u32>) {
+        let (sh, d) = (self.sh, self.task.d);
+        let request =
+            PinRequest { policy: &sh.policy, mapping, range: range.clone(), write: sh.profile.pinner.write };
+        let ended_before = sh.ended.load(Ordering::Relaxed);
+        let began = d.now();
+        self.slot.begin(began);
+        let result = self.task.pin_longterm(&request, &mut self.pin);
+        let took = d.now() - began;
+        self.ledger.longest_wait_ns = self.ledger.longest_wait_ns.max(took);
+        let class = self.judge(mapping, range.clone(), result);
+        let pages = if result.is_ok() { range.len() as u64 } else { 0 };
+        self.slot.end(class, pages);
+        if class.is_some_and(|class| class != Class::Stuck) {
+            let others = sh.ended.fetch_add(1, Ordering::Relaxed) - ended_before;
+            self.ledger.max_bypass = self.ledger.max_bypass.max(others);
+            self.record(took);
+        }
+        if result.is_ok() {
+            sh.pinned.fetch_add(pages, Ordering::Relaxed);
+            if self.pin.contended {
+                self.ledger.contended_pages += pages;
+            }
+            self.hold_and_unpin(mapping, range);
+        }
+    }
+
+    fn record(&mut self, took: u64) {
+        // Both histograms grow as they must and refuse no value.
+        let _ = self.ledger.latency.record(took);
+        let _ = self.ledger.sweeps.record(u64::from(self.pin.sweeps));
+    }
+
+    /// The class of a call that ended; none if the end of the run cut it off.
+    fn judge(&mut self, mapping: &Mapping, range: Range<u32>, result: Result<(), Errno>) -> Option<Class> {
+        if result == Err(Errno::EINTR) {
+            if self.slot.judged_stuck.load(Ordering::Acquire) {
+                return Some(Class::Stuck);
+            }
+            self.ledger.interrupted += 1;
+            return None;
+        }
+        let m = &self.sh.m;
+        let class = class(m, mapping, range.clone(), result, &self.pin.pages);
+        match result {
+            Err(errno) => {
+                *self.ledger.errors.entry(errno).or_default() += 1;
+                let mut findings = self.sh.findings.lock();
+                let wanted = findings.failures.len() < MAX_FINDINGS;
+                drop(findings);
+                if wanted {
+                    let worst = worst_obstacle(m, mapping, range);
+                    let failure = Failure {
+                        thread: self.id,
+                        class,
+                        errno,
+                        step: self.slot.place.step().name(),
+                        sweeps: self.pin.sweeps,
+                        obstacle: worst.map(|(_, obstacle)| obstacle),
+                        permanent: worst.is_some_and(|(_, obstacle)| obstacle.is_permanent()),
+                        page: worst.map(|(frame, _)| m.page_state(frame)),
+                    };
+                    findings = self.sh.findings.lock();
+                    findings.failures.push(failure);
+                }
+            }
+            Ok(()) => {
+                if let Some(frame) = unsafe_page(m, &self.pin.pages) {
+                    let found = UnsafePin { thread: self.id, sweeps: self.pin.sweeps, page: m.page_state(frame) };
+                    let mut findings = self.sh.findings.lock();
+                    if findings.unsafe_pins.len() < MAX_FINDINGS {
+                        findings.unsafe_pins.push(found);
+                    }
+                }
+            }
+        }
+        Some(class)
+    }
+
+    /// The pin's use: DMA through it, a while of holding, the check, the unpin.
+    fn hold_and_unpin(&mut self, mapping: &Mapping, range: Range<u32>) {
+        let cfg = &self.sh.profile.pinner;
+        // Every device has a word of its own in each page; there may be more devices than words.
+        let has_word = self.id < self.sh.m.memory.payload.words_per_frame();
+        let dma = (cfg.dma && cfg.write && has_word)
+            .then(|| Dma { word: self.id, token: self.task.d.random() });
+        if let Some(dma) = dma {
+            self.task.dma_start(dma, &self.pin.pages);
+        }
+        if cfg.hold.0 != 0 {
+            self.task.d.sleep(cfg.hold.0);
+        }
+        self.task.d.step(Step::Hold, NO_FRAME);
+        if let Some(dma) = dma
+            && let Some(error) = self.task.dma_finish(dma, mapping, range, &self.pin.pages)
+            && self.ledger.dma_errors.len() < MAX_FINDINGS
+        {
+            self.ledger.dma_errors.push(error);
+        }
+        self.task.unpin_user_pages(&self.pin.pages);
+    }
+}

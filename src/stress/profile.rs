@@ -1,0 +1,268 @@
+//! Stress profiles: how many of what, how often, on how much memory.
+
+use crate::config::{Ns, Share, Table, table, to_toml};
+use crate::drive::Costs;
+use crate::error::{Error, Result};
+use crate::machine::Layout;
+use crate::policy::{Source, load, names, presets};
+
+table! {
+    /// The mappings that everybody works on.
+    pub struct RangesCfg {
+        /// Mappings.
+        key count: u32,
+        /// Pages of each.
+        key pages: u32,
+        /// Share of the mappings that is shared memory.
+        key shmem: Share,
+        /// Share of the mappings that is mlocked.
+        key mlocked: Share,
+        /// Whether their pages lie outside Movable and CMA from the beginning.
+        key pinnable: bool,
+    }
+}
+
+table! {
+    /// Threads that pin.
+    pub struct PinnerCfg {
+        /// Fewest pages of a call.
+        key pages_min: u32,
+        /// Most pages of a call.
+        key pages_max: u32,
+        /// Whether pins are for writing (FOLL_WRITE).
+        key write: bool,
+        /// Whether a device writes through each pin, and is checked.
+        key dma: bool,
+        /// How long a pin is held.
+        key hold: Ns,
+        /// Probability that a call's range is zapped and faulted in again afterwards.
+        key zap: Share,
+        /// Probability that the thread moves to another CPU before a call.
+        key migrate_cpu: Share,
+        /// Whether all threads pin the same range at the same moment, in rounds.
+        key rounds: bool,
+    }
+}
+
+table! {
+    /// Threads that disturb.
+    pub struct ActorCfg {
+        /// How many.
+        key threads: u32,
+        /// Pause between two actions of one of them.
+        key pause: Ns,
+        /// How long one action holds what it took, where it holds anything.
+        key hold: Ns,
+    }
+}
+
+table! {
+    /// A stress profile.
+    pub struct Profile {
+        /// Name in tables and results.
+        key name: String,
+        /// What it shows, one sentence.
+        key summary: String,
+        /// Where it comes from.
+        key reference: String,
+        /// Pinning threads unless a run says otherwise.
+        key threads: u32,
+        /// Simulated CPUs unless a run says otherwise.
+        key cpus: u32,
+        /// Page pins after which a run is complete unless it says otherwise.
+        key pins: u32,
+        /// Calls after which it is complete too; 0: no such limit.
+        key calls: u32,
+        /// Probability that a step gives the processor away, to widen races on few cores.
+        key perturb: Share,
+        /// Busy-wait at every step.
+        key step_delay: Ns,
+        /// Time slice of the simulator's CPUs.
+        key slice: Ns,
+        /// Frames; normal = 0: as many as the rest can ever need.
+        section memory: Layout,
+        /// Mappings.
+        section ranges: RangesCfg,
+        /// Pinners.
+        section pinner: PinnerCfg,
+        /// Fault, mark accessed, deactivate, lazyfree, mlock and munlock.
+        section churn: ActorCfg,
+        /// Call lru_add_drain_all.
+        section drainers: ActorCfg,
+        /// Isolate a few pages from a list's tail and put them back.
+        section reclaim: ActorCfg,
+        /// Isolate and migrate within Movable.
+        section compaction: ActorCfg,
+        /// Hold a reference for a moment.
+        section short_refs: ActorCfg,
+        /// Hold a page lock for a moment.
+        section lockers: ActorCfg,
+        /// Hold a page under writeback for a moment.
+        section writeback: ActorCfg,
+        /// Try to empty a Movable block.
+        section offliner: ActorCfg,
+        /// Virtual nanoseconds of each step, on the simulator.
+        section costs: Costs,
+    }
+}
+
+const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "drain-storm");
+
+/// What a run of a profile takes from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Plan {
+    /// Pinning threads.
+    pub threads: u32,
+    /// Simulated CPUs.
+    pub cpus: u32,
+    /// All threads: pinners, actors, kworkers.
+    pub os_threads: u32,
+    /// Bytes of frames, page tables and stacks.
+    pub memory_bytes: u64,
+}
+
+/// Stack of a run's thread, in bytes.
+pub(super) const STACK: usize = 256 * 1024;
+
+/// A new machine on which nobody is idle, and nothing happens.
+fn blank() -> Profile {
+    let quiet = ActorCfg { threads: 0, pause: Ns(0), hold: Ns(0) };
+    Profile {
+        name: String::new(),
+        summary: String::new(),
+        reference: String::new(),
+        threads: 4,
+        cpus: 4,
+        pins: 10_000,
+        calls: 0,
+        perturb: Share(0.0),
+        step_delay: Ns(0),
+        slice: Ns(3_000_000),
+        memory: Layout { normal: 0, movable: 4096, cma: 0, page_bytes: 4096 },
+        ranges: RangesCfg { count: 1, pages: 64, shmem: Share(0.0), mlocked: Share(0.0), pinnable: false },
+        pinner: PinnerCfg {
+            pages_min: 1,
+            pages_max: 64,
+            write: true,
+            dma: true,
+            hold: Ns(0),
+            zap: Share(0.0),
+            migrate_cpu: Share(0.0),
+            rounds: false,
+        },
+        churn: quiet.clone(),
+        drainers: quiet.clone(),
+        reclaim: quiet.clone(),
+        compaction: quiet.clone(),
+        short_refs: quiet.clone(),
+        lockers: quiet.clone(),
+        writeback: quiet.clone(),
+        offliner: quiet,
+        costs: Costs::default(),
+    }
+}
+
+impl Profile {
+    /// The groups of disturbing threads.
+    pub fn actors(&self) -> [(&'static str, &ActorCfg); 8] {
+        [
+            ("churn", &self.churn),
+            ("drainers", &self.drainers),
+            ("reclaim", &self.reclaim),
+            ("compaction", &self.compaction),
+            ("short_refs", &self.short_refs),
+            ("lockers", &self.lockers),
+            ("writeback", &self.writeback),
+            ("offliner", &self.offliner),
+        ]
+    }
+
+    /// What a run takes from the host.
+    pub fn plan(&self) -> Plan {
+        let actors: u32 = self.actors().iter().map(|(_, actor)| actor.threads).sum();
+        let os_threads = self.threads + actors + self.cpus;
+        let layout = self.layout();
+        let frames = u64::from(layout.normal) + u64::from(layout.movable) + u64::from(layout.cma) + 1;
+        Plan {
+            threads: self.threads,
+            cpus: self.cpus,
+            os_threads,
+            memory_bytes: frames * (u64::from(layout.page_bytes) + 64)
+                + u64::from(os_threads) * STACK as u64
+                // Histograms, counters and buffers of a pinner.
+                + u64::from(self.threads) * (256 << 10),
+        }
+    }
+
+    /// The frames, with `normal = 0` worked out: everything mapped, a target
+    /// for each page that each thread may be migrating, and page caches.
+    pub fn layout(&self) -> Layout {
+        let mut layout = self.memory.clone();
+        if layout.normal == 0 {
+            let mapped = self.ranges.count * self.ranges.pages;
+            let in_flight = (self.threads + 4) * self.pinner.pages_max;
+            layout.normal = mapped + in_flight + self.cpus * 3 * 64 + 256;
+        }
+        layout
+    }
+
+    /// What types alone cannot check.
+    fn check(&self) -> std::result::Result<(), String> {
+        let at_least_one = [
+            ("threads", self.threads),
+            ("cpus", self.cpus),
+            ("pins", self.pins),
+            ("ranges.count", self.ranges.count),
+            ("ranges.pages", self.ranges.pages),
+            ("pinner.pages_min", self.pinner.pages_min),
+        ];
+        for (key, value) in at_least_one {
+            if value == 0 {
+                return Err(format!("{key}: 0 is too few; nearest: 1"));
+            }
+        }
+        let PinnerCfg { pages_min, pages_max, .. } = self.pinner;
+        if pages_max < pages_min || pages_max > self.ranges.pages {
+            return Err(format!(
+                "pinner.pages_max: {pages_max} is not from pages_min ({pages_min}) to ranges.pages ({}); nearest: {}",
+                self.ranges.pages,
+                pages_max.max(pages_min).min(self.ranges.pages)
+            ));
+        }
+        let bytes = self.memory.page_bytes;
+        if bytes == 0 || bytes % 64 != 0 {
+            return Err(format!(
+                "memory.page_bytes: {bytes} is not a multiple of 64; nearest: {}",
+                bytes.next_multiple_of(64).max(64)
+            ));
+        }
+        if self.memory.movable == 0 {
+            return Err("memory.movable: 0 is too few: nothing could be migrated; nearest: 1".into());
+        }
+        Ok(())
+    }
+}
+
+/// The profile presets.
+pub fn profile_names() -> Vec<&'static str> {
+    names(PROFILES)
+}
+
+/// Reads a profile; `sets` are dotted keys.
+pub fn load_profile(source: Source<'_>, sets: &[(String, String)]) -> Result<Profile> {
+    let profile = load("profile", PROFILES, "contended", &blank(), source, sets)?;
+    profile.check().map_err(|reason| Error::config(profile.name.clone(), reason))?;
+    Ok(profile)
+}
+
+/// A profile as the TOML text that [`load_profile`] takes back.
+pub fn show_profile(profile: &Profile) -> String {
+    to_toml(profile)
+}
+
+/// Whether `path` is a key of profiles.
+pub fn is_profile_key(path: &str) -> bool {
+    let mut keys = Vec::new();
+    Profile::keys("", &mut keys);
+    keys.iter().any(|key| key.path == path)
+}

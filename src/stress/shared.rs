@@ -1,0 +1,290 @@
+//! What the threads of one run share, and what each shows of itself.
+
+use super::profile::Profile;
+use super::result::{Failure, UnsafePin};
+use crate::drive::{Driver, Place, Wait};
+use crate::machine::{Frame, Kind, Machine};
+use crate::observe::{Counters, Event};
+use crate::ops::{DmaError, Errno};
+use crate::policy::Policy;
+use crate::stress::verdict::Class;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
+use crossbeam_utils::CachePadded;
+use hdrhistogram::Histogram;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Findings kept of a kind; counts go on beyond.
+pub const MAX_FINDINGS: usize = 100;
+
+/// What a thread shows of itself while it runs. Written by that thread alone.
+#[derive(Debug, Default)]
+pub struct Slot {
+    /// Its counters.
+    pub counters: Counters,
+    /// Where it is.
+    pub place: Arc<Place>,
+    /// Its thread id, for its CPU time; 0 before it runs.
+    pub tid: AtomicU32,
+    /// Calls ended, by class.
+    classes: [AtomicU64; 5],
+    /// Pages of those that pinned.
+    pages: AtomicU64,
+    /// When the call under way began, plus one; 0: none is.
+    began: AtomicU64,
+    /// Sweeps counted before it.
+    sweeps_before: AtomicU64,
+    /// Set by the watchdog: the call under way counts as never ending.
+    pub judged_stuck: AtomicBool,
+}
+
+impl Slot {
+    /// A call begins.
+    pub fn begin(&self, now: u64) {
+        self.sweeps_before.store(self.counters.get(Event::Sweeps), Ordering::Relaxed);
+        self.began.store(now + 1, Ordering::Release);
+    }
+
+    /// The call has ended in `class`, with `pages` pinned.
+    pub fn end(&self, class: Option<Class>, pages: u64) {
+        if let Some(class) = class {
+            add(&self.classes[class as usize], 1);
+        }
+        add(&self.pages, pages);
+        self.began.store(0, Ordering::Release);
+    }
+
+    /// When the call under way began.
+    pub fn in_call_since(&self) -> Option<u64> {
+        self.began.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// Sweeps of the call under way.
+    pub fn sweeps_of_call(&self) -> u64 {
+        let before = self.sweeps_before.load(Ordering::Relaxed);
+        self.counters.get(Event::Sweeps).saturating_sub(before)
+    }
+
+    /// Calls ended, by class.
+    pub fn classes(&self) -> [u64; 5] {
+        std::array::from_fn(|i| self.classes[i].load(Ordering::Relaxed))
+    }
+
+    /// Pages pinned by calls that succeeded.
+    pub fn pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
+    }
+}
+
+fn add(cell: &AtomicU64, n: u64) {
+    cell.store(cell.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+}
+
+/// What a pinner hands over when it ends.
+#[derive(Debug)]
+pub struct Ledger {
+    /// Nanoseconds of each call that ended.
+    pub latency: Histogram<u32>,
+    /// Sweeps of each call that ended.
+    pub sweeps: Histogram<u32>,
+    /// Failures by errno.
+    pub errors: HashMap<Errno, u64>,
+    /// Page pins of contended calls.
+    pub contended_pages: u64,
+    /// Calls cut off by the end of the run.
+    pub interrupted: u64,
+    /// Most calls that others ended during one of its own.
+    pub max_bypass: u64,
+    /// Longest call, ended or cut off.
+    pub longest_wait_ns: u64,
+    /// Transfers that did not reach their mapping.
+    pub dma_errors: Vec<DmaError>,
+}
+
+impl Ledger {
+    /// Empty.
+    pub fn new() -> Self {
+        let histogram = || Histogram::new(3).expect("three digits are allowed");
+        Self {
+            latency: histogram(),
+            sweeps: histogram(),
+            errors: HashMap::new(),
+            contended_pages: 0,
+            interrupted: 0,
+            max_bypass: 0,
+            longest_wait_ns: 0,
+            dma_errors: Vec::new(),
+        }
+    }
+}
+
+/// Findings as they are made.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Failed calls.
+    pub failures: Vec<Failure>,
+    /// Pins of pages that must stay movable.
+    pub unsafe_pins: Vec<UnsafePin>,
+}
+
+/// Everything of a run but its driver.
+#[derive(Debug)]
+pub struct Shared {
+    /// The machine.
+    pub m: Machine,
+    /// The policy under test.
+    pub policy: Policy,
+    /// The profile.
+    pub profile: Profile,
+    /// Page pins after which the run is complete.
+    pub goal: u64,
+    /// The mappings that everybody works on.
+    pub mappings: Vec<u32>,
+    /// Pinners first, then actors, then kworkers.
+    pub slots: Box<[CachePadded<Slot>]>,
+    /// What pinners hand over.
+    pub ledgers: Mutex<Vec<Ledger>>,
+    /// Findings.
+    pub findings: Mutex<Findings>,
+    /// References that actors never let go of.
+    pub lasting: Mutex<HashMap<Frame, i32>>,
+    /// Page pins of calls that succeeded.
+    pub pinned: CachePadded<AtomicU64>,
+    /// Calls ended.
+    pub ended: CachePadded<AtomicU64>,
+    /// When the pinners set off, plus one; 0 before.
+    started: AtomicU64,
+    /// When the last pinner was done, plus one.
+    completed: AtomicU64,
+    pinners_left: AtomicU32,
+    threads_left: AtomicU32,
+    barrier: Barrier,
+}
+
+impl Shared {
+    /// Before the threads of a run start: nothing but empty mappings.
+    pub fn new(m: Machine, policy: Policy, profile: Profile, goal: u64) -> Self {
+        let ranges = &profile.ranges;
+        let shmem = (f64::from(ranges.count) * ranges.shmem.0).round() as u32;
+        let mappings = (0..ranges.count)
+            .map(|number| {
+                let kind = if number < shmem { Kind::Shmem } else { Kind::Anon };
+                m.map(kind, ranges.pages).id
+            })
+            .collect();
+        let plan = profile.plan();
+        Self {
+            mappings,
+            slots: (0..plan.os_threads).map(|_| CachePadded::default()).collect(),
+            ledgers: Mutex::new(Vec::new()),
+            findings: Mutex::new(Findings::default()),
+            lasting: Mutex::new(HashMap::new()),
+            pinned: CachePadded::new(AtomicU64::new(0)),
+            ended: CachePadded::new(AtomicU64::new(0)),
+            started: AtomicU64::new(0),
+            completed: AtomicU64::new(0),
+            pinners_left: AtomicU32::new(profile.threads),
+            threads_left: AtomicU32::new(plan.os_threads - profile.cpus),
+            barrier: Barrier::default(),
+            m,
+            policy,
+            profile,
+            goal,
+        }
+    }
+
+    /// The slots of the pinners.
+    pub fn pinners(&self) -> &[CachePadded<Slot>] {
+        &self.slots[..self.profile.threads as usize]
+    }
+
+    /// The slots of the actors.
+    pub fn actors(&self) -> &[CachePadded<Slot>] {
+        let kworkers = self.slots.len() - self.profile.cpus as usize;
+        &self.slots[self.profile.threads as usize..kworkers]
+    }
+
+    /// The slots of the kworkers.
+    pub fn kworkers(&self) -> &[CachePadded<Slot>] {
+        &self.slots[self.slots.len() - self.profile.cpus as usize..]
+    }
+
+    /// Whether the run's work is not done yet.
+    pub fn wants_more(&self) -> bool {
+        let calls = u64::from(self.profile.calls);
+        self.pinned.load(Ordering::Relaxed) < self.goal
+            && (calls == 0 || self.ended.load(Ordering::Relaxed) < calls)
+    }
+
+    /// The moment at which the pinners set off.
+    pub fn started(&self) -> Option<u64> {
+        self.started.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// Waits until all pinners are here; false if killed. The first time it
+    /// also starts the clock.
+    pub fn meet<D: Driver>(&self, d: &D) -> bool {
+        self.barrier.meet(d, self.profile.threads, || {
+            if self.started().is_none() {
+                self.started.store(d.now() + 1, Ordering::Release);
+            }
+        })
+    }
+
+    /// A pinner is done.
+    pub fn pinner_left<D: Driver>(&self, d: &D) {
+        if self.pinners_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.completed.store(d.now() + 1, Ordering::Release);
+        }
+    }
+
+    /// The moment at which the last pinner was done.
+    pub fn completed_at(&self) -> Option<u64> {
+        self.completed.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    /// Whether all pinners are done.
+    pub fn is_complete(&self) -> bool {
+        self.pinners_left.load(Ordering::Acquire) == 0
+    }
+
+    /// A pinner or actor ends; the last one sends the kworkers home.
+    pub fn thread_left<D: Driver>(&self, d: &D) {
+        if self.threads_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            (0..self.m.cpus.len()).for_each(|cpu| d.wake(Wait::Work(cpu)));
+        }
+    }
+
+    /// Threads will never come: sends the kworkers home.
+    pub fn abandon<D: Driver>(&self, d: &D) {
+        self.threads_left.store(1, Ordering::Release);
+        self.thread_left(d);
+    }
+
+    /// Whether only kworkers are left.
+    pub fn is_over(&self) -> bool {
+        self.threads_left.load(Ordering::Acquire) == 0
+    }
+}
+
+/// A barrier that the pinners of a round meet at.
+#[derive(Debug, Default)]
+struct Barrier {
+    arrived: AtomicU32,
+    generation: AtomicU32,
+}
+
+impl Barrier {
+    /// Waits for `threads` to arrive; the last one runs `open` first.
+    fn meet<D: Driver>(&self, d: &D, threads: u32, open: impl FnOnce()) -> bool {
+        let generation = self.generation.load(Ordering::Acquire);
+        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == threads {
+            self.arrived.store(0, Ordering::Relaxed);
+            open();
+            self.generation.fetch_add(1, Ordering::AcqRel);
+            d.wake(Wait::Barrier);
+            return true;
+        }
+        d.wait(Wait::Barrier, &|| self.generation.load(Ordering::Acquire) != generation)
+    }
+}

@@ -1,0 +1,313 @@
+//! Who watches a run: progress over time, the timeout, and calls that never end.
+//!
+//! A call is *suspected* when it has lasted for `stall_after`, during which its
+//! thread took many sweeps and got CPU time: what has had no chance is not
+//! stuck. A suspect is *confirmed* alone: every other thread pauses where it
+//! holds nothing, the suspect goes on. If it then ends, others kept it from
+//! ending (starvation); if it takes many sweeps more without ending, something
+//! permanent does (livelock). Either way the run then stops.
+
+use super::shared::{Shared, Slot};
+use crate::machine::{Obstacle, PageState};
+use crate::sync::Ordering;
+use serde::Serialize;
+
+/// Sweeps without an end that make a call suspect, and confirm it.
+const MANY_SWEEPS: u64 = 32;
+/// Share of a window that must have been spent on a CPU for it to count.
+const CPU_SHARE: u64 = 1000;
+/// A confirmation that takes longer than this many windows is given up.
+const CONFIRM_WINDOWS: u64 = 10;
+
+/// Did every call end?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LivenessVerdict {
+    /// Every call ended, or had time left to.
+    Live,
+    /// A call did not end while others did, and ended alone.
+    Starved,
+    /// A call does not end, alone or not.
+    Livelocked,
+    /// Nobody can go on.
+    Deadlocked,
+    /// The host gave too little time to say.
+    Inconclusive,
+}
+
+/// A call that did not end.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stall {
+    /// Which pinner.
+    pub thread: usize,
+    /// The step it was at.
+    pub step: &'static str,
+    /// The page it was about.
+    pub page: Option<PageState>,
+    /// What stood in that page's way.
+    pub obstacle: Option<Obstacle>,
+    /// Whether that is permanent.
+    pub permanent: bool,
+    /// Sweeps it had taken.
+    pub sweeps: u64,
+    /// How long it had lasted.
+    pub waited_s: f64,
+    /// What it did alone: `fails`, `passes`, or not tried.
+    pub alone: Option<&'static str>,
+    /// For a deadlock, what it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+}
+
+/// The verdict with what it rests on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Liveness {
+    /// The verdict.
+    pub verdict: LivenessVerdict,
+    /// Calls that did not end.
+    pub findings: Vec<Stall>,
+}
+
+/// Progress at one moment.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Sample {
+    /// Seconds since the pinners set off.
+    pub t_s: f64,
+    /// Page pins so far.
+    pub pages_pinned: u64,
+    /// Calls ended so far.
+    pub calls: u64,
+}
+
+/// What a watchdog may do to the threads it watches.
+pub trait Control {
+    /// CPU time that a thread has had, in nanoseconds; `None` where the host does not say.
+    fn cpu_time(&self, thread: usize) -> Option<u64>;
+    /// Pauses every thread but one.
+    fn pause_all_but(&self, thread: usize);
+    /// Ends the pause.
+    fn resume(&self);
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Ask again at this time.
+    Continue(u64),
+    /// End the run.
+    Kill,
+}
+
+/// When a run must end at the latest, and when a call is suspect.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From the pinners' start, nanoseconds.
+    pub timeout_ns: u64,
+    /// Without an end, nanoseconds.
+    pub stall_after_ns: u64,
+}
+
+/// One pinner as last seen.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// The call under way, told from others by when it began.
+    call: Option<u64>,
+    since: u64,
+    sweeps: u64,
+    cpu: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Watching,
+    Confirming { thread: usize, call: u64, since: u64, sweeps: u64 },
+}
+
+/// The watchdog of one run.
+#[derive(Debug)]
+pub struct Watchdog {
+    limits: Limits,
+    seen: Vec<Seen>,
+    phase: Phase,
+    /// What it has concluded so far.
+    pub liveness: Liveness,
+    /// Progress over time.
+    pub timeline: Vec<Sample>,
+    /// Whether the time was up.
+    pub timed_out: bool,
+    last_sample: u64,
+}
+
+impl Watchdog {
+    /// Before the run.
+    pub fn new(limits: Limits, pinners: usize) -> Self {
+        Self {
+            limits,
+            seen: vec![Seen::default(); pinners],
+            phase: Phase::Watching,
+            liveness: Liveness { verdict: LivenessVerdict::Live, findings: Vec::new() },
+            timeline: Vec::new(),
+            timed_out: false,
+            last_sample: 0,
+        }
+    }
+
+    /// Looks at everything once.
+    pub fn tick(&mut self, sh: &Shared, now: u64, control: &dyn Control) -> Decision {
+        let tick = (self.limits.stall_after_ns / 5).clamp(1_000_000, 100_000_000);
+        if sh.is_complete() {
+            return Decision::Kill;
+        }
+        let Some(started) = sh.started() else {
+            if now > self.limits.timeout_ns {
+                self.timed_out = true;
+                return Decision::Kill;
+            }
+            return Decision::Continue(now + tick);
+        };
+        self.sample(sh, now.saturating_sub(started));
+        if now.saturating_sub(started) >= self.limits.timeout_ns {
+            self.timed_out = true;
+            self.give_up(sh, now, control);
+            return Decision::Kill;
+        }
+        if self.watch(sh, now, control) { Decision::Kill } else { Decision::Continue(now + tick) }
+    }
+
+    fn sample(&mut self, sh: &Shared, t: u64) {
+        // Two hundred points at most over the whole timeout.
+        let interval = (self.limits.timeout_ns / 200).max(100_000_000);
+        if self.timeline.is_empty() || t >= self.last_sample + interval {
+            self.last_sample = t;
+            self.timeline.push(Sample {
+                t_s: t as f64 / 1e9,
+                pages_pinned: sh.pinned.load(Ordering::Relaxed),
+                calls: sh.ended.load(Ordering::Relaxed),
+            });
+        }
+    }
+
+    /// True when the run must stop.
+    fn watch(&mut self, sh: &Shared, now: u64, control: &dyn Control) -> bool {
+        match self.phase {
+            Phase::Watching => {
+                let suspect = (0..self.seen.len()).find(|&thread| self.is_suspect(sh, thread, now, control));
+                if let Some(thread) = suspect {
+                    let slot = &sh.pinners()[thread];
+                    control.pause_all_but(thread);
+                    self.phase = Phase::Confirming {
+                        thread,
+                        call: slot.in_call_since().unwrap_or(0),
+                        since: now,
+                        sweeps: slot.sweeps_of_call(),
+                    };
+                }
+                false
+            }
+            Phase::Confirming { thread, call, since, sweeps } => {
+                let slot = &sh.pinners()[thread];
+                let ended = slot.in_call_since() != Some(call);
+                let alone = if ended {
+                    "passes"
+                } else if slot.sweeps_of_call() >= sweeps + MANY_SWEEPS
+                    && now >= since + self.limits.stall_after_ns / 5
+                {
+                    "fails"
+                } else if now < since + CONFIRM_WINDOWS * self.limits.stall_after_ns {
+                    return false;
+                } else {
+                    self.liveness.verdict = LivenessVerdict::Inconclusive;
+                    control.resume();
+                    self.phase = Phase::Watching;
+                    self.seen[thread] = Seen::default();
+                    return false;
+                };
+                self.conclude(sh, now, thread, sweeps, call, alone);
+                control.resume();
+                true
+            }
+        }
+    }
+
+    /// Whether a pinner's call has lasted long enough, with sweeps and CPU time.
+    fn is_suspect(&mut self, sh: &Shared, thread: usize, now: u64, control: &dyn Control) -> bool {
+        let slot = &sh.pinners()[thread];
+        let call = slot.in_call_since();
+        let seen = self.seen[thread];
+        if call.is_none() || seen.call != call {
+            let cpu = control.cpu_time(thread).unwrap_or(0);
+            self.seen[thread] = Seen { call, since: now, sweeps: slot.sweeps_of_call(), cpu };
+            return false;
+        }
+        let lasted = now - seen.since;
+        if lasted < self.limits.stall_after_ns || slot.sweeps_of_call() < seen.sweeps + MANY_SWEEPS {
+            return false;
+        }
+        let cpu = control.cpu_time(thread).map_or(0, |cpu| cpu.saturating_sub(seen.cpu));
+        cpu >= lasted / CPU_SHARE
+    }
+
+    /// Records the suspect, and with it every call that has lasted as long.
+    fn conclude(
+        &mut self,
+        sh: &Shared,
+        now: u64,
+        thread: usize,
+        sweeps: u64,
+        call: u64,
+        alone: &'static str,
+    ) {
+        let slot = &sh.pinners()[thread];
+        let mut stall = stall(sh, thread, slot, now.saturating_sub(call));
+        stall.sweeps = stall.sweeps.max(sweeps);
+        stall.alone = Some(alone);
+        self.liveness.verdict =
+            if alone == "fails" { LivenessVerdict::Livelocked } else { LivenessVerdict::Starved };
+        self.liveness.findings.push(stall);
+        for (number, slot) in sh.pinners().iter().enumerate() {
+            let old = slot.in_call_since().is_some_and(|began| now - began >= self.limits.stall_after_ns);
+            if old && slot.sweeps_of_call() >= MANY_SWEEPS {
+                slot.judged_stuck.store(true, Ordering::Release);
+                if number != thread && self.liveness.findings.len() < super::shared::MAX_FINDINGS {
+                    let waited = now - slot.in_call_since().unwrap_or(now);
+                    self.liveness.findings.push(self::stall(sh, number, slot, waited));
+                }
+            }
+        }
+    }
+
+    /// The time is up: says of each call under way whether it had a chance.
+    fn give_up(&mut self, sh: &Shared, now: u64, control: &dyn Control) {
+        control.resume();
+        let starved_of_time = sh.pinners().iter().any(|slot| {
+            slot.in_call_since().is_some_and(|began| now - began >= self.limits.stall_after_ns)
+        });
+        if starved_of_time && self.liveness.verdict == LivenessVerdict::Live {
+            self.liveness.verdict = LivenessVerdict::Inconclusive;
+        }
+    }
+}
+
+impl Stall {
+    /// A pinner that waits for what nobody will ever make so.
+    pub fn waiting(sh: &Shared, thread: usize, on: crate::drive::Wait) -> Self {
+        let slot = &sh.pinners()[thread];
+        Self { waits_for: Some(on.describe()), ..stall(sh, thread, slot, 0) }
+    }
+}
+
+fn stall(sh: &Shared, thread: usize, slot: &Slot, waited: u64) -> Stall {
+    let frame = slot.place.frame();
+    let obstacle = frame.and_then(|frame| sh.m.obstacle(frame));
+    Stall {
+        thread,
+        step: slot.place.step().name(),
+        page: frame.map(|frame| sh.m.page_state(frame)),
+        obstacle,
+        permanent: obstacle.is_some_and(Obstacle::is_permanent),
+        sweeps: slot.sweeps_of_call(),
+        waited_s: waited as f64 / 1e9,
+        alone: None,
+        waits_for: None,
+    }
+}
