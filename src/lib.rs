@@ -26,5 +26,7 @@ pub mod machine;
 pub mod observe;
 pub mod ops;
 pub mod policy;
+#[cfg(feature = "python")]
+mod python;
 pub mod stress;
 pub mod sync;

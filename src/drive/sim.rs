@@ -14,6 +14,7 @@ use super::os::Place;
 use super::sched::{Candidate, Scheduler, TaskId};
 use super::{Costs, Driver, Step, Wait, Waited};
 use crate::machine::Frame;
+use crate::machine::page::NO_FRAME;
 use crate::sync::assert_unlocked;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -51,6 +52,21 @@ pub enum SimEnd {
     Panicked(TaskId, String),
 }
 
+/// One step as it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Traced {
+    /// Virtual time after it, nanoseconds.
+    pub at_ns: u64,
+    /// The task that took it.
+    pub task: TaskId,
+    /// Its CPU.
+    pub cpu: usize,
+    /// The step's name.
+    pub step: &'static str,
+    /// The page it was about.
+    pub frame: Option<Frame>,
+}
+
 /// What a simulation did.
 #[derive(Debug)]
 pub struct SimReport {
@@ -60,6 +76,8 @@ pub struct SimReport {
     pub now: u64,
     /// Steps taken.
     pub steps: u64,
+    /// Each of them, where that was wanted.
+    pub trace: Vec<Traced>,
 }
 
 /// What a supervisor says when its time has come.
@@ -104,11 +122,13 @@ struct World {
     /// Virtual time at which the supervisor wants to be asked.
     tick: Cell<u64>,
     candidates: RefCell<Vec<Candidate>>,
+    /// Steps taken, where they are wanted.
+    trace: Option<RefCell<Vec<Traced>>>,
 }
 
 impl World {
     /// Charges a step to a task and its CPU.
-    fn charge(&self, task: TaskId, at: Step) {
+    fn charge(&self, task: TaskId, at: Step, frame: Frame) {
         let cost = self.costs.of(at);
         // A quarter either way: costs are never quite the same twice.
         let spread = cost / 2;
@@ -125,6 +145,10 @@ impl World {
         state.ran += cost;
         clocks[state.cpu] = end;
         self.now.set(self.now.get().max(end));
+        if let Some(trace) = &self.trace {
+            let frame = (frame != NO_FRAME).then_some(frame);
+            trace.borrow_mut().push(Traced { at_ns: end, task, cpu: state.cpu, step: at.name(), frame });
+        }
     }
 
     /// Lets the scheduler pick among all that could run; `None` if nobody can.
@@ -221,7 +245,7 @@ impl Driver for SimThread<'_> {
         self.place.set(at, frame);
         let world = self.world;
         world.steps.set(world.steps.get() + 1);
-        world.charge(self.id, at);
+        world.charge(self.id, at, frame);
         if world.now.get() >= world.tick.get() {
             world.next.set(None);
             return self.switch();
@@ -286,6 +310,8 @@ type Task = Coroutine<(), (), Result<(), String>, DefaultStack>;
 #[derive(Default)]
 pub struct Executor {
     stacks: Vec<DefaultStack>,
+    /// Whether to keep every step of a run in its report.
+    traces: bool,
 }
 
 impl std::fmt::Debug for Executor {
@@ -298,6 +324,11 @@ impl std::fmt::Debug for Executor {
 const STACK: usize = 256 * 1024;
 
 impl Executor {
+    /// One whose reports hold every step.
+    pub fn tracing() -> Self {
+        Self { traces: true, ..Self::default() }
+    }
+
     /// Runs `tasks` until all have returned.
     ///
     /// `supervise` is called at virtual time 0 and whenever the time it asked
@@ -338,6 +369,7 @@ impl Executor {
             now: Cell::new(0),
             tick: Cell::new(0),
             candidates: RefCell::default(),
+            trace: self.traces.then(RefCell::default),
         });
         let mut coroutines: Vec<Option<Task>> = tasks
             .into_iter()
@@ -355,7 +387,8 @@ impl Executor {
             task.force_unwind();
             self.stacks.push(task.into_stack());
         }
-        SimReport { end, now: world.now.get(), steps: world.steps.get() }
+        let trace = world.trace.as_ref().map(RefCell::take).unwrap_or_default();
+        SimReport { end, now: world.now.get(), steps: world.steps.get(), trace }
     }
 
     fn drive(

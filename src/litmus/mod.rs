@@ -8,4 +8,4 @@ mod scenario;
 mod session;
 
 pub use scenario::{Expectation, Scenario, StepError, litmus_names, show_litmus};
-pub use session::{Outcome, Session, SessionError};
+pub use session::{Outcome, SESSION_LAYOUT, Session, SessionError};

@@ -1,6 +1,6 @@
 //! A machine that does one thing at a time.
 
-use crate::drive::sim::{Executor, SimEnd, SimTask, SimThread, Verdict};
+use crate::drive::sim::{Executor, SimEnd, SimTask, SimThread, Traced, Verdict};
 use crate::drive::{Costs, Driver, Timed, Wait};
 use crate::machine::{Frame, Kind, Layout, Machine, Mapping, PageState, Recount};
 use crate::observe::{Counters, Event, Totals};
@@ -51,6 +51,7 @@ pub struct Session {
     pins: Vec<Option<Live>>,
     held: HashMap<Frame, i32>,
     transfers: u64,
+    trace: Vec<Traced>,
     /// Sweeps after which a call that changes nothing counts as never ending.
     pub sweep_limit: u64,
 }
@@ -70,12 +71,13 @@ impl Session {
         Self {
             m: Arc::new(Machine::new(rules, layout, cpus)),
             policy: Arc::new(policy),
-            executor: Executor::default(),
+            executor: Executor::tracing(),
             costs: Costs::default(),
             counters: (0..=cpus).map(|_| Arc::default()).collect(),
             pins: Vec::new(),
             held: HashMap::new(),
             transfers: 0,
+            trace: Vec::new(),
             sweep_limit: 1000,
         }
     }
@@ -83,6 +85,11 @@ impl Session {
     /// The machine.
     pub fn machine(&self) -> &Machine {
         &self.m
+    }
+
+    /// The steps that the last call took: task 0 is the caller, the others kworkers.
+    pub fn trace(&self) -> &[Traced] {
+        &self.trace
     }
 
     fn totals(&self) -> Totals {
@@ -131,6 +138,7 @@ impl Session {
                 }
             },
         );
+        self.trace = report.trace;
         match report.end {
             SimEnd::Done => Ok(answer.take().expect("the task has returned")),
             SimEnd::Deadlock(waits) => {

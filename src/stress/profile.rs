@@ -1,6 +1,6 @@
 //! Stress profiles: how many of what, how often, on how much memory.
 
-use crate::config::{Ns, Share, Table, table, to_toml};
+use crate::config::{Ns, Share, table, to_toml};
 use crate::drive::Costs;
 use crate::error::{Error, Result};
 use crate::machine::Layout;
@@ -258,11 +258,4 @@ pub fn load_profile(source: Source<'_>, sets: &[(String, String)]) -> Result<Pro
 /// A profile as the TOML text that [`load_profile`] takes back.
 pub fn show_profile(profile: &Profile) -> String {
     to_toml(profile)
-}
-
-/// Whether `path` is a key of profiles.
-pub fn is_profile_key(path: &str) -> bool {
-    let mut keys = Vec::new();
-    Profile::keys("", &mut keys);
-    keys.iter().any(|key| key.path == path)
 }

@@ -1,0 +1,122 @@
+//! The interactive machine as a class.
+
+use super::{MachineError, request};
+use crate::litmus::{Outcome, SESSION_LAYOUT, Session, SessionError};
+use crate::machine::Kind;
+use crate::policy::load_kernel;
+use pyo3::prelude::*;
+use serde_json::json;
+
+impl From<SessionError> for PyErr {
+    fn from(error: SessionError) -> Self {
+        MachineError::new_err(error.0)
+    }
+}
+
+/// A deterministic machine that does one thing at a time, on the simulator.
+///
+/// Mappings and pins go by number; ranges are `lo, hi` within a mapping.
+#[pyclass(unsendable, module = "gupstress._core")]
+pub struct Machine {
+    session: Session,
+}
+
+#[pymethods]
+impl Machine {
+    #[new]
+    #[pyo3(signature = (cpus, kernel, policy))]
+    fn new(cpus: usize, kernel: &str, policy: &str) -> PyResult<Self> {
+        if !(1..=1024).contains(&cpus) {
+            return Err(MachineError::new_err(format!(
+                "cpus={cpus} is not from 1 to 1024; nearest: {}",
+                cpus.clamp(1, 1024)
+            )));
+        }
+        let rules = load_kernel(request::reference(kernel)?.source(), &[])?;
+        let policy = request::policy(&request::reference(policy)?, &rules, &[])?;
+        Ok(Self { session: Session::new(rules, policy, &SESSION_LAYOUT, cpus) })
+    }
+
+    fn map(&mut self, pages: u32, kind: &str) -> PyResult<u32> {
+        let kind = match kind {
+            "anon" => Kind::Anon,
+            "shmem" => Kind::Shmem,
+            _ => {
+                let near = crate::config::nearest(kind, ["anon", "shmem"]).unwrap_or_default();
+                return Err(MachineError::new_err(format!("no kind of mapping {kind:?}; nearest: {near}")));
+            }
+        };
+        Ok(self.session.map(kind, pages)?)
+    }
+
+    fn fill(&mut self, pages: u32, cpu: usize) -> PyResult<()> {
+        Ok(self.session.fill(cpu, pages)?)
+    }
+
+    fn share(&mut self, mapping: u32, cpu: usize) -> PyResult<()> {
+        Ok(self.session.share(cpu, mapping)?)
+    }
+
+    fn unmap(&mut self, mapping: u32, cpu: usize) -> PyResult<()> {
+        Ok(self.session.unmap(cpu, mapping)?)
+    }
+
+    /// One of the words that act on part of a mapping; a refusal by the kernel is an error here.
+    fn act(&mut self, word: &str, mapping: u32, lo: u32, hi: u32, cpu: usize) -> PyResult<()> {
+        let (session, range) = (&mut self.session, lo..hi);
+        let refused = |result: Result<(), crate::ops::Errno>| {
+            result.map_err(|errno| {
+                SessionError(format!("{word}: {}: not for this kind of mapping or a locked range", errno.name()))
+            })
+        };
+        match word {
+            "touch" => session.touch(cpu, mapping, range)?,
+            "read" => session.read(cpu, mapping, range)?,
+            "mlock" => session.mlock(cpu, mapping, range)?,
+            "munlock" => session.munlock(cpu, mapping, range)?,
+            "cold" => refused(session.cold(cpu, mapping, range)?)?,
+            "lazyfree" => refused(session.lazyfree(cpu, mapping, range)?)?,
+            "hold" => session.hold(cpu, mapping, range)?,
+            "release" => session.release(cpu, mapping, range)?,
+            _ => return Err(MachineError::new_err(format!("no operation {word:?}"))),
+        }
+        Ok(())
+    }
+
+    fn pin(&mut self, mapping: u32, lo: u32, hi: u32, cpu: usize, write: bool) -> PyResult<String> {
+        let outcome = self.session.pin(cpu, mapping, lo..hi, write)?;
+        Ok(show(&outcome))
+    }
+
+    fn unpin(&mut self, pin: usize, cpu: usize) -> PyResult<()> {
+        Ok(self.session.unpin(cpu, pin)?)
+    }
+
+    fn drain_all(&mut self) -> PyResult<()> {
+        Ok(self.session.drain_all()?)
+    }
+
+    fn page(&self, mapping: u32, index: u32) -> PyResult<String> {
+        Ok(json!(self.session.page(mapping, index)?).to_string())
+    }
+
+    fn check(&self) -> String {
+        let recount = self.session.recount();
+        json!({ "checked": recount.checked, "broken": recount.broken }).to_string()
+    }
+
+    fn trace(&self) -> String {
+        json!(self.session.trace()).to_string()
+    }
+}
+
+fn show(outcome: &Outcome) -> String {
+    json!({
+        "error": outcome.error,
+        "klass": outcome.class,
+        "counters": outcome.counters,
+        "sweeps": outcome.sweeps,
+        "pin": outcome.pin,
+    })
+    .to_string()
+}

@@ -1,0 +1,186 @@
+//! `gupstress._core`: the extension module. The only place that names pyo3.
+//!
+//! Rich data crosses as JSON text; what the JSON means is the crate's own
+//! types. Long runs detach from the interpreter and look in every 20 ms.
+
+mod machine;
+mod request;
+
+use crate::config::{Axis, Ns};
+use crate::error::Error;
+use crate::litmus::{Scenario, litmus_names, show_litmus};
+use crate::policy::{kernel_names, policy_names};
+use crate::stress::{Host, Progress, profile_names, run};
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+use std::time::{Duration, Instant};
+
+pyo3::create_exception!(_core, GupstressError, pyo3::exceptions::PyException, "An error of gupstress.");
+pyo3::create_exception!(
+    _core,
+    ConfigError,
+    GupstressError,
+    "A configuration that cannot be used; args[0] is a list of (place, message)."
+);
+pyo3::create_exception!(_core, ResourceError, GupstressError, "The host refused a thread or memory.");
+pyo3::create_exception!(_core, MachineError, GupstressError, "Misuse of an interactive machine.");
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Config(problems) => {
+                let all: Vec<(String, String)> =
+                    problems.into_iter().map(|problem| (problem.place, problem.message)).collect();
+                ConfigError::new_err((all,))
+            }
+            Error::Resource(message) => ResourceError::new_err(message),
+            Error::Internal(message) => GupstressError::new_err(message),
+        }
+    }
+}
+
+/// Runs `body` detached while `observer` is called now and then, and signals are looked for.
+struct Watcher<'p> {
+    observer: Option<&'p Py<PyAny>>,
+    looked: Instant,
+    told: Instant,
+    /// What the observer or a signal handler raised, unless it was the interrupt.
+    raised: Option<PyErr>,
+}
+
+/// How often the observer is told.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How often signals are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+impl Host for Watcher<'_> {
+    fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool {
+        // On the simulator this is called far more often than anybody could look.
+        if self.looked.elapsed() < LOOK_EVERY {
+            return self.raised.is_none();
+        }
+        self.looked = Instant::now();
+        let due = self.observer.is_some() && self.told.elapsed() >= TELL_EVERY;
+        let text = due.then(|| serde_json::to_string(&progress()).unwrap_or_default());
+        let result: PyResult<()> = Python::attach(|py| {
+            py.check_signals()?;
+            if let (Some(observer), Some(text)) = (self.observer, text) {
+                observer.call1(py, (text,))?;
+            }
+            Ok(())
+        });
+        if due {
+            self.told = Instant::now();
+        }
+        match result {
+            Ok(()) => true,
+            Err(error) => {
+                let interrupt = Python::attach(|py| error.is_instance_of::<PyKeyboardInterrupt>(py));
+                if !interrupt {
+                    self.raised = Some(error);
+                }
+                false
+            }
+        }
+    }
+}
+
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use super::machine::Machine;
+    #[pymodule_export]
+    use super::{ConfigError, GupstressError, MachineError, ResourceError};
+    use super::{
+        Axis, Error, Instant, Ns, Scenario, Watcher, kernel_names, litmus_names, policy_names, profile_names,
+        request, run, show_litmus,
+    };
+    use crate::policy::Source;
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        let profile = if !cfg!(debug_assertions) {
+            "release"
+        } else if cfg!(gupstress_optimized) {
+            "checked"
+        } else {
+            "debug"
+        };
+        module.add("build_profile", profile)
+    }
+
+    /// Names of presets: of a `policy`, `profile`, `kernel` or `litmus`.
+    #[pyfunction]
+    fn names(kind: &str) -> PyResult<Vec<&'static str>> {
+        Ok(match kind {
+            "policy" => policy_names(),
+            "profile" => profile_names(),
+            "kernel" => kernel_names(),
+            "litmus" => litmus_names(),
+            _ => return Err(request::no_kind(kind).into()),
+        })
+    }
+
+    /// A preset as TOML text that is taken back.
+    #[pyfunction]
+    fn show(kind: &str, name: &str) -> PyResult<String> {
+        let preset = Source::Preset(name);
+        Ok(match kind {
+            "policy" => crate::policy::show_policy(&crate::policy::load_policy(preset, &[])?),
+            "profile" => crate::stress::show_profile(&crate::stress::load_profile(preset, &[])?),
+            "kernel" => crate::policy::show_kernel(&crate::policy::load_kernel(preset, &[])?),
+            "litmus" => show_litmus(name)?.to_owned(),
+            _ => return Err(request::no_kind(kind).into()),
+        })
+    }
+
+    /// Seconds of a length of time such as `60s` or `500ms`.
+    #[pyfunction]
+    fn parse_duration(text: &str) -> PyResult<f64> {
+        let length = Ns::parse(&toml::Value::from(text)).map_err(|reason| Error::config("", reason))?;
+        Ok(length.0 as f64 / 1e9)
+    }
+
+    /// Resolves and checks everything that a run names; JSON in and out.
+    #[pyfunction]
+    fn resolve(request: &str) -> PyResult<String> {
+        Ok(request::resolve(request)?)
+    }
+
+    /// Runs one policy once; JSON in and out.
+    #[pyfunction]
+    #[pyo3(signature = (job, observer=None))]
+    #[pyo3(name = "run")]
+    fn run_job(py: Python<'_>, job: &str, observer: Option<Py<PyAny>>) -> PyResult<String> {
+        let job = request::job(job)?;
+        let now = Instant::now();
+        let mut watcher = Watcher { observer: observer.as_ref(), looked: now, told: now, raised: None };
+        let result = py.detach(|| run::run(&job, &mut watcher));
+        if let Some(raised) = watcher.raised {
+            return Err(raised);
+        }
+        serde_json::to_string(&result?).map_err(|error| Error::Internal(error.to_string()).into())
+    }
+
+    /// Runs a litmus scenario (TOML text) under a kernel; JSON of its outcome and expectations.
+    #[pyfunction]
+    #[pyo3(signature = (place, text, kernel, sets=Vec::new()))]
+    fn run_litmus(
+        py: Python<'_>,
+        place: &str,
+        text: &str,
+        kernel: &str,
+        sets: Vec<(String, String)>,
+    ) -> PyResult<String> {
+        let scenario = Scenario::parse(place, text)?;
+        Ok(py.detach(|| request::litmus(&scenario, kernel, &sets))?)
+    }
+
+    /// Reads a litmus scenario (TOML text) without running it; JSON.
+    #[pyfunction]
+    fn read_litmus(place: &str, text: &str) -> PyResult<String> {
+        Ok(request::read_litmus(&Scenario::parse(place, text)?))
+    }
+}
