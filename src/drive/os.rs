@@ -28,11 +28,13 @@ const NOBODY: u32 = u32::MAX;
 pub struct Place {
     step: AtomicU32,
     frame: AtomicU32,
+    /// What it waits for without a deadline, encoded; 0: it does not.
+    waiting: AtomicU64,
 }
 
 impl Default for Place {
     fn default() -> Self {
-        Self { step: AtomicU32::new(Step::Idle as u32), frame: AtomicU32::new(NO_FRAME) }
+        Self { step: AtomicU32::new(Step::Idle as u32), frame: AtomicU32::new(NO_FRAME), waiting: AtomicU64::new(0) }
     }
 }
 
@@ -45,6 +47,16 @@ impl Place {
     /// The page it was about.
     pub fn frame(&self) -> Option<Frame> {
         Some(self.frame.load(Ordering::Relaxed)).filter(|&frame| frame != NO_FRAME)
+    }
+
+    /// What it waits for without a deadline.
+    pub fn waiting(&self) -> Option<Wait> {
+        Wait::decode(self.waiting.load(Ordering::Relaxed))
+    }
+
+    /// Publishes a wait, or its end.
+    pub(super) fn set_waiting(&self, on: Option<Wait>) {
+        self.waiting.store(on.map_or(0, Wait::encode), Ordering::Relaxed);
     }
 
     /// Passes a step; a page stays the thread's until the next one.
@@ -64,8 +76,6 @@ pub struct OsRun {
     control: CachePadded<AtomicU32>,
     /// The one thread that a pause leaves running.
     exempt: AtomicU32,
-    /// Threads that are paused now.
-    paused: AtomicU32,
     /// Of 2^32, how often a step yields.
     perturb: u32,
     /// Nanoseconds that each step takes longer.
@@ -86,7 +96,6 @@ impl OsRun {
             started: Instant::now(),
             control: CachePadded::new(AtomicU32::new(control)),
             exempt: AtomicU32::new(NOBODY),
-            paused: AtomicU32::new(0),
             perturb,
             delay: AtomicU64::new(delay_ns),
             monitors: (0..MONITORS).map(|_| CachePadded::new(Monitor::new())).collect(),
@@ -133,11 +142,6 @@ impl OsRun {
         self.control.fetch_and(!PAUSE, Ordering::SeqCst);
         self.pause.wake_all();
     }
-
-    /// Threads that are paused now.
-    pub fn paused(&self) -> u32 {
-        self.paused.load(Ordering::SeqCst)
-    }
 }
 
 /// One thread's driver.
@@ -180,9 +184,9 @@ impl<'r> OsThread<'r> {
             control & PAUSE == 0 || control & KILL != 0 || self.run.exempt.load(Ordering::SeqCst) == self.id
         };
         if !over() {
-            self.run.paused.fetch_add(1, Ordering::SeqCst);
+            self.place.set_waiting(Some(Wait::Paused));
             self.run.pause.sleep_until(None, &over);
-            self.run.paused.fetch_sub(1, Ordering::SeqCst);
+            self.place.set_waiting(None);
         }
     }
 }
@@ -205,7 +209,9 @@ impl Driver for OsThread<'_> {
         }
         let deadline =
             (deadline != u64::MAX).then(|| self.run.started + Duration::from_nanos(deadline));
+        self.place.set_waiting(Some(on).filter(|_| deadline.is_none()));
         let in_time = self.run.monitor(on).sleep_until(deadline, &|| ready() || self.killed());
+        self.place.set_waiting(None);
         if ready() {
             Waited::Ready
         } else if in_time {
@@ -230,6 +236,10 @@ impl Driver for OsThread<'_> {
 
     fn killed(&self) -> bool {
         self.killable && self.run.is_killed()
+    }
+
+    fn id(&self) -> u32 {
+        self.id
     }
 }
 

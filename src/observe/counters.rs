@@ -62,6 +62,10 @@ events! {
     Backoffs = "backoffs",
     /// Pages zapped.
     Zapped = "zapped",
+    /// Blocks that offlining emptied.
+    Offlined = "offlined",
+    /// Blocks that it could not empty.
+    OfflineFailed = "offline_failed",
     /// DMA patterns checked at unpin.
     DmaChecked = "dma_checked",
 }

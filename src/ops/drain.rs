@@ -98,6 +98,7 @@ impl<D: Driver> Task<'_, D> {
                 return false;
             }
         }
+        self.m.drain_mutex_owner.store(self.d.id(), Ordering::Relaxed);
         true
     }
 

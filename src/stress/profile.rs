@@ -1,22 +1,72 @@
 //! Stress profiles: how many of what, how often, on how much memory.
 
-use crate::config::{Ns, Share, table, to_toml};
+use crate::config::{Ns, Share, table, to_toml, words};
 use crate::drive::Costs;
 use crate::error::{Error, Result};
 use crate::machine::Layout;
 use crate::policy::{Source, load, names, presets};
 
+words! {
+    /// How pages come into a mapping.
+    pub enum Populate {
+        /// By a write fault each.
+        Write = "write",
+        /// By a read fault each: anonymous memory gets the zero page.
+        Read = "read",
+    }
+}
+
+words! {
+    /// What is done to a call's range after it has been faulted in again.
+    pub enum Age {
+        /// Nothing.
+        None = "none",
+        /// MADV_COLD.
+        Cold = "cold",
+        /// MADV_FREE.
+        Lazyfree = "lazyfree",
+        /// This CPU's batches are drained: the pages are on the LRU.
+        Drain = "drain",
+    }
+}
+
+words! {
+    /// A page that cannot be migrated, for good.
+    pub enum Special {
+        /// None.
+        None = "none",
+        /// A driver's page in CMA, never on an LRU list.
+        Driver = "driver",
+        /// Reserved by the boot process, in Movable.
+        Reserved = "reserved",
+        /// Poisoned.
+        Hwpoison = "hwpoison",
+        /// Pinned by someone who does not let go.
+        Pinned = "pinned",
+        /// Referenced by someone who does not let go.
+        Held = "held",
+    }
+}
+
 table! {
     /// The mappings that everybody works on.
     pub struct RangesCfg {
-        /// Mappings.
+        /// Mappings; with private ranges as many as pinners, whatever this says.
         key count: u32,
+        /// Whether every pinner has a mapping of its own.
+        key private: bool,
         /// Pages of each.
         key pages: u32,
         /// Share of the mappings that is shared memory.
         key shmem: Share,
         /// Share of the mappings that is mlocked.
         key mlocked: Share,
+        /// How their pages come into them.
+        key populate: Populate,
+        /// What the first pages of each mapping are.
+        key special: Special,
+        /// How many of them.
+        key special_pages: u32,
         /// Whether their pages lie outside Movable and CMA from the beginning.
         key pinnable: bool,
     }
@@ -37,6 +87,10 @@ table! {
         key hold: Ns,
         /// Probability that a call's range is zapped and faulted in again afterwards.
         key zap: Share,
+        /// Pages of another mapping that are faulted in after that, on the same CPU.
+        key fill: u32,
+        /// What is done to the range then.
+        key age: Age,
         /// Probability that the thread moves to another CPU before a call.
         key migrate_cpu: Share,
         /// Whether all threads pin the same range at the same moment, in rounds.
@@ -79,6 +133,8 @@ table! {
         key step_delay: Ns,
         /// Time slice of the simulator's CPUs.
         key slice: Ns,
+        /// Whether memory outside Movable and CMA is used up before the pinners set off.
+        key hog: bool,
         /// Frames; normal = 0: as many as the rest can ever need.
         section memory: Layout,
         /// Mappings.
@@ -106,7 +162,9 @@ table! {
     }
 }
 
-const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "drain-storm");
+const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "drain-storm" "same-range"
+    "zero-page" "drain-race" "oom" "early-boot" "hwpoison" "prepinned" "cma-driver" "isolation-race"
+    "mlock-batch" "lru-batch-ref" "wasted-drain" "short-refs" "writeback" "contig");
 
 /// What a run of a profile takes from the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -139,7 +197,18 @@ fn blank() -> Profile {
         step_delay: Ns(0),
         slice: Ns(3_000_000),
         memory: Layout { normal: 0, movable: 4096, cma: 0, page_bytes: 4096 },
-        ranges: RangesCfg { count: 1, pages: 64, shmem: Share(0.0), mlocked: Share(0.0), pinnable: false },
+        hog: false,
+        ranges: RangesCfg {
+            count: 1,
+            private: false,
+            pages: 64,
+            shmem: Share(0.0),
+            mlocked: Share(0.0),
+            populate: Populate::Write,
+            special: Special::None,
+            special_pages: 1,
+            pinnable: false,
+        },
         pinner: PinnerCfg {
             pages_min: 1,
             pages_max: 64,
@@ -147,6 +216,8 @@ fn blank() -> Profile {
             dma: true,
             hold: Ns(0),
             zap: Share(0.0),
+            fill: 0,
+            age: Age::None,
             migrate_cpu: Share(0.0),
             rounds: false,
         },
@@ -177,6 +248,11 @@ impl Profile {
         ]
     }
 
+    /// Mappings that pinners work on.
+    pub fn mappings(&self) -> u32 {
+        if self.ranges.private { self.threads } else { self.ranges.count }
+    }
+
     /// What a run takes from the host.
     pub fn plan(&self) -> Plan {
         let actors: u32 = self.actors().iter().map(|(_, actor)| actor.threads).sum();
@@ -199,7 +275,7 @@ impl Profile {
     pub fn layout(&self) -> Layout {
         let mut layout = self.memory.clone();
         if layout.normal == 0 {
-            let mapped = self.ranges.count * self.ranges.pages;
+            let mapped = self.mappings() * self.ranges.pages + self.threads * self.pinner.fill;
             let in_flight = (self.threads + 4) * self.pinner.pages_max;
             layout.normal = mapped + in_flight + self.cpus * 3 * 64 + 256;
         }
@@ -227,6 +303,12 @@ impl Profile {
                 "pinner.pages_max: {pages_max} is not from pages_min ({pages_min}) to ranges.pages ({}); nearest: {}",
                 self.ranges.pages,
                 pages_max.max(pages_min).min(self.ranges.pages)
+            ));
+        }
+        if self.ranges.special_pages > self.ranges.pages {
+            return Err(format!(
+                "ranges.special_pages: {} is more than ranges.pages; nearest: {}",
+                self.ranges.special_pages, self.ranges.pages
             ));
         }
         let bytes = self.memory.page_bytes;
