@@ -22,12 +22,6 @@ class Record(BaseModel):
     )
 
 
-class Tally(Record):
-    """Counts by name, those listed and any other."""
-
-    __pydantic_extra__: dict[str, Count]
-
-
 class Build(Record):
     """Which gupstress it was."""
 
@@ -90,12 +84,17 @@ class Calls(Record):
         return self
 
 
-class Errors(Tally):
+class Errors(Record):
     """Failed calls by errno."""
 
     ENOMEM: Count = 0
     EBUSY: Count = 0
     EFAULT: Count = 0
+    EAGAIN: Count = 0
+    EINTR: Count = 0
+    EINVAL: Count = 0
+    ETIMEDOUT: Count = 0
+    EHWPOISON: Count = 0
 
 
 class Pages(Record):
@@ -134,7 +133,7 @@ class Sweeps(Record):
     max: Sample
 
 
-class Counters(Tally):
+class Counters(Record):
     """Events, named as in the kernel."""
 
     acquired: Count
@@ -164,6 +163,9 @@ class Counters(Tally):
     """Waits for a page in another's hands."""
     backoffs: Count
     zapped: Count
+    offlined: Count
+    """Blocks that offlining emptied."""
+    offline_failed: Count
     dma_checked: Count
     """Patterns that a device wrote and that were found again at unpin."""
 

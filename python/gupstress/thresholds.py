@@ -4,19 +4,18 @@ A metric is the path of a number in a result (`latency_ns.p99`); where a path's 
 part is enough to tell which is meant, it may stand alone (`pages_per_s`).
 """
 
-import errno
 import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from gupstress._core import ConfigError
 from gupstress.problems import Problems, nearest
-from gupstress.results import Errors, PolicyResult, ThresholdResult
+from gupstress.results import PolicyResult, ThresholdResult
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -58,11 +57,7 @@ class Threshold:
 
 def observe(result: PolicyResult, metric: str) -> float | None:
     """Return the number at a metric's path, None if there was nothing to take it from."""
-    part, _, name = metric.partition(".")
-    value = getattr(result, part)
-    if name:
-        # An errno that did not occur has no count.
-        value = getattr(value, name, 0)
+    value: Any = reduce(getattr, metric.split("."), result)
     return None if value is None else float(value)
 
 
@@ -73,9 +68,6 @@ def metrics() -> tuple[str, ...]:
 
 
 def _leaves(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    if model is Errors:
-        yield from (prefix + name for name in errno.errorcode.values())
-        return
     for name, field in model.model_fields.items():
         if _is_number(field.annotation):
             yield prefix + name

@@ -24,9 +24,9 @@ class Outcome(Enum):
 
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
-    """There is at least one finding."""
+    """There is a finding, or a threshold was missed."""
     INCONCLUSIVE = "INCONCLUSIVE"
-    """No finding, but a verdict that could not be reached."""
+    """No failure, but a verdict that could not be reached."""
     INTERRUPTED = "INTERRUPTED"
 
 
@@ -45,7 +45,9 @@ def outcome(run: RunResult) -> Outcome:
     """Judge a run as a whole."""
     if run.status == "interrupted":
         return Outcome.INTERRUPTED
-    if any(True for _ in findings(run)):
+    if any(not threshold.passed for threshold in run.thresholds):
+        return Outcome.FAILURE
+    if any(not BAD.isdisjoint(verdicts(result)) for result in run.results):
         return Outcome.FAILURE
     if any(UNDECIDED in verdicts(result) for result in run.results):
         return Outcome.INCONCLUSIVE
@@ -53,16 +55,13 @@ def outcome(run: RunResult) -> Outcome:
 
 
 def findings(run: RunResult) -> Iterator[str]:
-    """Yield what makes a run a failure, one line each, leaving out many of a kind."""
+    """Yield what was found, one line each; thresholds have their own table."""
     for result in run.results:
         lines = list(result_findings(result))
         for line in lines[:_SHOWN]:
             yield f"{label(result, run)}: {line}"
         if len(lines) > _SHOWN:
             yield f"{label(result, run)}: {len(lines) - _SHOWN} more like these, see the JSON"
-    for threshold in run.thresholds:
-        if not threshold.passed:
-            yield f"{label(threshold, run)}: {missed(threshold)}"
 
 
 def label(result: PolicyResult | ThresholdResult, run: RunResult) -> str:

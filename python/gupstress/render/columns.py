@@ -107,7 +107,7 @@ def _sweeps(repeats: Repeats) -> str:
     return f"{amount(mean)}/{amount(_middle(result.sweeps.max for result in repeats))}"
 
 
-POLICY = Column("policy", lambda repeats: repeats[0].policy, "left", 15)
+POLICY = Column("policy", lambda repeats: repeats[0].policy, "left", 13)
 
 DEEDS = (
     POLICY,
@@ -116,7 +116,7 @@ DEEDS = (
     Column("check", _worst(2), "left"),
     Column("spurious", _of_calls(lambda result: result.calls.failed_spurious)),
     Column("justified", _of_calls(lambda result: result.calls.failed_justified)),
-    Column("errors", _errors, "left", 10),
+    Column("errors", _errors, "left", 12),
 )
 """Does every pin return, is each success and each failure true?"""
 
@@ -133,7 +133,7 @@ COSTS = (
 """What does it cost?"""
 
 LEGEND = (
-    "spurious, justified: failed calls, of all calls. check: the machine's invariants.",
+    "spurious, justified: failed calls, of all. check: the machine's invariants.",
     "p50, p99, max: latency of a call. sweeps: mean/max of a call.",
     "drains: lru_add_drain_all for each call. Repeats: medians.",
 )

@@ -4,6 +4,7 @@ What it says is the same everywhere; `plain` is for pipes and files, `terminal` 
 a screen, `markdown` for a page. Each takes the run and the command that runs it again.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 from tabulate import SEPARATING_LINE, tabulate
@@ -69,7 +70,7 @@ def _piped(table: Grid) -> str:
     return tabulate(
         table.rows,
         table.headings,
-        tablefmt="github",
+        tablefmt="pipe",
         colalign=table.aligns,
         disable_numparse=True,
     )
@@ -81,7 +82,8 @@ def terminal(run: RunResult, command: str, console: "Console") -> None:
 
     if run.results:
         whole = _boxed(grid(run, (*DEEDS, *COSTS[1:])))
-        if console.measure(whole).minimum <= console.width:
+        unbounded = console.options.update(width=sys.maxsize)
+        if console.measure(whole, options=unbounded).maximum <= console.width:
             console.print(whole)
         else:
             console.print(_boxed(grid(run, DEEDS)), _boxed(grid(run, COSTS)))
@@ -100,7 +102,7 @@ def _boxed(grid: Grid) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading, align, width in zip(grid.headings, grid.aligns, grid.widths, strict=True):
         table.add_column(heading, justify=align, no_wrap=width is None)
     for row in grid.rows:
