@@ -212,12 +212,11 @@ impl Driver for OsThread<'_> {
         self.place.set_waiting(Some(on).filter(|_| deadline.is_none()));
         let in_time = self.run.monitor(on).sleep_until(deadline, &|| ready() || self.killed());
         self.place.set_waiting(None);
-        if ready() {
-            Waited::Ready
-        } else if in_time {
-            Waited::Killed
-        } else {
-            Waited::TimedOut
+        // What was so a moment ago need not be so now; it was waited for all the same.
+        match (self.killed(), in_time) {
+            (true, _) => Waited::Killed,
+            (false, true) => Waited::Ready,
+            (false, false) => Waited::TimedOut,
         }
     }
 

@@ -111,6 +111,7 @@ impl<D: Driver> Task<'_, D> {
             }
         }
         if works.is_empty() {
+            self.event(Event::DrainIdle);
             return;
         }
         self.event(Event::DrainWaits);

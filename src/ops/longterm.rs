@@ -7,7 +7,7 @@
 
 use super::retry::{Sweep, Tries};
 use super::{Errno, Task};
-use crate::drive::{Driver, Step};
+use crate::drive::{Driver, Step, Wait};
 use crate::machine::{Frame, Mapping};
 use crate::observe::Event;
 use crate::policy::{Defect, Empty, Entry, Policy, SweepOrder};
@@ -143,9 +143,12 @@ impl<D: Driver> Task<'_, D> {
     fn misbehave(&self, policy: &Policy, pages: &[Frame]) {
         let (first, last) = (pages[0], pages[pages.len() - 1]);
         match policy.defect {
-            // Never released: the next one to need it waits for ever.
+            // Held until death: whoever needs it next waits as long.
             Defect::HoldLock => {
-                self.lock(first);
+                if self.lock(first) {
+                    self.d.wait(Wait::Time, &|| false);
+                    self.unlock(first);
+                }
             }
             Defect::WaitCycle if first != last => {
                 let (one, other) = if self.d.id() % 2 == 0 { (first, last) } else { (last, first) };

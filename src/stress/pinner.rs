@@ -64,10 +64,20 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let range = start..start + pages;
         self.call(mapping, range.clone());
         if d.chance(cfg.zap.0) && !d.killed() {
-            self.task.zap(mapping, range.clone(), true);
+            self.zap(mapping, range.clone());
             // Out of memory or killed: the pin will fault in what is missing.
             let _ = self.refault(mapping, range);
         }
+    }
+
+    /// Gives a range up, but for pages that someone has pinned. The filler goes
+    /// first: zapping drains this CPU, which what follows must not.
+    fn zap(&self, mapping: &Mapping, range: Range<u32>) {
+        if let Some(&filler) = self.sh.fillers.get(self.id) {
+            let filler = self.sh.m.mapping(filler);
+            self.task.zap(filler, 0..filler.vma.len(), false);
+        }
+        self.task.zap(mapping, range, true);
     }
 
     /// Brings fresh pages into a range that was zapped, and to where the profile wants them.
@@ -75,7 +85,6 @@ impl<'a, D: Driver> Pinner<'a, D> {
         populate(self.sh, self.task, mapping, range.clone())?;
         if let Some(&filler) = self.sh.fillers.get(self.id) {
             let filler = self.sh.m.mapping(filler);
-            self.task.zap(filler, 0..filler.vma.len(), false);
             self.task.touch(filler, 0..filler.vma.len())?;
         }
         match self.sh.profile.pinner.age {
@@ -94,7 +103,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let mapping = self.sh.m.mapping(self.sh.mappings[0]);
         let range = 0..self.sh.profile.pinner.pages_max;
         if self.id == 0 {
-            self.task.zap(mapping, range.clone(), true);
+            self.zap(mapping, range.clone());
             if self.refault(mapping, range.clone()).is_err() {
                 return false;
             }

@@ -1,10 +1,11 @@
 //! Stress profiles: how many of what, how often, on how much memory.
 
-use crate::config::{Ns, Share, table, to_toml, words};
+use crate::config::{Axis, Key, Ns, SetError, Share, Table, table, to_toml, words};
 use crate::drive::Costs;
 use crate::error::{Error, Result};
 use crate::machine::Layout;
-use crate::policy::{Source, load, names, presets};
+use crate::policy::{Source, load, names, policy_names, presets};
+use std::collections::BTreeMap;
 
 words! {
     /// How pages come into a mapping.
@@ -110,6 +111,48 @@ table! {
     }
 }
 
+words! {
+    /// What a policy may come to on a profile, best first.
+    pub enum Worst {
+        /// Every call pinned, truthfully and without waste.
+        Ok = "ok",
+        /// Failures, each with a permanent obstacle.
+        Justified = "justified",
+        /// Right, but most calls drain all CPUs for nothing.
+        SlowDrains = "slow-drains",
+        /// Failures without need.
+        Spurious = "spurious",
+        /// Pins of what must stay movable.
+        Unsafe = "unsafe",
+        /// Calls that never end.
+        Stuck = "stuck",
+    }
+}
+
+/// The worst that each policy may come to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Expectations(BTreeMap<String, Worst>);
+
+impl Table for Expectations {
+    fn keys(prefix: &str, into: &mut Vec<Key>) {
+        into.extend(policy_names().into_iter().map(|policy| Key {
+            path: format!("{prefix}{policy}"),
+            doc: "",
+            expected: Worst::expected(),
+        }));
+    }
+
+    fn set(&mut self, path: &str, value: &toml::Value) -> std::result::Result<(), SetError> {
+        // Users' own policies have names of their own.
+        self.0.insert(path.to_owned(), Worst::parse(value).map_err(SetError::Value)?);
+        Ok(())
+    }
+
+    fn to_table(&self) -> toml::Table {
+        self.0.iter().map(|(policy, worst)| (policy.clone(), worst.show())).collect()
+    }
+}
+
 table! {
     /// A stress profile.
     pub struct Profile {
@@ -119,6 +162,8 @@ table! {
         key summary: String,
         /// Where it comes from.
         key reference: String,
+        /// Whether it is a piece of the kernel's history: a column of the matrix.
+        key history: bool,
         /// Pinning threads unless a run says otherwise.
         key threads: u32,
         /// Simulated CPUs unless a run says otherwise.
@@ -159,6 +204,8 @@ table! {
         section offliner: ActorCfg,
         /// Virtual nanoseconds of each step, on the simulator.
         section costs: Costs,
+        /// The worst that each policy may come to; a policy not named: ok.
+        section expect: Expectations,
     }
 }
 
@@ -189,6 +236,7 @@ fn blank() -> Profile {
         name: String::new(),
         summary: String::new(),
         reference: String::new(),
+        history: false,
         threads: 4,
         cpus: 4,
         pins: 10_000,
@@ -230,6 +278,7 @@ fn blank() -> Profile {
         writeback: quiet.clone(),
         offliner: quiet,
         costs: Costs::default(),
+        expect: Expectations::default(),
     }
 }
 
