@@ -12,7 +12,6 @@ use crossbeam_utils::CachePadded;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cell::RefCell;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::{Duration, Instant};
 
 const KILL: u32 = 1;
@@ -80,16 +79,27 @@ pub struct OsRun {
     perturb: u32,
     /// Nanoseconds that each step takes longer.
     delay: AtomicU64,
-    monitors: Box<[CachePadded<Monitor>]>,
+    /// Where pages are waited for, by frame number.
+    pages: Box<[CachePadded<Monitor>]>,
+    /// Where kworkers wait, one for each CPU. Theirs alone: they nearly always
+    /// sleep, and would be woken by whatever shared the place.
+    work: Box<[CachePadded<Monitor>]>,
+    /// Where their work is waited for.
+    drained: Box<[CachePadded<Monitor>]>,
+    drain_mutex: CachePadded<Monitor>,
+    time: CachePadded<Monitor>,
+    barrier: CachePadded<Monitor>,
     pause: Monitor,
 }
 
-const MONITORS: usize = 64;
+/// Enough that two pages which are waited for rarely share a place.
+const PAGE_MONITORS: usize = 256;
 
 impl OsRun {
-    /// A run whose threads yield at a step with probability `perturb`, and
+    /// A run on `cpus` simulated CPUs whose threads yield at a step with probability `perturb`, and
     /// busy-wait `delay_ns` at each.
-    pub fn new(perturb: f64, delay_ns: u64) -> Self {
+    pub fn new(cpus: usize, perturb: f64, delay_ns: u64) -> Self {
+        let monitors = |n| (0..n).map(|_| CachePadded::new(Monitor::new())).collect();
         let perturb = (perturb.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
         let control = if perturb == 0 { 0 } else { PERTURB } | if delay_ns == 0 { 0 } else { DELAY };
         Self {
@@ -98,14 +108,28 @@ impl OsRun {
             exempt: AtomicU32::new(NOBODY),
             perturb,
             delay: AtomicU64::new(delay_ns),
-            monitors: (0..MONITORS).map(|_| CachePadded::new(Monitor::new())).collect(),
+            pages: monitors(PAGE_MONITORS),
+            work: monitors(cpus),
+            drained: monitors(cpus),
+            drain_mutex: CachePadded::default(),
+            time: CachePadded::default(),
+            barrier: CachePadded::default(),
             pause: Monitor::new(),
         }
     }
 
     fn monitor(&self, on: Wait) -> &Monitor {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(on);
-        &self.monitors[hash as usize % MONITORS]
+        match on {
+            Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame) => {
+                &self.pages[frame as usize % PAGE_MONITORS]
+            }
+            Wait::Work(cpu) => &self.work[cpu],
+            Wait::DrainWork(cpu) => &self.drained[cpu],
+            Wait::DrainMutex => &self.drain_mutex,
+            Wait::Time => &self.time,
+            Wait::Barrier => &self.barrier,
+            Wait::Paused => &self.pause,
+        }
     }
 
     /// Nanoseconds since the run began.
@@ -121,7 +145,9 @@ impl OsRun {
 
     /// Wakes all sleepers to look at their conditions again.
     pub fn wake_everyone(&self) {
-        self.monitors.iter().for_each(|monitor| monitor.wake_all());
+        let many = self.pages.iter().chain(&self.work).chain(&self.drained);
+        let single = [&self.drain_mutex, &self.time, &self.barrier];
+        many.chain(single).for_each(|monitor| monitor.wake_all());
         self.pause.wake_all();
     }
 
@@ -249,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_when_woken_and_when_killed() {
-        let run = OsRun::new(0.0, 0);
+        let run = OsRun::new(1, 0.0, 0);
         let flag = AtomicBool::new(false);
         let (a, b, c) = (Place::default(), Place::default(), Place::default());
         thread::scope(|scope| {
@@ -275,7 +301,7 @@ mod tests {
     #[cfg(debug_assertions)]
     #[should_panic(expected = "an internal lock is held across a step")]
     fn a_lock_held_across_a_step_is_caught() {
-        let run = OsRun::new(0.0, 0);
+        let run = OsRun::new(1, 0.0, 0);
         let place = Place::default();
         let lock = crate::sync::Mutex::new(());
         let _guard = lock.lock();

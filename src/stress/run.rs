@@ -206,7 +206,7 @@ impl Control for OsControl<'_> {
 }
 
 fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
-    let run = &OsRun::new(job.profile.perturb.0, job.profile.step_delay.0);
+    let run = &OsRun::new(sh.m.cpus.len(), job.profile.perturb.0, job.profile.step_delay.0);
     let lost = &AtomicBool::new(false);
     let mut ended_at = None;
     let mut interrupted = false;
