@@ -96,6 +96,12 @@ impl<D: Driver> Task<'_, D> {
                 return Err(Errno::EINTR);
             }
             let got = self.get_user_pages(policy, mapping, range.clone(), write, touch, &mut pin.pages);
+            if got == Err(Errno::EAGAIN) {
+                let index = range.start + (pin.pages.len() - base) as u32;
+                self.unpin_from(base, pin);
+                self.handle_mm_fault(mapping, &mapping.vma, index, write)?;
+                continue;
+            }
             if let Err(errno) = got
                 && (pin.pages.len() == base || errno == Errno::EINTR)
             {

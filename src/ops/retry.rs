@@ -104,12 +104,29 @@ impl<D: Driver> Task<'_, D> {
                 self.putback_movable(isolated);
                 return Ok(Some(errno));
             }
-            if let Err(errno) = self.pause(policy, errno, tries) {
+            if let Err(errno) = self.wait_for_pins(policy, errno, &isolated, tries) {
                 self.putback_movable(isolated);
                 return Err(errno);
             }
         }
         Ok(None)
+    }
+
+    /// Pauses until no page may be pinned any more: to try a migration before
+    /// would only burn its passes.
+    fn wait_for_pins(
+        &self,
+        policy: &Policy,
+        errno: Errno,
+        isolated: &[Frame],
+        tries: &mut Tries,
+    ) -> Result<(), Errno> {
+        loop {
+            self.pause(policy, errno, tries)?;
+            if !isolated.iter().any(|&frame| self.m.maybe_dma_pinned(self.page(frame))) {
+                return Ok(());
+            }
+        }
     }
 
     /// Waits, holding nothing, until each missed page is on the LRU again or
@@ -122,7 +139,8 @@ impl<D: Driver> Task<'_, D> {
     ) -> Result<(), Errno> {
         let length = self.next_pause(request.policy, Errno::EBUSY, tries)?;
         let until = self.d.now().saturating_add(length);
-        for &(index, frame) in missed {
+        // Migration goes through a range in order: with the last page back, so are mostly all.
+        for &(index, frame) in missed.iter().rev() {
             let (page, vma) = (self.page(frame), &request.mapping.vma);
             let returned = || page.has(flag::LRU) || vma.pte(index).frame() != frame;
             if returned() {
