@@ -94,10 +94,10 @@ fn a_migrated_page_is_mapped_again_with_its_contents() {
             let id = m.map(kind, 3).id;
             on(&m, 0, move |t| {
                 let mapping = t.m.mapping(id);
+                t.touch(mapping, 0..3).unwrap();
                 if mlocked {
                     t.mlock(mapping, 0..3);
                 }
-                t.touch(mapping, 0..3).unwrap();
                 t.lru_add_drain_all(false);
             });
             let frames = |m: &Machine| (0..3).map(|index| m.mapping(id).vma.pte(index)).collect::<Vec<_>>();
@@ -140,10 +140,10 @@ fn fill_batch(t: &Task<'_, SimThread<'_>>, id: u32, batch: Batch) {
         Batch::Deactivate => t.madvise_cold(mapping, 0..3).unwrap(),
         Batch::Lazyfree => t.madvise_free(mapping, 0..3).unwrap(),
         Batch::Activate => t.mark_range_accessed(mapping, 0..3),
-        // Mapped again in a locked area: migration leaves it in this CPU's batch
-        // only where no drain follows, so it is queued by faulting it in afresh.
+        // What `mlock` queues it drains as well; a fault in a locked area leaves it queued.
         Batch::Mlock => {
             t.zap(mapping, 0..3, false);
+            t.lru_add_drain();
             t.touch(mapping, 0..3).unwrap();
         }
     }
