@@ -8,10 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-SCHEMA = "gupstress.run/1"
-
 Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0)]
+Amount = Annotated[int | float, Field(ge=0)]
 Sample = Amount | None
 """A statistic, null where there was nothing to take it from."""
 
@@ -22,12 +20,6 @@ class Record(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="allow", serialize_by_alias=True, validate_by_name=True
     )
-
-
-class Tally(Record):
-    """Counts by name; which names there are beside those listed is the core's to say."""
-
-    __pydantic_extra__: dict[str, Count]
 
 
 class Build(Record):
@@ -92,12 +84,17 @@ class Calls(Record):
         return self
 
 
-class Errors(Tally):
+class Errors(Record):
     """Failed calls by errno."""
 
     ENOMEM: Count = 0
     EBUSY: Count = 0
     EFAULT: Count = 0
+    EAGAIN: Count = 0
+    EINTR: Count = 0
+    EINVAL: Count = 0
+    ETIMEDOUT: Count = 0
+    EHWPOISON: Count = 0
 
 
 class Pages(Record):
@@ -109,10 +106,10 @@ class Pages(Record):
 
 
 class Throughput(Record):
-    """Rates."""
+    """Rates; null where no time passed."""
 
-    calls_per_s: Amount
-    pages_per_s: Amount
+    calls_per_s: Sample
+    pages_per_s: Sample
 
 
 class Latency(Record):
@@ -136,20 +133,41 @@ class Sweeps(Record):
     max: Sample
 
 
-class Counters(Tally):
-    """Events in the pinning threads, named as in the kernel."""
+class Counters(Record):
+    """Events, named as in the kernel."""
 
     acquired: Count
+    """Page pins taken, `nr_foll_pin_acquired`; a range that was migrated is taken twice."""
     released: Count
     migrated: Count
     migrate_failed: Count
+    """Pages given up by `migrate_pages`."""
     migrate_calls: Count
     isolate_calls: Count
     isolate_busy: Count
+    """Isolations that found PG_lru clear."""
     drain_all: Count
+    drain_shortcut: Count
+    """Drains of all that returned because another's had covered them."""
     drain_local: Count
     drain_work: Count
+    """Drains run by kworkers."""
     faults: Count
+    gup_fast: Count
+    """Pages pinned without the slow path."""
+    sweeps: Count
+    migration_waits: Count
+    lock_waits: Count
+    drain_waits: Count
+    owner_waits: Count
+    """Waits for a page in another's hands."""
+    backoffs: Count
+    zapped: Count
+    offlined: Count
+    """Blocks that offlining emptied."""
+    offline_failed: Count
+    dma_checked: Count
+    """Patterns that a device wrote and that were found again at unpin."""
 
 
 class Fairness(Record):
@@ -164,18 +182,70 @@ class Fairness(Record):
     """Most calls that overtook one call."""
 
 
-class StuckCall(Record):
-    """A call that never ended, and what it was doing."""
+class Obstacle(Record):
+    """What stands in the way of a page's migration; further keys say whose or how many."""
 
-    thread: int
+    kind: str
+
+
+class PageState(Record):
+    """A page as it was found."""
+
+    frame: Count
+    refcount: int
+    mapcount: int
+    flags: tuple[str, ...]
+    zone: str
+    list: str | None
+    """The LRU list that it is on."""
+    batches: tuple[tuple[int, str], ...]
+    """The per-CPU batches that it is in: CPU and kind."""
+    obstacle: Obstacle | None
+
+
+class StuckCall(Record):
+    """A call that did not end, and what it was doing."""
+
+    thread: Count
     step: str
-    page: JsonValue
-    obstacle: str
+    page: PageState | None
+    obstacle: Obstacle | None
     permanent: bool
     sweeps: Count
     waited_s: Amount
-    alone: JsonValue
-    """What came of it with all other threads paused."""
+    alone: str | None
+    """What it did with all others paused: `fails`, `passes`; null: not tried."""
+    waits_for: str | None = None
+    """In a deadlock."""
+
+
+class UnsafePin(Record):
+    """A pin of a page that must stay movable."""
+
+    thread: Count
+    sweeps: Count
+    page: PageState
+
+
+class BrokenInvariant(Record):
+    """A book of the machine that does not balance."""
+
+    invariant: str
+    frame: Count | None
+    found: str
+
+
+class FailedCall(Record):
+    """A call that failed, judged."""
+
+    thread: Count
+    class_: Literal["failed_justified", "failed_spurious"] = Field(alias="class")
+    errno: str
+    step: str
+    sweeps: Count
+    obstacle: Obstacle | None
+    permanent: bool
+    page: PageState | None
 
 
 class Liveness(Record):
@@ -189,7 +259,8 @@ class Safety(Record):
     """Whether every success was true."""
 
     verdict: Literal["safe", "violated"]
-    findings: tuple[JsonValue, ...]
+    findings: tuple[UnsafePin, ...]
+    """The first hundred; `calls.pinned_unsafe` counts all."""
 
 
 class Invariants(Record):
@@ -197,7 +268,7 @@ class Invariants(Record):
 
     verdict: Literal["held", "broken"]
     checked: Count
-    findings: tuple[JsonValue, ...]
+    findings: tuple[BrokenInvariant, ...]
 
 
 class Interval(Record):
@@ -225,12 +296,15 @@ class PolicyResult(Record):
     latency_ns: Latency
     sweeps: Sweeps
     counters: Counters
-    background: Tally
-    """Events in all other actors."""
+    """In the pinning threads, and the drain work that they caused."""
+    background: Counters
+    """In all other actors."""
     fairness: Fairness
     liveness: Liveness
     safety: Safety
     invariants: Invariants
+    failures: tuple[FailedCall, ...]
+    """The first hundred; `calls` and `errors` count all."""
     timeline: tuple[Interval, ...]
     resolved: dict[str, dict[str, JsonValue]]
     """Policy, profile and kernel with every key, as they were run."""
@@ -251,7 +325,7 @@ class RunResult(Record):
     """Everything one command or `gupstress.run` found."""
 
     # pydantic's BaseModel has a deprecated method of this name.
-    schema_: Literal["gupstress.run/1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["gupstress.run/1"] = Field(default="gupstress.run/1", alias="schema")
     gupstress: Build
     argv: tuple[str, ...]
     started_at: AwareDatetime

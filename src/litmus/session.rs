@@ -124,12 +124,18 @@ impl Session {
         let counters = Arc::clone(&self.counters[0]);
         let before = counters.get(Event::Sweeps);
         let limit = self.sweep_limit;
+        let mut deadlock = None;
         let report = self.executor.run(
             Box::new(Timed::new(u64::MAX / 2)),
             &self.costs,
             0,
             tasks,
-            &mut |now, _| {
+            &mut |now, tasks| {
+                let waits = tasks.deadlock();
+                if !waits.is_empty() {
+                    deadlock = Some(waits);
+                    return Verdict::Kill;
+                }
                 if counters.get(Event::Sweeps) - before > limit {
                     Verdict::Kill
                 } else {
@@ -139,8 +145,9 @@ impl Session {
         );
         self.trace = report.trace;
         match report.end {
-            SimEnd::Done => Ok(answer.take().expect("the task has returned")),
-            SimEnd::Deadlock(waits) => {
+            SimEnd::Done if deadlock.is_none() => Ok(answer.take().expect("the task has returned")),
+            SimEnd::Done | SimEnd::Deadlock(_) => {
+                let waits = deadlock.unwrap_or_default();
                 let waits: Vec<String> = waits.iter().map(|(_, on)| on.describe()).collect();
                 Err(SessionError(format!("deadlock: nobody can run, waiting for {}", waits.join(", "))))
             }

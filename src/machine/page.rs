@@ -96,6 +96,8 @@ pub struct Page {
     pub(crate) mlock_count: AtomicU32,
     /// References that never let go: known to the model only, never to a policy.
     lasting: AtomicU32,
+    /// Who holds `PG_locked`, plus one: known to the model only.
+    lock_owner: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Page>() == 64 || cfg!(loom));
@@ -114,6 +116,7 @@ impl Page {
             list: AtomicU32::new(0),
             mlock_count: AtomicU32::new(0),
             lasting: AtomicU32::new(0),
+            lock_owner: AtomicU32::new(0),
         }
     }
 
@@ -240,6 +243,16 @@ impl Page {
     pub fn set_mapping(&self, id: Option<u32>, index: u32) {
         self.mapping.store(id.map_or(0, |id| id + 1), Ordering::Relaxed);
         self.index.store(index, Ordering::Relaxed);
+    }
+
+    /// The thread that holds the page lock (model's truth).
+    pub fn lock_owner(&self) -> Option<u32> {
+        self.lock_owner.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Records who holds the page lock. By the holder only.
+    pub fn set_lock_owner(&self, thread: u32) {
+        self.lock_owner.store(thread.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// References held by those that never let go (model's truth).

@@ -40,6 +40,8 @@ events! {
     DrainAll = "drain_all",
     /// Those that returned because the generation had moved.
     DrainShortcut = "drain_shortcut",
+    /// Those that found every CPU's batches empty.
+    DrainIdle = "drain_idle",
     /// Direct calls of `lru_add_drain`.
     DrainLocal = "drain_local",
     /// Drain works run by kworkers (`lru_add_drain_per_cpu`).
@@ -62,6 +64,10 @@ events! {
     Backoffs = "backoffs",
     /// Pages zapped.
     Zapped = "zapped",
+    /// Blocks that offlining emptied.
+    Offlined = "offlined",
+    /// Blocks that it could not empty.
+    OfflineFailed = "offline_failed",
     /// DMA patterns checked at unpin.
     DmaChecked = "dma_checked",
 }

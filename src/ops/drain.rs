@@ -99,6 +99,7 @@ impl<D: Driver> Task<'_, D> {
                 return false;
             }
         }
+        self.m.drain_mutex_owner.store(self.d.id(), Ordering::Relaxed);
         true
     }
 
@@ -111,6 +112,7 @@ impl<D: Driver> Task<'_, D> {
             }
         }
         if works.is_empty() {
+            self.event(Event::DrainIdle);
             return;
         }
         self.event(Event::DrainWaits);

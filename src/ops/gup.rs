@@ -4,7 +4,7 @@ use super::{Errno, Task};
 use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Mapping, ZERO_FRAME, flag};
 use crate::observe::Event;
-use crate::policy::{Policy, Scope, ZeroPage};
+use crate::policy::{OtherPinner, Policy, Scope, ZeroPage};
 use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
@@ -66,7 +66,8 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// `__get_user_pages`: pins every page of the range, faulting in what is
-    /// missing. On an error the pages pinned so far stay in `pages`.
+    /// missing. On an error the pages pinned so far stay in `pages`; `EAGAIN`
+    /// where the policy does not wait for a migration with pins held.
     pub(super) fn get_user_pages(
         &self,
         policy: &Policy,
@@ -77,6 +78,7 @@ impl<D: Driver> Task<'_, D> {
         pages: &mut Vec<Frame>,
     ) -> Result<(), Errno> {
         let vma = &mapping.vma;
+        let first = range.start;
         for index in range {
             self.step_at(Step::GupWalk);
             let frame = loop {
@@ -88,6 +90,10 @@ impl<D: Driver> Task<'_, D> {
                     break pte.frame();
                 }
                 drop(locked);
+                if pte.is_migration() && index != first && policy.other_pinner == OtherPinner::Wait {
+                    // Pins on the pages before this one would hold up their migration.
+                    return Err(Errno::EAGAIN);
+                }
                 self.handle_mm_fault(mapping, vma, index, write || zero_refused)?;
             };
             self.event(Event::Acquired);

@@ -11,7 +11,7 @@ mod kernel;
 mod presets;
 
 pub use axes::{
-    DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent, Policy, Scope,
+    Defect, DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent, Policy, Scope,
     SweepOrder, ZeroPage,
 };
 pub use kernel::{DrainAfterMigrate, Entry, MigrateStyle, Rules};

@@ -176,6 +176,7 @@ fn merge(ledgers: &mut Vec<Ledger>) -> Ledger {
         all.max_bypass = all.max_bypass.max(ledger.max_bypass);
         all.longest_wait_ns = all.longest_wait_ns.max(ledger.longest_wait_ns);
         all.dma_errors.extend(ledger.dma_errors);
+        all.before.add(&ledger.before);
     }
     all
 }
@@ -210,7 +211,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
         calls.insert(class.name().into(), json!(n));
     }
     calls.insert("interrupted".into(), json!(ledger.interrupted));
-    let mut counters = totals(sh.pinners());
+    let mut counters = totals(sh.pinners()).since(&ledger.before);
     counters.add(&totals(sh.kworkers()));
     let errors: BTreeMap<&'static str, u64> =
         ledger.errors.iter().map(|(errno, &n)| (errno.name(), n)).collect();

@@ -4,7 +4,7 @@ use super::profile::Profile;
 use super::result::{Failure, UnsafePin};
 use crate::drive::{Driver, Place, Wait};
 use crate::machine::{Frame, Kind, Machine};
-use crate::observe::{Counters, Event};
+use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
 use crate::stress::verdict::Class;
@@ -99,6 +99,8 @@ pub struct Ledger {
     pub longest_wait_ns: u64,
     /// Transfers that did not reach their mapping.
     pub dma_errors: Vec<DmaError>,
+    /// What the thread had counted before the run's clock started.
+    pub before: Totals,
 }
 
 impl Ledger {
@@ -114,6 +116,7 @@ impl Ledger {
             max_bypass: 0,
             longest_wait_ns: 0,
             dma_errors: Vec::new(),
+            before: Totals::default(),
         }
     }
 }
@@ -125,6 +128,15 @@ pub struct Findings {
     pub failures: Vec<Failure>,
     /// Pins of pages that must stay movable.
     pub unsafe_pins: Vec<UnsafePin>,
+}
+
+/// Pages that a profile has placed in the way.
+#[derive(Debug, Default)]
+pub struct Special {
+    /// References on them that are never let go of.
+    pub held: HashMap<Frame, i32>,
+    /// Those that are rightly on no LRU list.
+    pub never_on_lru: Vec<Frame>,
 }
 
 /// Everything of a run but its driver.
@@ -146,8 +158,10 @@ pub struct Shared {
     pub ledgers: Mutex<Vec<Ledger>>,
     /// Findings.
     pub findings: Mutex<Findings>,
-    /// References that actors never let go of.
-    pub lasting: Mutex<HashMap<Frame, i32>>,
+    /// A mapping for each pinner to push others' pages out of batches with.
+    pub fillers: Vec<u32>,
+    /// Pages with an obstacle of their own.
+    pub special: Mutex<Special>,
     /// Page pins of calls that succeeded.
     pub pinned: CachePadded<AtomicU64>,
     /// Calls ended.
@@ -165,20 +179,26 @@ impl Shared {
     /// Before the threads of a run start: nothing but empty mappings.
     pub fn new(m: Machine, policy: Policy, profile: Profile, goal: u64) -> Self {
         let ranges = &profile.ranges;
-        let shmem = (f64::from(ranges.count) * ranges.shmem.0).round() as u32;
-        let mappings = (0..ranges.count)
+        let count = profile.mappings();
+        let shmem = (f64::from(count) * ranges.shmem.0).round() as u32;
+        let mappings = (0..count)
             .map(|number| {
                 let kind = if number < shmem { Kind::Shmem } else { Kind::Anon };
                 m.map(kind, ranges.pages).id
             })
             .collect();
+        let fillers = match profile.pinner.fill {
+            0 => Vec::new(),
+            pages => (0..profile.threads).map(|_| m.map(Kind::Anon, pages).id).collect(),
+        };
         let plan = profile.plan();
         Self {
+            fillers,
+            special: Mutex::new(Special::default()),
             mappings,
             slots: (0..plan.os_threads).map(|_| CachePadded::default()).collect(),
             ledgers: Mutex::new(Vec::new()),
             findings: Mutex::new(Findings::default()),
-            lasting: Mutex::new(HashMap::new()),
             pinned: CachePadded::new(AtomicU64::new(0)),
             ended: CachePadded::new(AtomicU64::new(0)),
             started: AtomicU64::new(0),

@@ -32,7 +32,7 @@ def junit(run: RunResult, command: str) -> str:
     suites = ET.Element("testsuites")
     suites.append(suite)
     ET.indent(suites)
-    return ET.tostring(suites, encoding="unicode", xml_declaration=True)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode")
 
 
 def _add_case(suite: ET.Element, run: RunResult, result: PolicyResult) -> None:
