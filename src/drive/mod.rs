@@ -5,12 +5,15 @@
 //! themselves; what they need of that they ask the driver for, at named
 //! [`Step`]s and with a reason for every wait ([`Wait`]).
 
+#[cfg(not(loom))]
 pub mod os;
 mod sched;
+#[cfg(not(loom))]
 pub mod sim;
 mod step;
 
 pub use sched::{Candidate, Random, Scheduler, TaskId, Timed};
+#[cfg(not(loom))]
 pub use os::Place;
 pub use step::{Costs, Step};
 

@@ -22,7 +22,7 @@
 //! store-buffer pattern and need `SeqCst` on both sides; that is said where it
 //! happens (`ops::gup`, `ops::rmap`).
 
-use crate::sync::{AtomicI32, AtomicU32, Ordering};
+use crate::sync::{AtomicI32, AtomicU32, Ordering, seq_cst_in_models};
 
 /// A page frame number.
 pub type Frame = u32;
@@ -137,7 +137,10 @@ impl Page {
                 return false;
             }
             match self.refcount.compare_exchange_weak(old, old + n, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => return true,
+                Ok(_) => {
+                    seq_cst_in_models();
+                    return true;
+                }
                 Err(now) => old = now,
             }
         }

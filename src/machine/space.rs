@@ -14,7 +14,7 @@
 //! and then reads the PTE again.
 
 use super::page::{Frame, NO_FRAME, ZERO_FRAME};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, seq_cst_in_models};
 use std::sync::Arc;
 
 /// What a mapping is made of.
@@ -202,6 +202,7 @@ impl PtLocked<'_> {
     #[inline]
     pub fn set(&self, index: u32, pte: Pte) {
         self.vma.ptes[index as usize].store(pte.0, Ordering::SeqCst);
+        seq_cst_in_models();
     }
 }
 

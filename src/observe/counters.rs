@@ -1,6 +1,6 @@
 //! Event counters: one writer each, read by anyone, merged at the end.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{Ordering, Tally};
 
 macro_rules! events {
     ($( $(#[doc = $doc:literal])* $Event:ident = $name:literal, )*) => {
@@ -77,11 +77,11 @@ pub const EVENTS: usize = Event::ALL.len();
 
 /// One thread's counters. Only that thread writes them.
 #[derive(Debug)]
-pub struct Counters([AtomicU64; EVENTS]);
+pub struct Counters([Tally; EVENTS]);
 
 impl Default for Counters {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+        Self(std::array::from_fn(|_| Tally::new(0)))
     }
 }
 

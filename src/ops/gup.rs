@@ -106,14 +106,18 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// Another holder takes a plain reference on each page and never lets go
-    /// by itself (a pipe). Faults in what is missing, for reading.
+    /// by itself (a pipe). Faults in what is missing, for reading. All of them
+    /// or, on an error, none.
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
     pub fn hold(&self, mapping: &Mapping, range: Range<u32>) -> Result<Vec<Frame>, Errno> {
         let mut held = Vec::with_capacity(range.len());
         for index in range {
-            self.read(mapping, index..index + 1)?;
+            if let Err(errno) = self.read(mapping, index..index + 1) {
+                held.iter().for_each(|&frame| self.release(frame));
+                return Err(errno);
+            }
             let locked = mapping.vma.lock(index);
             let frame = locked.get(index).frame();
             self.page(frame).get(1);

@@ -15,5 +15,6 @@ pub use axes::{
     SweepOrder, ZeroPage,
 };
 pub use kernel::{DrainAfterMigrate, Entry, MigrateStyle, Rules};
+#[cfg(not(loom))]
 pub(crate) use presets::{load, names, preset_text, presets};
 pub use presets::{Source, kernel_names, load_kernel, load_policy, policy_names, show_kernel, show_policy};

@@ -9,6 +9,7 @@ macro_rules! presets {
         &[$(($name, include_str!(concat!("../../data/", $dir, "/", $name, ".toml")))),*]
     };
 }
+#[cfg_attr(loom, allow(unused_imports))]
 pub(crate) use presets;
 
 const POLICIES: &[(&str, &str)] = presets!("policies":
