@@ -32,7 +32,7 @@ fn main() {
     // Cargo passes `--bench`; what is left names the sections wanted.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let is_wanted = |section: &str| wanted.is_empty() || wanted.iter().any(|name| name == section);
-    println!("{:<44} {:>7}  {:>15}  {:>23}", "", "ratio", "min – max", "A, B (median)");
+    println!("{:<45} {:>7}  {:>13}  {:>7}  {:>18}", "", "A / B", "min – max", "rounds", "A, B (medians)");
     if is_wanted("pin") {
         pin_one(1 << 10);
         pin_one(1 << 20);
@@ -49,40 +49,40 @@ fn main() {
 
 // ---------------------------------------------------------------- pairs
 
-/// A pair of measurements, repeated.
-struct Pairs {
-    a: Vec<f64>,
-    b: Vec<f64>,
+/// How often a pair is measured: a round's figures are the medians of its
+/// slices, which are short so that most fit between two interruptions.
+#[derive(Clone, Copy)]
+struct Times {
+    rounds: usize,
+    slices: usize,
 }
 
-impl Pairs {
-    /// Measures A and B in turn, after one round that is not counted. Every
-    /// other round begins with B, so that neither profits from its place.
-    fn measure(rounds: usize, mut a: impl FnMut() -> f64, mut b: impl FnMut() -> f64) -> Self {
-        let mut pairs = Self { a: Vec::new(), b: Vec::new() };
-        (a(), b());
-        for round in 0..rounds {
-            let (a, b) = if round % 2 == 0 {
-                let a = a();
-                (a, b())
+/// Measures A and B in turn, slice by slice, after one slice each that does not
+/// count, and prints the ratio A/B. Every other slice begins with B, so that
+/// neither profits from its place.
+fn pairs(what: &str, unit: &str, times: Times, mut a: impl FnMut() -> f64, mut b: impl FnMut() -> f64) {
+    let Times { rounds, slices } = times;
+    (a(), b());
+    let mut figures: [Vec<f64>; 3] = Default::default();
+    for _ in 0..rounds {
+        let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
+        for slice in 0..slices {
+            if slice % 2 == 0 {
+                of_a.push(a());
+                of_b.push(b());
             } else {
-                let b = b();
-                (a(), b)
-            };
-            assert!(a > 0.0 && b > 0.0, "a measurement took no time");
-            pairs.a.push(a);
-            pairs.b.push(b);
+                of_b.push(b());
+                of_a.push(a());
+            }
         }
-        pairs
+        let (a, b) = (median(&mut of_a), median(&mut of_b));
+        assert!(a > 0.0 && b > 0.0, "a measurement took no time");
+        figures.iter_mut().zip([a / b, a, b]).for_each(|(all, figure)| all.push(figure));
     }
-
-    fn report(&self, what: &str, unit: &str) {
-        let mut ratios: Vec<f64> = self.a.iter().zip(&self.b).map(|(a, b)| a / b).collect();
-        let ratio = median(&mut ratios);
-        let (a, b) = (median(&mut self.a.clone()), median(&mut self.b.clone()));
-        let spread = format!("{:.2} – {:.2}", ratios[0], ratios[ratios.len() - 1]);
-        println!("{what:<44} {ratio:>6.2}×  {spread:>15}  {a:>9.1}, {b:>9.1} {unit}");
-    }
+    let [ratio, a, b] = figures.each_mut().map(|all| median(all));
+    let spread = format!("{:.2} – {:.2}", figures[0][0], figures[0][rounds - 1]);
+    let counts = format!("{rounds} × {slices}");
+    println!("{what:<45} {ratio:>6.2}×  {spread:>13}  {counts:>7}  {a:>8.2}, {b:>8.2} {unit}");
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -147,8 +147,8 @@ impl Bench {
 /// A: pin and unpin of one pinnable page of `pages`, chosen at random, through
 /// the fast path. B: two bare read-modify-writes on a random page's refcount.
 fn pin_one(pages: u32) {
-    const ROUNDS: usize = 31;
-    const CALLS: u32 = 1_000_000;
+    const TIMES: Times = Times { rounds: 11, slices: 51 };
+    const CALLS: u32 = 20_000;
     // Small payloads: neither side touches them.
     let layout = Layout { normal: pages + 64, movable: 64, cma: 0, page_bytes: 64 };
     let bench = Bench::new(&layout);
@@ -160,7 +160,8 @@ fn pin_one(pages: u32) {
 
     let mut pin = Pin::default();
     let mut seed_a = Random(SEED);
-    let mut seed_b = Random(SEED);
+    // Another part of the sequence: neither finds what the other has left in the cache.
+    let mut seed_b = Random(SEED.rotate_left(32));
     let first = bench.m.memory.zone(ZoneKind::Normal).frames.start;
     let mut calls = 0;
     let a = || {
@@ -184,18 +185,18 @@ fn pin_one(pages: u32) {
         }
         start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
     };
-    let pairs = Pairs::measure(ROUNDS, a, b);
+    pairs(&format!("pin + unpin / 2 atomics, {pages} pages"), "ns", TIMES, a, b);
     assert_eq!(bench.count.get(Event::GupFast), calls, "not every pin took the fast path");
     assert_eq!(bench.count.get(Event::Acquired), calls);
     bench.assert_sound();
-    pairs.report(&format!("pin + unpin / 2 atomics, {pages} pages"), "ns");
 }
 
 /// A: pin of 64 pages that must be migrated, a page. B: a copy of one frame,
 /// between random frames of the same memory.
 fn migrate(pages: u32) {
-    const ROUNDS: usize = 31;
     const CALL: u32 = 64;
+    // The larger the memory, the longer a slice.
+    let times = Times { rounds: 11, slices: if pages > 4096 { 3 } else { 21 } };
     let layout = Layout { normal: pages + 256, movable: pages + 256, cma: 0, page_bytes: 4096 };
     let bench = Bench::new(&layout);
     let driver = bench.driver();
@@ -228,10 +229,9 @@ fn migrate(pages: u32) {
     };
     let mut random = Random(SEED);
     let b = || copy(&bench, pages, &mut random);
-    let pairs = Pairs::measure(ROUNDS, a, b);
+    pairs(&format!("pin with migration / 4 KiB copy, {pages} pages"), "ns", times, a, b);
     assert_eq!(bench.count.get(Event::DrainAll), 0, "batches were not clean");
     bench.assert_sound();
-    pairs.report(&format!("pin with migration / 4 KiB copy, {pages} pages"), "ns");
 }
 
 /// The pages of the mapping are on the LRU and lie where a pin may not leave them.
@@ -277,7 +277,7 @@ fn copy(bench: &Bench, pages: u32, random: &mut Random) -> f64 {
 
 /// Page pins a second of a profile, with 64 threads (A) and with 2 (B).
 fn threads(profile: &str, pins: u64) {
-    const ROUNDS: usize = 7;
+    let what = format!("{profile}, 64 threads / 2");
     let mut seed = 0;
     let mut rate = |threads: u32| {
         seed += 1;
@@ -301,6 +301,5 @@ fn threads(profile: &str, pins: u64) {
         result.throughput["pages_per_s"].as_f64().unwrap() / 1e6
     };
     let rate = std::cell::RefCell::new(&mut rate);
-    let pairs = Pairs::measure(ROUNDS, || (rate.borrow_mut())(64), || (rate.borrow_mut())(2));
-    pairs.report(&format!("{profile}, 64 threads / 2"), "M pages/s");
+    pairs(&what, "M pages/s", Times { rounds: 7, slices: 1 }, || rate.borrow_mut()(64), || rate.borrow_mut()(2));
 }

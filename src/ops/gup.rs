@@ -1,6 +1,6 @@
 //! Pinning pages of a range: `pin_user_pages`, fast and slow, and unpinning.
 
-use super::{Errno, Task};
+use super::{Errno, PinRequest, Task};
 use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Mapping, ZERO_FRAME, flag};
 use crate::observe::Event;
@@ -24,18 +24,15 @@ impl<D: Driver> Task<'_, D> {
 
     /// `gup_fast`: pins the leading run of pages that are present, writable
     /// where wanted, and fine where they are. Appends to `pages`.
-    pub(super) fn gup_fast(
-        &self,
-        policy: &Policy,
-        mapping: &Mapping,
-        range: Range<u32>,
-        write: bool,
-        pages: &mut Vec<Frame>,
-    ) {
-        let vma = &mapping.vma;
+    #[inline]
+    pub(super) fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
+        let PinRequest { policy, mapping, ref range, write } = *request;
+        let vma = &*mapping.vma;
         let bias = self.m.rules.pin_bias as i32;
         let before = pages.len();
-        for index in range {
+        // Room for all at once: growth inside the loop would cost more than the pins.
+        pages.reserve(range.len());
+        for index in range.clone() {
             let pte = vma.pte(index);
             if !pte.is_present() || (write && !pte.is_writable()) {
                 break;
