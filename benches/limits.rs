@@ -32,10 +32,12 @@ fn main() {
     // Cargo passes `--bench`; what is left names the sections wanted.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let is_wanted = |section: &str| wanted.is_empty() || wanted.iter().any(|name| name == section);
-    println!("{:<45} {:>7}  {:>13}  {:>7}  {:>18}", "", "A / B", "min – max", "rounds", "A, B (medians)");
+    println!("{:<53} {:>7}  {:>13}  {:>7}  {:>18}", "", "A / B", "min – max", "rounds", "A, B (medians)");
     if is_wanted("pin") {
-        pin_one(1 << 10);
-        pin_one(1 << 20);
+        for pages in [1 << 10, 1 << 20] {
+            pin_one::<false>(pages);
+            pin_one::<true>(pages);
+        }
     }
     if is_wanted("migrate") {
         migrate(1 << 10);
@@ -82,7 +84,7 @@ fn pairs(what: &str, unit: &str, times: Times, mut a: impl FnMut() -> f64, mut b
     let [ratio, a, b] = figures.each_mut().map(|all| median(all));
     let spread = format!("{:.2} – {:.2}", figures[0][0], figures[0][rounds - 1]);
     let counts = format!("{rounds} × {slices}");
-    println!("{what:<45} {ratio:>6.2}×  {spread:>13}  {counts:>7}  {a:>8.2}, {b:>8.2} {unit}");
+    println!("{what:<53} {ratio:>6.2}×  {spread:>13}  {counts:>7}  {a:>8.2}, {b:>8.2} {unit}");
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -101,6 +103,12 @@ impl Random {
         self.0 ^= self.0 >> 27;
         let high = (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32;
         ((u64::from(high) * u64::from(n)) >> 32) as u32
+    }
+
+    /// Makes the next number wait for `value`, without changing it.
+    #[inline]
+    fn depend_on(&mut self, value: i32) {
+        self.0 ^= black_box(0) & value as u64;
     }
 
     fn shuffle<T>(&mut self, items: &mut [T]) {
@@ -146,7 +154,11 @@ impl Bench {
 
 /// A: pin and unpin of one pinnable page of `pages`, chosen at random, through
 /// the fast path. B: two bare read-modify-writes on a random page's refcount.
-fn pin_one(pages: u32) {
+///
+/// Independent accesses overlap: while one waits for memory, the processor
+/// begins the next ones. With `CHAINED`, the choice of a page needs the result
+/// of the one before, so that each is waited for: latency, not throughput.
+fn pin_one<const CHAINED: bool>(pages: u32) {
     const TIMES: Times = Times { rounds: 11, slices: 51 };
     const CALLS: u32 = 20_000;
     // Small payloads: neither side touches them.
@@ -159,19 +171,23 @@ fn pin_one(pages: u32) {
     task.lru_add_drain();
 
     let mut pin = Pin::default();
-    let mut seed_a = Random(SEED);
+    let mut random_a = Random(SEED);
     // Another part of the sequence: neither finds what the other has left in the cache.
-    let mut seed_b = Random(SEED.rotate_left(32));
+    let mut random_b = Random(SEED.rotate_left(32));
     let first = bench.m.memory.zone(ZoneKind::Normal).frames.start;
     let mut calls = 0;
     let a = || {
         let start = Instant::now();
         for _ in 0..CALLS {
-            let index = seed_a.below(pages);
+            let index = random_a.below(pages);
             let request = PinRequest { policy: &bench.policy, mapping, range: index..index + 1, write: true };
             let pinned = task.pin_longterm(&request, &mut pin);
             assert!(pinned.is_ok() && pin.sweeps == 1, "a pin failed");
             task.unpin_user_pages(&pin.pages);
+            if CHAINED {
+                let page = bench.m.page(pin.pages[0]);
+                random_a.depend_on(page.refcount());
+            }
         }
         calls += u64::from(CALLS);
         start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
@@ -179,13 +195,17 @@ fn pin_one(pages: u32) {
     let b = || {
         let start = Instant::now();
         for _ in 0..CALLS {
-            let page = bench.m.page(first + seed_b.below(pages));
+            let page = bench.m.page(first + random_b.below(pages));
             page.get(1024);
             black_box(page.put_testzero(1024));
+            if CHAINED {
+                random_b.depend_on(page.refcount());
+            }
         }
         start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
     };
-    pairs(&format!("pin + unpin / 2 atomics, {pages} pages"), "ns", TIMES, a, b);
+    let how = if CHAINED { "one by one" } else { "overlapping" };
+    pairs(&format!("pin + unpin / 2 atomics, {pages} pages, {how}"), "ns", TIMES, a, b);
     assert_eq!(bench.count.get(Event::GupFast), calls, "not every pin took the fast path");
     assert_eq!(bench.count.get(Event::Acquired), calls);
     bench.assert_sound();
