@@ -289,6 +289,28 @@ class Interval(Record):
     calls: Count
 
 
+class Disturbance(Record):
+    """What came between a run and its CPUs; null where the host does not tell."""
+
+    others: Sample
+    """CPU time that other processes took, as a share of all that the CPUs had."""
+    steal: Sample
+    """CPU time that the hypervisor gave to others, so too."""
+    quota_throttled: Sample
+    """Time in which a cgroup's CPU quota was used up, as a share of the run's."""
+    thermal_events: Count | None
+    """Times that a CPU slowed down because it was hot."""
+    clock: Sample
+    """Highest clock that the CPUs were allowed at the end, by that at the start."""
+
+
+class Stability(Record):
+    """Whether the times and rates of a policy's repeats are worth trusting."""
+
+    stable: bool
+    reasons: tuple[str, ...]
+
+
 class PolicyResult(Record):
     """One run of one policy."""
 
@@ -318,6 +340,10 @@ class PolicyResult(Record):
     timeline: tuple[Interval, ...]
     resolved: dict[str, dict[str, JsonValue]]
     """Policy, profile and kernel with every key, as they were run."""
+    disturbance: Disturbance | None = None
+    """Null on a virtual clock, which nothing disturbs."""
+    stability: Stability | None = None
+    """Of all repeats of the policy, the same in each."""
 
 
 class ThresholdResult(Record):
@@ -344,3 +370,5 @@ class RunResult(Document):
     settings: Settings
     results: tuple[PolicyResult, ...]
     thresholds: tuple[ThresholdResult, ...]
+    comparison: dict[str, JsonValue] | None = None
+    """With what `--baseline` named: a `gupstress.compare/1`, this run the head."""

@@ -150,6 +150,13 @@ def remarks(run: RunResult) -> Iterator[str]:
             )
         if UNDECIDED in verdicts(result):
             yield f"{name}: inconclusive, {why_undecided(result.liveness)}"
+    unstable = {
+        result.policy: result.stability.reasons
+        for result in run.results
+        if result.stability is not None and not result.stability.stable
+    }
+    for policy, reasons in unstable.items():
+        yield f"{policy}: times and rates may be unstable: {'; '.join(reasons)}"
     if run.gupstress.build_profile != "release":
         yield (
             f"this is a {run.gupstress.build_profile} build:"
