@@ -82,10 +82,10 @@ impl World {
         })
     }
 
-    /// Runs `body` as a thread on `cpu`.
+    /// Runs `body` as this thread's part, on `cpu`; one thread for each.
     fn on<R>(self: &Arc<Self>, cpu: usize, body: impl FnOnce(&Task<'_, Threads<'_>>) -> R) -> R {
         let count = Counters::default();
-        let driver = Threads { world: self };
+        let driver = Threads { world: self, id: cpu as u32 };
         body(&Task::new(&self.m, &driver, &count, cpu))
     }
 
@@ -108,6 +108,7 @@ impl World {
 /// The model checker's threads: a step is nothing, as every access is one anyway.
 struct Threads<'w> {
     world: &'w World,
+    id: u32,
 }
 
 impl Driver for Threads<'_> {
@@ -141,6 +142,10 @@ impl Driver for Threads<'_> {
 
     fn killed(&self) -> bool {
         false
+    }
+
+    fn id(&self) -> u32 {
+        self.id
     }
 }
 

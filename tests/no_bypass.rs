@@ -30,7 +30,7 @@ const WORDS: &[&str] = &[
     "Condvar", "Instant", "LazyLock", "Monitor", "OnceLock", "Parker", "RwLock",
     "SystemTime", "ThreadRng", "async", "await", "dbg", "eprint", "eprintln", "extern", "getrandom", "libc",
     "park", "park_timeout", "print", "println", "random_state", "sleep_until", "spawn", "spin_loop", "static",
-    "thread", "thread_local", "yield_now", "RandomState",
+    "thread_local", "yield_now", "RandomState",
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -44,6 +44,7 @@ pub enum Wait {
 
 impl Wait {
     /// As one word, for publishing; 0 is none.
+    #[cfg(not(loom))]
     fn encode(self) -> u64 {
         let (kind, detail) = match self {
             Self::PageLock(frame) => (1, frame),
@@ -59,6 +60,7 @@ impl Wait {
         kind << 32 | u64::from(detail)
     }
 
+    #[cfg(not(loom))]
     fn decode(word: u64) -> Option<Self> {
         let detail = word as u32;
         Some(match word >> 32 {
