@@ -4,7 +4,7 @@ Times are in seconds where a name ends in `_s` and in nanoseconds where it ends 
 `_ns`; rates are per second. Additions by later versions are kept when read.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -20,6 +20,14 @@ class Record(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="allow", serialize_by_alias=True, validate_by_name=True
     )
+
+
+class Document(Record):
+    """All that one command found: what a file holds."""
+
+    def to_json(self) -> str:
+        """Return the result as JSON text that `schema()` describes, with a final newline."""
+        return self.model_dump_json(indent=2) + "\n"
 
 
 class Build(Record):
@@ -147,6 +155,8 @@ class Counters(Record):
     isolate_busy: Count
     """Isolations that found PG_lru clear."""
     drain_all: Count
+    drain_idle: Count
+    """Drains of all that found no batch with anything in it."""
     drain_shortcut: Count
     """Drains of all that returned because another's had covered them."""
     drain_local: Count
@@ -279,6 +289,28 @@ class Interval(Record):
     calls: Count
 
 
+class Disturbance(Record):
+    """What came between a run and its CPUs; null where the host does not tell."""
+
+    others: Sample
+    """CPU time that other processes took, as a share of all that the CPUs had."""
+    steal: Sample
+    """CPU time that the hypervisor gave to others, so too."""
+    quota_throttled: Sample
+    """Time in which a cgroup's CPU quota was used up, as a share of the run's."""
+    thermal_events: Count | None
+    """Times that a CPU slowed down because it was hot."""
+    clock: Sample
+    """Highest clock that the CPUs were allowed at the end, by that at the start."""
+
+
+class Stability(Record):
+    """Whether the times and rates of a policy's repeats are worth trusting."""
+
+    stable: bool
+    reasons: tuple[str, ...]
+
+
 class PolicyResult(Record):
     """One run of one policy."""
 
@@ -308,6 +340,10 @@ class PolicyResult(Record):
     timeline: tuple[Interval, ...]
     resolved: dict[str, dict[str, JsonValue]]
     """Policy, profile and kernel with every key, as they were run."""
+    disturbance: Disturbance | None = None
+    """Null on a virtual clock, which nothing disturbs."""
+    stability: Stability | None = None
+    """Of all repeats of the policy, the same in each."""
 
 
 class ThresholdResult(Record):
@@ -321,7 +357,7 @@ class ThresholdResult(Record):
     passed: bool
 
 
-class RunResult(Record):
+class RunResult(Document):
     """Everything one command or `gupstress.run` found."""
 
     # pydantic's BaseModel has a deprecated method of this name.
@@ -334,15 +370,5 @@ class RunResult(Record):
     settings: Settings
     results: tuple[PolicyResult, ...]
     thresholds: tuple[ThresholdResult, ...]
-
-    def to_json(self) -> str:
-        """Return the result as JSON text that `schema()` describes, with a final newline."""
-        return self.model_dump_json(indent=2) + "\n"
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a run's result."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **RunResult.model_json_schema(mode="serialization"),
-    }
+    comparison: dict[str, JsonValue] | None = None
+    """With what `--baseline` named: a `gupstress.compare/1`, this run the head."""

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from gupstress import _core, engine, host, thresholds
+from gupstress import _core, disturbance, engine, host, stability, thresholds
 from gupstress._core import ResourceError
 from gupstress.engine import Observer, Reference, References, Resolved
 from gupstress.problems import Problems
@@ -136,8 +136,13 @@ def run(job: Job, argv: Sequence[str], watch: Watch = unwatched) -> RunResult:
             if job.request.repeat > 1:
                 label += f" {repeat}/{job.request.repeat}"
             with watch(label) as observer:
+                before = disturbance.read()
                 row = engine.run(job.core_job(policy, repeat), observer)
-            results.append(PolicyResult.model_validate({**row, "repeat": repeat}))
+                after = disturbance.read()
+            row["repeat"] = repeat
+            if job.request.driver == "os":
+                row["disturbance"] = disturbance.between(before, after)
+            results.append(PolicyResult.model_validate(row))
             if results[-1].status == "interrupted":
                 break
     except KeyboardInterrupt:
@@ -157,7 +162,7 @@ def run(job: Job, argv: Sequence[str], watch: Watch = unwatched) -> RunResult:
         ),
         host=facts,
         settings=_settings(job),
-        results=tuple(results),
+        results=stability.judged(results, _core.build_profile),
         thresholds=tuple(thresholds.check(job.thresholds, results)),
     )
 

@@ -5,6 +5,7 @@ from enum import Enum
 
 from gupstress.results import (
     BrokenInvariant,
+    FailedCall,
     Liveness,
     Obstacle,
     PageState,
@@ -82,16 +83,15 @@ def result_findings(result: PolicyResult) -> Iterator[str]:
             yield f"{part.verdict}: {describe(finding)}"
 
 
-def describe(finding: StuckCall | UnsafePin | BrokenInvariant) -> str:
+def describe(finding: StuckCall | UnsafePin | BrokenInvariant | FailedCall) -> str:
     """Return a finding in words, on one line."""
     match finding:
         case StuckCall():
-            lasting = "permanent" if finding.permanent else "transient"
             alone = f", alone it {finding.alone}" if finding.alone else ""
             waits = f", waits for {finding.waits_for}" if finding.waits_for else ""
             return (
                 f"thread {finding.thread} in {finding.step} on {_page(finding.page)}:"
-                f" {_obstacle(finding.obstacle)} ({lasting}), {finding.sweeps} sweeps,"
+                f" {_in_the_way(finding)}, {finding.sweeps} sweeps,"
                 f" {finding.waited_s:.1f} s without an end{alone}{waits}"
             )
         case UnsafePin():
@@ -102,6 +102,11 @@ def describe(finding: StuckCall | UnsafePin | BrokenInvariant) -> str:
         case BrokenInvariant():
             frame = "" if finding.frame is None else f" (frame {finding.frame})"
             return f"{finding.invariant}{frame}: {finding.found}"
+        case FailedCall():
+            return (
+                f"thread {finding.thread} got {finding.errno} in {finding.step}"
+                f" on {_page(finding.page)}: {_in_the_way(finding)}, {finding.sweeps} sweeps"
+            )
 
 
 def _page(page: PageState | None) -> str:
@@ -111,7 +116,13 @@ def _page(page: PageState | None) -> str:
     return f"frame {page.frame} ({page.zone}, refcount {page.refcount}, {flags})"
 
 
-def _obstacle(obstacle: Obstacle | None) -> str:
+def _in_the_way(finding: StuckCall | FailedCall) -> str:
+    lasting = "permanent" if finding.permanent else "transient"
+    return f"{obstacle_words(finding.obstacle)} ({lasting})"
+
+
+def obstacle_words(obstacle: Obstacle | None) -> str:
+    """Return in words what stands in the way of a page's migration."""
     if obstacle is None:
         return "no obstacle"
     more = ", ".join(f"{key} {value}" for key, value in (obstacle.model_extra or {}).items())
@@ -138,7 +149,14 @@ def remarks(run: RunResult) -> Iterator[str]:
                 f"{name}: interrupted after {result.pages.pinned} of {run.settings.pins} page pins"
             )
         if UNDECIDED in verdicts(result):
-            yield f"{name}: inconclusive, {_why_undecided(result.liveness)}"
+            yield f"{name}: inconclusive, {why_undecided(result.liveness)}"
+    unstable = {
+        result.policy: result.stability.reasons
+        for result in run.results
+        if result.stability is not None and not result.stability.stable
+    }
+    for policy, reasons in unstable.items():
+        yield f"{policy}: times and rates may be unstable: {'; '.join(reasons)}"
     if run.gupstress.build_profile != "release":
         yield (
             f"this is a {run.gupstress.build_profile} build:"
@@ -146,5 +164,6 @@ def remarks(run: RunResult) -> Iterator[str]:
         )
 
 
-def _why_undecided(liveness: Liveness) -> str:
+def why_undecided(liveness: Liveness) -> str:
+    """Return in words why a liveness verdict could not be reached."""
     return "; ".join(map(describe, liveness.findings)) or "the host left too little CPU time"

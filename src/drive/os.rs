@@ -23,29 +23,32 @@ const DELAY: u32 = 8;
 const NOBODY: u32 = u32::MAX;
 
 /// Where a thread is: the last step it passed, and the page that it was about.
+///
+/// One word, the frame above the step, so that a step is one store and whoever
+/// looks sees a step with its own page. Written by that thread alone.
 #[derive(Debug)]
 pub struct Place {
-    step: AtomicU32,
-    frame: AtomicU32,
+    at: AtomicU64,
     /// What it waits for without a deadline, encoded; 0: it does not.
     waiting: AtomicU64,
 }
 
 impl Default for Place {
     fn default() -> Self {
-        Self { step: AtomicU32::new(Step::Idle as u32), frame: AtomicU32::new(NO_FRAME), waiting: AtomicU64::new(0) }
+        let nowhere = u64::from(NO_FRAME) << 32 | Step::Idle as u64;
+        Self { at: AtomicU64::new(nowhere), waiting: AtomicU64::new(0) }
     }
 }
 
 impl Place {
     /// The last step passed.
     pub fn step(&self) -> Step {
-        Step::ALL[self.step.load(Ordering::Relaxed) as usize]
+        Step::ALL[self.at.load(Ordering::Relaxed) as u32 as usize]
     }
 
     /// The page it was about.
     pub fn frame(&self) -> Option<Frame> {
-        Some(self.frame.load(Ordering::Relaxed)).filter(|&frame| frame != NO_FRAME)
+        Some((self.at.load(Ordering::Relaxed) >> 32) as Frame).filter(|&frame| frame != NO_FRAME)
     }
 
     /// What it waits for without a deadline.
@@ -61,10 +64,8 @@ impl Place {
     /// Passes a step; a page stays the thread's until the next one.
     #[inline]
     pub(super) fn set(&self, step: Step, frame: Frame) {
-        self.step.store(step as u32, Ordering::Relaxed);
-        if frame != NO_FRAME {
-            self.frame.store(frame, Ordering::Relaxed);
-        }
+        let frame = if frame == NO_FRAME { self.at.load(Ordering::Relaxed) >> 32 } else { u64::from(frame) };
+        self.at.store(frame << 32 | step as u64, Ordering::Relaxed);
     }
 }
 

@@ -251,8 +251,8 @@ impl Page {
     }
 
     /// Records who holds the page lock. By the holder only.
-    pub fn set_lock_owner(&self, thread: u32) {
-        self.lock_owner.store(thread.wrapping_add(1), Ordering::Relaxed);
+    pub fn set_lock_owner(&self, holder: u32) {
+        self.lock_owner.store(holder.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// References held by those that never let go (model's truth).

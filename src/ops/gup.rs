@@ -1,8 +1,8 @@
 //! Pinning pages of a range: `pin_user_pages`, fast and slow, and unpinning.
 
-use super::{Errno, Task};
+use super::{Errno, PinRequest, Task};
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Mapping, ZERO_FRAME, flag};
+use crate::machine::{Frame, Mapping, Page, ZERO_FRAME, flag};
 use crate::observe::Event;
 use crate::policy::{OtherPinner, Policy, Scope, ZeroPage};
 use std::ops::Range;
@@ -12,57 +12,60 @@ impl<D: Driver> Task<'_, D> {
     /// `!folio_is_longterm_pinnable`.
     #[inline]
     pub(super) fn must_move(&self, policy: &Policy, frame: Frame) -> bool {
+        Self::page_must_move(policy, frame, self.page(frame))
+    }
+
+    #[inline]
+    fn page_must_move(policy: &Policy, frame: Frame, page: &Page) -> bool {
         if frame == ZERO_FRAME {
             return policy.zero_page != ZeroPage::Pinnable;
         }
-        let place = match policy.scope {
+        page.has(match policy.scope {
             Scope::MovableAndCma => flag::ZONE_MOVABLE | flag::CMA,
             Scope::Cma => flag::CMA,
-        };
-        self.page(frame).has(place)
+        })
     }
 
     /// `gup_fast`: pins the leading run of pages that are present, writable
     /// where wanted, and fine where they are. Appends to `pages`.
-    pub(super) fn gup_fast(
-        &self,
-        policy: &Policy,
-        mapping: &Mapping,
-        range: Range<u32>,
-        write: bool,
-        pages: &mut Vec<Frame>,
-    ) {
-        let vma = &mapping.vma;
-        let bias = self.m.rules.pin_bias as i32;
+    #[inline]
+    pub(super) fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
         let before = pages.len();
-        for index in range {
-            let pte = vma.pte(index);
-            if !pte.is_present() || (write && !pte.is_writable()) {
-                break;
-            }
-            let frame = pte.frame();
-            if self.must_move(policy, frame) {
-                break;
-            }
-            let page = self.page(frame);
-            if !page.try_get(bias) {
-                break;
-            }
-            self.step(Step::GupFast, frame);
-            // The reference first, then the PTE again: see `rmap`.
-            if vma.pte(index) != pte {
-                self.event(Event::Acquired);
-                self.unpin_page(frame);
-                break;
-            }
-            if !page.has(flag::REFERENCED) {
-                page.set(flag::REFERENCED);
-            }
+        // Room for all at once: growth inside the loop would cost more than the pins.
+        pages.reserve(request.range.len());
+        for index in request.range.clone() {
+            let Some(frame) = self.gup_fast_pte(request, index) else { break };
             pages.push(frame);
         }
         let pinned = (pages.len() - before) as u64;
         self.count.add(Event::Acquired, pinned);
         self.count.add(Event::GupFast, pinned);
+    }
+
+    /// `gup_fast_pte_range`, of one PTE.
+    #[inline]
+    fn gup_fast_pte(&self, request: &PinRequest<'_>, index: u32) -> Option<Frame> {
+        let vma = &request.mapping.vma;
+        let pte = vma.pte(index);
+        if !pte.is_present() || (request.write && !pte.is_writable()) {
+            return None;
+        }
+        let frame = pte.frame();
+        let page = self.page(frame);
+        if Self::page_must_move(request.policy, frame, page) || !page.try_get(self.m.rules.pin_bias as i32) {
+            return None;
+        }
+        self.step(Step::GupFast, frame);
+        // The reference first, then the PTE again: see `rmap`.
+        if vma.pte(index) != pte {
+            self.event(Event::Acquired);
+            self.unpin_page(frame);
+            return None;
+        }
+        if !page.has(flag::REFERENCED) {
+            page.set(flag::REFERENCED);
+        }
+        Some(frame)
     }
 
     /// `__get_user_pages`: pins every page of the range, faulting in what is

@@ -38,7 +38,8 @@ impl<D: Driver> Task<'_, D> {
         }
     }
 
-    /// `__folio_put`: the last reference is gone.
+    /// `__folio_put`: the last reference is gone. Out of line: most puts are not the last.
+    #[inline(never)]
     pub(super) fn free(&self, frame: Frame) {
         let page = self.page(frame);
         debug_assert_eq!(page.mapcount(), 0, "a mapped page lost its last reference");

@@ -45,19 +45,27 @@ impl<D: Driver> Task<'_, D> {
     /// # Errors
     /// What the policy makes of failures; `EFAULT` where only part of the
     /// range could be pinned (it is given back), `EINTR` if killed.
+    #[inline]
     pub fn pin_longterm(&self, request: &PinRequest<'_>, pin: &mut Pin) -> Result<(), Errno> {
         pin.pages.clear();
-        pin.sweeps = 0;
         pin.contended = false;
-        let PinRequest { policy, mapping, ref range, write } = *request;
-        let fast = self.m.rules.entry == Entry::Fast;
-        if fast {
-            self.gup_fast(policy, mapping, range.clone(), write, &mut pin.pages);
-            if pin.pages.len() == range.len() {
+        if self.m.rules.entry == Entry::Fast {
+            self.gup_fast(request, &mut pin.pages);
+            if pin.pages.len() == request.range.len() {
                 pin.sweeps = 1;
                 return Ok(());
             }
         }
+        self.pin_rest(request, pin)
+    }
+
+    /// Long-term pins what GUP-fast has left of the range. Out of line, so that
+    /// the way of a pin that needs none of this stays short.
+    #[inline(never)]
+    fn pin_rest(&self, request: &PinRequest<'_>, pin: &mut Pin) -> Result<(), Errno> {
+        pin.sweeps = 0;
+        let range = &request.range;
+        let fast = self.m.rules.entry == Entry::Fast;
         let waits = self.waits();
         let already = pin.pages.len();
         let rest = PinRequest { range: range.start + already as u32..range.end, ..request.clone() };

@@ -120,7 +120,7 @@ pub(super) struct End {
     pub seed: u64,
     pub liveness: Liveness,
     pub timeline: Vec<Sample>,
-    pub recount: Option<Recount>,
+    pub recount: Recount,
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -253,10 +253,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
     }
 }
 
-fn invariants(recount: Option<Recount>, counters: &Totals, ledger: &Ledger) -> Value {
-    let Some(mut recount) = recount else {
-        return json!({ "verdict": "unchecked", "checked": 0, "findings": [] });
-    };
+fn invariants(mut recount: Recount, counters: &Totals, ledger: &Ledger) -> Value {
     let (acquired, released) = (counters.get(Event::Acquired), counters.get(Event::Released));
     recount.check(acquired == released, "acquired = released", None, || format!("{acquired} ≠ {released}"));
     recount.checked += counters.get(Event::DmaChecked);

@@ -130,7 +130,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         seed: job.seed,
         liveness: watchdog.liveness,
         timeline: watchdog.timeline,
-        recount: Some(recount),
+        recount,
     };
     Ok(gather(&shared, end, resolved))
 }

@@ -82,6 +82,12 @@ def test_a_policy_made_in_python_is_run_with_its_axes() -> None:
     assert row.counters.drain_all == 0
 
 
+@pytest.mark.parametrize("name", ["plain", 'quo"ted', "a\\b", "größer", "\N{SNOWMAN}\N{PUSHPIN}"])
+def test_a_policys_name_may_be_any_text(name: str) -> None:
+    (row,) = gupstress.run(policy=gupstress.Policy(name, "bounded"), **SMALL).results  # type: ignore[arg-type]
+    assert row.policy == name
+
+
 def test_a_policys_mistakes_are_named_all_at_once() -> None:
     policy = gupstress.Policy(name="mine", base="bounded", isolate_retries="many", drian="never")
     with pytest.raises(gupstress.ConfigError) as caught:

@@ -81,6 +81,14 @@ def test_a_link_stays_a_link_and_a_mode_stays_as_it_is() -> None:
     assert sorted(os.listdir()) == ["link.json", "real.json"]
 
 
+def test_who_reads_the_old_file_goes_on_reading_it() -> None:
+    Path("r.json").write_text("old")
+    with open("r.json") as reader:
+        files.write_whole("r.json", "new")
+        assert reader.read() == "old"
+    assert Path("r.json").read_text() == "new"
+
+
 def test_a_new_file_has_the_mode_that_any_new_file_has() -> None:
     Path("plain").touch()
     files.write_whole("new.json", "text")

@@ -28,10 +28,11 @@ def put(root: Path, name: str, text: str) -> None:
     path.write_text(text)
 
 
-def test_threads_are_those_that_the_kernel_leaves(
+def test_threads_of_root_are_those_that_the_kernel_leaves(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (1, 1))
     assert host.thread_room(root) == host.Room(5000, "kernel.threads-max")
 
 

@@ -9,6 +9,9 @@ import click
 from gupstress import _core
 from gupstress.cli.catalog import list_names, show
 from gupstress.cli.exits import HELP, guard
+from gupstress.cli.litmus import litmus
+from gupstress.cli.matrix import matrix
+from gupstress.cli.report import report
 from gupstress.cli.run import run
 
 
@@ -54,6 +57,9 @@ def commands() -> None:
 
 
 commands.add_command(run)
+commands.add_command(matrix)
+commands.add_command(litmus)
+commands.add_command(report)
 commands.add_command(list_names)
 commands.add_command(show)
 

@@ -1,17 +1,10 @@
 """`gupstress list` and `gupstress show`: what comes with gupstress."""
 
-import sys
-
 import click
 
-from gupstress import _core
+from gupstress import _core, engine
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-KINDS = {"policies": "policy", "profiles": "profile", "kernels": "kernel"}
+KINDS = {"policies": "policy", "profiles": "profile", "kernels": "kernel", "litmus": "litmus"}
 """What can be listed, each with the name of one of them."""
 
 
@@ -22,7 +15,9 @@ def list_names(kinds: str) -> None:
     names = _core.names(KINDS[kinds])
     width = max(map(len, names))
     for name in names:
-        summary = tomllib.loads(_core.show(KINDS[kinds], name))["summary"]
+        table = engine.preset(KINDS[kinds], name)
+        # A litmus scenario is told best by its steps.
+        summary = table.get("summary") or "; ".join(table["steps"])
         click.echo(f"{name:<{width}}  {summary}")
 
 

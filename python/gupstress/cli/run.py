@@ -2,13 +2,12 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gupstress.cli.exits import HELP, CommandError, Exit, complain
+from gupstress.cli import output
+from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration, probability, setting, whole
 from gupstress.request import PRESETS, Request
 
@@ -135,33 +134,16 @@ def run(
             f"unexpected argument {ctx.args[0]!r}; a sub-command stands before all options"
         )
     # Here, so that `--help` and `--version` need not wait for them.
-    from gupstress import files, progress, runner, verdict
+    from gupstress import progress, runner, verdict
 
     job = runner.prepare(Request(**asked))
-    if json_file is not None:
-        with _reporting(f"--json {json_file}"):
-            files.check_writable(json_file)
+    output.check(json_file)
     if not quiet:
         complain(f"seed {job.seed}")
     result = runner.run(job, sys.argv, runner.unwatched if quiet else progress.watch(sys.stderr))
-    try:
-        if json_file is not None:
-            with _reporting(f"--json {json_file}"):
-                files.write_whole(json_file, result.to_json())
-    finally:
-        # What was found is worth reading even where it could not be kept.
-        with _reporting("standard output"):
-            _print(result, format_, _command(ctx.command, job.request), quiet)
+    command = command_line(ctx.command, job.request)
+    output.deliver(json_file, result.to_json, lambda: _print(result, format_, command, quiet))
     return Exit[verdict.outcome(result).name]
-
-
-@contextmanager
-def _reporting(target: str) -> Iterator[None]:
-    """End the command with one line where `target` cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise CommandError(f"{target}: cannot be written: {error.strerror}") from error
 
 
 def _print(result: "RunResult", format_: str, command: str, quiet: bool) -> None:
@@ -187,7 +169,7 @@ def _print(result: "RunResult", format_: str, command: str, quiet: bool) -> None
 _ALWAYS_SAID = ("policies", "profile", "kernel", "threads", "cpus", "pins", "seed")
 
 
-def _command(command: click.Command, request: Request) -> str:
+def command_line(command: click.Command, request: Request) -> str:
     """Return the command line that makes the same request again."""
     words = ["gupstress", "run"]
     for param in command.params:

@@ -29,9 +29,9 @@ def plain(run: RunResult, command: str) -> str:
     """Return the result as text; its tables are at most 80 columns wide."""
     blocks = []
     if run.results:
-        blocks += [_ruled(grid(run, DEEDS)), _ruled(grid(run, COSTS)), "\n".join(LEGEND)]
+        blocks += [ruled(grid(run, DEEDS)), ruled(grid(run, COSTS)), "\n".join(LEGEND)]
     if run.thresholds:
-        blocks.append(_ruled(threshold_grid(run)))
+        blocks.append(ruled(threshold_grid(run)))
     if lines := [f"finding: {line}" for line in findings(run)]:
         blocks.append("\n".join(lines))
     if lines := [f"note: {line}" for line in remarks(run)]:
@@ -40,7 +40,8 @@ def plain(run: RunResult, command: str) -> str:
     return "\n\n".join(blocks)
 
 
-def _ruled(table: Grid) -> str:
+def ruled(table: Grid) -> str:
+    """Return a table as text, with a rule under its headings."""
     return tabulate(
         # As tabulate's own headings they would widen every column by two.
         [table.headings, SEPARATING_LINE, *table.rows],
@@ -55,9 +56,9 @@ def markdown(run: RunResult, command: str) -> str:
     """Return the result as Markdown."""
     blocks = []
     if run.results:
-        blocks += [_piped(grid(run, DEEDS)), _piped(grid(run, COSTS)), " ".join(LEGEND)]
+        blocks += [piped(grid(run, DEEDS)), piped(grid(run, COSTS)), " ".join(LEGEND)]
     if run.thresholds:
-        blocks.append(_piped(threshold_grid(run)))
+        blocks.append(piped(threshold_grid(run)))
     if lines := [f"- **finding** {line}" for line in findings(run)]:
         blocks.append("\n".join(lines))
     if lines := [f"- note: {line}" for line in remarks(run)]:
@@ -66,7 +67,8 @@ def markdown(run: RunResult, command: str) -> str:
     return "\n\n".join(blocks)
 
 
-def _piped(table: Grid) -> str:
+def piped(table: Grid) -> str:
+    """Return a table as Markdown."""
     return tabulate(
         table.rows,
         table.headings,
