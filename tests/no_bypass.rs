@@ -189,7 +189,10 @@ fn bypasses(source: &str, dependencies: &[String]) -> Vec<String> {
             found.push(format!("{line}: crate {text}"));
         }
         let root = matches!(text.as_str(), "std" | "core" | "alloc" | "crate" | "crossbeam_utils");
-        if root && after == "::" && before != "::" {
+        // `::std` begins a path, `a::core` does not.
+        let inner = before == "::" && i >= 2 && tokens[i - 2].text.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let begins = !inner || tokens[i - 2].text == "use";
+        if root && after == "::" && begins {
             let mut end = i;
             let mut all = Vec::new();
             paths(&tokens, &mut end, &[], &mut all);

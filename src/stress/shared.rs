@@ -172,6 +172,8 @@ pub struct Shared {
     completed: AtomicU64,
     pinners_left: AtomicU32,
     threads_left: AtomicU32,
+    /// Set once threads will never leave by themselves: panicked, or never begun.
+    abandoned: AtomicBool,
     barrier: Barrier,
 }
 
@@ -205,6 +207,7 @@ impl Shared {
             completed: AtomicU64::new(0),
             pinners_left: AtomicU32::new(profile.threads),
             threads_left: AtomicU32::new(plan.os_threads - profile.cpus),
+            abandoned: AtomicBool::new(false),
             barrier: Barrier::default(),
             m,
             policy,
@@ -277,13 +280,14 @@ impl Shared {
 
     /// Threads will never come: sends the kworkers home.
     pub fn abandon<D: Driver>(&self, d: &D) {
-        self.threads_left.store(1, Ordering::Release);
-        self.thread_left(d);
+        // A flag of its own: those that are still there go on counting themselves out.
+        self.abandoned.store(true, Ordering::Release);
+        (0..self.m.cpus.len()).for_each(|cpu| d.wake(Wait::Work(cpu)));
     }
 
     /// Whether only kworkers are left.
     pub fn is_over(&self) -> bool {
-        self.threads_left.load(Ordering::Acquire) == 0
+        self.threads_left.load(Ordering::Acquire) == 0 || self.abandoned.load(Ordering::Acquire)
     }
 }
 
@@ -306,5 +310,32 @@ impl Barrier {
             return true;
         }
         d.wait(Wait::Barrier, &|| self.generation.load(Ordering::Acquire) != generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::os::{OsRun, OsThread};
+    use crate::policy::{Source, load_kernel, load_policy};
+    use crate::stress::load_profile;
+
+    #[test]
+    fn an_abandoned_run_stays_over_while_its_threads_leave() {
+        let rules = load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap();
+        let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
+        let profile = load_profile(Source::Preset("steady"), &[("threads".into(), "3".into())]).unwrap();
+        let m = Machine::new(rules, &profile.layout(), profile.cpus as usize);
+        let sh = Shared::new(m, policy, profile, 1);
+        let run = OsRun::new(sh.m.cpus.len(), 0.0, 0);
+        let place = Place::default();
+        let d = OsThread::new(&run, &place, 0, true, 1);
+        assert!(!sh.is_over());
+        sh.abandon(&d);
+        for _ in 0..sh.slots.len() - sh.m.cpus.len() {
+            assert!(sh.is_over());
+            sh.thread_left(&d);
+        }
+        assert!(sh.is_over());
     }
 }
