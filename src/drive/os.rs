@@ -12,7 +12,6 @@ use crossbeam_utils::CachePadded;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cell::RefCell;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::time::{Duration, Instant};
 
 const KILL: u32 = 1;
@@ -93,8 +92,19 @@ impl OsRun {
     }
 
     fn monitor(&self, on: Wait) -> &Monitor {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(on);
-        &self.monitors[hash as usize % MONITORS]
+        let (reason, number) = match on {
+            Wait::PageLock(frame) => (0, frame as usize),
+            Wait::Writeback(frame) => (1, frame as usize),
+            Wait::Returned(frame) => (2, frame as usize),
+            Wait::DrainWork(cpu) => (3, cpu),
+            Wait::Work(cpu) => (4, cpu),
+            Wait::DrainMutex => (5, 0),
+            Wait::Time => (6, 0),
+            Wait::Barrier => (7, 0),
+        };
+        // Fibonacci hashing (Knuth): the product's high bits depend on all of the key's.
+        let hash = ((number as u64) << 3 | reason).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &self.monitors[(hash >> (u64::BITS - MONITORS.ilog2())) as usize]
     }
 
     /// Nanoseconds since the run began.
