@@ -31,12 +31,14 @@ pub struct Place {
     at: AtomicU64,
     /// What it waits for without a deadline, encoded; 0: it does not.
     waiting: AtomicU64,
+    /// Such waits begun so far: tells one wait from the next for the same thing.
+    waits: AtomicU32,
 }
 
 impl Default for Place {
     fn default() -> Self {
         let nowhere = u64::from(NO_FRAME) << 32 | Step::Idle as u64;
-        Self { at: AtomicU64::new(nowhere), waiting: AtomicU64::new(0) }
+        Self { at: AtomicU64::new(nowhere), waiting: AtomicU64::new(0), waits: AtomicU32::new(0) }
     }
 }
 
@@ -56,8 +58,16 @@ impl Place {
         Wait::decode(self.waiting.load(Ordering::Relaxed))
     }
 
+    /// Waits without a deadline begun so far.
+    pub fn waits(&self) -> u32 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
     /// Publishes a wait, or its end.
     pub(super) fn set_waiting(&self, on: Option<Wait>) {
+        if on.is_some() {
+            self.waits.store(self.waits().wrapping_add(1), Ordering::Relaxed);
+        }
         self.waiting.store(on.map_or(0, Wait::encode), Ordering::Relaxed);
     }
 

@@ -165,6 +165,10 @@ impl Page {
     /// `folio_ref_freeze`: from exactly `expected` to none, so that nobody gets a new one.
     #[inline]
     pub fn freeze(&self, expected: i32) -> Option<Frozen<'_>> {
+        // A read first: a refused exchange costs as much as one that is not.
+        if self.refcount.load(Ordering::Relaxed) != expected {
+            return None;
+        }
         self.refcount
             .compare_exchange(expected, 0, Ordering::AcqRel, Ordering::Relaxed)
             .ok()
@@ -201,16 +205,18 @@ impl Page {
         self.flags() & mask != 0
     }
 
-    /// Sets flags; returns what was set before.
+    /// Sets flags; returns what was set before. A write only where it changes something.
     #[inline]
     pub fn set(&self, mask: u32) -> u32 {
-        self.flags.fetch_or(mask, Ordering::AcqRel)
+        let flags = self.flags();
+        if flags & mask == mask { flags } else { self.flags.fetch_or(mask, Ordering::AcqRel) }
     }
 
-    /// Clears flags; returns what was set before.
+    /// Clears flags; returns what was set before. A write only where it changes something.
     #[inline]
     pub fn clear(&self, mask: u32) -> u32 {
-        self.flags.fetch_and(!mask, Ordering::AcqRel)
+        let flags = self.flags();
+        if flags & mask == 0 { flags } else { self.flags.fetch_and(!mask, Ordering::AcqRel) }
     }
 
     /// Test-and-clear: true if all of `mask` was set.

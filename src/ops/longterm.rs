@@ -124,7 +124,7 @@ impl<D: Driver> Task<'_, D> {
             self.misbehave(policy, &pin.pages[base..]);
             let collected = match policy.order {
                 SweepOrder::IsolateWhilePinned => {
-                    let collected = self.collect_pinned(policy, range.start, &pin.pages[base..]);
+                    let collected = self.collect_pinned(policy, range.start, &pin.pages[base..], tries.overdue);
                     if collected.isolated.is_empty() && policy.empty == Empty::Success {
                         return Ok(());
                     }
@@ -135,7 +135,7 @@ impl<D: Driver> Task<'_, D> {
                 }
                 SweepOrder::UnpinFirst => {
                     self.unpin_from(base, pin);
-                    self.collect_unpinned(request)
+                    self.collect_unpinned(request, tries.overdue)
                 }
             };
             self.step_at(Step::Unpinned);

@@ -314,7 +314,7 @@ impl<D: Driver> Task<'_, D> {
         let (mapping, index) = (page.mapping(), page.index());
         target.set_mapping(mapping, index);
         let kept = flag::REFERENCED | flag::DIRTY | flag::SWAPBACKED | flag::ANON | flag::ANON_EXCLUSIVE;
-        let moved = page.clear(flag::ACTIVE | flag::UNEVICTABLE);
+        let moved = page.clear(flag::ACTIVE | flag::UNEVICTABLE | flag::ANON | flag::ANON_EXCLUSIVE);
         // Active and unevictable exclude each other.
         let list = if moved & flag::ACTIVE != 0 { flag::ACTIVE } else { moved & flag::UNEVICTABLE };
         target.set(moved & kept | list);
@@ -322,7 +322,6 @@ impl<D: Driver> Task<'_, D> {
             target.get(1);
             self.m.mapping(id).with_cache(index, |slot| slot.set(Some(unmapped.dst.frame())));
         }
-        page.clear(flag::ANON | flag::ANON_EXCLUSIVE);
         // The mapping has moved on: a lock holder that was faster must not find it here.
         // Migration entries still name the frame; its number is all they need.
         page.set_mapping(None, 0);

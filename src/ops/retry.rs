@@ -24,12 +24,15 @@ pub(super) struct Tries {
     migration: u32,
     passing: u32,
     started: u64,
+    /// Whether pages in another's hands were last waited for in vain: they may
+    /// sit in another CPU's batch.
+    pub(super) overdue: bool,
 }
 
 impl Tries {
     /// None yet.
     pub(super) fn new(now: u64) -> Self {
-        Self { isolation: 0, migration: 0, passing: 0, started: now }
+        Self { isolation: 0, migration: 0, passing: 0, started: now, overdue: false }
     }
 }
 
@@ -139,6 +142,7 @@ impl<D: Driver> Task<'_, D> {
     ) -> Result<(), Errno> {
         let length = self.next_pause(request.policy, Errno::EBUSY, tries)?;
         let until = self.d.now().saturating_add(length);
+        tries.overdue = false;
         // Migration goes through a range in order: with the last page back, so are mostly all.
         for &(index, frame) in missed.iter().rev() {
             let (page, vma) = (self.page(frame), &request.mapping.vma);
@@ -150,7 +154,10 @@ impl<D: Driver> Task<'_, D> {
             self.step(Step::WaitOwner, frame);
             match self.d.wait_until(Wait::Returned(frame), until, &returned) {
                 Waited::Killed => return Err(Errno::EINTR),
-                Waited::TimedOut => break,
+                Waited::TimedOut => {
+                    tries.overdue = true;
+                    break;
+                }
                 Waited::Ready => {}
             }
         }

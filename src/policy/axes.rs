@@ -27,7 +27,7 @@ words! {
         /// This CPU, then all, if refcount ≠ expected + the caller's own pin (7.2).
         ExtraRefs = "extra-refs",
         /// As `extra-refs`, but only for an extra reference that a batch can
-        /// hold: an excess below one pin, or `PG_lru` clear with no one else's pin.
+        /// hold; for a page off the LRU all only after it was waited for in vain.
         WhereBatched = "where-batched",
     }
 }

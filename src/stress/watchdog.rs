@@ -121,8 +121,8 @@ struct Seen {
     since: u64,
     sweeps: u64,
     cpu: u64,
-    /// What it waits for, and since when.
-    waiting: Option<(Wait, u64)>,
+    /// Which of its waits it is in, and since when.
+    waiting: Option<(u32, u64)>,
 }
 
 /// Why a thread is suspected.
@@ -130,8 +130,8 @@ struct Seen {
 enum Suspicion {
     /// It sweeps and sweeps.
     Sweeping,
-    /// It waits for one thing.
-    Blocked(Wait),
+    /// It is in one wait, by number.
+    Blocked(u32),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -233,15 +233,17 @@ impl Watchdog {
                 let window = self.limits.stall_after_ns;
                 let passes = match why {
                     Suspicion::Sweeping => slot.in_call_since() != Some(call),
-                    Suspicion::Blocked(on) => slot.place.waiting() != Some(on),
+                    Suspicion::Blocked(wait) => slot.place.waits() != wait || slot.place.waiting().is_none(),
                 };
                 let fails = match why {
                     Suspicion::Sweeping => slot.sweeps_of_call() >= sweeps + MANY_SWEEPS,
                     Suspicion::Blocked(_) => true,
                 };
+                // Who sleeps may wait for a thread that has yet to be given its turn.
+                let alone_for = if why == Suspicion::Sweeping { window / 5 } else { window };
                 let alone = if passes && why == Suspicion::Sweeping {
                     "passes"
-                } else if !passes && fails && now >= since + window / 5 {
+                } else if !passes && fails && now >= since + alone_for {
                     "fails"
                 } else if !passes && now < since + CONFIRM_WINDOWS * window {
                     return false;
@@ -274,14 +276,14 @@ impl Watchdog {
         let slot = &sh.pinners()[thread];
         let call = slot.in_call_since();
         let seen = &mut self.seen[thread];
-        let waits = slot.place.waiting().filter(|on| can_block(*on));
-        match (waits, seen.waiting) {
-            (Some(on), Some((before, since))) if on == before => {
+        let wait = slot.place.waiting().filter(|on| can_block(*on)).map(|_| slot.place.waits());
+        match (wait, seen.waiting) {
+            (Some(wait), Some((before, since))) if wait == before => {
                 if now - since >= self.limits.stall_after_ns {
-                    return Some(Suspicion::Blocked(on));
+                    return Some(Suspicion::Blocked(wait));
                 }
             }
-            _ => seen.waiting = waits.map(|on| (on, now)),
+            _ => seen.waiting = wait.map(|wait| (wait, now)),
         }
         if call.is_none() || seen.call != call {
             let cpu = control.cpu_time(thread).unwrap_or(0);
