@@ -8,6 +8,7 @@ import click
 
 from gupstress import _core
 from gupstress.cli.catalog import list_names, show
+from gupstress.cli.compare import compare
 from gupstress.cli.exits import HELP, guard
 from gupstress.cli.litmus import litmus
 from gupstress.cli.matrix import matrix
@@ -59,6 +60,7 @@ def commands() -> None:
 commands.add_command(run)
 commands.add_command(matrix)
 commands.add_command(litmus)
+commands.add_command(compare)
 commands.add_command(report)
 commands.add_command(list_names)
 commands.add_command(show)
