@@ -70,7 +70,7 @@ def compare(
     format_: str,
     json_file: str | None,
 ) -> int:
-    r"""Say for each policy and metric if HEAD is worse than BASE.
+    """Say for each policy and metric if HEAD is worse than BASE.
 
     Each is what `gupstress run --repeat 7 --json` wrote, or a folder of such files: runs
     made in turn are then compared as one. A regression is a change that is too large
@@ -82,7 +82,7 @@ def compare(
     gupstress run --repeat 7 --json head.json --set isolate_retries=5
     gupstress compare base.json head.json
     gupstress compare base.json head.json --metric latency_ns.p50 --threshold 10
-    """
+    """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for it.
     from gupstress.comparison import judge
 

@@ -70,7 +70,7 @@ _AS_IN_RUN = ("kernel", "driver", "seed", "threads", "sets", "json_file", "quiet
 def matrix(
     profiles: tuple[str, ...], format_: str, json_file: str | None, quiet: bool, **asked: Any
 ) -> int:
-    r"""Run every policy on every profile of the kernel's history: one verdict a cell.
+    """Run every policy on every profile of the kernel's history: one verdict a cell.
 
     A profile says how bad each policy may be on it. A cell that is worse is marked
     with ! and is a finding.
@@ -79,7 +79,7 @@ def matrix(
     gupstress matrix
     gupstress matrix --policy linux-7.2 --policy mine.toml --format markdown
     gupstress matrix --profile isolation-race --kernel linux-6.14 --driver sim --seed 7
-    """
+    """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for them.
     from gupstress import matrix as model
     from gupstress import progress, runner
