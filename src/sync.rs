@@ -35,9 +35,11 @@ thread_local! {
 }
 
 #[inline]
-fn count_held(_change: i32) {
+fn count_held(change: i32) {
     #[cfg(all(debug_assertions, not(loom)))]
-    HELD.with(|held| held.set(held.get().wrapping_add_signed(_change)));
+    HELD.with(|held| held.set(held.get().wrapping_add_signed(change)));
+    #[cfg(not(all(debug_assertions, not(loom))))]
+    let _ = change;
 }
 
 /// Panics in debug builds if the calling thread holds a [`Mutex`] of this module.
@@ -213,12 +215,11 @@ mod inner {
         mut guard: MutexGuard<'a, ()>,
         deadline: Option<Instant>,
     ) -> (MutexGuard<'a, ()>, bool) {
-        let in_time = match deadline {
-            Some(deadline) => !condvar.wait_until(&mut guard, deadline).timed_out(),
-            None => {
-                condvar.wait(&mut guard);
-                true
-            }
+        let in_time = if let Some(deadline) = deadline {
+            !condvar.wait_until(&mut guard, deadline).timed_out()
+        } else {
+            condvar.wait(&mut guard);
+            true
         };
         (guard, in_time)
     }

@@ -170,7 +170,7 @@ impl<D: Driver> Task<'_, D> {
             }
             page.clear(flag::REFERENCED);
             let inactive = flags & flag::ACTIVE == 0;
-            if flags & flag::UNEVICTABLE == 0 && !(inactive && !self.m.rules.mglru) {
+            if flags & flag::UNEVICTABLE == 0 && (!inactive || self.m.rules.mglru) {
                 self.queue_listed(Batch::Deactivate, frame);
             }
         });

@@ -51,9 +51,10 @@ impl<'a, D: Driver> Pinner<'a, D> {
         if d.chance(cfg.migrate_cpu.0) {
             self.task.move_to(d.below(self.sh.m.cpus.len() as u64) as usize);
         }
-        let number = match self.sh.profile.ranges.private {
-            true => self.id,
-            false => d.below(self.sh.mappings.len() as u64) as usize,
+        let number = if self.sh.profile.ranges.private {
+            self.id
+        } else {
+            d.below(self.sh.mappings.len() as u64) as usize
         };
         let mapping = self.sh.m.mapping(self.sh.mappings[number]);
         let spread = u64::from(cfg.pages_max - cfg.pages_min) + 1;
