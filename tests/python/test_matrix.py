@@ -368,7 +368,12 @@ def test_progress_names_the_cell_on_standard_error(
         return nullcontext()
 
     monkeypatch.setattr(progress, "watch", lambda stream: watching)
-    cli(*options(("none", "bounded"), ("oom", "contig")))
+    _, _, err = cli(*options(("none", "bounded"), ("oom", "contig")))
+    assert err.splitlines() == [
+        "gupstress: seed 7",
+        "gupstress: oom (1/2)",
+        "gupstress: contig (2/2)",
+    ]
     assert labels == [
         "oom (1/2) none",
         "oom (1/2) bounded",

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gupstress.matrix import Cell, MatrixResult, Plan
+    from gupstress.runner import Watch
 
 _FORMATS = ("table", "markdown", "json")
 
-_DEFAULT = Request(timeout_s=20.0, stall_after_s=0.5)
+_DEFAULT = Request(timeout_s=20.0, stall_after_s=2.0)
 """A cell is small: what gets stuck in it does so at once."""
 
 _AS_IN_RUN = ("kernel", "driver", "seed", "threads", "sets", "json_file", "quiet")
@@ -88,7 +89,15 @@ def matrix(
     output.check(json_file)
     if not quiet:
         complain(f"seed {plan.request.seed}")
-    watch = runner.unwatched if quiet else progress.watch(sys.stderr)
+
+    def watch(profile: str) -> "Watch":
+        if quiet:
+            return runner.unwatched
+        # Most cells end before there is any progress to tell.
+        complain(profile)
+        watch_cell = progress.watch(sys.stderr)
+        return lambda policy: watch_cell(f"{profile} {policy}")
+
     result = model.run(plan, sys.argv, watch)
     output.deliver(json_file, result.to_json, lambda: _print(result, format_, _again(plan), quiet))
     if result.status == "interrupted":
