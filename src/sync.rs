@@ -8,14 +8,10 @@
 //! [`assert_unlocked`] fails a step that is passed with one.
 
 #[cfg(not(loom))]
-pub use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(loom)]
-pub use loom::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub use loom::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A tally that orders nothing and that one thread writes; no part of any model.
 pub use std::sync::atomic::AtomicU64 as Tally;
@@ -123,11 +119,7 @@ pub struct Monitor {
 impl Monitor {
     /// Nobody sleeps here yet.
     pub fn new() -> Self {
-        Self {
-            sleepers: AtomicUsize::new(0),
-            mutex: inner::Mutex::new(()),
-            condvar: inner::Condvar::new(),
-        }
+        Self { sleepers: AtomicUsize::new(0), mutex: inner::Mutex::new(()), condvar: inner::Condvar::new() }
     }
 
     /// Sleeps until `done` says so or the deadline comes; false on the deadline.

@@ -124,7 +124,8 @@ impl<D: Driver> Task<'_, D> {
             self.misbehave(policy, &pin.pages[base..]);
             let collected = match policy.order {
                 SweepOrder::IsolateWhilePinned => {
-                    let collected = self.collect_pinned(policy, range.start, &pin.pages[base..], tries.overdue);
+                    let collected =
+                        self.collect_pinned(policy, range.start, &pin.pages[base..], tries.overdue);
                     if collected.isolated.is_empty() && policy.empty == Empty::Success {
                         return Ok(());
                     }

@@ -180,7 +180,8 @@ fn profile(reference: &Ref, overrides: &Overrides, sets: &[(String, String)]) ->
             profile.perturb = crate::config::Share(perturb);
         } else {
             let near = if perturb > 1.0 { 1 } else { 0 };
-            problems.push(Problem::new("--perturb", format!("{perturb} is not from 0 to 1; nearest: {near}")));
+            problems
+                .push(Problem::new("--perturb", format!("{perturb} is not from 0 to 1; nearest: {near}")));
         }
     }
     if problems.is_empty() { Ok(profile) } else { Err(Error::Config(problems)) }

@@ -185,7 +185,8 @@ impl<'a, D: Driver> Pinner<'a, D> {
             }
             Ok(()) => {
                 if let Some(frame) = unsafe_page(m, &self.pin.pages) {
-                    let found = UnsafePin { thread: self.id, sweeps: self.pin.sweeps, page: m.page_state(frame) };
+                    let found =
+                        UnsafePin { thread: self.id, sweeps: self.pin.sweeps, page: m.page_state(frame) };
                     let mut findings = self.sh.findings.lock();
                     if findings.unsafe_pins.len() < MAX_FINDINGS {
                         findings.unsafe_pins.push(found);
@@ -201,8 +202,8 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let cfg = &self.sh.profile.pinner;
         // Every device has a word of its own in each page; there may be more devices than words.
         let has_word = self.id < self.sh.m.memory.payload.words_per_frame();
-        let dma = (cfg.dma && cfg.write && has_word)
-            .then(|| Dma { word: self.id, token: self.task.d.random() });
+        let dma =
+            (cfg.dma && cfg.write && has_word).then(|| Dma { word: self.id, token: self.task.d.random() });
         if let Some(dma) = dma {
             self.task.dma_start(dma, &self.pin.pages);
         }

@@ -314,12 +314,7 @@ impl Control for Supervision<'_> {
     }
 }
 
-fn on_coroutines(
-    job: &Job,
-    sh: &Arc<Shared>,
-    mut watchdog: Watchdog,
-    host: &mut dyn Host,
-) -> Result<Ended> {
+fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
     let kworkers = sh.slots.len() - sh.profile.cpus as usize;
     let cpus = sh.m.cpus.len();
     let tasks = (0..sh.slots.len())
