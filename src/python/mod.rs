@@ -86,6 +86,8 @@ impl Host for Watcher<'_> {
 }
 
 #[pymodule(gil_used = false)]
+// Arguments from Python arrive by value.
+#[allow(clippy::needless_pass_by_value)]
 mod _core {
     #[pymodule_export]
     use super::machine::Machine;
