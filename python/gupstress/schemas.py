@@ -8,12 +8,14 @@ from gupstress.litmus import LitmusResult
 from gupstress.matrix import MatrixResult
 from gupstress.problems import nearest
 from gupstress.results import Document, RunResult
+from gupstress.suite import SuiteResult
 
 _MODELS: dict[str, type[Document]] = {
     "run": RunResult,
     "matrix": MatrixResult,
     "litmus": LitmusResult,
     "compare": Comparison,
+    "pytest": SuiteResult,
 }
 
 
@@ -21,7 +23,7 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix`, `litmus` or `compare`.
+        command: `run`, `matrix`, `litmus`, `compare`, or `pytest` for `--gupstress-json`.
 
     Raises:
         ConfigError: There is no such command, or it writes no JSON.

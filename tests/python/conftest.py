@@ -2,7 +2,10 @@
 
 import copy
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -92,6 +95,18 @@ def rows(monkeypatch: pytest.MonkeyPatch, row: Row) -> Callable[..., list[Row]]:
         return jobs
 
     return put
+
+
+def in_a_shell(line: str) -> "subprocess.CompletedProcess[str]":
+    """Run what a user would type, with the commands that were installed with this Python."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(
+        ["/usr/bin/env", "bash", "-c", line],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path},
+    )
 
 
 def stuck(row: Row, verdict: str = "livelocked") -> Row:

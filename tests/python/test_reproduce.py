@@ -1,11 +1,11 @@
 """The command that makes a run again."""
 
-import subprocess
 from typing import Any
 
 import pytest
 
 import gupstress
+from conftest import in_a_shell
 from gupstress.cli.run import run
 from gupstress.reproduce import command
 
@@ -50,7 +50,8 @@ def test_a_policy_made_in_python_is_run_by_its_name_and_axes() -> None:
     wanted = gupstress.run(**settings)  # type: ignore[arg-type]
     line = f"{command(settings)} --format json --quiet"
     assert "\n" not in line
-    ended = subprocess.run(["bash", "-c", line], check=True, capture_output=True, text=True)
+    ended = in_a_shell(line)
+    assert (ended.returncode, ended.stderr) == (0, "")
     found = gupstress.RunResult.model_validate_json(ended.stdout)
     assert [result.policy for result in found.results] == ["bounded", "mine"]
     assert [result.calls for result in found.results] == [row.calls for row in wanted.results]
