@@ -33,12 +33,12 @@ pub enum Source<'a> {
 
 /// Reads a table from a preset or file.
 ///
-/// `base` names the preset that gives the keys which a file leaves out; the
-/// innermost preset must give them all. `sets` are `--set` words, applied last.
+/// `base` names the preset that gives the keys which a file leaves out, or
+/// `default_base` for a file that names none, or else `blank`. `sets` are `--set` words, applied last.
 pub(crate) fn load<T: Table + Clone>(
     kind: &str,
     presets: &[(&str, &str)],
-    default_base: &str,
+    default_base: Option<&str>,
     blank: &T,
     source: Source<'_>,
     sets: &[(String, String)],
@@ -57,7 +57,7 @@ pub(crate) fn load<T: Table + Clone>(
 fn read<T: Table + Clone>(
     kind: &str,
     presets: &[(&str, &str)],
-    default_base: &str,
+    default_base: Option<&str>,
     blank: &T,
     source: Source<'_>,
     depth: usize,
@@ -77,7 +77,7 @@ fn read<T: Table + Clone>(
                 .map(str::to_owned)
                 .ok_or_else(|| Error::config(place, format!("base: {value} is not the name of a {kind}")))?,
         ),
-        None => is_file.then(|| default_base.to_owned()),
+        None => default_base.filter(|_| is_file).map(str::to_owned),
     };
     let mut table = match base {
         Some(base) if base != name => {
@@ -118,7 +118,7 @@ pub fn kernel_names() -> Vec<&'static str> {
 /// Reads a policy. `kernel` as a name stands for the rule set's own and is
 /// resolved by the caller.
 pub fn load_policy(source: Source<'_>, sets: &[(String, String)]) -> Result<Policy> {
-    let policy = load("policy", POLICIES, "linux-7.2", &Policy::blank(), source, sets)?;
+    let policy = load("policy", POLICIES, Some("linux-7.2"), &Policy::blank(), source, sets)?;
     if policy.backoff_max < policy.backoff_min {
         return Err(Error::config(
             "",
@@ -133,7 +133,7 @@ pub fn load_policy(source: Source<'_>, sets: &[(String, String)]) -> Result<Poli
 
 /// Reads a kernel rule set.
 pub fn load_kernel(source: Source<'_>, sets: &[(String, String)]) -> Result<Rules> {
-    let rules = load("kernel", KERNELS, "linux-7.2.13", &Rules::blank(), source, sets)?;
+    let rules = load("kernel", KERNELS, Some("linux-7.2.13"), &Rules::blank(), source, sets)?;
     rules.check().map_err(|reason| Error::config(rules.name.clone(), reason))?;
     Ok(rules)
 }

@@ -278,8 +278,13 @@ pub fn litmus(scenario: &Scenario, kernel: &str, sets: &[(String, String)]) -> R
     }
     let rules = load_kernel(Source::Preset(kernel), &sets.kernel)?;
     let policy = load_policy(Source::Preset(&rules.policy), &sets.policy)?;
-    let outcome =
-        scenario.run(rules, policy).map_err(|error| Error::config(&*scenario.name, error.to_string()))?;
+    let outcome = scenario.run(rules, policy).map_err(|error| {
+        if error.reason.starts_with("internal error") {
+            Error::Internal(error.to_string())
+        } else {
+            Error::config(&*scenario.name, error.to_string())
+        }
+    })?;
     let mut counters = json!(outcome.counters);
     counters["result"] = json!(outcome.value("result"));
     let expect = scenario.expect.get(kernel);

@@ -381,7 +381,7 @@ pub fn profile_names() -> Vec<&'static str> {
 
 /// Reads a profile; `sets` are dotted keys.
 pub fn load_profile(source: Source<'_>, sets: &[(String, String)]) -> Result<Profile> {
-    let profile = load("profile", PROFILES, "contended", &blank(), source, sets)?;
+    let profile = load("profile", PROFILES, None, &blank(), source, sets)?;
     profile.check().map_err(|reason| Error::config(profile.name.clone(), reason))?;
     Ok(profile)
 }

@@ -1,0 +1,583 @@
+"""Comparing two runs: the statistics, the rules, what may be compared at all."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gupstress
+from conftest import Row, broken, stuck, unsafe
+from gupstress.comparison import inference, metrics, rules
+from gupstress.comparison.models import Comparison, MetricComparison
+from gupstress.comparison.rules import Evidence
+from gupstress.results import Disturbance, PolicyResult, RunResult
+from synthetic import noisy, repeat, run_of, run_with
+
+Change = Callable[[RunResult], RunResult]
+
+# Seven rates around a million, no two alike.
+RATES = [1e6 * (1 + 0.01 * step) for step in (-3, -2, -1, 0, 1, 2, 3)]
+
+
+def slower(rates: list[float], by: float) -> list[float]:
+    return [rate / by for rate in rates]
+
+
+def only(found: Comparison, metric: str = "throughput.pages_per_s") -> MetricComparison:
+    (row,) = (row for policy in found.policies for row in policy.metrics if row.metric == metric)
+    return row
+
+
+# ---------------------------------------------------------------- statistics
+
+
+@pytest.mark.parametrize(
+    ("head", "base", "p"),
+    [
+        # Of C(14, 7) = 3432 orders, the two extreme ones.
+        ([1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13, 14], 2 / 3432),
+        ([8, 9, 10, 11, 12, 13, 14], [1, 2, 3, 4, 5, 6, 7], 2 / 3432),
+        # C(10, 5) = 252; one exchange makes two more orders that are as extreme.
+        ([1, 2, 3, 4, 6], [5, 7, 8, 9, 10], 4 / 252),
+        # With ties, by permutation.
+        ([1, 1, 1, 1, 1], [2, 2, 2, 2, 2], 2 / 252),
+        ([0, 0, 0, 0, 0], [0, 0, 0, 0, 0], 1.0),
+        ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5], 1.0),
+    ],
+)
+def test_mann_whitney_is_exact(head: list[float], base: list[float], p: float) -> None:
+    assert inference.mann_whitney(head, base) == pytest.approx(p)
+
+
+def test_mann_whitney_of_more_ties_than_can_be_permuted_is_the_same_each_time() -> None:
+    rng = np.random.default_rng(5)
+    head, base = rng.poisson(9, 30).tolist(), rng.poisson(12, 30).tolist()
+    p = inference.mann_whitney(head, base)
+    assert 0 < p < 0.01
+    assert inference.mann_whitney(head, base) == p
+
+
+@pytest.mark.parametrize(
+    ("ps", "adjusted"),
+    [
+        ([], []),
+        ([0.02], [0.02]),
+        # Holm's own procedure: 0.01 x 3, 0.03 x 2, and 0.04 no lower than that.
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
+        ([0.5, 0.9], [1.0, 1.0]),
+    ],
+)
+def test_holm(ps: list[float], adjusted: list[float]) -> None:
+    assert inference.holm(ps) == pytest.approx(adjusted)
+
+
+def test_the_interval_is_that_of_all_resamples() -> None:
+    head, base = [1.0, 2.0, 4.0], [2.0, 3.0, 5.0]
+    ratios = [
+        np.median(above) / np.median(below)
+        for above in itertools.product(head, repeat=3)
+        for below in itertools.product(base, repeat=3)
+    ]
+    assert inference.interval(head, base) == pytest.approx(np.percentile(ratios, [2.5, 97.5]))
+    assert inference.interval(head, base) == inference.interval(head, base)
+
+
+def test_the_interval_of_what_does_not_vary_is_a_point() -> None:
+    assert inference.interval([12.0] * 5, [10.0] * 5) == pytest.approx((1.2, 1.2))
+
+
+def test_nothing_against_nothing_is_alike() -> None:
+    assert inference.median_ratio([0.0] * 5, [0.0] * 5) == 1
+    assert inference.interval([0.0] * 5, [0.0] * 5) == (1, 1)
+
+
+def test_something_against_nothing_has_no_ratio() -> None:
+    assert inference.median_ratio([1.0] * 5, [0.0] * 5) is None
+    assert inference.interval([1.0, 2.0, 1.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0, 1.0]) is None
+
+
+# ---------------------------------------------------------------- rules
+
+
+def evidence(**changes: Any) -> Evidence:
+    known: dict[str, Any] = {
+        "better": "higher",
+        "base_repeats": 7,
+        "head_repeats": 7,
+        "ratio": 0.85,
+        "interval": (0.80, 0.90),
+        "p_adjusted": 0.001,
+        "left": None,
+    }
+    return Evidence(**known | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "reason"),
+    [
+        ({}, "regression", None),
+        ({"ratio": 1.15}, "improvement", None),
+        ({"better": "lower"}, "improvement", None),
+        ({"better": "lower", "ratio": 1.15}, "regression", None),
+        # From nothing to something: beyond every threshold.
+        ({"better": "lower", "ratio": None, "interval": None}, "regression", None),
+        ({"ratio": None, "interval": None}, "improvement", None),
+        # Large but not significant.
+        ({"p_adjusted": 0.05}, "inconclusive", "may be chance"),
+        ({"ratio": None, "p_adjusted": 0.05}, "inconclusive", "may be chance"),
+        ({"p_adjusted": 0.049}, "regression", None),
+        # Significant but not large.
+        ({"ratio": 0.96, "interval": (0.955, 0.97)}, "same", None),
+        ({"ratio": 0.96, "interval": (0.94, 0.97)}, "inconclusive", "more than 5% is not ruled"),
+        ({"ratio": 1.04, "interval": (1.01, 1.06)}, "inconclusive", "more than 5% is not ruled"),
+        ({"ratio": 1.0, "interval": None, "p_adjusted": 1}, "inconclusive", "not ruled out"),
+        ({"ratio": 1.0, "interval": (0.95, 1.05), "p_adjusted": 1}, "same", None),
+        # Too few to test.
+        ({"p_adjusted": None, "head_repeats": 4}, "inconclusive", "4 of head have a value"),
+        # The host's own difference: nine tenths to one side make up to 1 / 0.81.
+        ({"left": (1.0, 0.9)}, "inconclusive", "100% of its CPU time to base, 90% to head"),
+        ({"left": (0.9, 1.0)}, "inconclusive", "90% of its CPU time to base, 100% to head"),
+        ({"left": (0.9, 0.9)}, "regression", None),
+        ({"left": (1.0, 0.9), "ratio": 0.7}, "regression", None),
+        ({"left": (1.0, 0.9), "ratio": 1.15}, "inconclusive", "CPU time"),
+        ({"left": (1.0, 0.9), "ratio": 1.4}, "improvement", None),
+        ({"left": (1.0, 0.1), "ratio": None, "better": "lower"}, "regression", None),
+    ],
+)
+def test_the_verdict_of_a_metric(changes: dict[str, Any], verdict: str, reason: str | None) -> None:
+    found, why = rules.of_metric(evidence(**changes), 0.05)
+    assert found == verdict
+    assert (why is None) == (reason is None)
+    assert reason is None or reason in str(why)
+
+
+def test_the_threshold_is_what_counts_as_large() -> None:
+    assert rules.of_metric(evidence(), 0.10)[0] == "regression"
+    assert rules.of_metric(evidence(), 0.16)[0] == "inconclusive"
+    assert rules.of_metric(evidence(), 0.20)[0] == "same"
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "verdict"),
+    [
+        (["live", "live"], ["live", "live"], "same"),
+        (["live", "live"], ["live", "livelocked"], "regression"),
+        (["inconclusive"], ["deadlocked"], "regression"),
+        (["safe"], ["violated"], "regression"),
+        (["held"], ["broken"], "regression"),
+        (["starved", "live"], ["livelocked", "livelocked"], "same"),
+        (["starved", "live"], ["live", "live"], "improvement"),
+        (["starved"], ["inconclusive"], "inconclusive"),
+        (["live"], ["live", "inconclusive"], "inconclusive"),
+        (["inconclusive"], ["live"], "same"),
+    ],
+)
+def test_the_verdict_of_verdicts(base: list[str], head: list[str], verdict: str) -> None:
+    assert rules.of_verdicts(base, head) == verdict
+
+
+# ---------------------------------------------------------------- whole comparisons
+
+
+def test_a_slower_head_is_a_regression_and_a_faster_one_an_improvement(
+    small_run: RunResult,
+) -> None:
+    base, head = run_of(small_run, RATES), run_of(small_run, slower(RATES, 1.15))
+    found = gupstress.compare(base, head)
+    assert found.verdict == "regression"
+    row = only(found)
+    assert row.verdict == "regression"
+    assert row.ratio == pytest.approx(1 / 1.15)
+    assert row.interval is not None
+    assert row.interval.low < 1 / 1.15 < row.interval.high
+    assert row.p == pytest.approx(2 / 3432)
+    assert row.base.median == 1e6
+    assert row.base.mad == pytest.approx(2e4)
+    assert gupstress.compare(head, base).verdict == "improvement"
+
+
+def test_a_run_against_itself_is_the_same(small_run: RunResult) -> None:
+    run = run_of(small_run, RATES)
+    found = gupstress.compare(run, run)
+    assert found.verdict == "same"
+    assert {row.verdict for row in found.policies[0].metrics} == {"same"}
+
+
+def test_nothing_decided_is_inconclusive(small_run: RunResult) -> None:
+    wide = [1e6 * (1 + 0.1 * step) for step in range(-3, 4)]
+    found = gupstress.compare(
+        run_of(small_run, wide), run_of(small_run, slower(wide, 1.1)), metric="pages_per_s"
+    )
+    assert found.verdict == "inconclusive"
+
+
+def test_one_metric_decided_is_enough(small_run: RunResult) -> None:
+    wide = [1e6 * (1 + 0.1 * step) for step in range(-3, 4)]
+    found = gupstress.compare(run_of(small_run, wide), run_of(small_run, slower(wide, 1.1)))
+    assert only(found).verdict == "inconclusive"
+    assert found.verdict == "same"
+
+
+@pytest.mark.parametrize("counts", [(4, 7), (7, 4), (1, 1)])
+def test_fewer_than_five_repeats_decide_nothing(
+    small_run: RunResult, counts: tuple[int, int]
+) -> None:
+    before, after = counts
+    base, head = run_of(small_run, RATES[:before]), run_of(small_run, slower(RATES, 9)[:after])
+    found = gupstress.compare(base, head)
+    assert found.verdict == "inconclusive"
+    assert found.method.tests == 0
+    assert (only(found).base.repeats, only(found).head.repeats) == counts
+    assert only(found).reason == (
+        f"{before} repeats of base and {after} of head have a value; each side needs 5"
+    )
+
+
+def test_five_repeats_are_enough(small_run: RunResult) -> None:
+    base, head = run_of(small_run, RATES[:5]), run_of(small_run, slower(RATES[:5], 1.2))
+    assert gupstress.compare(base, head, metric="pages_per_s").verdict == "regression"
+
+
+def test_p_is_adjusted_for_the_number_of_tests(small_run: RunResult) -> None:
+    base, head = run_of(small_run, RATES[:5]), run_of(small_run, slower(RATES[:5], 1.2))
+    found = gupstress.compare(base, head)
+    row = only(found)
+    # 2/252 would do for one test; there are five.
+    assert found.method.tests == 5
+    assert row.p == pytest.approx(2 / 252)
+    assert row.p_adjusted == pytest.approx(min(1, 5 * 2 / 252))
+    many = gupstress.compare(base, head, metric=list(metrics.METRICS))
+    assert only(many).verdict == "inconclusive"
+
+
+def test_each_policy_is_compared_with_itself(small_run: RunResult) -> None:
+    (first,) = small_run.results
+
+    def run(slow: float) -> RunResult:
+        rows = [repeat(first, n, rate=rate) for n, rate in enumerate(RATES, 1)]
+        rows += [
+            repeat(first, n, rate=rate / slow, policy="other") for n, rate in enumerate(RATES, 1)
+        ]
+        return run_with(small_run, rows)
+
+    found = gupstress.compare(run(1), run(1.2))
+    assert [policy.policy for policy in found.policies] == ["bounded", "other"]
+    verdicts = [policy.metrics[0].verdict for policy in found.policies]
+    assert verdicts == ["same", "regression"]
+    assert found.method.tests == 10
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind"), [(stuck, "liveness"), (unsafe, "safety"), (broken, "invariants")]
+)
+def test_a_new_finding_is_a_regression_at_any_size(
+    small_run: RunResult, row: Row, spoil: Callable[[Row], Row], kind: str
+) -> None:
+    good = run_of(small_run, [1e6])
+    (first,) = good.results
+    bad = repeat(PolicyResult.model_validate({**spoil(row), "repeat": 1}))
+    worse = run_with(small_run, [first, bad.model_copy(update={"repeat": 2})])
+    found = gupstress.compare(good, worse)
+    assert found.verdict == "regression"
+    (said,) = (one for one in found.policies[0].verdicts if one.verdict == "regression")
+    assert (said.kind, said.base_bad, said.head_bad) == (kind, 0, 1)
+    known = gupstress.compare(worse, worse).policies[0].verdicts
+    assert {one.verdict for one in known} == {"same"}
+    gone = gupstress.compare(worse, good).policies[0].verdicts
+    assert [one.kind for one in gone if one.verdict == "improvement"] == [kind]
+
+
+def test_runs_that_were_stuck_say_nothing_of_rates(small_run: RunResult) -> None:
+    (first,) = small_run.results
+    rows = [repeat(first, n, rate=rate) for n, rate in enumerate(RATES, 1)]
+    rows += [repeat(first, n, rate=1, status="stuck") for n in range(8, 15)]
+    rows += [repeat(first, 15, rate=1, status="interrupted")]
+    found = gupstress.compare(run_of(small_run, RATES), run_with(small_run, rows))
+    assert only(found).head.repeats == 7
+    assert only(found).verdict == "same"
+
+
+def test_spurious_failures_are_a_share_of_all_calls(small_run: RunResult) -> None:
+    (first,) = small_run.results
+
+    def run(spurious: int) -> RunResult:
+        return run_with(small_run, [repeat(first, n, spurious=spurious + n) for n in range(1, 8)])
+
+    row = only(gupstress.compare(run(10), run(60)), "calls.failed_spurious")
+    assert (row.verdict, row.base.median, row.head.median) == ("regression", 0.014, 0.064)
+    row = only(gupstress.compare(run(60), run(10)), "calls.failed_spurious")
+    assert row.verdict == "improvement"
+
+
+def test_the_first_spurious_failures_are_a_regression(small_run: RunResult) -> None:
+    (first,) = small_run.results
+    none = run_with(small_run, [repeat(first, n, spurious=0) for n in range(1, 8)])
+    some = run_with(small_run, [repeat(first, n, spurious=n) for n in range(1, 8)])
+    row = only(gupstress.compare(none, some), "calls.failed_spurious")
+    assert (row.verdict, row.ratio, row.interval) == ("regression", None, None)
+    assert only(gupstress.compare(none, none), "calls.failed_spurious").verdict == "same"
+
+
+def host_that_took(others_s: float) -> Disturbance:
+    return Disturbance(
+        cpu_s=1,
+        others_s=others_s,
+        steal_s=0,
+        quota_throttled_s=None,
+        thermal_events=None,
+        clock=None,
+    )
+
+
+def test_a_busier_host_is_not_blamed_on_the_head(small_run: RunResult) -> None:
+    def run(slow: float, others_s: float) -> RunResult:
+        took = {"disturbance": host_that_took(others_s)}
+        run = run_of(small_run, slower(RATES, slow))
+        return run_with(run, [result.model_copy(update=took) for result in run.results])
+
+    row = only(gupstress.compare(run(1, 0), run(1.2, 0.1)))
+    assert row.verdict == "inconclusive"
+    assert row.reason == "the host left 100% of its CPU time to base, 90% to head"
+    assert only(gupstress.compare(run(1, 0.1), run(1.2, 0.1))).verdict == "regression"
+    assert only(gupstress.compare(run(1, 0), run(2, 0.1))).verdict == "regression"
+
+
+def test_the_same_files_give_the_same_numbers(small_run: RunResult) -> None:
+    rng = np.random.default_rng(3)
+    base, head = noisy(small_run, rng), noisy(small_run, rng)
+    assert gupstress.compare(base, head) == gupstress.compare(base, head)
+
+
+TRIES = 200
+
+
+def test_noise_is_no_regression(small_run: RunResult) -> None:
+    rng = np.random.default_rng(11)
+    verdicts = [
+        gupstress.compare(noisy(small_run, rng), noisy(small_run, rng)).verdict
+        for _ in range(TRIES)
+    ]
+    # Holm allows one in twenty; what is large as well as unlikely is rarer.
+    assert verdicts.count("regression") <= TRIES / 50
+
+
+def test_a_slowdown_by_15_percent_is_a_regression(small_run: RunResult) -> None:
+    rng = np.random.default_rng(12)
+    verdicts = [
+        gupstress.compare(noisy(small_run, rng), noisy(small_run, rng, 1.15)).verdict
+        for _ in range(TRIES)
+    ]
+    assert verdicts.count("regression") >= TRIES * 0.95
+
+
+# ---------------------------------------------------------------- what may be compared
+
+
+def settings(**changes: Any) -> Change:
+    return lambda run: run_with(run, run.results, settings=changes)
+
+
+def host(**changes: Any) -> Change:
+    return lambda run: run_with(run, run.results, host=changes)
+
+
+def build(**changes: Any) -> Change:
+    return lambda run: run_with(run, run.results, gupstress=changes)
+
+
+def resolved(part: str, **changes: Any) -> Change:
+    def change(run: RunResult) -> RunResult:
+        rows = [
+            row.model_copy(
+                update={"resolved": {**row.resolved, part: {**row.resolved[part], **changes}}}
+            )
+            for row in run.results
+        ]
+        return run_with(run, rows)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "value"),
+    [
+        (build(build_profile="debug"), "build_profile", "debug"),
+        (host(cpu_model="Other"), "host.cpu_model", "Other"),
+        (host(cpus=999), "host.cpus", 999),
+        (settings(profile="steady"), "settings.profile", "steady"),
+        (settings(kernel="linux-6.17"), "settings.kernel", "linux-6.17"),
+        (settings(driver="os"), "settings.driver", "os"),
+        (settings(threads=99), "settings.threads", 99),
+        (settings(cpus=99), "settings.cpus", 99),
+        (settings(pins=99), "settings.pins", 99),
+        (settings(perturb=0.9), "settings.perturb", 0.9),
+        (settings(timeout_s=99), "settings.timeout_s", 99),
+        (settings(memory={"movable": 1}), "settings.memory.movable", 1),
+        (settings(costs={"idle": 1}), "settings.costs.idle", 1),
+        (settings(another=7), "settings.another", 7),
+        (resolved("kernel", batch_size=15), "kernel.batch_size", 15),
+    ],
+)
+def test_what_makes_two_runs_unlike_is_named(
+    small_run: RunResult, change: Change, what: str, value: object
+) -> None:
+    base = run_of(small_run, RATES)
+    found = gupstress.compare(base, change(base))
+    assert found.verdict == "not comparable"
+    assert found.policies == ()
+    named = {one.what: one for one in found.obstacles}
+    assert named[what].head == value
+    assert named[what].base != value
+    if what not in ("settings.memory.movable", "settings.costs.idle", "settings.driver"):
+        assert list(named) == [what]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (build(version="9.9"), "gupstress.version"),
+        (settings(step_delay=20), "settings.step_delay"),
+        (resolved("policy", isolate_retries=3), "bounded.isolate_retries"),
+        (host(kernel="Linux 99"), "host.kernel"),
+        (settings(seed=99), None),
+        (settings(repeat=99), None),
+        (settings(interleave=False), None),
+        (settings(sets={"isolate_retries": "3"}), None),
+        (settings(summary="Other words."), None),
+        (resolved("kernel", summary="Other words."), None),
+        (resolved("policy", summary="Other words."), None),
+        (host(load=(9, 9, 9)), None),
+    ],
+)
+def test_what_may_differ_is_compared_and_said(
+    small_run: RunResult, change: Change, what: str | None
+) -> None:
+    base = run_of(small_run, RATES)
+    found = gupstress.compare(base, change(base))
+    assert found.verdict == "same"
+    assert [one.what for one in found.changes] == ([what] if what else [])
+
+
+def test_costs_on_a_virtual_clock_do_not_matter_on_a_real_one(small_run: RunResult) -> None:
+    base = run_of(small_run, RATES, settings={"driver": "os"})
+    assert gupstress.compare(base, settings(costs={"idle": 1})(base)).verdict == "same"
+
+
+def test_runs_without_a_policy_in_common_are_named_as_such(small_run: RunResult) -> None:
+    base = run_of(small_run, RATES)
+    head = run_with(base, [row.model_copy(update={"policy": "none"}) for row in base.results])
+    found = gupstress.compare(base, head)
+    assert found.verdict == "not comparable"
+    (one,) = found.obstacles
+    assert (one.what, one.base, one.head) == ("policies", ["bounded"], ["none"])
+
+
+def test_a_policy_that_only_one_side_has_is_said(small_run: RunResult) -> None:
+    base = run_of(small_run, RATES)
+    more = [row.model_copy(update={"policy": "none"}) for row in base.results]
+    found = gupstress.compare(base, run_with(base, [*base.results, *more]))
+    assert [policy.policy for policy in found.policies] == ["bounded"]
+    assert [one.what for one in found.changes] == ["policies"]
+
+
+# ---------------------------------------------------------------- metrics and sources
+
+
+def test_every_metric_can_be_read_and_found_by_its_shortest_name(
+    small_run: RunResult, result: PolicyResult
+) -> None:
+    run = run_of(small_run, RATES)
+    for path, metric in metrics.METRICS.items():
+        value = metric.observe(result)
+        assert value is not None, path
+        assert value >= 0
+        found = gupstress.compare(run, run, metric=metrics.short(path))
+        assert [row.metric for row in found.policies[0].metrics] == [path]
+
+
+@pytest.mark.parametrize(
+    ("path", "better"),
+    [
+        ("throughput.pages_per_s", "higher"),
+        ("throughput.calls_per_s", "higher"),
+        ("fairness.jain", "higher"),
+        ("fairness.min_max", "higher"),
+        ("cpu_s", "lower"),
+        ("latency_ns.p99", "lower"),
+        ("sweeps.mean", "lower"),
+        ("calls.failed_spurious", "lower"),
+        ("counters.drain_all", "lower"),
+        ("fairness.longest_wait_ns", "lower"),
+    ],
+)
+def test_which_way_is_better(path: str, better: str) -> None:
+    assert metrics.METRICS[path].better == better
+
+
+def test_what_has_no_bad_direction_cannot_be_compared(small_run: RunResult) -> None:
+    run = run_of(small_run, RATES)
+    for name in ("counters.acquired", "calls.failed_justified", "seed"):
+        with pytest.raises(gupstress.ConfigError, match=f"no metric '{name}'"):
+            gupstress.compare(run, run, metric=name)
+
+
+def test_everything_wrong_is_said_at_once(small_run: RunResult) -> None:
+    run = run_of(small_run, RATES)
+    with pytest.raises(gupstress.ConfigError) as caught:
+        gupstress.compare(run, "missing.json", metric=["p99", "pages_per_h"], threshold=-1)
+    assert [place for place, _ in caught.value.args[0]] == [
+        "--metric",
+        "--metric",
+        "--threshold",
+        "missing.json",
+    ]
+    said = [message for _, message in caught.value.args[0]]
+    assert "latency_ns.p99 or sweeps.p99" in said[0]
+    assert "nearest: throughput.pages_per_s" in said[1]
+    assert "nearest: 0" in said[2]
+
+
+def write(folder: str, *runs: RunResult) -> str:
+    Path(folder).mkdir()
+    for number, run in enumerate(runs):
+        Path(folder, f"{number}.json").write_text(run.to_json())
+    return folder
+
+
+def test_the_files_of_a_folder_are_one_run(small_run: RunResult) -> None:
+    base = write("base", *(run_of(small_run, [rate]) for rate in RATES))
+    head = write("head", *(run_of(small_run, [rate]) for rate in slower(RATES, 1.15)))
+    Path("head", "notes.txt").write_text("no result")
+    found = gupstress.compare(base, Path(head))
+    assert found.verdict == "regression"
+    assert (only(found).base.repeats, only(found).head.repeats) == (7, 7)
+    assert (found.base.source, found.head.source) == ("base", "head")
+
+
+def test_the_files_of_a_folder_are_judged_together(small_run: RunResult) -> None:
+    folder = write("base", *(run_of(small_run, [rate]) for rate in (1e6, 1e6, 3e6)))
+    found = gupstress.compare(folder, folder)
+    assert found.policies[0].instability.base == ("a repeat's pages_per_s is 200% above the rest",)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (settings(pins=99), "settings.pins is 200 in odd/0.json, 99 here"),
+        (build(version="9.9"), "gupstress.version is "),
+    ],
+)
+def test_a_folder_of_unlike_files_is_refused(
+    small_run: RunResult, change: Change, what: str
+) -> None:
+    run = run_of(small_run, [1e6])
+    with pytest.raises(gupstress.ConfigError, match=what):
+        gupstress.compare(run, write("odd", run, change(run)))
+
+
+def test_an_empty_folder_is_refused(small_run: RunResult) -> None:
+    with pytest.raises(gupstress.ConfigError, match=r"no \*.json in this folder"):
+        gupstress.compare(write("empty"), run_of(small_run, RATES))
