@@ -71,7 +71,10 @@ pub struct OsRun {
     pause: Monitor,
 }
 
+/// Monitors of a table.
 const MONITORS: usize = 64;
+/// What is waited for, by kind: see [`OsRun::monitor`].
+const TABLES: usize = 4;
 
 impl OsRun {
     /// A run whose threads yield at a step with probability `perturb`, and
@@ -86,25 +89,25 @@ impl OsRun {
             paused: AtomicU32::new(0),
             perturb,
             delay: AtomicU64::new(delay_ns),
-            monitors: (0..MONITORS).map(|_| CachePadded::new(Monitor::new())).collect(),
+            monitors: (0..TABLES * MONITORS).map(|_| CachePadded::new(Monitor::new())).collect(),
             pause: Monitor::new(),
         }
     }
 
     fn monitor(&self, on: Wait) -> &Monitor {
-        let (reason, number) = match on {
-            Wait::PageLock(frame) => (0, frame as usize),
-            Wait::Writeback(frame) => (1, frame as usize),
-            Wait::Returned(frame) => (2, frame as usize),
-            Wait::DrainWork(cpu) => (3, cpu),
-            Wait::Work(cpu) => (4, cpu),
-            Wait::DrainMutex => (5, 0),
-            Wait::Time => (6, 0),
-            Wait::Barrier => (7, 0),
+        // Pages and CPUs have tables of their own: an idle kworker always sleeps,
+        // and would be woken by every page that shared its monitor.
+        let (table, number) = match on {
+            Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame) => (0, frame),
+            Wait::DrainWork(cpu) => (1, cpu as u32),
+            Wait::Work(cpu) => (2, cpu as u32),
+            Wait::DrainMutex => (3, 0),
+            Wait::Time => (3, 1),
+            Wait::Barrier => (3, 2),
         };
-        // Fibonacci hashing (Knuth): the product's high bits depend on all of the key's.
-        let hash = ((number as u64) << 3 | reason).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        &self.monitors[(hash >> (u64::BITS - MONITORS.ilog2())) as usize]
+        // Fibonacci hashing (Knuth): the product's high bits depend on all of the number's.
+        let slot = number.wrapping_mul(0x9e37_79b9) >> (u32::BITS - MONITORS.ilog2());
+        &self.monitors[table * MONITORS + slot as usize]
     }
 
     /// Nanoseconds since the run began.
