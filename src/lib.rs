@@ -14,6 +14,9 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `python` | the extension module `gupstress._core` |
+//!
+//! Under `--cfg loom` only the machine and its operations are built, on the
+//! model checker's atomics: real threads and coroutines cannot run inside a model.
 
 #[cfg(all(loom, feature = "python"))]
 compile_error!("the model checker and the Python module exclude each other");
@@ -21,6 +24,7 @@ compile_error!("the model checker and the Python module exclude each other");
 pub mod config;
 pub mod drive;
 pub mod error;
+#[cfg(not(loom))]
 pub mod litmus;
 pub mod machine;
 pub mod observe;
@@ -28,5 +32,6 @@ pub mod ops;
 pub mod policy;
 #[cfg(feature = "python")]
 mod python;
+#[cfg(not(loom))]
 pub mod stress;
 pub mod sync;

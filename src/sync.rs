@@ -17,6 +17,9 @@ pub use loom::sync::atomic::{
     AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+/// A tally that orders nothing and that one thread writes; no part of any model.
+pub use std::sync::atomic::AtomicU64 as Tally;
+
 #[cfg(not(loom))]
 pub use std::thread;
 
@@ -43,6 +46,15 @@ fn count_held(_change: i32) {
 pub fn assert_unlocked() {
     #[cfg(all(debug_assertions, not(loom)))]
     HELD.with(|held| assert_eq!(held.get(), 0, "an internal lock is held across a step"));
+}
+
+/// Stands after the `SeqCst` store of each side of a store-buffer pattern: loom
+/// takes `SeqCst` accesses for `AcqRel` and would report what cannot happen.
+/// Outside a model it is nothing at all.
+#[inline]
+pub fn seq_cst_in_models() {
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
 }
 
 /// A mutual exclusion lock that is held for a few instructions at a time.

@@ -11,14 +11,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gupstress._core import ConfigError, GupstressError, ResourceError, __version__
+    from gupstress._core import (
+        ConfigError,
+        GupstressError,
+        MachineError,
+        ResourceError,
+        __version__,
+    )
     from gupstress.api import kernels, policies, profiles, run
+    from gupstress.machine import Machine
     from gupstress.policy import Policy
-    from gupstress.results import PolicyResult, RunResult, schema
+    from gupstress.results import PolicyResult, RunResult
+    from gupstress.schemas import schema
 
 _HOMES = {
     "ConfigError": "_core",
     "GupstressError": "_core",
+    "Machine": "machine",
+    "MachineError": "_core",
     "Policy": "policy",
     "PolicyResult": "results",
     "ResourceError": "_core",
@@ -28,12 +38,14 @@ _HOMES = {
     "policies": "api",
     "profiles": "api",
     "run": "api",
-    "schema": "results",
+    "schema": "schemas",
 }
 
 __all__ = [
     "ConfigError",
     "GupstressError",
+    "Machine",
+    "MachineError",
     "Policy",
     "PolicyResult",
     "ResourceError",

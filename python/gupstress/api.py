@@ -19,7 +19,7 @@ def run(
     sets: Mapping[str, AxisValue] | None = None,
     threads: int | None = None,
     cpus: int | None = None,
-    pins: int = _DEFAULT.pins,
+    pins: int | None = None,
     perturb: float | None = None,
     driver: str = _DEFAULT.driver,
     timeout: str | float = _DEFAULT.timeout_s,
@@ -41,9 +41,9 @@ def run(
         sets: Keys of policy, profile or kernel set by themselves.
         threads: Pinning threads; None: as the profile says.
         cpus: Simulated CPUs; None: as the profile says.
-        pins: Page pins after which a policy's run is complete.
+        pins: Page pins after which a run is complete; None: as the profile says.
         perturb: Probability of a yield at each step; None: as the profile says.
-        driver: Who runs the machine; `os`: real threads.
+        driver: `os`: real threads; `sim`: coroutines on a virtual clock, the same for a seed.
         timeout: Longest time for one run of one policy, seconds or words such as `"60s"`.
         stall_after: Time without progress after which a call may be judged stuck, so too.
         seed: Of the first repeat, each further one adds 1; None: drawn.

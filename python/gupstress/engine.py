@@ -2,14 +2,21 @@
 
 Every call into the core that takes or gives structured data goes through this
 module, so there is one place to replace when something is to be tried without it.
+Only `gupstress.machine` has the core's machine to itself.
 """
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 
 from gupstress import _core
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 Reference = Mapping[str, str]
 """A policy, profile or kernel as the core wants it: a preset's name, or a path and its text."""
@@ -113,6 +120,43 @@ def run(job: Mapping[str, Any], observer: Observer | None) -> dict[str, Any]:
 
     answer = _core.run(json.dumps(job), None if observer is None else observe)
     return cast("dict[str, Any]", json.loads(answer))
+
+
+def preset(kind: str, name: str) -> dict[str, Any]:
+    """Return a preset as the table that its TOML is.
+
+    Args:
+        kind: `policy`, `profile`, `kernel` or `litmus`.
+        name: Which one.
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
+    return tomllib.loads(_core.show(kind, name))
+
+
+def read_litmus(place: str, text: str) -> dict[str, Any]:
+    """Return a scenario's name, steps and expectations, without running it.
+
+    Args:
+        place: Where the text is from, for messages.
+        text: TOML.
+
+    Raises:
+        ConfigError: Everything wrong with the text, at once.
+    """
+    return cast("dict[str, Any]", json.loads(_core.read_litmus(place, text)))
+
+
+def run_litmus(
+    place: str, text: str, kernel: str, sets: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """Run a scenario under a kernel and its policy; return what its last pin counted.
+
+    Raises:
+        ConfigError: There is no such kernel or axis, or a step cannot be done.
+    """
+    return cast("dict[str, Any]", json.loads(_core.run_litmus(place, text, kernel, sets)))
 
 
 def seconds(value: str | float) -> float:

@@ -136,6 +136,7 @@ def shortage(plan: Plan, threads: Room, memory: Room) -> str | None:
     if plan.memory_bytes > memory.left:
         return (
             f"{plan.threads} pinning threads on {plan.cpus} CPUs need"
-            f" {plan.memory_bytes / 2**20:.0f} MiB, {memory.limit} leaves {memory.left / 2**20:.0f} MiB"
+            f" {plan.memory_bytes / 2**20:.0f} MiB,"
+            f" {memory.limit} leaves {memory.left / 2**20:.0f} MiB"
         )
     return None

@@ -21,6 +21,10 @@ class Policy(BaseModel):
     name: str
     base: str
 
+    # Written out for type checkers, which would not take axes otherwise.
+    def __init__(self, name: str, base: str, **axes: AxisValue) -> None:
+        super().__init__(name=name, base=base, **axes)
+
     def to_toml(self) -> str:
         """Return the policy as the TOML text that `--policy FILE.toml` takes."""
         # A TOML basic string, number or boolean is written as in JSON.

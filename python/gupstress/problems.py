@@ -32,7 +32,8 @@ class Problems:
             ConfigError: All problems noted so far.
         """
         if self._found:
-            raise ConfigError(self._found)
+            # What several parts of a request share would be said once for each.
+            raise ConfigError(list(dict.fromkeys(self._found)))
 
 
 def nearest(wanted: str, names: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,10 +46,11 @@ class Request:
     sets: tuple[tuple[str, str], ...] = ()
     """Keys of policy, profile or kernel set by themselves, as `(axis, value)`."""
     threads: int | None = None
-    """Pinning threads; None: as the profile says. So too below."""
+    """Pinning threads; None, here and below: as the profile says."""
     cpus: int | None = None
-    pins: int = 1_000_000
-    """Page pins after which a policy's run is complete."""
+    """Simulated CPUs."""
+    pins: int | None = None
+    """Page pins after which a run is complete."""
     perturb: float | None = None
     """Probability of a yield at each step, to widen race windows."""
     driver: str = "os"

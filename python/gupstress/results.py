@@ -4,14 +4,12 @@ Times are in seconds where a name ends in `_s` and in nanoseconds where it ends 
 `_ns`; rates are per second. Additions by later versions are kept when read.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-SCHEMA = "gupstress.run/1"
-
 Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0)]
+Amount = Annotated[int | float, Field(ge=0)]
 Sample = Amount | None
 """A statistic, null where there was nothing to take it from."""
 
@@ -24,10 +22,12 @@ class Record(BaseModel):
     )
 
 
-class Tally(Record):
-    """Counts by name; which names there are beside those listed is the core's to say."""
+class Document(Record):
+    """All that one command found: what a file holds."""
 
-    __pydantic_extra__: dict[str, Count]
+    def to_json(self) -> str:
+        """Return the result as JSON text that `schema()` describes, with a final newline."""
+        return self.model_dump_json(indent=2) + "\n"
 
 
 class Build(Record):
@@ -92,12 +92,17 @@ class Calls(Record):
         return self
 
 
-class Errors(Tally):
+class Errors(Record):
     """Failed calls by errno."""
 
     ENOMEM: Count = 0
     EBUSY: Count = 0
     EFAULT: Count = 0
+    EAGAIN: Count = 0
+    EINTR: Count = 0
+    EINVAL: Count = 0
+    ETIMEDOUT: Count = 0
+    EHWPOISON: Count = 0
 
 
 class Pages(Record):
@@ -109,10 +114,10 @@ class Pages(Record):
 
 
 class Throughput(Record):
-    """Rates."""
+    """Rates; null where no time passed."""
 
-    calls_per_s: Amount
-    pages_per_s: Amount
+    calls_per_s: Sample
+    pages_per_s: Sample
 
 
 class Latency(Record):
@@ -136,20 +141,43 @@ class Sweeps(Record):
     max: Sample
 
 
-class Counters(Tally):
-    """Events in the pinning threads, named as in the kernel."""
+class Counters(Record):
+    """Events, named as in the kernel."""
 
     acquired: Count
+    """Page pins taken, `nr_foll_pin_acquired`; a range that was migrated is taken twice."""
     released: Count
     migrated: Count
     migrate_failed: Count
+    """Pages given up by `migrate_pages`."""
     migrate_calls: Count
     isolate_calls: Count
     isolate_busy: Count
+    """Isolations that found PG_lru clear."""
     drain_all: Count
+    drain_idle: Count
+    """Drains of all that found no batch with anything in it."""
+    drain_shortcut: Count
+    """Drains of all that returned because another's had covered them."""
     drain_local: Count
     drain_work: Count
+    """Drains run by kworkers."""
     faults: Count
+    gup_fast: Count
+    """Pages pinned without the slow path."""
+    sweeps: Count
+    migration_waits: Count
+    lock_waits: Count
+    drain_waits: Count
+    owner_waits: Count
+    """Waits for a page in another's hands."""
+    backoffs: Count
+    zapped: Count
+    offlined: Count
+    """Blocks that offlining emptied."""
+    offline_failed: Count
+    dma_checked: Count
+    """Patterns that a device wrote and that were found again at unpin."""
 
 
 class Fairness(Record):
@@ -164,18 +192,70 @@ class Fairness(Record):
     """Most calls that overtook one call."""
 
 
-class StuckCall(Record):
-    """A call that never ended, and what it was doing."""
+class Obstacle(Record):
+    """What stands in the way of a page's migration; further keys say whose or how many."""
 
-    thread: int
+    kind: str
+
+
+class PageState(Record):
+    """A page as it was found."""
+
+    frame: Count
+    refcount: int
+    mapcount: int
+    flags: tuple[str, ...]
+    zone: str
+    list: str | None
+    """The LRU list that it is on."""
+    batches: tuple[tuple[int, str], ...]
+    """The per-CPU batches that it is in: CPU and kind."""
+    obstacle: Obstacle | None
+
+
+class StuckCall(Record):
+    """A call that did not end, and what it was doing."""
+
+    thread: Count
     step: str
-    page: JsonValue
-    obstacle: str
+    page: PageState | None
+    obstacle: Obstacle | None
     permanent: bool
     sweeps: Count
     waited_s: Amount
-    alone: JsonValue
-    """What came of it with all other threads paused."""
+    alone: str | None
+    """What it did with all others paused: `fails`, `passes`; null: not tried."""
+    waits_for: str | None = None
+    """In a deadlock."""
+
+
+class UnsafePin(Record):
+    """A pin of a page that must stay movable."""
+
+    thread: Count
+    sweeps: Count
+    page: PageState
+
+
+class BrokenInvariant(Record):
+    """A book of the machine that does not balance."""
+
+    invariant: str
+    frame: Count | None
+    found: str
+
+
+class FailedCall(Record):
+    """A call that failed, judged."""
+
+    thread: Count
+    class_: Literal["failed_justified", "failed_spurious"] = Field(alias="class")
+    errno: str
+    step: str
+    sweeps: Count
+    obstacle: Obstacle | None
+    permanent: bool
+    page: PageState | None
 
 
 class Liveness(Record):
@@ -189,7 +269,8 @@ class Safety(Record):
     """Whether every success was true."""
 
     verdict: Literal["safe", "violated"]
-    findings: tuple[JsonValue, ...]
+    findings: tuple[UnsafePin, ...]
+    """The first hundred; `calls.pinned_unsafe` counts all."""
 
 
 class Invariants(Record):
@@ -197,7 +278,7 @@ class Invariants(Record):
 
     verdict: Literal["held", "broken"]
     checked: Count
-    findings: tuple[JsonValue, ...]
+    findings: tuple[BrokenInvariant, ...]
 
 
 class Interval(Record):
@@ -206,6 +287,28 @@ class Interval(Record):
     t_s: Amount
     pages_pinned: Count
     calls: Count
+
+
+class Disturbance(Record):
+    """What came between a run and its CPUs; null where the host does not tell."""
+
+    others: Sample
+    """CPU time that other processes took, as a share of all that the CPUs had."""
+    steal: Sample
+    """CPU time that the hypervisor gave to others, so too."""
+    quota_throttled: Sample
+    """Time in which a cgroup's CPU quota was used up, as a share of the run's."""
+    thermal_events: Count | None
+    """Times that a CPU slowed down because it was hot."""
+    clock: Sample
+    """Highest clock that the CPUs were allowed at the end, by that at the start."""
+
+
+class Stability(Record):
+    """Whether the times and rates of a policy's repeats are worth trusting."""
+
+    stable: bool
+    reasons: tuple[str, ...]
 
 
 class PolicyResult(Record):
@@ -225,15 +328,22 @@ class PolicyResult(Record):
     latency_ns: Latency
     sweeps: Sweeps
     counters: Counters
-    background: Tally
-    """Events in all other actors."""
+    """In the pinning threads, and the drain work that they caused."""
+    background: Counters
+    """In all other actors."""
     fairness: Fairness
     liveness: Liveness
     safety: Safety
     invariants: Invariants
+    failures: tuple[FailedCall, ...]
+    """The first hundred; `calls` and `errors` count all."""
     timeline: tuple[Interval, ...]
     resolved: dict[str, dict[str, JsonValue]]
     """Policy, profile and kernel with every key, as they were run."""
+    disturbance: Disturbance | None = None
+    """Null on a virtual clock, which nothing disturbs."""
+    stability: Stability | None = None
+    """Of all repeats of the policy, the same in each."""
 
 
 class ThresholdResult(Record):
@@ -247,11 +357,11 @@ class ThresholdResult(Record):
     passed: bool
 
 
-class RunResult(Record):
+class RunResult(Document):
     """Everything one command or `gupstress.run` found."""
 
     # pydantic's BaseModel has a deprecated method of this name.
-    schema_: Literal["gupstress.run/1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["gupstress.run/1"] = Field(default="gupstress.run/1", alias="schema")
     gupstress: Build
     argv: tuple[str, ...]
     started_at: AwareDatetime
@@ -260,15 +370,5 @@ class RunResult(Record):
     settings: Settings
     results: tuple[PolicyResult, ...]
     thresholds: tuple[ThresholdResult, ...]
-
-    def to_json(self) -> str:
-        """Return the result as JSON text that `schema()` describes, with a final newline."""
-        return self.model_dump_json(indent=2) + "\n"
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a run's result."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **RunResult.model_json_schema(mode="serialization"),
-    }
+    comparison: dict[str, JsonValue] | None = None
+    """With what `--baseline` named: a `gupstress.compare/1`, this run the head."""

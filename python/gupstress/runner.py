@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from gupstress import _core, engine, host, thresholds
+from gupstress import _core, disturbance, engine, host, stability, thresholds
 from gupstress._core import ResourceError
 from gupstress.engine import Observer, Reference, References, Resolved
 from gupstress.problems import Problems
@@ -16,6 +16,7 @@ from gupstress.thresholds import Threshold
 
 Watch = Callable[[str], AbstractContextManager[Observer | None]]
 """Opened around each run with its label; gives what is told how far the run has come."""
+
 
 def unwatched(label: str) -> AbstractContextManager[None]:
     """Return the watch that looks at nothing."""
@@ -27,7 +28,9 @@ class Job:
     """A request that can be run."""
 
     request: Request
-    """With its seed drawn and its policies named."""
+    """With its policies named, its seed drawn and the profile's numbers filled in."""
+    seed: int
+    """Of the first repeat."""
     references: References
     resolved: Resolved
     thresholds: Sequence[Threshold]
@@ -36,12 +39,6 @@ class Job:
     def policies(self) -> list[str]:
         """Names of the policies, as results give them."""
         return [policy["name"] for policy in self.resolved.policies]
-
-    @property
-    def seed(self) -> int:
-        """The seed of the first repeat."""
-        assert self.request.seed is not None
-        return self.request.seed
 
     def schedule(self) -> Iterator[tuple[int, int]]:
         """Yield the runs in their order, as (index of the policy, repeat from 1)."""
@@ -81,8 +78,8 @@ def prepare(request: Request) -> Job:
             read.append(reference(name))
     problems.refuse()
 
-    *policies, profile, kernel = read
-    references = References(tuple(policies), profile, kernel)
+    *policies, load, rules = read
+    references = References(tuple(policies), load, rules)
     found: list[str] | None = None
     with problems.collecting():
         resolved = engine.resolve(references, request.sets, request.settings())
@@ -94,7 +91,16 @@ def prepare(request: Request) -> Job:
 
     _require_room(request, references, resolved)
     seed = secrets.randbits(32) if request.seed is None else request.seed
-    return Job(replace(request, seed=seed, policies=names), references, resolved, conditions)
+    plan, profile = resolved.plan, resolved.profile
+    full = replace(
+        request,
+        policies=names,
+        threads=plan.threads,
+        cpus=plan.cpus,
+        pins=profile["pins"] if request.pins is None else request.pins,
+        seed=seed,
+    )
+    return Job(full, seed, references, resolved, conditions)
 
 
 def _require_room(request: Request, references: References, resolved: Resolved) -> None:
@@ -130,8 +136,13 @@ def run(job: Job, argv: Sequence[str], watch: Watch = unwatched) -> RunResult:
             if job.request.repeat > 1:
                 label += f" {repeat}/{job.request.repeat}"
             with watch(label) as observer:
+                before = disturbance.read()
                 row = engine.run(job.core_job(policy, repeat), observer)
-            results.append(PolicyResult.model_validate({**row, "repeat": repeat}))
+                after = disturbance.read()
+            row["repeat"] = repeat
+            if job.request.driver == "os":
+                row["disturbance"] = disturbance.between(before, after)
+            results.append(PolicyResult.model_validate(row))
             if results[-1].status == "interrupted":
                 break
     except KeyboardInterrupt:
@@ -151,7 +162,7 @@ def run(job: Job, argv: Sequence[str], watch: Watch = unwatched) -> RunResult:
         ),
         host=facts,
         settings=_settings(job),
-        results=tuple(results),
+        results=stability.judged(results, _core.build_profile),
         thresholds=tuple(thresholds.check(job.thresholds, results)),
     )
 
@@ -159,16 +170,14 @@ def run(job: Job, argv: Sequence[str], watch: Watch = unwatched) -> RunResult:
 def _settings(job: Job) -> Settings:
     request, resolved = job.request, job.resolved
     asked = {
+        **request.settings(),
         "profile": resolved.profile["name"],
         "kernel": resolved.kernel["name"],
-        "driver": request.driver,
-        "threads": resolved.plan.threads,
-        "cpus": resolved.plan.cpus,
-        "pins": request.pins,
+        # The profile comes with what was asked for in its place.
+        "perturb": resolved.profile["perturb"],
         "timeout_s": request.timeout_s,
         "stall_after_s": request.stall_after_s,
         "seed": job.seed,
-        "perturb": resolved.profile.get("perturb") if request.perturb is None else request.perturb,
         "repeat": request.repeat,
         "interleave": request.interleave,
         "sets": dict(request.sets),

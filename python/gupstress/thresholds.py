@@ -4,19 +4,18 @@ A metric is the path of a number in a result (`latency_ns.p99`); where a path's 
 part is enough to tell which is meant, it may stand alone (`pages_per_s`).
 """
 
-import errno
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from gupstress import _core
+from gupstress._core import ConfigError
 from gupstress.problems import Problems, nearest
-from gupstress.results import Counters, Errors, PolicyResult, Tally, ThresholdResult
+from gupstress.results import PolicyResult, ThresholdResult
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -58,10 +57,7 @@ class Threshold:
 
 def observe(result: PolicyResult, metric: str) -> float | None:
     """Return the number at a metric's path, None if there was nothing to take it from."""
-    parts = metric.split(".")
-    if len(parts) > 1 and isinstance(tally := getattr(result, parts[0]), Tally):
-        return float(getattr(tally, parts[1], 0))
-    value: float | None = reduce(getattr, parts, result)
+    value: Any = reduce(getattr, metric.split("."), result)
     return None if value is None else float(value)
 
 
@@ -72,10 +68,6 @@ def metrics() -> tuple[str, ...]:
 
 
 def _leaves(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    if issubclass(model, Tally):
-        names = errno.errorcode.values() if model is Errors else _core.names("counter")
-        yield from (prefix + name for name in names)
-        return
     for name, field in model.model_fields.items():
         if _is_number(field.annotation):
             yield prefix + name
@@ -97,42 +89,42 @@ def parse(
         policies: Names that may stand before a colon; None if they are not known.
         problems: Where to note.
     """
-    found = (_parse(expr, policies, problems) for expr in exprs)
-    return [threshold for threshold in found if threshold is not None]
+    found = []
+    for expr in exprs:
+        with problems.collecting():
+            found.append(_parse(expr, policies))
+    return found
 
 
-def _parse(
-    expr: str, policies: Collection[str] | None, problems: Problems
-) -> Threshold | None:
-    def refuse(reason: str) -> None:
-        problems.add(f"--threshold {expr}", reason)
+def _parse(expr: str, policies: Collection[str] | None) -> Threshold:
+    def refusal(reason: str) -> ConfigError:
+        return ConfigError([(f"--threshold {expr}", reason)])
 
     form = _FORM.fullmatch(expr.strip())
     if form is None:
-        return refuse("not of the form [POLICY:]METRIC OP NUMBER, such as latency_ns.p99<2e6")
+        raise refusal("not of the form [POLICY:]METRIC OP NUMBER; nearest: latency_ns.p99<2e6")
+    policy, metric = form["policy"], form["metric"]
+    if policy is not None and policies is not None and policy not in policies:
+        raise refusal(f"no policy {policy!r} in this run; nearest: {nearest(policy, policies)}")
+    paths = [path for path in metrics() if metric in (path, path.rpartition(".")[2])]
+    if not paths:
+        raise refusal(f"no metric {metric!r}; nearest: {nearest(metric, metrics())}")
+    if metric not in paths:
+        if len(paths) > 1:
+            raise refusal(f"{metric!r} may be {' or '.join(paths)}; nearest: {paths[0]}")
+        metric = paths[0]
     try:
         bound = float(form["bound"])
     except ValueError:
-        return refuse(f"{form['bound']!r} is not a number such as 2e6")
-    policy: str | None = form["policy"]
-    if policy is not None and policies is not None and policy not in policies:
-        return refuse(f"no policy {policy!r} in this run; nearest: {nearest(policy, policies)}")
-    paths = [path for path in metrics() if path == form["metric"]] or [
-        path for path in metrics() if path.rpartition(".")[2] == form["metric"]
-    ]
-    if not paths:
-        return refuse(f"no metric {form['metric']!r}; nearest: {nearest(form['metric'], metrics())}")
-    if len(paths) > 1:
-        return refuse(f"{form['metric']!r} may be any of {', '.join(paths)}; nearest: {paths[0]}")
-    return Threshold(expr, policy, paths[0], _COMPARE[form["compare"]], bound)
+        raise refusal(f"{form['bound']!r} is not a number; nearest: 2e6") from None
+    return Threshold(expr, policy, metric, _COMPARE[form["compare"]], bound)
 
 
-def check(thresholds: Iterable[Threshold], results: Iterable[PolicyResult]) -> list[ThresholdResult]:
+def check(
+    thresholds: Iterable[Threshold], results: Sequence[PolicyResult]
+) -> Iterator[ThresholdResult]:
     """Hold every result against every threshold that is for its policy."""
-    results = list(results)
-    return [
-        threshold.check(result)
-        for threshold in thresholds
-        for result in results
-        if threshold.policy in (None, result.policy)
-    ]
+    for threshold in thresholds:
+        for result in results:
+            if threshold.policy in (None, result.policy):
+                yield threshold.check(result)

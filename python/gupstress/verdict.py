@@ -3,9 +3,21 @@
 from collections.abc import Iterator
 from enum import Enum
 
-from pydantic import JsonValue
+from gupstress.results import (
+    BrokenInvariant,
+    FailedCall,
+    Liveness,
+    Obstacle,
+    PageState,
+    PolicyResult,
+    RunResult,
+    StuckCall,
+    ThresholdResult,
+    UnsafePin,
+)
 
-from gupstress.results import Liveness, PolicyResult, RunResult, StuckCall, ThresholdResult
+_SHOWN = 5
+"""Findings of one result that are shown; all that were recorded are in the JSON."""
 
 
 class Outcome(Enum):
@@ -13,16 +25,16 @@ class Outcome(Enum):
 
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
-    """There is at least one finding."""
+    """There is a finding, or a threshold was missed."""
     INCONCLUSIVE = "INCONCLUSIVE"
-    """No finding, but a verdict that could not be reached."""
+    """No failure, but a verdict that could not be reached."""
     INTERRUPTED = "INTERRUPTED"
 
 
 GOOD = frozenset({"live", "safe", "held"})
-"""The verdicts that are no finding."""
-
 UNDECIDED = "inconclusive"
+BAD = frozenset({"starved", "livelocked", "deadlocked", "violated", "broken"})
+"""The verdicts that are findings."""
 
 
 def verdicts(result: PolicyResult) -> tuple[str, str, str]:
@@ -34,7 +46,9 @@ def outcome(run: RunResult) -> Outcome:
     """Judge a run as a whole."""
     if run.status == "interrupted":
         return Outcome.INTERRUPTED
-    if any(True for _ in findings(run)):
+    if any(not threshold.passed for threshold in run.thresholds):
+        return Outcome.FAILURE
+    if any(not BAD.isdisjoint(verdicts(result)) for result in run.results):
         return Outcome.FAILURE
     if any(UNDECIDED in verdicts(result) for result in run.results):
         return Outcome.INCONCLUSIVE
@@ -42,13 +56,13 @@ def outcome(run: RunResult) -> Outcome:
 
 
 def findings(run: RunResult) -> Iterator[str]:
-    """Yield everything that makes a run a failure, one line each."""
+    """Yield what was found, one line each; thresholds have their own table."""
     for result in run.results:
-        for line in result_findings(result):
+        lines = list(result_findings(result))
+        for line in lines[:_SHOWN]:
             yield f"{label(result, run)}: {line}"
-    for threshold in run.thresholds:
-        if not threshold.passed:
-            yield f"{threshold.policy}: {missed(threshold)}"
+        if len(lines) > _SHOWN:
+            yield f"{label(result, run)}: {len(lines) - _SHOWN} more like these, see the JSON"
 
 
 def label(result: PolicyResult | ThresholdResult, run: RunResult) -> str:
@@ -60,7 +74,7 @@ def label(result: PolicyResult | ThresholdResult, run: RunResult) -> str:
 def result_findings(result: PolicyResult) -> Iterator[str]:
     """Yield what is wrong with one result, one line each, thresholds aside."""
     for part in (result.liveness, result.safety, result.invariants):
-        if part.verdict in GOOD or part.verdict == UNDECIDED:
+        if part.verdict not in BAD:
             continue
         # A verdict stands even where no single case of it was recorded.
         if not part.findings:
@@ -69,18 +83,50 @@ def result_findings(result: PolicyResult) -> Iterator[str]:
             yield f"{part.verdict}: {describe(finding)}"
 
 
-def describe(finding: StuckCall | JsonValue) -> str:
+def describe(finding: StuckCall | UnsafePin | BrokenInvariant | FailedCall) -> str:
     """Return a finding in words, on one line."""
-    if isinstance(finding, StuckCall):
-        lasting = "permanent" if finding.permanent else "transient"
-        return (
-            f"thread {finding.thread} in {finding.step} on page {finding.page}:"
-            f" {finding.obstacle} ({lasting}), {finding.sweeps} sweeps,"
-            f" {finding.waited_s:.1f} s without progress, alone: {finding.alone}"
-        )
-    if isinstance(finding, dict):
-        return ", ".join(f"{key} {value}" for key, value in finding.items())
-    return str(finding)
+    match finding:
+        case StuckCall():
+            alone = f", alone it {finding.alone}" if finding.alone else ""
+            waits = f", waits for {finding.waits_for}" if finding.waits_for else ""
+            return (
+                f"thread {finding.thread} in {finding.step} on {_page(finding.page)}:"
+                f" {_in_the_way(finding)}, {finding.sweeps} sweeps,"
+                f" {finding.waited_s:.1f} s without an end{alone}{waits}"
+            )
+        case UnsafePin():
+            return (
+                f"thread {finding.thread} pinned {_page(finding.page)}, which must stay movable,"
+                f" after {finding.sweeps} sweeps"
+            )
+        case BrokenInvariant():
+            frame = "" if finding.frame is None else f" (frame {finding.frame})"
+            return f"{finding.invariant}{frame}: {finding.found}"
+        case FailedCall():
+            return (
+                f"thread {finding.thread} got {finding.errno} in {finding.step}"
+                f" on {_page(finding.page)}: {_in_the_way(finding)}, {finding.sweeps} sweeps"
+            )
+
+
+def _page(page: PageState | None) -> str:
+    if page is None:
+        return "no page"
+    flags = " ".join(page.flags) or "no flags"
+    return f"frame {page.frame} ({page.zone}, refcount {page.refcount}, {flags})"
+
+
+def _in_the_way(finding: StuckCall | FailedCall) -> str:
+    lasting = "permanent" if finding.permanent else "transient"
+    return f"{obstacle_words(finding.obstacle)} ({lasting})"
+
+
+def obstacle_words(obstacle: Obstacle | None) -> str:
+    """Return in words what stands in the way of a page's migration."""
+    if obstacle is None:
+        return "no obstacle"
+    more = ", ".join(f"{key} {value}" for key, value in (obstacle.model_extra or {}).items())
+    return f"{obstacle.kind}, {more}" if more else obstacle.kind
 
 
 def missed(threshold: ThresholdResult) -> str:
@@ -99,9 +145,18 @@ def remarks(run: RunResult) -> Iterator[str]:
                 f" after {result.pages.pinned} of {run.settings.pins} page pins"
             )
         if result.status == "interrupted":
-            yield f"{name}: interrupted after {result.pages.pinned} of {run.settings.pins} page pins"
+            yield (
+                f"{name}: interrupted after {result.pages.pinned} of {run.settings.pins} page pins"
+            )
         if UNDECIDED in verdicts(result):
-            yield f"{name}: inconclusive, {_why_undecided(result.liveness)}"
+            yield f"{name}: inconclusive, {why_undecided(result.liveness)}"
+    unstable = {
+        result.policy: result.stability.reasons
+        for result in run.results
+        if result.stability is not None and not result.stability.stable
+    }
+    for policy, reasons in unstable.items():
+        yield f"{policy}: times and rates may be unstable: {'; '.join(reasons)}"
     if run.gupstress.build_profile != "release":
         yield (
             f"this is a {run.gupstress.build_profile} build:"
@@ -109,5 +164,6 @@ def remarks(run: RunResult) -> Iterator[str]:
         )
 
 
-def _why_undecided(liveness: Liveness) -> str:
-    return "; ".join(map(describe, liveness.findings)) or "the host left too little CPU time to judge"
+def why_undecided(liveness: Liveness) -> str:
+    """Return in words why a liveness verdict could not be reached."""
+    return "; ".join(map(describe, liveness.findings)) or "the host left too little CPU time"

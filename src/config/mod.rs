@@ -77,30 +77,30 @@ pub fn set_key<T: Table>(
 
 /// Every key of `table` as TOML text, each under its documentation.
 pub fn to_toml<T: Table>(table: &T) -> String {
-    use std::fmt::Write as _;
     let mut keys = Vec::new();
     T::keys("", &mut keys);
-    let values = table.to_table();
     let mut text = String::new();
-    let mut section = String::new();
-    // TOML wants a table's own keys before its sub-tables.
-    keys.sort_by_key(|key| key.path.contains('.'));
-    for key in &keys {
-        let (place, name) = key.path.rsplit_once('.').unwrap_or(("", &key.path));
-        if place != section {
-            let _ = write!(text, "\n[{place}]\n");
-            section = place.to_owned();
-        }
-        let mut value = &values[key.path.split('.').next().unwrap_or(&key.path)];
-        for part in key.path.split('.').skip(1) {
-            value = &value[part];
-        }
-        if !key.doc.is_empty() {
+    write_table(&mut text, &table.to_table(), "", &keys);
+    text
+}
+
+/// Writes a table's own keys, then its sub-tables, as TOML wants them.
+fn write_table(text: &mut String, table: &toml::Table, prefix: &str, keys: &[Key]) {
+    use std::fmt::Write as _;
+    for (name, value) in table.iter().filter(|(_, value)| !value.is_table()) {
+        let path = format!("{prefix}{name}");
+        if let Some(key) = keys.iter().find(|key| key.path == path && !key.doc.is_empty()) {
             let _ = writeln!(text, "# {} ({})", key.doc.trim(), key.expected);
         }
-        let _ = writeln!(text, "{name} = {value}");
+        let bare = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        let _ = if bare { writeln!(text, "{name} = {value}") } else { writeln!(text, "{name:?} = {value}") };
     }
-    text
+    for (name, value) in table {
+        if let Some(inner) = value.as_table().filter(|inner| !inner.is_empty()) {
+            let _ = write!(text, "\n[{prefix}{name}]\n");
+            write_table(text, inner, &format!("{prefix}{name}."), keys);
+        }
+    }
 }
 
 /// Declares a struct whose fields are configuration keys.

@@ -5,12 +5,15 @@
 //! themselves; what they need of that they ask the driver for, at named
 //! [`Step`]s and with a reason for every wait ([`Wait`]).
 
+#[cfg(not(loom))]
 pub mod os;
 mod sched;
+#[cfg(not(loom))]
 pub mod sim;
 mod step;
 
 pub use sched::{Candidate, Random, Scheduler, TaskId, Timed};
+#[cfg(not(loom))]
 pub use os::Place;
 pub use step::{Costs, Step};
 
@@ -35,9 +38,45 @@ pub enum Wait {
     Time,
     /// The other threads of a round.
     Barrier,
+    /// The end of a pause that the watchdog ordered.
+    Paused,
 }
 
 impl Wait {
+    /// As one word, for publishing; 0 is none.
+    #[cfg(not(loom))]
+    fn encode(self) -> u64 {
+        let (kind, detail) = match self {
+            Self::PageLock(frame) => (1, frame),
+            Self::Writeback(frame) => (2, frame),
+            Self::DrainWork(cpu) => (3, cpu as u32),
+            Self::DrainMutex => (4, 0),
+            Self::Work(cpu) => (5, cpu as u32),
+            Self::Returned(frame) => (6, frame),
+            Self::Time => (7, 0),
+            Self::Barrier => (8, 0),
+            Self::Paused => (9, 0),
+        };
+        kind << 32 | u64::from(detail)
+    }
+
+    #[cfg(not(loom))]
+    fn decode(word: u64) -> Option<Self> {
+        let detail = word as u32;
+        Some(match word >> 32 {
+            1 => Self::PageLock(detail),
+            2 => Self::Writeback(detail),
+            3 => Self::DrainWork(detail as usize),
+            4 => Self::DrainMutex,
+            5 => Self::Work(detail as usize),
+            6 => Self::Returned(detail),
+            7 => Self::Time,
+            8 => Self::Barrier,
+            9 => Self::Paused,
+            _ => return None,
+        })
+    }
+
     /// What is waited for, in a few words.
     pub fn describe(self) -> String {
         match self {
@@ -49,6 +88,7 @@ impl Wait {
             Self::Returned(frame) => format!("frame {frame} to be put back"),
             Self::Time => "time to pass".into(),
             Self::Barrier => "the other threads of the round".into(),
+            Self::Paused => "the end of a pause".into(),
         }
     }
 }
@@ -98,6 +138,9 @@ pub trait Driver {
 
     /// Whether a fatal signal is pending: the one thing that ends the kernel's loops.
     fn killed(&self) -> bool;
+
+    /// The thread's number in its run.
+    fn id(&self) -> u32;
 
     /// Told that the thread runs on another CPU from here on.
     fn moved_to(&self, _cpu: usize) {}

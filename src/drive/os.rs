@@ -27,30 +27,55 @@ const NOBODY: u32 = u32::MAX;
 /// One word, the frame above the step, so that a step is one store and whoever
 /// looks sees a step with its own page. Written by that thread alone.
 #[derive(Debug)]
-pub struct Place(AtomicU64);
+pub struct Place {
+    at: AtomicU64,
+    /// What it waits for without a deadline, encoded; 0: it does not.
+    waiting: AtomicU64,
+    /// Such waits begun so far: tells one wait from the next for the same thing.
+    waits: AtomicU32,
+}
 
 impl Default for Place {
     fn default() -> Self {
-        Self(AtomicU64::new(u64::from(NO_FRAME) << 32 | Step::Idle as u64))
+        let nowhere = u64::from(NO_FRAME) << 32 | Step::Idle as u64;
+        Self { at: AtomicU64::new(nowhere), waiting: AtomicU64::new(0), waits: AtomicU32::new(0) }
     }
 }
 
 impl Place {
     /// The last step passed.
     pub fn step(&self) -> Step {
-        Step::ALL[self.0.load(Ordering::Relaxed) as u32 as usize]
+        Step::ALL[self.at.load(Ordering::Relaxed) as u32 as usize]
     }
 
     /// The page it was about.
     pub fn frame(&self) -> Option<Frame> {
-        Some((self.0.load(Ordering::Relaxed) >> 32) as Frame).filter(|&frame| frame != NO_FRAME)
+        Some((self.at.load(Ordering::Relaxed) >> 32) as Frame).filter(|&frame| frame != NO_FRAME)
+    }
+
+    /// What it waits for without a deadline.
+    pub fn waiting(&self) -> Option<Wait> {
+        Wait::decode(self.waiting.load(Ordering::Relaxed))
+    }
+
+    /// Waits without a deadline begun so far.
+    pub fn waits(&self) -> u32 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// Publishes a wait, or its end.
+    pub(super) fn set_waiting(&self, on: Option<Wait>) {
+        if on.is_some() {
+            self.waits.store(self.waits().wrapping_add(1), Ordering::Relaxed);
+        }
+        self.waiting.store(on.map_or(0, Wait::encode), Ordering::Relaxed);
     }
 
     /// Passes a step; a page stays the thread's until the next one.
     #[inline]
     pub(super) fn set(&self, step: Step, frame: Frame) {
-        let frame = if frame == NO_FRAME { self.0.load(Ordering::Relaxed) >> 32 } else { u64::from(frame) };
-        self.0.store(frame << 32 | step as u64, Ordering::Relaxed);
+        let frame = if frame == NO_FRAME { self.at.load(Ordering::Relaxed) >> 32 } else { u64::from(frame) };
+        self.at.store(frame << 32 | step as u64, Ordering::Relaxed);
     }
 }
 
@@ -61,53 +86,61 @@ pub struct OsRun {
     control: CachePadded<AtomicU32>,
     /// The one thread that a pause leaves running.
     exempt: AtomicU32,
-    /// Threads that are paused now.
-    paused: AtomicU32,
     /// Of 2^32, how often a step yields.
     perturb: u32,
     /// Nanoseconds that each step takes longer.
     delay: AtomicU64,
-    monitors: Box<[CachePadded<Monitor>]>,
+    /// Where pages are waited for, by frame number.
+    pages: Box<[CachePadded<Monitor>]>,
+    /// Where kworkers wait, one for each CPU. Theirs alone: they nearly always
+    /// sleep, and would be woken by whatever shared the place.
+    work: Box<[CachePadded<Monitor>]>,
+    /// Where their work is waited for.
+    drained: Box<[CachePadded<Monitor>]>,
+    drain_mutex: CachePadded<Monitor>,
+    time: CachePadded<Monitor>,
+    barrier: CachePadded<Monitor>,
     pause: Monitor,
 }
 
-/// Monitors of a table.
-const MONITORS: usize = 64;
-/// What is waited for, by kind: see [`OsRun::monitor`].
-const TABLES: usize = 4;
+/// Enough that two pages which are waited for rarely share a place.
+const PAGE_MONITORS: usize = 256;
 
 impl OsRun {
-    /// A run whose threads yield at a step with probability `perturb`, and
+    /// A run on `cpus` simulated CPUs whose threads yield at a step with probability `perturb`, and
     /// busy-wait `delay_ns` at each.
-    pub fn new(perturb: f64, delay_ns: u64) -> Self {
+    pub fn new(cpus: usize, perturb: f64, delay_ns: u64) -> Self {
+        let monitors = |n| (0..n).map(|_| CachePadded::new(Monitor::new())).collect();
         let perturb = (perturb.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
         let control = if perturb == 0 { 0 } else { PERTURB } | if delay_ns == 0 { 0 } else { DELAY };
         Self {
             started: Instant::now(),
             control: CachePadded::new(AtomicU32::new(control)),
             exempt: AtomicU32::new(NOBODY),
-            paused: AtomicU32::new(0),
             perturb,
             delay: AtomicU64::new(delay_ns),
-            monitors: (0..TABLES * MONITORS).map(|_| CachePadded::new(Monitor::new())).collect(),
+            pages: monitors(PAGE_MONITORS),
+            work: monitors(cpus),
+            drained: monitors(cpus),
+            drain_mutex: CachePadded::default(),
+            time: CachePadded::default(),
+            barrier: CachePadded::default(),
             pause: Monitor::new(),
         }
     }
 
     fn monitor(&self, on: Wait) -> &Monitor {
-        // Pages and CPUs have tables of their own: an idle kworker always sleeps,
-        // and would be woken by every page that shared its monitor.
-        let (table, number) = match on {
-            Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame) => (0, frame),
-            Wait::DrainWork(cpu) => (1, cpu as u32),
-            Wait::Work(cpu) => (2, cpu as u32),
-            Wait::DrainMutex => (3, 0),
-            Wait::Time => (3, 1),
-            Wait::Barrier => (3, 2),
-        };
-        // Fibonacci hashing (Knuth): the product's high bits depend on all of the number's.
-        let slot = number.wrapping_mul(0x9e37_79b9) >> (u32::BITS - MONITORS.ilog2());
-        &self.monitors[table * MONITORS + slot as usize]
+        match on {
+            Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame) => {
+                &self.pages[frame as usize % PAGE_MONITORS]
+            }
+            Wait::Work(cpu) => &self.work[cpu],
+            Wait::DrainWork(cpu) => &self.drained[cpu],
+            Wait::DrainMutex => &self.drain_mutex,
+            Wait::Time => &self.time,
+            Wait::Barrier => &self.barrier,
+            Wait::Paused => &self.pause,
+        }
     }
 
     /// Nanoseconds since the run began.
@@ -123,7 +156,9 @@ impl OsRun {
 
     /// Wakes all sleepers to look at their conditions again.
     pub fn wake_everyone(&self) {
-        self.monitors.iter().for_each(|monitor| monitor.wake_all());
+        let many = self.pages.iter().chain(&self.work).chain(&self.drained);
+        let single = [&self.drain_mutex, &self.time, &self.barrier];
+        many.chain(single).for_each(|monitor| monitor.wake_all());
         self.pause.wake_all();
     }
 
@@ -143,11 +178,6 @@ impl OsRun {
     pub fn resume(&self) {
         self.control.fetch_and(!PAUSE, Ordering::SeqCst);
         self.pause.wake_all();
-    }
-
-    /// Threads that are paused now.
-    pub fn paused(&self) -> u32 {
-        self.paused.load(Ordering::SeqCst)
     }
 }
 
@@ -191,9 +221,9 @@ impl<'r> OsThread<'r> {
             control & PAUSE == 0 || control & KILL != 0 || self.run.exempt.load(Ordering::SeqCst) == self.id
         };
         if !over() {
-            self.run.paused.fetch_add(1, Ordering::SeqCst);
+            self.place.set_waiting(Some(Wait::Paused));
             self.run.pause.sleep_until(None, &over);
-            self.run.paused.fetch_sub(1, Ordering::SeqCst);
+            self.place.set_waiting(None);
         }
     }
 }
@@ -216,13 +246,14 @@ impl Driver for OsThread<'_> {
         }
         let deadline =
             (deadline != u64::MAX).then(|| self.run.started + Duration::from_nanos(deadline));
+        self.place.set_waiting(Some(on).filter(|_| deadline.is_none()));
         let in_time = self.run.monitor(on).sleep_until(deadline, &|| ready() || self.killed());
-        if ready() {
-            Waited::Ready
-        } else if in_time {
-            Waited::Killed
-        } else {
-            Waited::TimedOut
+        self.place.set_waiting(None);
+        // What was so a moment ago need not be so now; it was waited for all the same.
+        match (self.killed(), in_time) {
+            (true, _) => Waited::Killed,
+            (false, true) => Waited::Ready,
+            (false, false) => Waited::TimedOut,
         }
     }
 
@@ -242,6 +273,10 @@ impl Driver for OsThread<'_> {
     fn killed(&self) -> bool {
         self.killable && self.run.is_killed()
     }
+
+    fn id(&self) -> u32 {
+        self.id
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -251,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_when_woken_and_when_killed() {
-        let run = OsRun::new(0.0, 0);
+        let run = OsRun::new(1, 0.0, 0);
         let flag = AtomicBool::new(false);
         let (a, b, c) = (Place::default(), Place::default(), Place::default());
         thread::scope(|scope| {
@@ -277,7 +312,7 @@ mod tests {
     #[cfg(debug_assertions)]
     #[should_panic(expected = "an internal lock is held across a step")]
     fn a_lock_held_across_a_step_is_caught() {
-        let run = OsRun::new(0.0, 0);
+        let run = OsRun::new(1, 0.0, 0);
         let place = Place::default();
         let lock = crate::sync::Mutex::new(());
         let _guard = lock.lock();

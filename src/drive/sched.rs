@@ -59,20 +59,14 @@ impl Timed {
 
 impl Scheduler for Timed {
     fn pick(&mut self, candidates: &[Candidate], _now: u64) -> usize {
-        // The earliest step of all decides the CPU; turns decide among those
-        // on it that could start by then.
-        let (_, first) = candidates
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, c)| (c.start, self.turn(c), c.task))
-            .expect("never empty");
-        let (cpu, start) = (first.cpu, first.start);
+        // Tasks that wait for the same CPU start when it is free, all at once:
+        // so turns decide among them, and the earliest step among CPUs.
         let (chosen, candidate) = candidates
             .iter()
             .enumerate()
-            .filter(|(_, c)| c.cpu == cpu && c.start <= start)
-            .min_by_key(|(_, c)| (self.turn(c), c.task))
-            .expect("the first is one");
+            .min_by(|(_, a), (_, b)| a.start.cmp(&b.start).then_with(|| self.turn(a).cmp(&self.turn(b))))
+            .expect("never empty");
+        let (cpu, start) = (candidate.cpu, candidate.start);
         if self.running.len() <= cpu {
             self.running.resize(cpu + 1, None);
         }
@@ -104,11 +98,13 @@ impl Random {
 impl Scheduler for Random {
     fn pick(&mut self, candidates: &[Candidate], now: u64) -> usize {
         // Sleepers are no candidates before their time, unless there is nobody else.
-        let awake: Vec<usize> = (0..candidates.len()).filter(|&i| candidates[i].start <= now).collect();
-        if awake.is_empty() {
+        let awake = candidates.iter().filter(|c| c.start <= now).count() as u64;
+        if awake == 0 {
             let first = candidates.iter().enumerate().min_by_key(|(_, c)| (c.start, c.task));
             return first.expect("never empty").0;
         }
-        awake[((u128::from(self.rng.next_u64()) * awake.len() as u128) >> 64) as usize]
+        let nth = ((u128::from(self.rng.next_u64()) * u128::from(awake)) >> 64) as usize;
+        let mut ready = candidates.iter().enumerate().filter(|(_, c)| c.start <= now);
+        ready.nth(nth).expect("counted").0
     }
 }

@@ -46,7 +46,7 @@ pub struct SimTask {
 pub enum SimEnd {
     /// Every task returned.
     Done,
-    /// Nobody can ever run again: who waits for what.
+    /// Even killed, some tasks wait for ever: who for what.
     Deadlock(Vec<(TaskId, Wait)>),
     /// A task panicked, with its message.
     Panicked(TaskId, String),
@@ -89,6 +89,35 @@ pub enum Verdict {
     Kill,
 }
 
+/// What a supervisor may see of the tasks and do to them.
+pub struct Supervision<'w>(&'w World);
+
+impl Supervision<'_> {
+    /// Virtual time that a task has spent on a CPU, nanoseconds.
+    pub fn ran(&self, task: TaskId) -> u64 {
+        self.0.tasks.borrow()[task].ran
+    }
+
+    /// Who waits for what, if nobody can run; otherwise empty.
+    pub fn deadlock(&self) -> Vec<(TaskId, Wait)> {
+        if self.0.idle.get() { self.0.stuck() } else { Vec::new() }
+    }
+
+    /// Pauses every killable task but one at its next step at which it holds nothing.
+    pub fn pause_all_but(&self, task: TaskId) {
+        self.0.exempt.set(Some(task));
+    }
+
+    /// Ends the pause.
+    pub fn resume(&self) {
+        self.0.exempt.set(None);
+        self.0.wake(Wait::Paused, self.0.now.get());
+    }
+}
+
+/// Asked at the virtual times it wants to be asked at.
+pub type Supervise<'s> = dyn FnMut(u64, &Supervision<'_>) -> Verdict + 's;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Ready,
@@ -119,6 +148,10 @@ struct World {
     next: Cell<Option<TaskId>>,
     steps: Cell<u64>,
     now: Cell<u64>,
+    /// Whether nobody could run when the supervisor was last due.
+    idle: Cell<bool>,
+    /// The one task that a pause leaves running, during a pause.
+    exempt: Cell<Option<TaskId>>,
     /// Virtual time at which the supervisor wants to be asked.
     tick: Cell<u64>,
     candidates: RefCell<Vec<Candidate>>,
@@ -244,6 +277,12 @@ impl Driver for SimThread<'_> {
         assert_unlocked();
         self.place.set(at, frame);
         let world = self.world;
+        if matches!(at, Step::Sweep | Step::Idle) && self.killable {
+            let others = || world.exempt.get().is_some_and(|exempt| exempt != self.id);
+            if others() {
+                self.wait(Wait::Paused, &|| !others());
+            }
+        }
         world.steps.set(world.steps.get() + 1);
         world.charge(self.id, at, frame);
         if world.now.get() >= world.tick.get() {
@@ -273,9 +312,11 @@ impl Driver for SimThread<'_> {
             }
             let world = self.world;
             world.tasks.borrow_mut()[self.id].status = Status::Waiting(on, deadline);
+            self.place.set_waiting(Some(on).filter(|_| deadline == u64::MAX));
             world.waiting.borrow_mut().entry(on).or_default().push(self.id);
             world.next.set(None);
             self.switch();
+            self.place.set_waiting(None);
         }
     }
 
@@ -293,6 +334,10 @@ impl Driver for SimThread<'_> {
 
     fn killed(&self) -> bool {
         self.killable && self.world.killed.get()
+    }
+
+    fn id(&self) -> u32 {
+        self.id as u32
     }
 
     fn moved_to(&self, cpu: usize) {
@@ -342,7 +387,7 @@ impl Executor {
         costs: &Costs,
         seed: u64,
         tasks: Vec<SimTask>,
-        supervise: &mut dyn FnMut(u64, &dyn Fn(TaskId) -> u64) -> Verdict,
+        supervise: &mut Supervise<'_>,
     ) -> SimReport {
         let cpus = tasks.iter().map(|task| task.cpu + 1).max().unwrap_or(0);
         let world = Rc::new(World {
@@ -367,6 +412,8 @@ impl Executor {
             next: Cell::new(None),
             steps: Cell::new(0),
             now: Cell::new(0),
+            idle: Cell::new(false),
+            exempt: Cell::new(None),
             tick: Cell::new(0),
             candidates: RefCell::default(),
             trace: self.traces.then(RefCell::default),
@@ -395,25 +442,28 @@ impl Executor {
         &mut self,
         world: &World,
         coroutines: &mut [Option<Task>],
-        supervise: &mut dyn FnMut(u64, &dyn Fn(TaskId) -> u64) -> Verdict,
+        supervise: &mut Supervise<'_>,
     ) -> SimEnd {
-        let mut deadlock = None;
         loop {
             if world.now.get() >= world.tick.get() {
-                let ran = |task: TaskId| world.tasks.borrow()[task].ran;
-                match supervise(world.now.get(), &ran) {
+                let verdict = supervise(world.now.get(), &Supervision(world));
+                world.idle.set(false);
+                match verdict {
                     Verdict::Continue(next) => world.tick.set(next.max(world.now.get() + 1)),
                     Verdict::Kill => world.kill(),
                 }
             }
             let Some(id) = world.next.take().or_else(|| world.pick()) else {
                 let stuck = world.stuck();
-                if stuck.is_empty() || world.killed.get() {
-                    return deadlock.map_or(SimEnd::Done, SimEnd::Deadlock);
+                if stuck.is_empty() {
+                    return SimEnd::Done;
                 }
-                // Found and noted; dying, the tasks clean up after themselves.
-                deadlock = Some(stuck);
-                world.kill();
+                if world.killed.get() {
+                    return SimEnd::Deadlock(stuck);
+                }
+                // Nobody can run: time passes until the supervisor has seen enough.
+                world.idle.set(true);
+                world.now.set(world.now.get().max(world.tick.get()));
                 continue;
             };
             let task = coroutines[id].as_mut().expect("a ready task has not returned");

@@ -38,7 +38,9 @@ struct Live {
     mapping: u32,
     range: Range<u32>,
     pages: Vec<Frame>,
-    dma: Dma,
+    /// Its device, if it has one: none for a pin that only reads, or where
+    /// every word of a page has a device already.
+    dma: Option<Dma>,
 }
 
 /// A machine with CPUs, a kernel's rules and a policy, on the simulator.
@@ -104,10 +106,7 @@ impl Session {
         cpu: usize,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
     ) -> Result<R, SessionError> {
-        let cpus = self.m.cpus.len();
-        if cpu >= cpus {
-            return Err(SessionError(format!("no cpu {cpu}: this machine has 0 to {}", cpus - 1)));
-        }
+        self.check_cpu(cpu)?;
         let over = Rc::new(Cell::new(false));
         let answer = Rc::new(RefCell::new(None));
         let mut tasks = vec![self.main_task(cpu, &over, &answer, operation)];
@@ -125,12 +124,18 @@ impl Session {
         let counters = Arc::clone(&self.counters[0]);
         let before = counters.get(Event::Sweeps);
         let limit = self.sweep_limit;
+        let mut deadlock = None;
         let report = self.executor.run(
             Box::new(Timed::new(u64::MAX / 2)),
             &self.costs,
             0,
             tasks,
-            &mut |now, _| {
+            &mut |now, tasks| {
+                let waits = tasks.deadlock();
+                if !waits.is_empty() {
+                    deadlock = Some(waits);
+                    return Verdict::Kill;
+                }
                 if counters.get(Event::Sweeps) - before > limit {
                     Verdict::Kill
                 } else {
@@ -140,8 +145,9 @@ impl Session {
         );
         self.trace = report.trace;
         match report.end {
-            SimEnd::Done => Ok(answer.take().expect("the task has returned")),
-            SimEnd::Deadlock(waits) => {
+            SimEnd::Done if deadlock.is_none() => Ok(answer.take().expect("the task has returned")),
+            SimEnd::Done | SimEnd::Deadlock(_) => {
+                let waits = deadlock.unwrap_or_default();
                 let waits: Vec<String> = waits.iter().map(|(_, on)| on.describe()).collect();
                 Err(SessionError(format!("deadlock: nobody can run, waiting for {}", waits.join(", "))))
             }
@@ -169,6 +175,14 @@ impl Session {
                 (0..m.cpus.len()).for_each(|cpu| thread.wake(Wait::Work(cpu)));
             }),
         }
+    }
+
+    fn check_cpu(&self, cpu: usize) -> Result<(), SessionError> {
+        let cpus = self.m.cpus.len();
+        if cpu < cpus {
+            return Ok(());
+        }
+        Err(SessionError(format!("no cpu {cpu}: this machine has 0 to {}", cpus - 1)))
     }
 
     /// Checks that a range lies in a mapping that is still there.
@@ -268,20 +282,21 @@ impl Session {
     /// Lets go of one such reference on each page.
     pub fn release(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
         self.check(mapping, &range)?;
+        self.check_cpu(cpu)?;
         let vma = Arc::clone(&self.m.mapping(mapping).vma);
-        let frames: Vec<Frame> = range.clone().map(|index| vma.pte(index).frame()).collect();
-        if let Some((index, _)) =
-            range.zip(&frames).find(|(index, frame)| vma.pte(*index).is_none() || !self.held.contains_key(frame))
-        {
-            return Err(SessionError(format!("page {index} of mapping {mapping} is held by nobody")));
-        }
-        for frame in &frames {
-            let count = self.held.get_mut(frame).expect("just looked up");
+        let mut held = self.held.clone();
+        let mut frames = Vec::with_capacity(range.len());
+        for index in range {
+            let pte = vma.pte(index);
+            let count = held.get_mut(&pte.frame()).filter(|count| !pte.is_none() && **count > 0);
+            let Some(count) = count else {
+                return Err(SessionError(format!("page {index} of mapping {mapping} is held by nobody")));
+            };
             *count -= 1;
-            if *count == 0 {
-                self.held.remove(frame);
-            }
+            frames.push(pte.frame());
         }
+        held.retain(|_, count| *count > 0);
+        self.held = held;
         self.call(cpu, move |t| frames.iter().for_each(|&frame| t.release(frame)))
     }
 
@@ -310,7 +325,7 @@ impl Session {
         let before = self.totals();
         let policy = Arc::clone(&self.policy);
         self.transfers += 1;
-        let dma = Dma { word: 0, token: !self.transfers };
+        let dma = self.free_word(mapping).filter(|_| write).map(|word| Dma { word, token: !self.transfers });
         let wanted = range.clone();
         let (result, pin, truth) = self.on(cpu, mapping, range.clone(), move |t, m, range| {
             let request = PinRequest { policy: &policy, mapping: m, range, write };
@@ -321,7 +336,7 @@ impl Session {
                 Err(Errno::EINTR) => Class::Stuck,
                 _ => class(t.m, m, wanted, result, &pin.pages),
             };
-            if write {
+            if let Some(dma) = dma {
                 t.dma_start(dma, &pin.pages);
             }
             (result, pin, truth)
@@ -340,18 +355,22 @@ impl Session {
         })
     }
 
+    /// A word of every page that no device of another pin of the mapping owns.
+    fn free_word(&self, mapping: u32) -> Option<usize> {
+        let others = self.pins.iter().flatten().filter(|pin| pin.mapping == mapping);
+        let taken: Vec<usize> = others.filter_map(|pin| Some(pin.dma?.word)).collect();
+        (0..self.m.memory.payload.words_per_frame()).find(|word| !taken.contains(word))
+    }
+
     /// Drops a pin, after checking that its DMA reached the mapping.
     pub fn unpin(&mut self, cpu: usize, pin: usize) -> Result<(), SessionError> {
-        if cpu >= self.m.cpus.len() {
-            return self.call(cpu, |_| ());
-        }
+        self.check_cpu(cpu)?;
         let Some(live) = self.pins.get_mut(pin).and_then(Option::take) else {
             return Err(SessionError(format!("pin {pin} is not held: unpinned twice, or never taken")));
         };
         let wrong = self.call(cpu, move |t| {
             let Live { mapping, range, pages, dma } = live;
-            let started = t.m.memory.payload.load(pages[0], dma.word) == dma.token;
-            let wrong = started.then(|| t.dma_finish(dma, t.m.mapping(mapping), range, &pages)).flatten();
+            let wrong = dma.and_then(|dma| t.dma_finish(dma, t.m.mapping(mapping), range, &pages));
             t.unpin_user_pages(&pages);
             wrong
         })?;

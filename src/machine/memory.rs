@@ -78,6 +78,8 @@ pub enum Gfp {
     Pin,
     /// Within Movable only: compaction and offlining.
     WithinMovable,
+    /// Within CMA only: a driver's own pages.
+    WithinCma,
 }
 
 impl Gfp {
@@ -87,6 +89,7 @@ impl Gfp {
             Self::NoCma => &[ZoneKind::Movable, ZoneKind::Normal],
             Self::Pin => &[ZoneKind::Normal],
             Self::WithinMovable => &[ZoneKind::Movable],
+            Self::WithinCma => &[ZoneKind::Cma],
         }
     }
 }

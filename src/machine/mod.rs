@@ -49,6 +49,8 @@ pub struct Machine {
     pub(crate) drain_gen: CachePadded<AtomicU32>,
     /// The mutex of `lru_add_drain_all`; slept on, so state and not a lock.
     pub(crate) drain_mutex: AtomicBool,
+    /// Who holds it (model's truth).
+    pub(crate) drain_mutex_owner: AtomicU32,
     /// `lru_disable_count`.
     cache_disabled: AtomicU32,
 }
@@ -63,6 +65,7 @@ impl Machine {
             mappings: boxcar::Vec::new(),
             drain_gen: CachePadded::new(AtomicU32::new(0)),
             drain_mutex: AtomicBool::new(false),
+            drain_mutex_owner: AtomicU32::new(0),
             cache_disabled: AtomicU32::new(0),
             rules,
         }

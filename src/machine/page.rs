@@ -33,7 +33,7 @@
 //! woken, it looks, and so asks, again. No fence is needed, and without
 //! sleepers nothing but the one write.
 
-use crate::sync::{AtomicI32, AtomicU32, Ordering};
+use crate::sync::{AtomicI32, AtomicU32, Ordering, seq_cst_in_models};
 
 /// A page frame number.
 pub type Frame = u32;
@@ -110,6 +110,8 @@ pub struct Page {
     pub(crate) mlock_count: AtomicU32,
     /// References that never let go: known to the model only, never to a policy.
     lasting: AtomicU32,
+    /// Who holds `PG_locked`, plus one: known to the model only.
+    lock_owner: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Page>() == 64 || cfg!(loom));
@@ -128,6 +130,7 @@ impl Page {
             list: AtomicU32::new(0),
             mlock_count: AtomicU32::new(0),
             lasting: AtomicU32::new(0),
+            lock_owner: AtomicU32::new(0),
         }
     }
 
@@ -148,7 +151,10 @@ impl Page {
                 return false;
             }
             match self.refcount.compare_exchange_weak(old, old + n, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => return true,
+                Ok(_) => {
+                    seq_cst_in_models();
+                    return true;
+                }
                 Err(now) => old = now,
             }
         }
@@ -270,6 +276,16 @@ impl Page {
     pub fn set_mapping(&self, id: Option<u32>, index: u32) {
         self.mapping.store(id.map_or(0, |id| id + 1), Ordering::Relaxed);
         self.index.store(index, Ordering::Relaxed);
+    }
+
+    /// The thread that holds the page lock (model's truth).
+    pub fn lock_owner(&self) -> Option<u32> {
+        self.lock_owner.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Records who holds the page lock. By the holder only.
+    pub fn set_lock_owner(&self, holder: u32) {
+        self.lock_owner.store(holder.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// References held by those that never let go (model's truth).

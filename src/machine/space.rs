@@ -15,7 +15,7 @@
 //! changes only publish what they map, and release.
 
 use super::page::{Frame, NO_FRAME, ZERO_FRAME};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, seq_cst_in_models};
 use std::sync::Arc;
 
 /// What a mapping is made of.
@@ -211,6 +211,7 @@ impl PtLocked<'_> {
     #[inline]
     pub fn clear_flush(&self, index: u32, instead: Pte) {
         self.vma.ptes[index as usize].store(instead.0, Ordering::SeqCst);
+        seq_cst_in_models();
     }
 }
 

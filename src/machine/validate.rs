@@ -6,8 +6,9 @@
 //! 2. A page's refcount is its mappings + page cache + batch entries + what the
 //!    caller says it holds (pins, holders).
 //! 3. Its mapcount is the number of PTEs that map it.
-//! 4. `PG_lru` is set exactly if it is on a list, and the list is the one its
-//!    flags choose; a page in use that is on no list is in a batch, reserved,
+//! 4. `PG_lru` is set exactly if it is on a list (but for a page that queueing
+//!    cleared it of, which stays on its list until the drain), and the list is
+//!    the one its flags choose; a page in use that is on no list is in a batch, reserved,
 //!    or one the caller knows never to be on a list: nothing stays isolated.
 //! 5. Nothing is locked, under writeback, frozen or under a migration entry.
 //! 6. The contents of every mapped page that is not pinned are those it was filled with.
@@ -59,6 +60,8 @@ struct Seen {
     cached: i32,
     batched: i32,
     unlisted_batch: bool,
+    /// Queued with `PG_lru` cleared, and still on its list.
+    queued_off_lru: bool,
     on_list: u32,
 }
 
@@ -106,8 +109,9 @@ impl Machine {
             let batches = cpu.lock();
             for (batch, frame) in batches.entries() {
                 seen[frame as usize].batched += 1;
-                seen[frame as usize].unlisted_batch |=
-                    matches!(batch, Batch::LruAdd | Batch::Mlock) || self.rules.queueing_clears_lru;
+                let new = matches!(batch, Batch::LruAdd | Batch::Mlock);
+                seen[frame as usize].unlisted_batch |= new;
+                seen[frame as usize].queued_off_lru |= !new && self.rules.queueing_clears_lru;
             }
             let some = batches.entries().next().is_some();
             recount.check(some == cpu.needs_drain(), "pending agrees with the batches", None, || {
@@ -161,11 +165,12 @@ impl Machine {
                 )
             });
             let on_list = flags & flag::LRU != 0;
-            recount.check(seen.on_list == u32::from(on_list), "PG_lru agrees with the lists", at, || {
-                format!("PG_lru {on_list}, on {} lists", seen.on_list)
+            let listed = on_list || seen.queued_off_lru;
+            recount.check(seen.on_list == u32::from(listed), "PG_lru agrees with the lists", at, || {
+                format!("PG_lru {on_list}, queued {}, on {} lists", seen.queued_off_lru, seen.on_list)
             });
             recount.check(
-                on_list || seen.unlisted_batch || never_on_lru,
+                listed || seen.unlisted_batch || never_on_lru,
                 "nothing stays isolated",
                 at,
                 || "in use, but on no list and in no batch".to_owned(),

@@ -1,6 +1,6 @@
 //! Event counters: one writer each, read by anyone, merged at the end.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{Ordering, Tally};
 
 macro_rules! events {
     ($( $(#[doc = $doc:literal])* $Event:ident = $name:literal, )*) => {
@@ -40,6 +40,8 @@ events! {
     DrainAll = "drain_all",
     /// Those that returned because the generation had moved.
     DrainShortcut = "drain_shortcut",
+    /// Those that found every CPU's batches empty.
+    DrainIdle = "drain_idle",
     /// Direct calls of `lru_add_drain`.
     DrainLocal = "drain_local",
     /// Drain works run by kworkers (`lru_add_drain_per_cpu`).
@@ -62,6 +64,10 @@ events! {
     Backoffs = "backoffs",
     /// Pages zapped.
     Zapped = "zapped",
+    /// Blocks that offlining emptied.
+    Offlined = "offlined",
+    /// Blocks that it could not empty.
+    OfflineFailed = "offline_failed",
     /// DMA patterns checked at unpin.
     DmaChecked = "dma_checked",
 }
@@ -71,11 +77,11 @@ pub const EVENTS: usize = Event::ALL.len();
 
 /// One thread's counters. Only that thread writes them.
 #[derive(Debug)]
-pub struct Counters([AtomicU64; EVENTS]);
+pub struct Counters([Tally; EVENTS]);
 
 impl Default for Counters {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+        Self(std::array::from_fn(|_| Tally::new(0)))
     }
 }
 

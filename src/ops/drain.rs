@@ -91,13 +91,15 @@ impl<D: Driver> Task<'_, D> {
 
     fn lock_drain_mutex(&self) -> bool {
         let mutex = &self.m.drain_mutex;
-        while mutex.swap(true, Ordering::Acquire) {
+        // A try that fails writes nothing: the holder's line stays its own.
+        while mutex.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             self.event(Event::DrainWaits);
             self.step_at(Step::DrainMutex);
             if !self.d.wait(Wait::DrainMutex, &|| !mutex.load(Ordering::Relaxed)) {
                 return false;
             }
         }
+        self.m.drain_mutex_owner.store(self.d.id(), Ordering::Relaxed);
         true
     }
 
@@ -110,6 +112,7 @@ impl<D: Driver> Task<'_, D> {
             }
         }
         if works.is_empty() {
+            self.event(Event::DrainIdle);
             return;
         }
         self.event(Event::DrainWaits);
@@ -147,6 +150,9 @@ impl<D: Driver> Task<'_, D> {
     /// what is in them now is drained everywhere.
     pub fn lru_cache_disable(&self) {
         self.m.disable_lru_cache();
+        // `synchronize_rcu`: who read the count before it was raised has left the
+        // local lock now, and its entry is seen below; who takes it later sees the count.
+        self.m.cpus.iter().for_each(|cpu| drop(cpu.lock()));
         self.lru_add_drain_all(true);
     }
 

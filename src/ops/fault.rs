@@ -179,7 +179,12 @@ impl<D: Driver> Task<'_, D> {
         let locked = vma.lock(index);
         if locked.get(index).is_none() {
             self.page(frame).get(1);
-            self.add_rmap(frame, vma, index);
+            if self.m.rules.mlock_batched {
+                self.add_rmap(frame, vma, index);
+            } else {
+                // Before 5.18 a fault on a file page left its mlock to reclaim.
+                self.page(frame).add_mapcount(1);
+            }
             locked.set(index, Pte::present(frame, true, true));
         }
         drop(locked);

@@ -4,7 +4,7 @@ use super::{Errno, PinRequest, Task};
 use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Mapping, Page, ZERO_FRAME, flag};
 use crate::observe::Event;
-use crate::policy::{Policy, Scope, ZeroPage};
+use crate::policy::{OtherPinner, Policy, Scope, ZeroPage};
 use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
@@ -69,7 +69,8 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// `__get_user_pages`: pins every page of the range, faulting in what is
-    /// missing. On an error the pages pinned so far stay in `pages`.
+    /// missing. On an error the pages pinned so far stay in `pages`; `EAGAIN`
+    /// where the policy does not wait for a migration with pins held.
     pub(super) fn get_user_pages(
         &self,
         policy: &Policy,
@@ -80,6 +81,7 @@ impl<D: Driver> Task<'_, D> {
         pages: &mut Vec<Frame>,
     ) -> Result<(), Errno> {
         let vma = &mapping.vma;
+        let first = range.start;
         for index in range {
             self.step_at(Step::GupWalk);
             let frame = loop {
@@ -91,6 +93,10 @@ impl<D: Driver> Task<'_, D> {
                     break pte.frame();
                 }
                 drop(locked);
+                if pte.is_migration() && index != first && policy.other_pinner == OtherPinner::Wait {
+                    // Pins on the pages before this one would hold up their migration.
+                    return Err(Errno::EAGAIN);
+                }
                 self.handle_mm_fault(mapping, vma, index, write || zero_refused)?;
             };
             self.event(Event::Acquired);
@@ -103,14 +109,18 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// Another holder takes a plain reference on each page and never lets go
-    /// by itself (a pipe). Faults in what is missing, for reading.
+    /// by itself (a pipe). Faults in what is missing, for reading. All of them
+    /// or, on an error, none.
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
     pub fn hold(&self, mapping: &Mapping, range: Range<u32>) -> Result<Vec<Frame>, Errno> {
         let mut held = Vec::with_capacity(range.len());
         for index in range {
-            self.read(mapping, index..index + 1)?;
+            if let Err(errno) = self.read(mapping, index..index + 1) {
+                held.iter().for_each(|&frame| self.release(frame));
+                return Err(errno);
+            }
             let locked = mapping.vma.lock(index);
             let frame = locked.get(index).frame();
             self.page(frame).get(1);

@@ -9,7 +9,12 @@ impl<D: Driver> Task<'_, D> {
     /// `folio_trylock`.
     #[inline]
     pub fn trylock(&self, frame: Frame) -> bool {
-        !self.page(frame).test_set(flag::LOCKED)
+        let page = self.page(frame);
+        let locked = !page.test_set(flag::LOCKED);
+        if locked {
+            page.set_lock_owner(self.d.id());
+        }
+        locked
     }
 
     /// `folio_lock_killable`; false if killed. The caller holds a reference.

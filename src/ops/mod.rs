@@ -19,6 +19,7 @@
 //! with exactly its expected references plus the isolation's one; a batch
 //! entry, a holder and a pin are unexpected ones, and that is what races.
 
+mod collect;
 mod compact;
 mod dma;
 mod drain;
@@ -34,7 +35,9 @@ mod migrate;
 mod mlock;
 mod offline;
 mod reclaim;
+mod retry;
 mod rmap;
+mod special;
 mod zap;
 
 pub use dma::{Dma, DmaError};

@@ -3,6 +3,7 @@
 use super::{MigrateMode, Task};
 use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Gfp, PAGEBLOCK, ZoneKind};
+use crate::observe::Event;
 
 impl<D: Driver> Task<'_, D> {
     /// Tries to empty one pageblock of Movable or CMA (`offline_pages`,
@@ -26,6 +27,7 @@ impl<D: Driver> Task<'_, D> {
         }
         self.lru_cache_enable();
         self.m.memory.undo_isolate_block(block);
+        self.event(if empty { Event::Offlined } else { Event::OfflineFailed });
         empty
     }
 

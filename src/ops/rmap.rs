@@ -17,7 +17,7 @@ impl<D: Driver> Task<'_, D> {
     /// locked area mlocks it. Under the page-table lock.
     pub(super) fn add_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
         self.page(frame).add_mapcount(1);
-        if vma.is_locked(index) && (self.m.rules.mlock_batched || self.page(frame).has(flag::ANON)) {
+        if vma.is_locked(index) {
             self.mlock_folio(frame);
         }
     }

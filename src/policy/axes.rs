@@ -27,7 +27,7 @@ words! {
         /// This CPU, then all, if refcount ≠ expected + the caller's own pin (7.2).
         ExtraRefs = "extra-refs",
         /// As `extra-refs`, but only for an extra reference that a batch can
-        /// hold: an excess below one pin, or `PG_lru` clear with no one else's pin.
+        /// hold; for a page off the LRU all only after it was waited for in vain.
         WhereBatched = "where-batched",
     }
 }
@@ -116,6 +116,24 @@ words! {
     }
 }
 
+words! {
+    /// A deliberate fault in the loop, by which a detector is shown to fire.
+    pub enum Defect {
+        /// None.
+        None = "none",
+        /// Success is returned whatever the pages are.
+        Accept = "accept",
+        /// The first page of a range that is unpinned keeps its pin.
+        LeakPin = "leak-pin",
+        /// A page that was isolated is not put back when its migration failed.
+        LosePage = "lose-page",
+        /// A page's lock is taken and never released.
+        HoldLock = "hold-lock",
+        /// The locks of a range's first and last page are taken in an order that depends on the thread.
+        WaitCycle = "wait-cycle",
+    }
+}
+
 table! {
     /// A retry policy for `pin_user_pages(FOLL_LONGTERM)`.
     pub struct Policy {
@@ -157,5 +175,7 @@ table! {
         key backoff_jitter: Share,
         /// Time after which a passing reason is final; none: never.
         key deadline: Ns,
+        /// A deliberate fault, for testing the tester.
+        key defect: Defect,
     }
 }

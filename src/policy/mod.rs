@@ -11,9 +11,10 @@ mod kernel;
 mod presets;
 
 pub use axes::{
-    DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent, Policy, Scope,
+    Defect, DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent, Policy, Scope,
     SweepOrder, ZeroPage,
 };
 pub use kernel::{DrainAfterMigrate, Entry, MigrateStyle, Rules};
+#[cfg(not(loom))]
 pub(crate) use presets::{load, names, preset_text, presets};
 pub use presets::{Source, kernel_names, load_kernel, load_policy, policy_names, show_kernel, show_policy};

@@ -9,11 +9,14 @@ macro_rules! presets {
         &[$(($name, include_str!(concat!("../../data/", $dir, "/", $name, ".toml")))),*]
     };
 }
+#[cfg_attr(loom, allow(unused_imports))]
 pub(crate) use presets;
 
 const POLICIES: &[(&str, &str)] = presets!("policies":
     "none" "unbounded" "bounded" "isolate-bounded" "ignore" "linux-5.13" "linux-6.14" "linux-6.17"
-    "linux-7.2" "backoff");
+    "linux-7.2" "backoff" "classify" "cooperative"
+    "busted-never-drains" "busted-accept" "busted-leak-pin" "busted-lose-page" "busted-hold-lock"
+    "busted-wait-cycle");
 
 const KERNELS: &[(&str, &str)] = presets!("kernels":
     "linux-5.10" "linux-5.13" "linux-6.1.176" "linux-6.12.43" "linux-6.12.57" "linux-6.14"
@@ -146,8 +149,8 @@ impl Policy {
     /// Stands for keys that no preset has given yet; every preset gives them all.
     fn blank() -> Self {
         use super::{
-            DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent, Scope,
-            SweepOrder, ZeroPage,
+            Defect, DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent,
+            Scope, SweepOrder, ZeroPage,
         };
         use crate::config::{Count, Ns, Share};
         Self {
@@ -170,6 +173,7 @@ impl Policy {
             backoff_max: Ns(0),
             backoff_jitter: Share(0.0),
             deadline: Ns(0),
+            defect: Defect::None,
         }
     }
 }

@@ -207,13 +207,17 @@ pub fn resolve(text: &str) -> Result<String> {
     let mut problems = Vec::new();
     let sets = sort_sets(&request.overrides.sets, &mut problems);
     let kernel = keep(load_kernel(request.kernel.source(), &sets.kernel), &mut problems);
-    keep(driver(&request.overrides.driver), &mut problems);
+    let driver = keep(driver(&request.overrides.driver), &mut problems);
     let mut policies = Vec::new();
     for reference in &request.policies {
         // Without a kernel there is one problem already; any rule set will do to find more.
         let fallback = load_kernel(Source::Preset("linux-7.2.13"), &[])?;
         let rules = kernel.as_ref().unwrap_or(&fallback);
         policies.extend(keep(policy(reference, rules, &sets.policy), &mut problems));
+    }
+    if policies.is_empty() {
+        // `--set` is worth a word even where no policy could be read.
+        keep(load_policy(Source::Preset("none"), &sets.policy), &mut problems);
     }
     let mut profiles = Vec::new();
     for reference in &request.profiles {
@@ -227,6 +231,9 @@ pub fn resolve(text: &str) -> Result<String> {
         .map(|profile| {
             let mut plan = json!(profile.plan());
             plan["profile"] = json!(profile.name);
+            if driver == Some(Which::Sim) {
+                plan["os_threads"] = json!(1);
+            }
             plan
         })
         .collect();

@@ -7,6 +7,7 @@
 mod actors;
 mod pinner;
 mod profile;
+mod setup;
 pub mod result;
 pub mod run;
 mod shared;
@@ -14,7 +15,7 @@ pub mod verdict;
 pub mod watchdog;
 
 pub use profile::{
-    ActorCfg, PinnerCfg, Plan, Profile, RangesCfg, load_profile, profile_names, show_profile,
+    ActorCfg, Age, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special, load_profile, profile_names, show_profile,
 };
 pub use result::RunResult;
 pub use run::{Host, Job, Progress, Which};

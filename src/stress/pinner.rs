@@ -1,6 +1,8 @@
 //! A thread that pins: sets up its share, then call after call until the work is done.
 
+use super::profile::Age;
 use super::result::{Failure, UnsafePin};
+use super::setup::{populate, set_up};
 use super::shared::{Ledger, MAX_FINDINGS, Shared, Slot};
 use super::verdict::{Class, class, unsafe_page, worst_obstacle};
 use crate::drive::{Driver, Step};
@@ -28,7 +30,8 @@ impl<'a, D: Driver> Pinner<'a, D> {
 
     /// Its whole life.
     pub fn run(mut self) {
-        let ready = self.set_up().is_ok() && self.sh.meet(self.task.d);
+        let ready = set_up(self.sh, self.task, self.id).is_ok() && self.sh.meet(self.task.d);
+        self.ledger.before = self.slot.counters.totals();
         if ready && self.sh.profile.pinner.rounds {
             while self.sh.wants_more() && self.round() {}
         } else if ready {
@@ -41,29 +44,6 @@ impl<'a, D: Driver> Pinner<'a, D> {
         self.sh.pinner_left(self.task.d);
     }
 
-    /// Faults in its share of the mappings, each on another CPU.
-    fn set_up(&self) -> Result<(), Errno> {
-        let profile = &self.sh.profile;
-        let mlocked = (f64::from(profile.ranges.count) * profile.ranges.mlocked.0).round() as usize;
-        let threads = profile.threads as usize;
-        for number in (self.id..self.sh.mappings.len()).step_by(threads) {
-            self.task.move_to(number % self.sh.m.cpus.len());
-            let mapping = self.sh.m.mapping(self.sh.mappings[number]);
-            let all = 0..mapping.vma.len();
-            // Spread over anonymous and shared mappings alike.
-            if (number * 7) % self.sh.mappings.len() < mlocked {
-                self.task.mlock(mapping, all.clone());
-            }
-            if profile.ranges.pinnable {
-                self.task.touch_pinnable(mapping, all)?;
-            } else {
-                self.task.touch(mapping, all)?;
-            }
-        }
-        self.task.move_to(self.id % self.sh.m.cpus.len());
-        Ok(())
-    }
-
     /// One call on a random part of a random mapping.
     fn free_call(&mut self) {
         let cfg = &self.sh.profile.pinner;
@@ -71,7 +51,10 @@ impl<'a, D: Driver> Pinner<'a, D> {
         if d.chance(cfg.migrate_cpu.0) {
             self.task.move_to(d.below(self.sh.m.cpus.len() as u64) as usize);
         }
-        let number = d.below(self.sh.mappings.len() as u64) as usize;
+        let number = match self.sh.profile.ranges.private {
+            true => self.id,
+            false => d.below(self.sh.mappings.len() as u64) as usize,
+        };
         let mapping = self.sh.m.mapping(self.sh.mappings[number]);
         let spread = u64::from(cfg.pages_max - cfg.pages_min) + 1;
         // The last calls are no larger than what is left to do.
@@ -81,9 +64,37 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let range = start..start + pages;
         self.call(mapping, range.clone());
         if d.chance(cfg.zap.0) && !d.killed() {
-            self.task.zap(mapping, range.clone(), true);
+            self.zap(mapping, range.clone());
             // Out of memory or killed: the pin will fault in what is missing.
-            let _ = self.task.touch(mapping, range);
+            let _ = self.refault(mapping, range);
+        }
+    }
+
+    /// Gives a range up, but for pages that someone has pinned. The filler goes
+    /// first: zapping drains this CPU, which what follows must not.
+    fn zap(&self, mapping: &Mapping, range: Range<u32>) {
+        if let Some(&filler) = self.sh.fillers.get(self.id) {
+            let filler = self.sh.m.mapping(filler);
+            self.task.zap(filler, 0..filler.vma.len(), false);
+        }
+        self.task.zap(mapping, range, true);
+    }
+
+    /// Brings fresh pages into a range that was zapped, and to where the profile wants them.
+    fn refault(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        populate(self.sh, self.task, mapping, range.clone())?;
+        if let Some(&filler) = self.sh.fillers.get(self.id) {
+            let filler = self.sh.m.mapping(filler);
+            self.task.touch(filler, 0..filler.vma.len())?;
+        }
+        match self.sh.profile.pinner.age {
+            Age::None => Ok(()),
+            Age::Cold => self.task.madvise_cold(mapping, range),
+            Age::Lazyfree => self.task.madvise_free(mapping, range),
+            Age::Drain => {
+                self.task.lru_add_drain();
+                Ok(())
+            }
         }
     }
 
@@ -92,8 +103,8 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let mapping = self.sh.m.mapping(self.sh.mappings[0]);
         let range = 0..self.sh.profile.pinner.pages_max;
         if self.id == 0 {
-            self.task.zap(mapping, range.clone(), true);
-            if self.task.touch(mapping, range.clone()).is_err() {
+            self.zap(mapping, range.clone());
+            if self.refault(mapping, range.clone()).is_err() {
                 return false;
             }
         }

@@ -1,22 +1,73 @@
 //! Stress profiles: how many of what, how often, on how much memory.
 
-use crate::config::{Ns, Share, table, to_toml};
+use crate::config::{Axis, Key, Ns, SetError, Share, Table, table, to_toml, words};
 use crate::drive::Costs;
 use crate::error::{Error, Result};
 use crate::machine::Layout;
-use crate::policy::{Source, load, names, presets};
+use crate::policy::{Source, load, names, policy_names, presets};
+use std::collections::BTreeMap;
+
+words! {
+    /// How pages come into a mapping.
+    pub enum Populate {
+        /// By a write fault each.
+        Write = "write",
+        /// By a read fault each: anonymous memory gets the zero page.
+        Read = "read",
+    }
+}
+
+words! {
+    /// What is done to a call's range after it has been faulted in again.
+    pub enum Age {
+        /// Nothing.
+        None = "none",
+        /// MADV_COLD.
+        Cold = "cold",
+        /// MADV_FREE.
+        Lazyfree = "lazyfree",
+        /// This CPU's batches are drained: the pages are on the LRU.
+        Drain = "drain",
+    }
+}
+
+words! {
+    /// A page that cannot be migrated, for good.
+    pub enum Special {
+        /// None.
+        None = "none",
+        /// A driver's page in CMA, never on an LRU list.
+        Driver = "driver",
+        /// Reserved by the boot process, in Movable.
+        Reserved = "reserved",
+        /// Poisoned.
+        Hwpoison = "hwpoison",
+        /// Pinned by someone who does not let go.
+        Pinned = "pinned",
+        /// Referenced by someone who does not let go.
+        Held = "held",
+    }
+}
 
 table! {
     /// The mappings that everybody works on.
     pub struct RangesCfg {
-        /// Mappings.
+        /// Mappings; with private ranges as many as pinners, whatever this says.
         key count: u32,
+        /// Whether every pinner has a mapping of its own.
+        key private: bool,
         /// Pages of each.
         key pages: u32,
         /// Share of the mappings that is shared memory.
         key shmem: Share,
         /// Share of the mappings that is mlocked.
         key mlocked: Share,
+        /// How their pages come into them.
+        key populate: Populate,
+        /// What the first pages of each mapping are.
+        key special: Special,
+        /// How many of them.
+        key special_pages: u32,
         /// Whether their pages lie outside Movable and CMA from the beginning.
         key pinnable: bool,
     }
@@ -37,6 +88,10 @@ table! {
         key hold: Ns,
         /// Probability that a call's range is zapped and faulted in again afterwards.
         key zap: Share,
+        /// Pages of another mapping that are faulted in after that, on the same CPU.
+        key fill: u32,
+        /// What is done to the range then.
+        key age: Age,
         /// Probability that the thread moves to another CPU before a call.
         key migrate_cpu: Share,
         /// Whether all threads pin the same range at the same moment, in rounds.
@@ -56,6 +111,48 @@ table! {
     }
 }
 
+words! {
+    /// What a policy may come to on a profile, best first.
+    pub enum Worst {
+        /// Every call pinned, truthfully and without waste.
+        Ok = "ok",
+        /// Failures, each with a permanent obstacle.
+        Justified = "justified",
+        /// Right, but most calls drain all CPUs for nothing.
+        SlowDrains = "slow-drains",
+        /// Failures without need.
+        Spurious = "spurious",
+        /// Pins of what must stay movable.
+        Unsafe = "unsafe",
+        /// Calls that never end.
+        Stuck = "stuck",
+    }
+}
+
+/// The worst that each policy may come to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Expectations(BTreeMap<String, Worst>);
+
+impl Table for Expectations {
+    fn keys(prefix: &str, into: &mut Vec<Key>) {
+        into.extend(policy_names().into_iter().map(|policy| Key {
+            path: format!("{prefix}{policy}"),
+            doc: "",
+            expected: Worst::expected(),
+        }));
+    }
+
+    fn set(&mut self, path: &str, value: &toml::Value) -> std::result::Result<(), SetError> {
+        // Users' own policies have names of their own.
+        self.0.insert(path.to_owned(), Worst::parse(value).map_err(SetError::Value)?);
+        Ok(())
+    }
+
+    fn to_table(&self) -> toml::Table {
+        self.0.iter().map(|(policy, worst)| (policy.clone(), worst.show())).collect()
+    }
+}
+
 table! {
     /// A stress profile.
     pub struct Profile {
@@ -65,6 +162,8 @@ table! {
         key summary: String,
         /// Where it comes from.
         key reference: String,
+        /// Whether it is a piece of the kernel's history: a column of the matrix.
+        key history: bool,
         /// Pinning threads unless a run says otherwise.
         key threads: u32,
         /// Simulated CPUs unless a run says otherwise.
@@ -79,6 +178,8 @@ table! {
         key step_delay: Ns,
         /// Time slice of the simulator's CPUs.
         key slice: Ns,
+        /// Whether memory outside Movable and CMA is used up before the pinners set off.
+        key hog: bool,
         /// Frames; normal = 0: as many as the rest can ever need.
         section memory: Layout,
         /// Mappings.
@@ -103,10 +204,14 @@ table! {
         section offliner: ActorCfg,
         /// Virtual nanoseconds of each step, on the simulator.
         section costs: Costs,
+        /// The worst that each policy may come to; a policy not named: ok.
+        section expect: Expectations,
     }
 }
 
-const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "drain-storm");
+const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "drain-storm" "same-range"
+    "zero-page" "drain-race" "oom" "early-boot" "hwpoison" "prepinned" "cma-driver" "isolation-race"
+    "mlock-batch" "lru-batch-ref" "wasted-drain" "short-refs" "writeback" "contig");
 
 /// What a run of a profile takes from the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -131,6 +236,7 @@ fn blank() -> Profile {
         name: String::new(),
         summary: String::new(),
         reference: String::new(),
+        history: false,
         threads: 4,
         cpus: 4,
         pins: 10_000,
@@ -139,7 +245,18 @@ fn blank() -> Profile {
         step_delay: Ns(0),
         slice: Ns(3_000_000),
         memory: Layout { normal: 0, movable: 4096, cma: 0, page_bytes: 4096 },
-        ranges: RangesCfg { count: 1, pages: 64, shmem: Share(0.0), mlocked: Share(0.0), pinnable: false },
+        hog: false,
+        ranges: RangesCfg {
+            count: 1,
+            private: false,
+            pages: 64,
+            shmem: Share(0.0),
+            mlocked: Share(0.0),
+            populate: Populate::Write,
+            special: Special::None,
+            special_pages: 1,
+            pinnable: false,
+        },
         pinner: PinnerCfg {
             pages_min: 1,
             pages_max: 64,
@@ -147,6 +264,8 @@ fn blank() -> Profile {
             dma: true,
             hold: Ns(0),
             zap: Share(0.0),
+            fill: 0,
+            age: Age::None,
             migrate_cpu: Share(0.0),
             rounds: false,
         },
@@ -159,6 +278,7 @@ fn blank() -> Profile {
         writeback: quiet.clone(),
         offliner: quiet,
         costs: Costs::default(),
+        expect: Expectations::default(),
     }
 }
 
@@ -175,6 +295,11 @@ impl Profile {
             ("writeback", &self.writeback),
             ("offliner", &self.offliner),
         ]
+    }
+
+    /// Mappings that pinners work on.
+    pub fn mappings(&self) -> u32 {
+        if self.ranges.private { self.threads } else { self.ranges.count }
     }
 
     /// What a run takes from the host.
@@ -199,7 +324,7 @@ impl Profile {
     pub fn layout(&self) -> Layout {
         let mut layout = self.memory.clone();
         if layout.normal == 0 {
-            let mapped = self.ranges.count * self.ranges.pages;
+            let mapped = self.mappings() * self.ranges.pages + self.threads * self.pinner.fill;
             let in_flight = (self.threads + 4) * self.pinner.pages_max;
             layout.normal = mapped + in_flight + self.cpus * 3 * 64 + 256;
         }
@@ -227,6 +352,12 @@ impl Profile {
                 "pinner.pages_max: {pages_max} is not from pages_min ({pages_min}) to ranges.pages ({}); nearest: {}",
                 self.ranges.pages,
                 pages_max.max(pages_min).min(self.ranges.pages)
+            ));
+        }
+        if self.ranges.special_pages > self.ranges.pages {
+            return Err(format!(
+                "ranges.special_pages: {} is more than ranges.pages; nearest: {}",
+                self.ranges.special_pages, self.ranges.pages
             ));
         }
         let bytes = self.memory.page_bytes;

@@ -120,7 +120,7 @@ pub(super) struct End {
     pub seed: u64,
     pub liveness: Liveness,
     pub timeline: Vec<Sample>,
-    pub recount: Option<Recount>,
+    pub recount: Recount,
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -176,6 +176,7 @@ fn merge(ledgers: &mut Vec<Ledger>) -> Ledger {
         all.max_bypass = all.max_bypass.max(ledger.max_bypass);
         all.longest_wait_ns = all.longest_wait_ns.max(ledger.longest_wait_ns);
         all.dma_errors.extend(ledger.dma_errors);
+        all.before.add(&ledger.before);
     }
     all
 }
@@ -210,7 +211,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
         calls.insert(class.name().into(), json!(n));
     }
     calls.insert("interrupted".into(), json!(ledger.interrupted));
-    let mut counters = totals(sh.pinners());
+    let mut counters = totals(sh.pinners()).since(&ledger.before);
     counters.add(&totals(sh.kworkers()));
     let errors: BTreeMap<&'static str, u64> =
         ledger.errors.iter().map(|(errno, &n)| (errno.name(), n)).collect();
@@ -252,10 +253,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
     }
 }
 
-fn invariants(recount: Option<Recount>, counters: &Totals, ledger: &Ledger) -> Value {
-    let Some(mut recount) = recount else {
-        return json!({ "verdict": "unchecked", "checked": 0, "findings": [] });
-    };
+fn invariants(mut recount: Recount, counters: &Totals, ledger: &Ledger) -> Value {
     let (acquired, released) = (counters.get(Event::Acquired), counters.get(Event::Released));
     recount.check(acquired == released, "acquired = released", None, || format!("{acquired} ≠ {released}"));
     recount.checked += counters.get(Event::DmaChecked);

@@ -5,9 +5,9 @@ use super::pinner::Pinner;
 use super::profile::{Profile, STACK};
 use super::result::{End, RunResult, Status, gather};
 use super::shared::Shared;
-use super::watchdog::{Control, Decision, Limits, LivenessVerdict, Stall, Watchdog};
+use super::watchdog::{Control, Decision, Limits, LivenessVerdict, Watchdog};
 use crate::drive::os::{OsRun, OsThread};
-use crate::drive::sim::{Executor, SimEnd, SimTask, Verdict};
+use crate::drive::sim::{Executor, SimEnd, SimTask, Supervision, Verdict};
 use crate::drive::{Driver, Timed};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
@@ -94,7 +94,8 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     let watchdog = Watchdog::new(
         Limits {
             timeout_ns: job.timeout.as_nanos() as u64,
-            stall_after_ns: job.stall_after.as_nanos() as u64,
+            // A policy that gives up by itself is not stuck before it could have.
+            stall_after_ns: job.stall_after.as_nanos() as u64 + job.policy.deadline.0,
         },
         job.profile.threads as usize,
     );
@@ -118,7 +119,9 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         Status::Complete
     };
     let started = shared.started().unwrap_or(ended_at);
-    let recount = shared.m.validate(&shared.lasting.lock(), &[]);
+    let special = shared.special.lock();
+    let recount = shared.m.validate(&special.held, &special.never_on_lru);
+    drop(special);
     let resolved = json!({ "policy": job.policy, "profile": job.profile, "kernel": job.rules });
     let end = End {
         status,
@@ -127,7 +130,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         seed: job.seed,
         liveness: watchdog.liveness,
         timeline: watchdog.timeline,
-        recount: Some(recount),
+        recount,
     };
     Ok(gather(&shared, end, resolved))
 }
@@ -203,7 +206,7 @@ impl Control for OsControl<'_> {
 }
 
 fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
-    let run = &OsRun::new(job.profile.perturb.0, job.profile.step_delay.0);
+    let run = &OsRun::new(sh.m.cpus.len(), job.profile.perturb.0, job.profile.step_delay.0);
     let lost = &AtomicBool::new(false);
     let mut ended_at = None;
     let mut interrupted = false;
@@ -299,16 +302,16 @@ fn process_cpu() -> f64 {
 
 // ---------------------------------------------------------------- coroutines
 
-struct SimControl<'a> {
-    ran: &'a dyn Fn(usize) -> u64,
-}
-
-impl Control for SimControl<'_> {
+impl Control for Supervision<'_> {
     fn cpu_time(&self, thread: usize) -> Option<u64> {
-        Some((self.ran)(thread))
+        Some(self.ran(thread))
     }
-    fn pause_all_but(&self, _thread: usize) {}
-    fn resume(&self) {}
+    fn pause_all_but(&self, thread: usize) {
+        Supervision::pause_all_but(self, thread);
+    }
+    fn resume(&self) {
+        Supervision::resume(self);
+    }
 }
 
 fn on_coroutines(
@@ -337,13 +340,13 @@ fn on_coroutines(
         &job.profile.costs,
         job.seed,
         tasks,
-        &mut |now, ran| {
+        &mut |now, tasks| {
             if !host.look(&|| progress(sh, now)) {
                 interrupted = true;
                 ended_at = Some(now);
                 return Verdict::Kill;
             }
-            match watchdog.tick(sh, now, &SimControl { ran }) {
+            match watchdog.tick(sh, now, tasks) {
                 Decision::Continue(next) => Verdict::Continue(next),
                 Decision::Kill => {
                     ended_at = Some(sh.completed_at().unwrap_or(now));
@@ -358,12 +361,9 @@ fn on_coroutines(
             return Err(Error::Internal(format!("thread {task} panicked: {message}")));
         }
         SimEnd::Deadlock(waits) => {
-            watchdog.liveness.verdict = LivenessVerdict::Deadlocked;
-            for (thread, on) in waits {
-                if thread < sh.profile.threads as usize {
-                    watchdog.liveness.findings.push(Stall::waiting(sh, thread, on));
-                }
-            }
+            let waits: Vec<String> =
+                waits.iter().map(|(task, on)| format!("thread {task} for {}", on.describe())).collect();
+            return Err(Error::Internal(format!("killed threads still wait: {}", waits.join(", "))));
         }
     }
     Ok(Ended { watchdog, ended_at: ended_at.unwrap_or(report.now), interrupted })

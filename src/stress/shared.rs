@@ -4,7 +4,7 @@ use super::profile::Profile;
 use super::result::{Failure, UnsafePin};
 use crate::drive::{Driver, Place, Wait};
 use crate::machine::{Frame, Kind, Machine};
-use crate::observe::{Counters, Event};
+use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
 use crate::stress::verdict::Class;
@@ -99,6 +99,8 @@ pub struct Ledger {
     pub longest_wait_ns: u64,
     /// Transfers that did not reach their mapping.
     pub dma_errors: Vec<DmaError>,
+    /// What the thread had counted before the run's clock started.
+    pub before: Totals,
 }
 
 impl Ledger {
@@ -114,6 +116,7 @@ impl Ledger {
             max_bypass: 0,
             longest_wait_ns: 0,
             dma_errors: Vec::new(),
+            before: Totals::default(),
         }
     }
 }
@@ -125,6 +128,15 @@ pub struct Findings {
     pub failures: Vec<Failure>,
     /// Pins of pages that must stay movable.
     pub unsafe_pins: Vec<UnsafePin>,
+}
+
+/// Pages that a profile has placed in the way.
+#[derive(Debug, Default)]
+pub struct Special {
+    /// References on them that are never let go of.
+    pub held: HashMap<Frame, i32>,
+    /// Those that are rightly on no LRU list.
+    pub never_on_lru: Vec<Frame>,
 }
 
 /// Everything of a run but its driver.
@@ -146,8 +158,10 @@ pub struct Shared {
     pub ledgers: Mutex<Vec<Ledger>>,
     /// Findings.
     pub findings: Mutex<Findings>,
-    /// References that actors never let go of.
-    pub lasting: Mutex<HashMap<Frame, i32>>,
+    /// A mapping for each pinner to push others' pages out of batches with.
+    pub fillers: Vec<u32>,
+    /// Pages with an obstacle of their own.
+    pub special: Mutex<Special>,
     /// Page pins of calls that succeeded.
     pub pinned: CachePadded<AtomicU64>,
     /// Calls ended.
@@ -158,6 +172,8 @@ pub struct Shared {
     completed: AtomicU64,
     pinners_left: AtomicU32,
     threads_left: AtomicU32,
+    /// Set once threads will never leave by themselves: panicked, or never begun.
+    abandoned: AtomicBool,
     barrier: Barrier,
 }
 
@@ -165,26 +181,33 @@ impl Shared {
     /// Before the threads of a run start: nothing but empty mappings.
     pub fn new(m: Machine, policy: Policy, profile: Profile, goal: u64) -> Self {
         let ranges = &profile.ranges;
-        let shmem = (f64::from(ranges.count) * ranges.shmem.0).round() as u32;
-        let mappings = (0..ranges.count)
+        let count = profile.mappings();
+        let shmem = (f64::from(count) * ranges.shmem.0).round() as u32;
+        let mappings = (0..count)
             .map(|number| {
                 let kind = if number < shmem { Kind::Shmem } else { Kind::Anon };
                 m.map(kind, ranges.pages).id
             })
             .collect();
+        let fillers = match profile.pinner.fill {
+            0 => Vec::new(),
+            pages => (0..profile.threads).map(|_| m.map(Kind::Anon, pages).id).collect(),
+        };
         let plan = profile.plan();
         Self {
+            fillers,
+            special: Mutex::new(Special::default()),
             mappings,
             slots: (0..plan.os_threads).map(|_| CachePadded::default()).collect(),
             ledgers: Mutex::new(Vec::new()),
             findings: Mutex::new(Findings::default()),
-            lasting: Mutex::new(HashMap::new()),
             pinned: CachePadded::new(AtomicU64::new(0)),
             ended: CachePadded::new(AtomicU64::new(0)),
             started: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             pinners_left: AtomicU32::new(profile.threads),
             threads_left: AtomicU32::new(plan.os_threads - profile.cpus),
+            abandoned: AtomicBool::new(false),
             barrier: Barrier::default(),
             m,
             policy,
@@ -257,13 +280,14 @@ impl Shared {
 
     /// Threads will never come: sends the kworkers home.
     pub fn abandon<D: Driver>(&self, d: &D) {
-        self.threads_left.store(1, Ordering::Release);
-        self.thread_left(d);
+        // A flag of its own: those that are still there go on counting themselves out.
+        self.abandoned.store(true, Ordering::Release);
+        (0..self.m.cpus.len()).for_each(|cpu| d.wake(Wait::Work(cpu)));
     }
 
     /// Whether only kworkers are left.
     pub fn is_over(&self) -> bool {
-        self.threads_left.load(Ordering::Acquire) == 0
+        self.threads_left.load(Ordering::Acquire) == 0 || self.abandoned.load(Ordering::Acquire)
     }
 }
 
@@ -286,5 +310,32 @@ impl Barrier {
             return true;
         }
         d.wait(Wait::Barrier, &|| self.generation.load(Ordering::Acquire) != generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::os::{OsRun, OsThread};
+    use crate::policy::{Source, load_kernel, load_policy};
+    use crate::stress::load_profile;
+
+    #[test]
+    fn an_abandoned_run_stays_over_while_its_threads_leave() {
+        let rules = load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap();
+        let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
+        let profile = load_profile(Source::Preset("steady"), &[("threads".into(), "3".into())]).unwrap();
+        let m = Machine::new(rules, &profile.layout(), profile.cpus as usize);
+        let sh = Shared::new(m, policy, profile, 1);
+        let run = OsRun::new(sh.m.cpus.len(), 0.0, 0);
+        let place = Place::default();
+        let d = OsThread::new(&run, &place, 0, true, 1);
+        assert!(!sh.is_over());
+        sh.abandon(&d);
+        for _ in 0..sh.slots.len() - sh.m.cpus.len() {
+            assert!(sh.is_over());
+            sh.thread_left(&d);
+        }
+        assert!(sh.is_over());
     }
 }

@@ -6,16 +6,22 @@
 //! holds nothing, the suspect goes on. If it then ends, others kept it from
 //! ending (starvation); if it takes many sweeps more without ending, something
 //! permanent does (livelock). Either way the run then stops.
+//!
+//! A thread that sleeps takes no sweeps. It is suspected when it has waited
+//! for one and the same thing for `stall_after`. Who holds that thing may wait
+//! in turn: if the chain comes back, it is a deadlock; otherwise it is
+//! confirmed alone too, and passing then clears it.
 
 use super::shared::{Shared, Slot};
+use crate::drive::Wait;
 use crate::machine::{Obstacle, PageState};
 use crate::sync::Ordering;
 use serde::Serialize;
 
 /// Sweeps without an end that make a call suspect, and confirm it.
 const MANY_SWEEPS: u64 = 32;
-/// Share of a window that must have been spent on a CPU for it to count.
-const CPU_SHARE: u64 = 1000;
+/// CPU time that a suspect must have had: one part of this many of the stall limit.
+const CPU_SHARE: u64 = 40;
 /// A confirmation that takes longer than this many windows is given up.
 const CONFIRM_WINDOWS: u64 = 10;
 
@@ -115,12 +121,23 @@ struct Seen {
     since: u64,
     sweeps: u64,
     cpu: u64,
+    /// Which of its waits it is in, and since when.
+    waiting: Option<(u32, u64)>,
+}
+
+/// Why a thread is suspected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Suspicion {
+    /// It sweeps and sweeps.
+    Sweeping,
+    /// It is in one wait, by number.
+    Blocked(u32),
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Watching,
-    Confirming { thread: usize, call: u64, since: u64, sweeps: u64 },
+    Confirming { thread: usize, why: Suspicion, call: u64, since: u64, sweeps: u64 },
 }
 
 /// The watchdog of one run.
@@ -191,32 +208,50 @@ impl Watchdog {
     fn watch(&mut self, sh: &Shared, now: u64, control: &dyn Control) -> bool {
         match self.phase {
             Phase::Watching => {
-                let suspect = (0..self.seen.len()).find(|&thread| self.is_suspect(sh, thread, now, control));
-                if let Some(thread) = suspect {
-                    let slot = &sh.pinners()[thread];
-                    control.pause_all_but(thread);
-                    self.phase = Phase::Confirming {
-                        thread,
-                        call: slot.in_call_since().unwrap_or(0),
-                        since: now,
-                        sweeps: slot.sweeps_of_call(),
-                    };
+                let suspicion = (0..self.seen.len())
+                    .find_map(|thread| Some((thread, self.suspicion(sh, thread, now, control)?)));
+                let Some((thread, why)) = suspicion else { return false };
+                if let Suspicion::Blocked(_) = why
+                    && let Some(cycle) = wait_cycle(sh, thread)
+                {
+                    self.deadlocked(sh, now, &cycle);
+                    return true;
                 }
+                let slot = &sh.pinners()[thread];
+                control.pause_all_but(thread);
+                self.phase = Phase::Confirming {
+                    thread,
+                    why,
+                    call: slot.in_call_since().unwrap_or(0),
+                    since: now,
+                    sweeps: slot.sweeps_of_call(),
+                };
                 false
             }
-            Phase::Confirming { thread, call, since, sweeps } => {
+            Phase::Confirming { thread, why, call, since, sweeps } => {
                 let slot = &sh.pinners()[thread];
-                let ended = slot.in_call_since() != Some(call);
-                let alone = if ended {
+                let window = self.limits.stall_after_ns;
+                let passes = match why {
+                    Suspicion::Sweeping => slot.in_call_since() != Some(call),
+                    Suspicion::Blocked(wait) => slot.place.waits() != wait || slot.place.waiting().is_none(),
+                };
+                let fails = match why {
+                    Suspicion::Sweeping => slot.sweeps_of_call() >= sweeps + MANY_SWEEPS,
+                    Suspicion::Blocked(_) => true,
+                };
+                // Who sleeps may wait for a thread that has yet to be given its turn.
+                let alone_for = if why == Suspicion::Sweeping { window / 5 } else { window };
+                let alone = if passes && why == Suspicion::Sweeping {
                     "passes"
-                } else if slot.sweeps_of_call() >= sweeps + MANY_SWEEPS
-                    && now >= since + self.limits.stall_after_ns / 5
-                {
+                } else if !passes && fails && now >= since + alone_for {
                     "fails"
-                } else if now < since + CONFIRM_WINDOWS * self.limits.stall_after_ns {
+                } else if !passes && now < since + CONFIRM_WINDOWS * window {
                     return false;
                 } else {
-                    self.liveness.verdict = LivenessVerdict::Inconclusive;
+                    // A sleeper that woke had only to wait; the rest had too little time to say.
+                    if !passes {
+                        self.liveness.verdict = LivenessVerdict::Inconclusive;
+                    }
                     control.resume();
                     self.phase = Phase::Watching;
                     self.seen[thread] = Seen::default();
@@ -229,22 +264,53 @@ impl Watchdog {
         }
     }
 
-    /// Whether a pinner's call has lasted long enough, with sweeps and CPU time.
-    fn is_suspect(&mut self, sh: &Shared, thread: usize, now: u64, control: &dyn Control) -> bool {
+    /// Whether a pinner's call has lasted long enough, with sweeps and CPU
+    /// time, or in one and the same wait.
+    fn suspicion(
+        &mut self,
+        sh: &Shared,
+        thread: usize,
+        now: u64,
+        control: &dyn Control,
+    ) -> Option<Suspicion> {
         let slot = &sh.pinners()[thread];
         let call = slot.in_call_since();
-        let seen = self.seen[thread];
+        let seen = &mut self.seen[thread];
+        let wait = slot.place.waiting().filter(|on| can_block(*on)).map(|_| slot.place.waits());
+        match (wait, seen.waiting) {
+            (Some(wait), Some((before, since))) if wait == before => {
+                if now - since >= self.limits.stall_after_ns {
+                    return Some(Suspicion::Blocked(wait));
+                }
+            }
+            _ => seen.waiting = wait.map(|wait| (wait, now)),
+        }
         if call.is_none() || seen.call != call {
             let cpu = control.cpu_time(thread).unwrap_or(0);
-            self.seen[thread] = Seen { call, since: now, sweeps: slot.sweeps_of_call(), cpu };
-            return false;
+            *seen = Seen { call, since: now, sweeps: slot.sweeps_of_call(), cpu, ..*seen };
+            return None;
         }
-        let lasted = now - seen.since;
-        if lasted < self.limits.stall_after_ns || slot.sweeps_of_call() < seen.sweeps + MANY_SWEEPS {
-            return false;
+        let long = now - seen.since >= self.limits.stall_after_ns;
+        if !long || slot.sweeps_of_call() < seen.sweeps + MANY_SWEEPS {
+            return None;
         }
         let cpu = control.cpu_time(thread).map_or(0, |cpu| cpu.saturating_sub(seen.cpu));
-        cpu >= lasted / CPU_SHARE
+        (cpu >= self.limits.stall_after_ns / CPU_SHARE).then_some(Suspicion::Sweeping)
+    }
+
+    /// Records every thread of a wait cycle.
+    fn deadlocked(&mut self, sh: &Shared, now: u64, cycle: &[(usize, Wait)]) {
+        self.liveness.verdict = LivenessVerdict::Deadlocked;
+        for &(thread, on) in cycle {
+            let slot = &sh.pinners()[thread];
+            slot.judged_stuck.store(true, Ordering::Release);
+            let waited = now - slot.in_call_since().unwrap_or(now);
+            let holder = owner(sh, on).map_or_else(String::new, |holder| format!(", which thread {holder} holds"));
+            self.liveness.findings.push(Stall {
+                waits_for: Some(format!("{}{holder}", on.describe())),
+                ..stall(sh, thread, slot, waited)
+            });
+        }
     }
 
     /// Records the suspect, and with it every call that has lasted as long.
@@ -266,7 +332,8 @@ impl Watchdog {
         self.liveness.findings.push(stall);
         for (number, slot) in sh.pinners().iter().enumerate() {
             let old = slot.in_call_since().is_some_and(|began| now - began >= self.limits.stall_after_ns);
-            if old && slot.sweeps_of_call() >= MANY_SWEEPS {
+            let blocked = slot.place.waiting().is_some_and(can_block);
+            if old && (blocked || slot.sweeps_of_call() >= MANY_SWEEPS) {
                 slot.judged_stuck.store(true, Ordering::Release);
                 if number != thread && self.liveness.findings.len() < super::shared::MAX_FINDINGS {
                     let waited = now - slot.in_call_since().unwrap_or(now);
@@ -288,11 +355,31 @@ impl Watchdog {
     }
 }
 
-impl Stall {
-    /// A pinner that waits for what nobody will ever make so.
-    pub fn waiting(sh: &Shared, thread: usize, on: crate::drive::Wait) -> Self {
-        let slot = &sh.pinners()[thread];
-        Self { waits_for: Some(on.describe()), ..stall(sh, thread, slot, 0) }
+/// Whether a wait is for something that a thread holds.
+fn can_block(on: Wait) -> bool {
+    !matches!(on, Wait::Barrier | Wait::Time | Wait::Work(_) | Wait::Paused)
+}
+
+/// Which thread holds what is waited for, if any thread does.
+fn owner(sh: &Shared, on: Wait) -> Option<usize> {
+    match on {
+        Wait::PageLock(frame) => sh.m.page(frame).lock_owner().map(|thread| thread as usize),
+        Wait::DrainMutex => Some(sh.m.drain_mutex_owner.load(Ordering::Relaxed) as usize),
+        _ => None,
+    }
+}
+
+/// The cycle of waits that a thread leads into: who waits for what.
+fn wait_cycle(sh: &Shared, thread: usize) -> Option<Vec<(usize, Wait)>> {
+    let mut chain: Vec<(usize, Wait)> = Vec::new();
+    let mut next = thread;
+    loop {
+        if let Some(start) = chain.iter().position(|&(seen, _)| seen == next) {
+            return Some(chain.split_off(start));
+        }
+        let on = sh.pinners().get(next)?.place.waiting().filter(|on| can_block(*on))?;
+        chain.push((next, on));
+        next = owner(sh, on)?;
     }
 }
 

@@ -9,10 +9,13 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from gupstress.results import PolicyResult, RunResult
-from gupstress.verdict import GOOD, UNDECIDED, verdicts
+from gupstress.verdict import BAD, UNDECIDED, label, verdicts
 
 Repeats = Sequence[PolicyResult]
 """All results of one policy."""
+
+
+Align = Literal["left", "right"]
 
 
 class Column(NamedTuple):
@@ -20,7 +23,7 @@ class Column(NamedTuple):
 
     heading: str
     cell: Callable[[Repeats], str]
-    align: Literal["left", "right"] = "right"
+    align: Align = "right"
     width: int | None = None
     """Longer cells are wrapped."""
 
@@ -59,9 +62,9 @@ def _middle(values: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def _median(read: Callable[[PolicyResult], float | None], show: Callable[[float | None], str]) -> (
-    Callable[[Repeats], str]
-):
+def _median(
+    read: Callable[[PolicyResult], float | None], show: Callable[[float | None], str]
+) -> Callable[[Repeats], str]:
     return lambda repeats: show(_middle(map(read, repeats)))
 
 
@@ -74,8 +77,8 @@ def _of_calls(read: Callable[[PolicyResult], int]) -> Callable[[Repeats], str]:
 def _worst(index: int) -> Callable[[Repeats], str]:
     """Return the worst of the repeats' verdicts: a finding before undecided before good."""
 
-    def rank(verdict: str) -> int:
-        return 0 if verdict in GOOD else 1 if verdict == UNDECIDED else 2
+    def rank(verdict: str) -> tuple[bool, bool]:
+        return verdict in BAD, verdict == UNDECIDED
 
     return lambda repeats: max((verdicts(result)[index] for result in repeats), key=rank)
 
@@ -104,7 +107,7 @@ def _sweeps(repeats: Repeats) -> str:
     return f"{amount(mean)}/{amount(_middle(result.sweeps.max for result in repeats))}"
 
 
-POLICY = Column("policy", lambda repeats: repeats[0].policy, "left", 15)
+POLICY = Column("policy", lambda repeats: repeats[0].policy, "left", 13)
 
 DEEDS = (
     POLICY,
@@ -113,7 +116,7 @@ DEEDS = (
     Column("check", _worst(2), "left"),
     Column("spurious", _of_calls(lambda result: result.calls.failed_spurious)),
     Column("justified", _of_calls(lambda result: result.calls.failed_justified)),
-    Column("errors", _errors, "left", 10),
+    Column("errors", _errors, "left", 12),
 )
 """Does every pin return, is each success and each failure true?"""
 
@@ -130,19 +133,46 @@ COSTS = (
 """What does it cost?"""
 
 LEGEND = (
-    "check: the machine's invariants. spurious, justified: failed calls, of all calls.",
-    "pins: pages. p50, p99, max: latency of a call. sweeps: mean/max of a call.",
-    "drains: lru_add_drain_all a call.",
+    "spurious, justified: failed calls, of all. check: the machine's invariants.",
+    "p50, p99, max: latency of a call. sweeps: mean/max of a call.",
+    "drains: lru_add_drain_all for each call. Repeats: medians.",
 )
 
 
-def rows(run: RunResult, columns: Sequence[Column]) -> list[list[str]]:
-    """Return one row of cells for each policy, in the order in which they were run."""
+class Grid(NamedTuple):
+    """A table's text and layout; each field but `rows` has one entry a column."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    aligns: list[Align]
+    widths: list[int | None]
+
+
+def grid(run: RunResult, columns: Sequence[Column]) -> Grid:
+    """Return one row for each policy, in the order in which they were run."""
     policies = dict.fromkeys(result.policy for result in run.results)
-    return [
-        [
-            column.cell([result for result in run.results if result.policy == policy])
-            for column in columns
-        ]
-        for policy in policies
-    ]
+    repeats = [[r for r in run.results if r.policy == policy] for policy in policies]
+    return Grid(
+        headings=[column.heading for column in columns],
+        rows=[[column.cell(results) for column in columns] for results in repeats],
+        aligns=[column.align for column in columns],
+        widths=[column.width for column in columns],
+    )
+
+
+def threshold_grid(run: RunResult) -> Grid:
+    """Return one row for each threshold at each result."""
+    return Grid(
+        headings=["threshold", "policy", "observed", "verdict"],
+        rows=[
+            [
+                threshold.expr,
+                label(threshold, run),
+                amount(threshold.observed),
+                "passed" if threshold.passed else "missed",
+            ]
+            for threshold in run.thresholds
+        ],
+        aligns=["left", "left", "right", "left"],
+        widths=[34, 20, None, None],
+    )

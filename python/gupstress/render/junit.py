@@ -24,15 +24,24 @@ def junit(run: RunResult, command: str) -> str:
     )
     for result in run.results:
         _add_case(suite, run, result)
-    suite.set("tests", str(len(run.results)))
-    for kind in ("failure", "error"):
-        cases = suite.findall(f"testcase[{kind}]")
-        suite.set(f"{kind}s", str(len(cases)))
-    ET.SubElement(suite, "system-out").text = f"{end_line(run)}\nreproduce: {command}"
+    return document(suite, f"{end_line(run)}\nreproduce: {command}")
+
+
+def document(suite: ET.Element, said: str) -> str:
+    """Return a suite of test cases as a whole file, with its counts filled in.
+
+    Args:
+        suite: With its cases.
+        said: What the command has to say beside them.
+    """
+    suite.set("tests", str(len(suite.findall("testcase"))))
+    for kind, count in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+        suite.set(count, str(len(suite.findall(f"testcase[{kind}]"))))
+    ET.SubElement(suite, "system-out").text = said
     suites = ET.Element("testsuites")
     suites.append(suite)
     ET.indent(suites)
-    return ET.tostring(suites, encoding="unicode", xml_declaration=True)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode")
 
 
 def _add_case(suite: ET.Element, run: RunResult, result: PolicyResult) -> None:

@@ -1,17 +1,17 @@
 """A run's result for a reader: tables, findings, remarks and the line that repeats it all.
 
 What it says is the same everywhere; `plain` is for pipes and files, `terminal` for
-a screen, `markdown` for a page.
+a screen, `markdown` for a page. Each takes the run and the command that runs it again.
 """
 
-from collections.abc import Sequence
+import sys
 from typing import TYPE_CHECKING
 
-from tabulate import tabulate
+from tabulate import SEPARATING_LINE, tabulate
 
-from gupstress.render.columns import COSTS, DEEDS, LEGEND, Column, amount, rows
+from gupstress.render.columns import COSTS, DEEDS, LEGEND, Grid, grid, threshold_grid
 from gupstress.results import RunResult
-from gupstress.verdict import GOOD, UNDECIDED, findings, label, outcome, remarks
+from gupstress.verdict import BAD, GOOD, UNDECIDED, findings, outcome, remarks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,116 +20,101 @@ if TYPE_CHECKING:
 
 def end_line(run: RunResult) -> str:
     """Return the outcome with the main parameters, so that one line tells what was run."""
-    settings = run.settings
-    parameters = ("profile", "kernel", "driver", "threads", "cpus", "pins", "seed")
-    said = " ".join(f"{name}={getattr(settings, name)}" for name in parameters)
+    names = ("profile", "kernel", "driver", "threads", "cpus", "pins", "seed")
+    said = " ".join(f"{name}={getattr(run.settings, name)}" for name in names)
     return f"gupstress: {outcome(run).value}: {said}"
 
 
-def _threshold_rows(run: RunResult) -> list[list[str]]:
-    return [
-        [
-            threshold.expr,
-            label(threshold, run),
-            amount(threshold.observed),
-            "passed" if threshold.passed else "missed",
-        ]
-        for threshold in run.thresholds
-    ]
-
-
-_THRESHOLD_HEADINGS = ("threshold", "policy", "observed", "")
-
-
 def plain(run: RunResult, command: str) -> str:
-    """Return the result as text of at most 80 columns, but for the lines that name things.
-
-    Args:
-        run: What to show.
-        command: What to type to see it again.
-    """
+    """Return the result as text; its tables are at most 80 columns wide."""
     blocks = []
     if run.results:
-        blocks += [_grid(run, DEEDS, "simple"), _grid(run, COSTS, "simple"), "\n".join(LEGEND)]
+        blocks += [ruled(grid(run, DEEDS)), ruled(grid(run, COSTS)), "\n".join(LEGEND)]
     if run.thresholds:
-        blocks.append(tabulate(_threshold_rows(run), _THRESHOLD_HEADINGS, disable_numparse=True))
-    if said := _said(run):
-        blocks.append("\n".join(said))
+        blocks.append(ruled(threshold_grid(run)))
+    if lines := [f"finding: {line}" for line in findings(run)]:
+        blocks.append("\n".join(lines))
+    if lines := [f"note: {line}" for line in remarks(run)]:
+        blocks.append("\n".join(lines))
     blocks.append(f"{end_line(run)}\nreproduce: {command}")
     return "\n\n".join(blocks)
 
 
+def ruled(table: Grid) -> str:
+    """Return a table as text, with a rule under its headings."""
+    return tabulate(
+        # As tabulate's own headings they would widen every column by two.
+        [table.headings, SEPARATING_LINE, *table.rows],
+        tablefmt="simple",
+        colalign=table.aligns,
+        maxcolwidths=list(table.widths),
+        disable_numparse=True,
+    )
+
+
 def markdown(run: RunResult, command: str) -> str:
-    """Return the result as Markdown, arguments as for `plain`."""
+    """Return the result as Markdown."""
     blocks = []
     if run.results:
-        blocks += [_grid(run, DEEDS, "github"), _grid(run, COSTS, "github"), " ".join(LEGEND)]
+        blocks += [piped(grid(run, DEEDS)), piped(grid(run, COSTS)), " ".join(LEGEND)]
     if run.thresholds:
-        rows = _threshold_rows(run)
-        blocks.append(
-            tabulate(rows, _THRESHOLD_HEADINGS, tablefmt="github", disable_numparse=True)
-        )
-    if said := _said(run):
-        blocks.append("\n".join(f"- {line}" for line in said))
+        blocks.append(piped(threshold_grid(run)))
+    if lines := [f"- **finding** {line}" for line in findings(run)]:
+        blocks.append("\n".join(lines))
+    if lines := [f"- note: {line}" for line in remarks(run)]:
+        blocks.append("\n".join(lines))
     blocks.append(f"**{end_line(run)}**\n\n```sh\n{command}\n```")
     return "\n\n".join(blocks)
 
 
-def _said(run: RunResult) -> list[str]:
-    return [f"finding: {line}" for line in findings(run)] + [
-        f"note: {line}" for line in remarks(run)
-    ]
-
-
-def _grid(run: RunResult, columns: Sequence[Column], style: str) -> str:
+def piped(table: Grid) -> str:
+    """Return a table as Markdown."""
     return tabulate(
-        rows(run, columns),
-        [column.heading for column in columns],
-        tablefmt=style,
-        colalign=[column.align for column in columns],
-        # Markdown has no wrapped cells, and needs none.
-        maxcolwidths=[column.width for column in columns] if style == "simple" else None,
+        table.rows,
+        table.headings,
+        tablefmt="pipe",
+        colalign=table.aligns,
         disable_numparse=True,
     )
 
 
 def terminal(run: RunResult, command: str, console: "Console") -> None:
-    """Print the result to a terminal, arguments as for `plain`."""
+    """Print the result to a terminal, in one table where it is wide enough."""
     from rich.text import Text
 
     if run.results:
-        whole = _table(run, (*DEEDS, *COSTS[1:]))
-        if console.measure(whole).minimum <= console.width:
+        whole = _boxed(grid(run, (*DEEDS, *COSTS[1:])))
+        unbounded = console.options.update(width=sys.maxsize)
+        if console.measure(whole, options=unbounded).maximum <= console.width:
             console.print(whole)
         else:
-            console.print(_table(run, DEEDS), _table(run, COSTS))
-        console.print(*LEGEND, style="dim", highlight=False)
-    for threshold in _threshold_rows(run):
-        console.print("threshold", *threshold, highlight=False)
+            console.print(_boxed(grid(run, DEEDS)), _boxed(grid(run, COSTS)))
+        console.print(*LEGEND, sep="\n", style="dim", highlight=False)
+    if run.thresholds:
+        console.print(_boxed(threshold_grid(run)))
     for line in findings(run):
         console.print(Text.assemble(("finding: ", "bold red"), line), soft_wrap=True)
     for line in remarks(run):
         console.print(Text.assemble(("note: ", "bold yellow"), line), soft_wrap=True)
-    console.print(Text(end_line(run), style="bold"), soft_wrap=True)
-    console.print(Text(f"reproduce: {command}"), soft_wrap=True)
+    console.print(Text(f"{end_line(run)}\nreproduce: {command}"), soft_wrap=True)
 
 
-def _table(run: RunResult, columns: Sequence[Column]) -> "Table":
+def _boxed(grid: Grid) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column.heading, justify=column.align, no_wrap=column.width is None)
-    for row in rows(run, columns):
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading, align, width in zip(grid.headings, grid.aligns, grid.widths, strict=True):
+        table.add_column(heading, justify=align, no_wrap=width is None)
+    for row in grid.rows:
         table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
     return table
 
 
 def _style(cell: str) -> str:
-    if cell in GOOD:
+    if cell in GOOD or cell == "passed":
         return "green"
-    if cell == UNDECIDED:
-        return "yellow"
-    return "bold red" if cell in BAD else ""
+    if cell in BAD or cell == "missed":
+        return "bold red"
+    return "yellow" if cell == UNDECIDED else ""

@@ -1,0 +1,78 @@
+"""The command `gupstress`: a group whose bare call is `gupstress run`."""
+
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from gupstress import _core
+from gupstress.cli.catalog import list_names, show
+from gupstress.cli.exits import HELP, guard
+from gupstress.cli.litmus import litmus
+from gupstress.cli.matrix import matrix
+from gupstress.cli.report import report
+from gupstress.cli.run import run
+
+
+class Commands(click.Group):
+    """A group that runs `run` where no sub-command is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `run` in front of options that are not the group's own."""
+        own = {name for param in self.get_params(ctx) for name in param.opts}
+        bare = not args and not ctx.resilient_parsing
+        if bare or (args and args[0].startswith("-") and args[0] not in own):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the options of `run` too, since the bare call takes them."""
+        with formatter.section("Options (those of run)"):
+            records = (param.get_help_record(ctx) for param in run.params)
+            formatter.write_dl([record for record in records if record is not None])
+        super().format_options(ctx, formatter)
+
+
+@click.group(
+    cls=Commands,
+    epilog=HELP,
+    subcommand_metavar="[OPTIONS] | COMMAND [OPTIONS]",
+    options_metavar="",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(_core.__version__, message=f"%(prog)s %(version)s ({_core.build_profile})")
+def commands() -> None:
+    r"""Stress the kernel's long-term page pin under any retry policy.
+
+    Says for each policy whether every pin returns, whether its failures and
+    successes are true, and what it costs.
+
+    \b
+    gupstress --threads 64 --policy bounded
+    gupstress --policy bounded --policy linux-7.2 --threshold 'calls.stuck==0'
+    gupstress list policies
+    gupstress show policy bounded > mine.toml && gupstress --policy mine.toml
+    """
+
+
+commands.add_command(run)
+commands.add_command(matrix)
+commands.add_command(litmus)
+commands.add_command(report)
+commands.add_command(list_names)
+commands.add_command(show)
+
+
+def invoke(args: Sequence[str]) -> int:
+    """Carry out one command line and return its exit code."""
+    return guard(lambda: commands.main(list(args), prog_name="gupstress", standalone_mode=False))
+
+
+def main() -> int:
+    """Carry out the command line of this process and return its exit code."""
+    # A reader that goes away ends the tool as it ends any other, and being asked to
+    # end is as good as Ctrl-C: what was counted is kept.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return invoke(sys.argv[1:])

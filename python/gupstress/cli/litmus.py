@@ -1,0 +1,107 @@
+"""`gupstress litmus`: scripted scenarios against what real kernels counted."""
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from gupstress.cli import output
+from gupstress.cli.exits import HELP, Exit
+from gupstress.cli.params import setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gupstress.litmus import LitmusResult, Plan
+
+_FORMATS = ("table", "markdown", "json", "junit")
+
+_EXITS = {
+    "equal": Exit.SUCCESS,
+    "different": Exit.FAILURE,
+    "not compared": Exit.INCONCLUSIVE,
+}
+
+
+@click.command(short_help="Hold the model against what real kernels counted.", epilog=HELP)
+@click.argument("scenarios", nargs=-1, metavar="[NAME|FILE.toml]...")
+@click.option(
+    "--kernel",
+    "kernels",
+    multiple=True,
+    metavar="NAME",
+    help="Rules of the machine; may be repeated.  [default: all that a scenario has counts of]",
+)
+@click.option(
+    "--set",
+    "sets",
+    type=setting,
+    metavar="AXIS=VALUE",
+    multiple=True,
+    help="Set one key of the kernel or its policy; may be repeated.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(_FORMATS),
+    default=_FORMATS[0],
+    show_default=True,
+    help="What standard output gets.",
+)
+@click.option("--json", "json_file", metavar="FILE", help="Also write the result as JSON.")
+def litmus(
+    scenarios: tuple[str, ...],
+    kernels: tuple[str, ...],
+    sets: tuple[tuple[str, str], ...],
+    format_: str,
+    json_file: str | None,
+) -> int:
+    r"""Run scripted scenarios under kernels' rules; compare with what those kernels counted.
+
+    Without a name: all scenarios that come with gupstress.
+
+    \b
+    gupstress litmus
+    gupstress litmus anon-remote --kernel linux-6.17
+    gupstress show litmus anon-remote > mine.toml && gupstress litmus mine.toml
+    gupstress litmus --set batch_size=15
+    """
+    # Here, so that `--help` need not wait for it.
+    from gupstress import litmus as model
+
+    plan = model.prepare(scenarios, kernels, sets)
+    output.check(json_file)
+    result = model.run(plan, sys.argv)
+    again = _again(plan, result)
+    output.deliver(json_file, result.to_json, lambda: _print(result, format_, again))
+    return _EXITS[result.verdict]
+
+
+def _again(plan: "Plan", result: "LitmusResult") -> str | None:
+    """Return the command that makes the cells that differ again, None if there are none."""
+    cells = [cell for cell in result.cells if cell.differences]
+    if not cells:
+        return None
+    names = {cell.scenario for cell in cells}
+    words = ["gupstress", "litmus"]
+    words += [scenario.given for scenario in plan.scenarios if scenario.name in names]
+    for kernel in dict.fromkeys(cell.kernel for cell in cells):
+        words += ["--kernel", kernel]
+    for axis, value in plan.sets:
+        words += ["--set", f"{axis}={value}"]
+    return shlex.join(words)
+
+
+def _print(result: "LitmusResult", format_: str, again: str | None) -> None:
+    from gupstress.render import litmus as render
+
+    texts: dict[str, Callable[[], str]] = {
+        "table": lambda: render.plain(result, again),
+        "markdown": lambda: render.markdown(result, again),
+        "json": lambda: result.to_json().rstrip(),
+        "junit": lambda: render.junit_xml(result, again),
+    }
+    click.echo(texts[format_]())
+    if format_ in ("json", "junit"):
+        click.echo(f"gupstress: {render.closing(result, again)}", err=True)

@@ -1,0 +1,130 @@
+"""`gupstress matrix`: every policy on every history profile, one verdict a cell."""
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gupstress.cli import output
+from gupstress.cli.exits import HELP, Exit, complain
+from gupstress.cli.params import duration
+from gupstress.cli.run import command_line, run
+from gupstress.request import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gupstress.matrix import Cell, MatrixResult, Plan
+
+_FORMATS = ("table", "markdown", "json")
+
+_DEFAULT = Request(timeout_s=20.0, stall_after_s=0.5)
+"""A cell is small: what gets stuck in it does so at once."""
+
+_AS_IN_RUN = ("kernel", "driver", "seed", "threads", "sets", "json_file", "quiet")
+
+
+@click.command(
+    short_help="Run every policy on every history profile: one verdict a cell.", epilog=HELP
+)
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="NAME|FILE.toml",
+    help="Retry policy; may be repeated.  [default: all that are not broken on purpose]",
+)
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    metavar="NAME|FILE.toml",
+    help="Load; may be repeated.  [default: those of the kernel's history]",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=duration,
+    metavar="TIME",
+    default=_DEFAULT.timeout_s,
+    help=f"Longest time for one cell.  [default: {_DEFAULT.timeout_s:g}s]",
+)
+@click.option(
+    "--stall-after",
+    "stall_after_s",
+    type=duration,
+    metavar="TIME",
+    default=_DEFAULT.stall_after_s,
+    help="Time without progress after which a call may be judged stuck."
+    f"  [default: {_DEFAULT.stall_after_s * 1000:g}ms]",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(_FORMATS),
+    default=_FORMATS[0],
+    show_default=True,
+    help="What standard output gets.",
+)
+def matrix(
+    profiles: tuple[str, ...], format_: str, json_file: str | None, quiet: bool, **asked: Any
+) -> int:
+    r"""Run every policy on every profile of the kernel's history: one verdict a cell.
+
+    A profile says how bad each policy may be on it. A cell that is worse is marked
+    with ! and is a finding.
+
+    \b
+    gupstress matrix
+    gupstress matrix --policy linux-7.2 --policy mine.toml --format markdown
+    gupstress matrix --profile isolation-race --kernel linux-6.14 --driver sim --seed 7
+    """
+    # Here, so that `--help` need not wait for them.
+    from gupstress import matrix as model
+    from gupstress import progress, runner
+
+    plan = model.prepare(Request(**asked), profiles)
+    output.check(json_file)
+    if not quiet:
+        complain(f"seed {plan.request.seed}")
+    watch = runner.unwatched if quiet else progress.watch(sys.stderr)
+    result = model.run(plan, sys.argv, watch)
+    output.deliver(json_file, result.to_json, lambda: _print(result, format_, _again(plan), quiet))
+    if result.status == "interrupted":
+        return Exit.INTERRUPTED
+    if any(cell.worse for cell in result.cells):
+        return Exit.FAILURE
+    return Exit.INCONCLUSIVE if any(map(model.undecided, result.cells)) else Exit.SUCCESS
+
+
+# What means the same is said once.
+matrix.params += [param for param in run.params if param.name in _AS_IN_RUN]
+
+
+def _again(plan: "Plan") -> "Callable[[Cell], str]":
+    jobs = {job.resolved.profile["name"]: job for job in plan.jobs}
+
+    def command(cell: "Cell") -> str:
+        """Return the command that runs a cell by itself."""
+        job = jobs[cell.profile]
+        policy = job.request.policies[job.policies.index(cell.policy)]
+        return command_line(run, replace(job.request, policies=(policy,)))
+
+    return command
+
+
+def _print(
+    result: "MatrixResult", format_: str, again: "Callable[[Cell], str]", quiet: bool
+) -> None:
+    """Write the result, and nothing else, to standard output."""
+    from gupstress.render import matrix as render
+
+    texts = {
+        "table": lambda: render.plain(result, again),
+        "markdown": lambda: render.markdown(result, again),
+        "json": lambda: result.to_json().rstrip(),
+    }
+    click.echo(texts[format_]())
+    if format_ == "json" and not quiet:
+        click.echo(render.end_line(result), err=True)

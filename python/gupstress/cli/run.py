@@ -1,0 +1,197 @@
+"""`gupstress run`: run policies under a load and say what came of it."""
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gupstress.cli import output
+from gupstress.cli.exits import HELP, Exit, complain
+from gupstress.cli.params import duration, probability, setting, whole
+from gupstress.request import PRESETS, Request
+
+if TYPE_CHECKING:
+    from gupstress.results import RunResult
+
+_DEFAULT = Request()
+_FORMATS = ("table", "markdown", "json", "junit")
+
+
+@click.command(
+    short_help="Run policies under a load.",
+    epilog=HELP,
+    context_settings={"allow_extra_args": True},
+)
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="NAME|FILE.toml",
+    help=f"Retry policy; may be repeated.  [default: {' '.join(PRESETS)}]",
+)
+@click.option(
+    "--profile",
+    default=_DEFAULT.profile,
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help="The load.",
+)
+@click.option(
+    "--kernel",
+    default=_DEFAULT.kernel,
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help="The rules of the machine.",
+)
+@click.option(
+    "--threads", type=whole, metavar="N", help="Pinning threads.  [default: the profile's]"
+)
+@click.option("--cpus", type=whole, metavar="N", help="Simulated CPUs.  [default: the profile's]")
+@click.option(
+    "--pins",
+    type=whole,
+    metavar="N",
+    help="Page pins for each policy.  [default: the profile's]",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=duration,
+    metavar="TIME",
+    default=_DEFAULT.timeout_s,
+    help=f"Longest time for one run of one policy.  [default: {_DEFAULT.timeout_s:g}s]",
+)
+@click.option("--seed", type=whole, metavar="N", help="Of all random choices.  [default: drawn]")
+@click.option(
+    "--driver",
+    default=_DEFAULT.driver,
+    show_default=True,
+    metavar="os|sim",
+    help="Real threads, or coroutines on a virtual clock.",
+)
+@click.option(
+    "--perturb",
+    type=probability,
+    metavar="P",
+    help="Probability of a yield at each step.  [default: the profile's]",
+)
+@click.option(
+    "--repeat",
+    type=whole,
+    metavar="N",
+    default=_DEFAULT.repeat,
+    show_default=True,
+    help="Runs of each policy; the table shows medians.",
+)
+@click.option(
+    "--interleave/--no-interleave",
+    default=_DEFAULT.interleave,
+    show_default=True,
+    help="Repeat round-robin over the policies.",
+)
+@click.option(
+    "--stall-after",
+    "stall_after_s",
+    type=duration,
+    metavar="TIME",
+    default=_DEFAULT.stall_after_s,
+    help="Time without progress after which a call may be judged stuck."
+    f"  [default: {_DEFAULT.stall_after_s:g}s]",
+)
+@click.option(
+    "--set",
+    "sets",
+    type=setting,
+    metavar="AXIS=VALUE",
+    multiple=True,
+    help="Set one key of policy, profile or kernel; may be repeated.",
+)
+@click.option(
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    metavar="EXPR",
+    help="Condition such as 'latency_ns.p99<2e6' or 'bounded:calls.stuck==0'; may be repeated.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(_FORMATS),
+    default=_FORMATS[0],
+    show_default=True,
+    help="What standard output gets.",
+)
+@click.option("--json", "json_file", metavar="FILE", help="Also write the result as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress, nothing but the result.")
+@click.pass_context
+def run(
+    ctx: click.Context, /, format_: str, json_file: str | None, quiet: bool, **asked: Any
+) -> int:
+    """Run retry policies under a load: do their pins return, are they true, what do they cost?"""
+    if ctx.args:
+        raise click.UsageError(
+            f"unexpected argument {ctx.args[0]!r}; a sub-command stands before all options"
+        )
+    # Here, so that `--help` and `--version` need not wait for them.
+    from gupstress import progress, runner, verdict
+
+    job = runner.prepare(Request(**asked))
+    output.check(json_file)
+    if not quiet:
+        complain(f"seed {job.seed}")
+    result = runner.run(job, sys.argv, runner.unwatched if quiet else progress.watch(sys.stderr))
+    command = command_line(ctx.command, job.request)
+    output.deliver(json_file, result.to_json, lambda: _print(result, format_, command, quiet))
+    return Exit[verdict.outcome(result).name]
+
+
+def _print(result: "RunResult", format_: str, command: str, quiet: bool) -> None:
+    """Write the result, and nothing else, to standard output."""
+    from gupstress.render import junit, page
+
+    if format_ == "table" and sys.stdout.isatty():
+        from rich.console import Console
+
+        page.terminal(result, command, Console())
+        return
+    texts = {
+        "table": lambda: page.plain(result, command),
+        "markdown": lambda: page.markdown(result, command),
+        "json": lambda: result.to_json().rstrip(),
+        "junit": lambda: junit.junit(result, command),
+    }
+    click.echo(texts[format_]())
+    if format_ in ("json", "junit") and not quiet:
+        click.echo(f"{page.end_line(result)}\nreproduce: {command}", err=True)
+
+
+_ALWAYS_SAID = ("policies", "profile", "kernel", "threads", "cpus", "pins", "seed")
+
+
+def command_line(command: click.Command, request: Request) -> str:
+    """Return the command line that makes the same request again."""
+    words = ["gupstress", "run"]
+    for param in command.params:
+        name = param.name or ""
+        # Options that are no part of the request say where the result goes.
+        if not hasattr(request, name):
+            continue
+        value = getattr(request, name)
+        if value == getattr(_DEFAULT, name) and name not in _ALWAYS_SAID:
+            continue
+        if isinstance(value, bool):
+            words.append((param.opts if value else param.secondary_opts)[0])
+            continue
+        for one in value if isinstance(value, tuple) else [value]:
+            words += [param.opts[0], _written(name, one)]
+    return shlex.join(words)
+
+
+def _written(name: str, value: Any) -> str:
+    """Return a value as it is typed."""
+    if name == "sets":
+        return "=".join(value)
+    if name in ("timeout_s", "stall_after_s"):
+        return f"{value:.0f}s" if value == round(value) else f"{value * 1000:.0f}ms"
+    return str(value)

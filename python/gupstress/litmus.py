@@ -1,0 +1,178 @@
+"""Litmus scenarios: what the model counts, held against what real kernels counted.
+
+A scenario is a script of steps with the counts that kernels gave for its last pin,
+schema `gupstress.litmus/1`. A cell is one scenario under one kernel's rules; only
+the counters that the scenario gives for that kernel are compared.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from gupstress import _core, engine
+from gupstress.problems import Problems, nearest
+from gupstress.request import is_file, reference
+from gupstress.results import Build, Document, Record
+
+Value = int | str
+"""A count, or the word of the counter `result`: `ok`, an errno or `stuck`."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A scenario that has been read."""
+
+    given: str
+    """Its preset's name or its file's path, as the user wrote it."""
+    text: str
+    """TOML."""
+    name: str
+    expect: Mapping[str, Mapping[str, Value]]
+    """By kernel."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which scenarios are run under which kernels."""
+
+    scenarios: Sequence[Scenario]
+    kernels: Sequence[str]
+    """Those that were asked for; none: those that each scenario has expectations for."""
+    sets: Sequence[tuple[str, str]]
+
+    def cells(self) -> Iterator[tuple[Scenario, str]]:
+        """Yield every scenario with each of its kernels."""
+        for scenario in self.scenarios:
+            for kernel in self.kernels or _in_order(scenario.expect):
+                yield scenario, kernel
+
+
+class Difference(Record):
+    """A counter that is not what the kernel gave."""
+
+    counter: str
+    found: Value
+    expected: Value
+
+
+class LitmusCell(Record):
+    """One scenario under one kernel."""
+
+    scenario: str
+    kernel: str
+    class_: str = Field(alias="class")
+    """How the last pin ended: `pinned`, `failed_spurious` …"""
+    counters: dict[str, Value]
+    """Of the last pin, by everyone."""
+    expect: dict[str, Value] | None
+    """What the kernel counted; null where that is not known."""
+    differences: tuple[Difference, ...]
+
+
+class LitmusResult(Document):
+    """Everything that one `gupstress litmus` found."""
+
+    # pydantic's BaseModel has a deprecated method of this name.
+    schema_: Literal["gupstress.litmus/1"] = Field(default="gupstress.litmus/1", alias="schema")
+    gupstress: Build
+    argv: tuple[str, ...]
+    sets: dict[str, str]
+    verdict: Literal["equal", "different", "not compared"]
+    compared: int
+    """Counters that were held against a kernel's."""
+    cells: tuple[LitmusCell, ...]
+
+
+def prepare(names: Sequence[str], kernels: Sequence[str], sets: Sequence[tuple[str, str]]) -> Plan:
+    """Read every scenario and check every name.
+
+    Args:
+        names: Presets or paths of TOML files; none: all presets.
+        kernels: Rule sets; none: those that each scenario has expectations for.
+        sets: Keys of kernel or policy set by themselves, as `(axis, value)`.
+
+    Raises:
+        ConfigError: Everything wrong with the request, at once.
+    """
+    problems = Problems()
+    known = _core.names("kernel")
+    for kernel in kernels:
+        if kernel not in known:
+            near = nearest(kernel, known)
+            problems.add("--kernel", f"no kernel {kernel!r}; nearest: {near}")
+    scenarios: list[Scenario] = []
+    for name in dict.fromkeys(names or _core.names("litmus")):
+        with problems.collecting():
+            scenarios.append(_read(name))
+    owners: dict[str, str] = {}
+    for scenario in scenarios:
+        name = scenario.name
+        if owners.setdefault(name, scenario.given) != scenario.given:
+            message = f"the name {name!r} is that of {owners[name]} too; nearest: {name}-2"
+            problems.add(scenario.given, message)
+        for kernel in scenario.expect:
+            if kernel not in known:
+                near = nearest(kernel, known)
+                problems.add(scenario.given, f"expect: no kernel {kernel!r}; nearest: {near}")
+        if not kernels and not scenario.expect:
+            problems.add(scenario.given, f"no expectations; nearest: --kernel {known[-1]}")
+    problems.refuse()
+    return Plan(scenarios, list(dict.fromkeys(kernels)), sets)
+
+
+def _read(name: str) -> Scenario:
+    text = reference(name)["text"] if is_file(name) else _core.show("litmus", name)
+    table = engine.read_litmus(name, text)
+    return Scenario(name, text, table["name"], table["expect"])
+
+
+def _in_order(kernels: Mapping[str, object]) -> list[str]:
+    """Return kernels oldest first."""
+    return [kernel for kernel in _core.names("kernel") if kernel in kernels]
+
+
+def run(plan: Plan, argv: Sequence[str]) -> LitmusResult:
+    """Run every cell and compare what can be compared.
+
+    Raises:
+        ConfigError: An axis or value of `sets` is none, or a step cannot be done.
+    """
+    cells = tuple(_cell(scenario, kernel, plan.sets) for scenario, kernel in plan.cells())
+    compared = sum(len(cell.expect or {}) for cell in cells)
+    return LitmusResult(
+        gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
+        argv=tuple(argv),
+        sets=dict(plan.sets),
+        verdict=(
+            "different"
+            if any(cell.differences for cell in cells)
+            else "equal"
+            if compared
+            # Nothing was contradicted because nothing was asked.
+            else "not compared"
+        ),
+        compared=compared,
+        cells=cells,
+    )
+
+
+def _cell(scenario: Scenario, kernel: str, sets: Sequence[tuple[str, str]]) -> LitmusCell:
+    found = engine.run_litmus(scenario.given, scenario.text, kernel, sets)
+    counters, expect = found["counters"], found["expect"]
+    differences = [
+        Difference(counter=counter, found=counters[counter], expected=value)
+        for counter, value in (expect or {}).items()
+        if counters[counter] != value
+    ]
+    return LitmusCell.model_validate(
+        {
+            "scenario": scenario.name,
+            "kernel": kernel,
+            "class": found["class"],
+            "counters": counters,
+            "expect": expect,
+            "differences": differences,
+        }
+    )

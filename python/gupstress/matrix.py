@@ -1,0 +1,247 @@
+"""The matrix: every policy on every profile of the kernel's history, one verdict a cell.
+
+Schema `gupstress.matrix/1`. A profile says how bad each policy may be on it; a cell
+that is worse is a finding.
+"""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Literal, get_args
+
+from pydantic import AwareDatetime, Field
+
+from gupstress import _core, engine, host, runner
+from gupstress.problems import Problems
+from gupstress.request import Request
+from gupstress.results import Amount, Build, Calls, Count, Document, Host, PolicyResult, Record
+from gupstress.runner import Job, Watch, unwatched
+from gupstress.verdict import BAD, UNDECIDED, describe, result_findings, verdicts, why_undecided
+
+Verdict = Literal[
+    "ok",
+    "justified",
+    "slow-drains",
+    "spurious",
+    "inconclusive",
+    "unsafe",
+    "stuck",
+    "broken",
+]
+"""What a policy came to on a profile, best first.
+
+`justified`: every failure had a permanent obstacle; `slow-drains`: every call pinned,
+but most drain all CPUs for nothing; `inconclusive`: may be anything up to stuck;
+`broken`: the machine's invariants do not hold, which is a bug in gupstress.
+"""
+
+_SEVERITY = {verdict: rank for rank, verdict in enumerate(get_args(Verdict))}
+
+_SLOW_FROM = 0.5
+"""Drains of all CPUs that found nothing, for each call, from where on they are slow."""
+
+_BROKEN_ON_PURPOSE = "busted-"
+"""What the names of the policies begin with that prove that a detector fires."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of a matrix, looked up."""
+
+    request: Request
+    """What all cells share; its profile is none of theirs, its seed is drawn."""
+    jobs: Sequence[Job]
+    """One for each profile, with all policies."""
+
+
+class Cell(Record):
+    """One policy on one profile."""
+
+    policy: str
+    profile: str
+    verdict: Verdict
+    expected: Verdict
+    """The worst that the profile takes from the policy."""
+    worse: bool
+    """Whether the verdict is worse than expected; of an undecided one it is not known."""
+    status: Literal["complete", "timeout", "stuck", "interrupted"]
+    elapsed_s: Amount
+    calls: Calls
+    finding: str | None
+    """The first one, in words."""
+
+
+class MatrixSettings(Record):
+    """What all cells share."""
+
+    kernel: str
+    driver: str
+    threads: Count | None
+    """Null: as each profile says."""
+    timeout_s: Amount
+    """Longest time for one cell."""
+    stall_after_s: Amount
+    seed: Count
+    sets: dict[str, str]
+
+
+class MatrixResult(Document):
+    """Everything that one `gupstress matrix` found."""
+
+    # pydantic's BaseModel has a deprecated method of this name.
+    schema_: Literal["gupstress.matrix/1"] = Field(default="gupstress.matrix/1", alias="schema")
+    gupstress: Build
+    argv: tuple[str, ...]
+    started_at: AwareDatetime
+    status: Literal["complete", "interrupted"]
+    host: Host
+    settings: MatrixSettings
+    policies: tuple[str, ...]
+    profiles: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    """By profile, then policy; those that an interrupt left out are missing."""
+
+
+def prepare(request: Request, profiles: Sequence[str]) -> Plan:
+    """Look up every policy and profile and check that the host can carry each cell.
+
+    Args:
+        request: What all cells share; without policies: all presets that are not
+            broken on purpose.
+        profiles: Presets or paths of TOML files; none: those of the kernel's history.
+
+    Raises:
+        ConfigError: Everything wrong with the request, at once.
+        ResourceError: The host has too few threads or too little memory left.
+    """
+    shared = replace(
+        request,
+        policies=request.policies or tuple(_policies()),
+        seed=secrets.randbits(32) if request.seed is None else request.seed,
+    )
+    problems = Problems()
+    jobs = []
+    for profile in profiles or _profiles():
+        with problems.collecting():
+            jobs.append(runner.prepare(replace(shared, profile=profile)))
+    names = [_profile(job) for job in jobs]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        problems.add("--profile", f"{name!r} more than once; nearest: {name!r} once")
+    problems.refuse()
+    return Plan(shared, jobs)
+
+
+def _policies() -> Iterator[str]:
+    return (name for name in _core.names("policy") if not name.startswith(_BROKEN_ON_PURPOSE))
+
+
+def _profiles() -> list[str]:
+    return [name for name in _core.names("profile") if engine.preset("profile", name)["history"]]
+
+
+def _profile(job: Job) -> str:
+    return str(job.resolved.profile["name"])
+
+
+def run(plan: Plan, argv: Sequence[str], watch: Watch = unwatched) -> MatrixResult:
+    """Run every cell; Ctrl-C ends it and keeps what was found.
+
+    Raises:
+        ResourceError: The host refused a thread or memory after all.
+    """
+    started_at, facts = datetime.now(timezone.utc), host.facts()
+    cells: list[Cell] = []
+    interrupted = False
+    for number, job in enumerate(plan.jobs, 1):
+        profile = _profile(job)
+        part = runner.run(job, argv, _labelled(watch, f"{profile} ({number}/{len(plan.jobs)})"))
+        cells += [_cell(result, job) for result in part.results]
+        interrupted = part.status == "interrupted"
+        if interrupted:
+            break
+    request = plan.request
+    return MatrixResult(
+        gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
+        argv=tuple(argv),
+        started_at=started_at,
+        status="interrupted" if interrupted else "complete",
+        host=facts,
+        settings=MatrixSettings(
+            kernel=plan.jobs[0].resolved.kernel["name"],
+            driver=request.driver,
+            threads=request.threads,
+            timeout_s=request.timeout_s,
+            stall_after_s=request.stall_after_s,
+            seed=plan.jobs[0].seed,
+            sets=dict(request.sets),
+        ),
+        policies=tuple(plan.jobs[0].policies),
+        profiles=tuple(map(_profile, plan.jobs)),
+        cells=tuple(cells),
+    )
+
+
+def _labelled(watch: Watch, profile: str) -> Watch:
+    return lambda policy: watch(f"{profile} {policy}")
+
+
+def _cell(result: PolicyResult, job: Job) -> Cell:
+    verdict = judge(result)
+    expected: Verdict = job.resolved.profile["expect"].get(result.policy, "ok")
+    return Cell(
+        policy=result.policy,
+        profile=_profile(job),
+        verdict=verdict,
+        expected=expected,
+        worse=verdict != "inconclusive" and _SEVERITY[verdict] > _SEVERITY[expected],
+        status=result.status,
+        elapsed_s=result.elapsed_s,
+        calls=result.calls,
+        finding=_finding(result, verdict),
+    )
+
+
+def judge(result: PolicyResult) -> Verdict:
+    """Return the worst that can be said of a result for certain, or that nothing can."""
+    calls = result.calls
+    if result.invariants.verdict in BAD:
+        return "broken"
+    if calls.stuck or result.liveness.verdict in BAD:
+        return "stuck"
+    if calls.pinned_unsafe or result.safety.verdict in BAD:
+        return "unsafe"
+    # Who had no time to get stuck in, or to fail, is not known to be any good.
+    if UNDECIDED in verdicts(result) or result.status == "interrupted" or not calls.issued:
+        return "inconclusive"
+    if calls.failed_spurious:
+        return "spurious"
+    if calls.failed_justified:
+        return "justified"
+    return "slow-drains" if result.counters.drain_idle >= _SLOW_FROM * calls.issued else "ok"
+
+
+def _finding(result: PolicyResult, verdict: Verdict) -> str | None:
+    """Return in words what a verdict rests on, None if it needs nothing."""
+    match verdict:
+        case "ok":
+            return None
+        case "justified" | "spurious":
+            failures = (f for f in result.failures if f.class_ == f"failed_{verdict}")
+            return next(map(describe, failures), None)
+        case "slow-drains":
+            return (
+                f"{result.counters.drain_idle} of {result.counters.drain_all} drains of all CPUs"
+                f" found nothing, in {result.calls.issued} calls"
+            )
+        case "inconclusive":
+            if UNDECIDED in verdicts(result):
+                return why_undecided(result.liveness)
+            return f"{result.status} after {result.calls.issued} calls"
+        case "unsafe" | "stuck" | "broken":
+            return next(result_findings(result), None)
+
+
+def undecided(cell: Cell) -> bool:
+    """Whether a cell may be worse than expected, and nobody knows."""
+    return cell.verdict == "inconclusive" and _SEVERITY[cell.expected] < _SEVERITY["stuck"]

@@ -1,0 +1,114 @@
+"""What `gupstress litmus` found, for people and for CI.
+
+Each form takes the result and the command that shows again what is different, if
+anything is.
+"""
+
+from collections.abc import Iterator
+from xml.etree import ElementTree as ET
+
+from gupstress import _core
+from gupstress.litmus import LitmusCell, LitmusResult
+from gupstress.render import cross, junit
+
+_EQUAL = "="
+_ABSENT = "-"
+
+LEGEND = (
+    "=: all counters equal the kernel's. drain_all 1≠0: 1 is counted here, 0 there.",
+    "A counter without ≠: there is nothing to compare it with.",
+)
+
+
+def plain(result: LitmusResult, again: str | None) -> str:
+    """Return the result as text; its tables are at most 80 columns wide."""
+    return "\n\n".join([cross.plain(_table(result)), "\n".join(LEGEND), closing(result, again)])
+
+
+def markdown(result: LitmusResult, again: str | None) -> str:
+    """Return the result as Markdown."""
+    blocks = [cross.markdown(_table(result)), " ".join(LEGEND), f"**{summary(result)}**"]
+    if again is not None:
+        blocks.append(f"```sh\n{again}\n```")
+    return "\n\n".join(blocks)
+
+
+def closing(result: LitmusResult, again: str | None) -> str:
+    """Return the summary, and below it how to see the differences again."""
+    return summary(result) if again is None else f"{summary(result)}\nreproduce: {again}"
+
+
+def summary(result: LitmusResult) -> str:
+    """Return on one line what was compared and what came of it."""
+    words = [_cells(len(result.cells)), f"{result.compared} counters compared"]
+    differing = [cell for cell in result.cells if cell.differences]
+    unknown = sum(cell.expect is None for cell in result.cells)
+    if differing:
+        differences = sum(len(cell.differences) for cell in differing)
+        words.append(f"{differences} different in {_cells(len(differing))}")
+    elif result.compared:
+        words.append("all equal")
+    if unknown:
+        words.append(f"{_cells(unknown)} with nothing to compare")
+    return ", ".join(words)
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
+
+
+def _table(result: LitmusResult) -> cross.Cross:
+    found = {(cell.scenario, cell.kernel): cell for cell in result.cells}
+    rows = list(dict.fromkeys(cell.scenario for cell in result.cells))
+    used = {cell.kernel for cell in result.cells}
+    columns = [kernel for kernel in _core.names("kernel") if kernel in used]
+    return cross.Cross(
+        corner="scenario",
+        rows=rows,
+        columns=columns,
+        cells=[[_parts(found.get((row, column)), result) for column in columns] for row in rows],
+        joint=", ",
+    )
+
+
+def _parts(cell: LitmusCell | None, result: LitmusResult) -> list[str]:
+    if cell is None:
+        return [_ABSENT]
+    if cell.expect is None:
+        return list(_counts(cell, _compared(cell.scenario, result)))
+    return _differences(cell) or [_EQUAL]
+
+
+def _differences(cell: LitmusCell) -> list[str]:
+    return [
+        f"{difference.counter} {difference.found}≠{difference.expected}"
+        for difference in cell.differences
+    ]
+
+
+def _compared(scenario: str, result: LitmusResult) -> set[str]:
+    """Return the counters of a scenario that are compared under some kernel."""
+    cells = (cell for cell in result.cells if cell.scenario == scenario)
+    return {counter for cell in cells for counter in cell.expect or ()}
+
+
+def _counts(cell: LitmusCell, compared: set[str]) -> Iterator[str]:
+    """Yield what was counted: what is compared elsewhere; if nothing is, everything."""
+    yield str(cell.counters["result"])
+    for counter, value in cell.counters.items():
+        if isinstance(value, int) and value and (counter in compared or not compared):
+            yield f"{counter} {value}"
+
+
+def junit_xml(result: LitmusResult, again: str | None) -> str:
+    """Return the result as JUnit XML: a case for each cell, skipped where nothing is compared."""
+    suite = ET.Element("testsuite", name="gupstress.litmus")
+    for cell in result.cells:
+        case = ET.SubElement(
+            suite, "testcase", classname=f"gupstress.litmus.{cell.kernel}", name=cell.scenario
+        )
+        if cell.differences:
+            ET.SubElement(case, "failure", message=", ".join(_differences(cell)))
+        elif not cell.expect:
+            ET.SubElement(case, "skipped", message="nothing to compare with")
+    return junit.document(suite, closing(result, again))

@@ -1,0 +1,97 @@
+"""What `gupstress matrix` found, for people.
+
+Each form takes the result and, for a cell that is worse than expected, the command
+that makes it again.
+"""
+
+from collections.abc import Callable, Iterator
+
+from gupstress.matrix import Cell, MatrixResult, undecided
+from gupstress.render import cross
+from gupstress.render.columns import share
+
+Again = Callable[[Cell], str]
+"""Returns the command that makes a cell again."""
+
+_WORSE = "!"
+_MISSING = "-"
+
+LEGEND = (
+    "justified: every failure had a permanent obstacle. spurious: of all calls.",
+    "slow drains: all pinned, but every second call drained all CPUs for nothing.",
+    "!: worse than the profile expects of the policy. ?: inconclusive.",
+)
+
+_SAID: dict[str, list[str]] = {
+    "slow-drains": ["slow", "drains"],
+    "inconclusive": ["?"],
+    "unsafe": ["UNSAFE"],
+    "stuck": ["STUCK"],
+    "broken": ["BROKEN"],
+}
+"""The words of verdicts that are not shown as they are."""
+
+
+def plain(result: MatrixResult, again: Again) -> str:
+    """Return the result as text; its tables are at most 80 columns wide."""
+    blocks = [cross.plain(_table(result)), "\n".join(LEGEND)]
+    for cell in _worse(result):
+        finding = f"\n  {cell.finding}" if cell.finding else ""
+        blocks.append(f"{_sentence(cell)}{finding}\n  reproduce: {again(cell)}")
+    return "\n\n".join([*blocks, end_line(result)])
+
+
+def markdown(result: MatrixResult, again: Again) -> str:
+    """Return the result as Markdown."""
+    blocks = [cross.markdown(_table(result)), " ".join(LEGEND)]
+    for cell in _worse(result):
+        finding = f": {cell.finding}" if cell.finding else ""
+        blocks.append(f"- **{_sentence(cell)}**{finding}\n\n  ```sh\n  {again(cell)}\n  ```")
+    return "\n\n".join([*blocks, f"**{end_line(result)}**"])
+
+
+def end_line(result: MatrixResult) -> str:
+    """Return on one line what came of it and under which settings."""
+    worse, unknown = sum(1 for _ in _worse(result)), sum(map(undecided, result.cells))
+    words = [f"{len(result.cells)} cells"]
+    if result.status == "interrupted":
+        words.append(f"interrupted before {len(result.policies) * len(result.profiles)}")
+    words.append(f"{worse} worse than expected" if worse else "none worse than expected")
+    if unknown:
+        words.append(f"{unknown} inconclusive")
+    names = ("kernel", "driver", "threads", "seed")
+    values = ((name, getattr(result.settings, name)) for name in names)
+    said = " ".join(f"{name}={value}" for name, value in values if value is not None)
+    return f"gupstress: {', '.join(words)}: {said}"
+
+
+def _worse(result: MatrixResult) -> Iterator[Cell]:
+    return (cell for cell in result.cells if cell.worse)
+
+
+def _table(result: MatrixResult) -> cross.Cross:
+    cells = {(cell.profile, cell.policy): cell for cell in result.cells}
+    return cross.Cross(
+        corner="profile",
+        rows=result.profiles,
+        columns=result.policies,
+        cells=[
+            [_words(cells.get((profile, policy))) for policy in result.policies]
+            for profile in result.profiles
+        ],
+        joint=" ",
+    )
+
+
+def _words(cell: Cell | None) -> list[str]:
+    if cell is None:
+        return [_MISSING]
+    *words, last = _SAID.get(cell.verdict, [cell.verdict])
+    if cell.verdict == "spurious":
+        words, last = [last], share(cell.calls.failed_spurious, cell.calls.issued)
+    return [*words, last + _WORSE if cell.worse else last]
+
+
+def _sentence(cell: Cell) -> str:
+    found = " ".join(_words(cell)).removesuffix(_WORSE)
+    return f"{cell.policy} on {cell.profile}: expected {cell.expected}, found {found}"

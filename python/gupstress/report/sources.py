@@ -1,0 +1,64 @@
+"""The runs that a report shows, each with a name of its own."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gupstress import stored
+from gupstress.problems import Problems
+from gupstress.results import Document, PolicyResult, RunResult
+from gupstress.suite import SuiteResult
+
+_KINDS: dict[str, type[Document]] = {
+    "gupstress.run/1": RunResult,
+    "gupstress.pytest/1": SuiteResult,
+}
+
+
+class Source(NamedTuple):
+    """A run and where it is from."""
+
+    name: str
+    """Of its file, and of its test if it is one of a suite's."""
+    run: RunResult
+
+    def repeats(self, policy: str) -> list[PolicyResult]:
+        """Return all results of a policy in this run."""
+        return [result for result in self.run.results if result.policy == policy]
+
+
+def read(paths: Sequence[str]) -> list[Source]:
+    """Return every run in some files, in their order.
+
+    Raises:
+        ConfigError: Everything wrong with the files, at once.
+    """
+    problems = Problems()
+    found: list[Source] = []
+    names = [Path(path).name for path in paths]
+    for path, name in zip(paths, names, strict=True):
+        with problems.collecting():
+            runs = list(_runs(path if names.count(name) > 1 else name, stored.read(path, _KINDS)))
+            if not runs:
+                problems.add(path, "holds no run; nearest: one of a test that has run")
+            found += runs
+    for path in dict.fromkeys(paths):
+        if paths.count(path) > 1:
+            problems.add(path, "more than once; nearest: once")
+    problems.refuse()
+    return found
+
+
+def _runs(name: str, document: Document) -> Iterator[Source]:
+    if isinstance(document, RunResult):
+        yield Source(name, document)
+    elif isinstance(document, SuiteResult):
+        for case in document.tests:
+            for number, run in enumerate(case.runs, 1):
+                more = f" {number}/{len(case.runs)}" if len(case.runs) > 1 else ""
+                yield Source(f"{name}: {case.test}{more}", run)
+
+
+def policies(sources: Sequence[Source]) -> list[str]:
+    """Return the name of every policy, in the order in which they first occur."""
+    return list(dict.fromkeys(result.policy for source in sources for result in source.run.results))

@@ -1,0 +1,33 @@
+"""JSON Schemas of the files that the commands write."""
+
+from typing import Any
+
+from gupstress._core import ConfigError
+from gupstress.litmus import LitmusResult
+from gupstress.matrix import MatrixResult
+from gupstress.problems import nearest
+from gupstress.results import Document, RunResult
+
+_MODELS: dict[str, type[Document]] = {
+    "run": RunResult,
+    "matrix": MatrixResult,
+    "litmus": LitmusResult,
+}
+
+
+def schema(command: str = "run") -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of what a command writes.
+
+    Args:
+        command: `run`, `matrix` or `litmus`.
+
+    Raises:
+        ConfigError: There is no such command, or it writes no JSON.
+    """
+    if command not in _MODELS:
+        near = nearest(command, _MODELS)
+        raise ConfigError([("", f"no schema of {command!r}; nearest: {near}")])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_MODELS[command].model_json_schema(mode="serialization"),
+    }

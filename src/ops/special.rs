@@ -1,0 +1,56 @@
+//! Pages with an obstacle of their own: what a driver, the boot process, the
+//! memory controller or an earlier pin leave in a range.
+
+use super::{Errno, Task};
+use crate::drive::Driver;
+use crate::machine::payload::pattern;
+use crate::machine::{Frame, Gfp, Mapping, Pte, flag};
+
+impl<D: Driver> Task<'_, D> {
+    /// Maps a page that was never on an LRU list: a driver's, in CMA
+    /// (`driver`), or one that the boot process reserved in Movable.
+    ///
+    /// # Errors
+    /// `ENOMEM` without a frame there.
+    pub fn map_unlisted(&self, mapping: &Mapping, index: u32, driver: bool) -> Result<Frame, Errno> {
+        let (gfp, mark) = if driver {
+            (Gfp::WithinCma, flag::NEVER_LRU)
+        } else {
+            (Gfp::WithinMovable, flag::RESERVED)
+        };
+        let fresh = self.m.memory.alloc(self.cpu(), gfp).ok_or(Errno::ENOMEM)?;
+        self.m.memory.payload.fill(&fresh, pattern(mapping.id, index));
+        let frame = fresh.publish();
+        self.page(frame).set(mark);
+        self.page(frame).add_mapcount(1);
+        mapping.vma.lock(index).set(index, Pte::present(frame, true, true));
+        Ok(frame)
+    }
+
+    /// `memory_failure` of a mapped page that could not be taken away: off the
+    /// LRU for good, poisoned, with a reference held.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub fn poison(&self, mapping: &Mapping, index: u32) -> Result<Frame, Errno> {
+        self.touch(mapping, index..index + 1)?;
+        self.lru_add_drain_all(true);
+        let frame = mapping.vma.pte(index).frame();
+        self.isolate_lru(frame);
+        self.page(frame).set(flag::HWPOISON);
+        self.page(frame).add_lasting(1);
+        Ok(frame)
+    }
+
+    /// An earlier long-term pin of a page where it lies, which stays.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub fn pin_in_place(&self, mapping: &Mapping, index: u32) -> Result<Frame, Errno> {
+        self.touch(mapping, index..index + 1)?;
+        let frame = mapping.vma.pte(index).frame();
+        self.page(frame).get(self.m.rules.pin_bias as i32);
+        self.page(frame).add_lasting(1);
+        Ok(frame)
+    }
+}

@@ -1,0 +1,143 @@
+"""What the tests share: a way to call the command, and results to look at."""
+
+import copy
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from gupstress import engine, runner
+from gupstress.cli import invoke
+from gupstress.request import Request
+from gupstress.results import PolicyResult, RunResult
+
+Row = dict[str, Any]
+
+SMALL = Request(policies=("bounded",), driver="sim", threads=2, cpus=2, pins=200, seed=7)
+"""A request that the simulator carries out at once, and alike every time."""
+
+SMALL_OPTIONS = ("--driver", "sim", "--threads", "2", "--cpus", "2", "--pins", "200", "--seed", "7")
+
+
+class Ended(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _in_own_folder(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    def call(*args: str) -> Ended:
+        code = invoke(args)
+        return Ended(code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def small_run() -> RunResult:
+    return runner.run(runner.prepare(SMALL), ["gupstress"])
+
+
+@pytest.fixture(scope="session")
+def _real_row() -> Row:
+    return engine.run(runner.prepare(SMALL).core_job(0, 1), None)
+
+
+@pytest.fixture
+def row(_real_row: Row) -> Row:
+    """A result as the core gives it, to be changed at will."""
+    return copy.deepcopy(_real_row)
+
+
+@pytest.fixture
+def result(row: Row) -> PolicyResult:
+    return PolicyResult.model_validate({**row, "repeat": 1})
+
+
+@pytest.fixture
+def no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make it an error to run anything."""
+
+    def refuse(job: Row, observer: object) -> Row:
+        raise AssertionError("ran")
+
+    monkeypatch.setattr(engine, "run", refuse)
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch, row: Row) -> Callable[..., list[Row]]:
+    """Put results in place of runs: each run gives the next row, the last one for ever.
+
+    Returns the list of jobs that were asked for.
+    """
+
+    def put(*given: Row) -> list[Row]:
+        jobs: list[Row] = []
+
+        def run(job: Row, observer: object) -> Row:
+            jobs.append(job)
+            found = given[min(len(jobs), len(given)) - 1] if given else row
+            return {**found, "policy": job["policy"]["name"], "seed": job["seed"]}
+
+        monkeypatch.setattr(engine, "run", run)
+        return jobs
+
+    return put
+
+
+def stuck(row: Row, verdict: str = "livelocked") -> Row:
+    """Change a row into one with a stuck call."""
+    row["status"] = "stuck"
+    row["calls"]["issued"] += 1
+    row["calls"]["stuck"] += 1
+    row["liveness"] = {
+        "verdict": verdict,
+        "findings": [
+            {
+                "thread": 3,
+                "step": "collect:isolate",
+                "page": None,
+                "obstacle": {"kind": "held", "holders": 2},
+                "permanent": True,
+                "sweeps": 1200,
+                "waited_s": 2.1,
+                "alone": "fails",
+            }
+        ],
+    }
+    return row
+
+
+def unsafe(row: Row, pins: int = 1) -> Row:
+    """Change a row into one with pins that must not be."""
+    row["calls"]["issued"] += pins
+    row["calls"]["pinned_unsafe"] += pins
+    page = {
+        "frame": 12,
+        "refcount": 1025,
+        "mapcount": 1,
+        "flags": ["PG_lru"],
+        "zone": "movable",
+        "list": "inactive_anon",
+        "batches": [[1, "lru_add"]],
+        "obstacle": None,
+    }
+    pin = {"thread": 0, "sweeps": 1, "page": page}
+    row["safety"] = {"verdict": "violated", "findings": [pin] * pins}
+    return row
+
+
+def broken(row: Row) -> Row:
+    """Change a row into one of a machine with a bug."""
+    finding = {"invariant": "acquired = released", "frame": None, "found": "7 and 6"}
+    row["invariants"] = {"verdict": "broken", "checked": 9, "findings": [finding]}
+    return row

@@ -1,0 +1,309 @@
+"""`gupstress litmus`: all equal as shipped, red where a rule is changed, bad files refused."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from jsonschema import Draft202012Validator
+
+import gupstress
+from conftest import Ended
+from gupstress import _core
+from gupstress.cli import invoke
+from gupstress.litmus import LitmusResult
+
+Cli = Callable[..., Ended]
+
+MEASURED = ["linux-6.1.176", "linux-6.12.43", "linux-6.12.57", "linux-7.2.13"]
+
+STEPS = '["map a 4 anon", "touch a", "fill 20", "pin a"]'
+EXPECT = '[expect."linux-6.12.43"]\nresult = "ok"\ndrain_all = 1\n'
+"""24 pages stay in a batch of 31, so the pin drains; batches of 15 would be flushed."""
+
+
+def scenario(name: str = "mine.toml", steps: str = STEPS, more: str = EXPECT) -> str:
+    Path(name).write_text(f"steps = {steps}\n{more}")
+    return name
+
+
+def result(*args: str) -> LitmusResult:
+    invoke(["litmus", *args, "--json", "r.json"])
+    return LitmusResult.model_validate_json(Path("r.json").read_text())
+
+
+# ---------------------------------------------------------------- what is shipped
+
+
+def test_every_counter_of_every_scenario_and_kernel_is_equal(cli: Cli) -> None:
+    code, out, err = cli("litmus", "--json", "r.json")
+    assert (code, err) == (0, "")
+    found = LitmusResult.model_validate_json(Path("r.json").read_text())
+    assert [cell.scenario for cell in found.cells[::4]] == _core.names("litmus")
+    assert [cell.kernel for cell in found.cells] == MEASURED * 20
+    assert found.compared == 80 * 9
+    assert out.splitlines()[-1] == "80 cells, 720 counters compared, all equal"
+    rows = {words[0]: words[1:] for line in out.splitlines() if (words := line.split())}
+    for name in _core.names("litmus"):
+        assert rows[name] == ["="] * 4
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_what_is_written_validates_and_reads_back(cli: Cli) -> None:
+    validator = Draft202012Validator(gupstress.schema("litmus"))
+    _, out, err = cli("litmus", "anon-local", "--format", "json", "--json", "r.json")
+    assert Path("r.json").read_text() == out
+    validator.validate(json.loads(out))
+    assert LitmusResult.model_validate_json(out).to_json() == out
+    assert err == "gupstress: 4 cells, 36 counters compared, all equal\n"
+    cell = json.loads(out)["cells"][0]
+    assert (cell["scenario"], cell["kernel"], cell["class"]) == (
+        "anon-local",
+        "linux-6.1.176",
+        "pinned",
+    )
+    assert cell["expect"].items() <= cell["counters"].items()
+    assert not validator.is_valid({**json.loads(out), "cells": [{}]})
+
+
+def test_all_scenarios_are_listed_and_shown(cli: Cli) -> None:
+    code, out, _ = cli("list", "litmus")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == _core.names("litmus")
+    assert "cpu 1; map a 4 anon; touch a; cpu 0; pin a" in out
+    Path("mine.toml").write_text(cli("show", "litmus", "anon-remote").out)
+    assert cli("litmus", "mine.toml").out == cli("litmus", "anon-remote").out
+
+
+# ---------------------------------------------------------------- what is different
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "kernel", "said"),
+    [
+        ("batch_size=1", "anon-local", "linux-6.12.43", "drain_all 0≠1"),
+        ("queueing_clears_lru=false", "anon-cold-remote", "linux-6.12.43", "result ENOMEM≠ok"),
+        ("mlock_batched=false", "shmem-mlock-on-lru-remote", "linux-6.12.43", "result ok≠ENOMEM"),
+        ("pin_bias=1", "anon-local", "linux-7.2.13", "migrated 0≠4"),
+        ("drain_after_migrate=mapped", "anon-local", "linux-7.2.13", "drain_local 5≠1"),
+        ("entry=slow", "anon-half-pinned-before", "linux-6.12.57", "acquired 8≠6"),
+        ("mglru=false", "anon-cold-remote", "linux-7.2.13", "drain_work 0≠1"),
+        ("drain=all", "anon-local", "linux-7.2.13", "drain_all 1≠0"),
+    ],
+)
+def test_a_changed_rule_turns_cells_red(
+    cli: Cli, change: str, name: str, kernel: str, said: str
+) -> None:
+    assert cli("litmus", name, "--kernel", kernel).code == 0
+    code, out, _ = cli("litmus", name, "--kernel", kernel, "--set", change)
+    assert code == 1
+    assert said in out
+    assert out.splitlines()[-1] == (
+        f"reproduce: gupstress litmus {name} --kernel {kernel} --set {change}"
+    )
+    counter, values = said.split()
+    (cell,) = result(name, "--kernel", kernel, "--set", change).cells
+    differences = {each.counter: each for each in cell.differences}
+    assert f"{differences[counter].found}≠{differences[counter].expected}" == values
+
+
+def test_smaller_batches_are_flushed_before_the_pin(cli: Cli) -> None:
+    assert cli("litmus", scenario()).code == 0
+    code, out, _ = cli("litmus", "mine.toml", "--set", "batch_size=15")
+    assert code == 1
+    assert "drain_all 0≠1" in out
+
+
+def test_only_what_differs_is_told_to_be_run_again(cli: Cli) -> None:
+    _, out, _ = cli("litmus", "--set", "entry=slow")
+    again = out.splitlines()[-1].removeprefix("reproduce: gupstress ").split()
+    assert again[:2] == ["litmus", "anon-half-pinned-before"]
+    code, out, _ = cli(*again)
+    assert code == 1
+    assert "3 cells, 27 counters compared, 3 different in 3 cells" in out
+
+
+def test_wide_tables_are_split_to_fit_80_columns(cli: Cli) -> None:
+    _, out, _ = cli("litmus", "--set", "pin_bias=1")
+    *tables, _, _ = out.split("\n\n")
+    assert len(tables) > 1
+    assert max(len(line) for table in tables for line in table.splitlines()) <= 80
+    for table in tables:
+        assert table.count("anon-local") == 1
+    found = result("--set", "pin_bias=1").cells
+    failed = [cell for cell in found if any(d.counter == "result" for d in cell.differences)]
+    assert sum(table.count("result ENOMEM≠ok") for table in tables) == len(failed) > 0
+
+
+# ---------------------------------------------------------------- what is not compared
+
+
+def test_a_kernel_nobody_measured_shows_its_counts(cli: Cli) -> None:
+    kernels = ("--kernel", "linux-6.14", "--kernel", "linux-7.2.13")
+    code, out, _ = cli("litmus", "anon-remote", *kernels)
+    assert code == 0
+    for words in ("ok", "acquired 8", "migrated 4", "drain_work 1"):
+        assert words in out
+    assert "sweeps" not in out
+    assert out.endswith("2 cells, 9 counters compared, all equal, 1 cell with nothing to compare\n")
+
+
+def test_nothing_compared_is_no_pass(cli: Cli) -> None:
+    code, out, _ = cli("litmus", "anon-remote", "--kernel", "linux-6.14")
+    assert code == 3
+    assert out.endswith("1 cell, 0 counters compared, 1 cell with nothing to compare\n")
+    # With nothing to go by, all that happened is shown.
+    assert "sweeps 2" in out
+
+
+def test_a_file_without_expectations_runs_where_a_kernel_is_named(cli: Cli) -> None:
+    code, out, _ = cli("litmus", scenario(more=""), "--kernel", "linux-6.12.43")
+    assert code == 3
+    assert "drain_all 1" in out
+
+
+# ---------------------------------------------------------------- formats
+
+
+def test_markdown_has_full_width_and_whole_cells(cli: Cli) -> None:
+    args = ("litmus", "anon-local", "--format", "markdown")
+    _, out, _ = cli(*args)
+    assert out.startswith("| scenario   | linux-6.1.176   | linux-6.12.43   |")
+    assert "| anon-local | =               | =               |" in out
+    assert "```" not in out
+    _, out, _ = cli(*args, "--set", "pin_bias=1")
+    assert "drain_all 0≠1, drain_local 1≠5, migrate_failed 4≠0" in out
+    assert "```sh\ngupstress litmus anon-local --kernel" in out
+
+
+def test_junit_has_a_case_for_each_cell(cli: Cli) -> None:
+    kernels = ("--kernel", "linux-6.14", "--kernel", "linux-6.12.43", "--kernel", "linux-6.12.57")
+    code, out, err = cli(
+        "litmus", "anon-cold-remote", *kernels, "--set", "mglru=false", "--format", "junit"
+    )
+    assert code == 1
+    assert "drain_all" not in err
+    (suite,) = ET.fromstring(out).iter("testsuite")  # noqa: S314
+    counts = [suite.get(key) for key in ("tests", "failures", "errors", "skipped")]
+    assert counts == ["3", "2", "0", "1"]
+    unknown, *failed = suite.iter("testcase")
+    assert unknown.find("skipped") is not None
+    for case in failed:
+        assert case.get("name") == "anon-cold-remote"
+        failure = case.find("failure")
+        assert failure is not None
+        assert "drain_work 0≠1" in str(failure.get("message"))
+    assert [case.get("classname") for case in failed] == [
+        "gupstress.litmus.linux-6.12.43",
+        "gupstress.litmus.linux-6.12.57",
+    ]
+
+
+# ---------------------------------------------------------------- bad input
+
+WORDS = "cpu map touch read fill mlock munlock cold lazyfree hold release share pin unpin"
+
+BAD_FILES = {
+    "unknown word": (
+        {"steps": '["map a 4 anon", "tuch a", "pin a"]'},
+        ["mine.toml:1", 'step 2 "tuch a"', "nearest: touch", WORDS],
+    ),
+    "unknown mapping": (
+        {"steps": '["map a 4 anon", "pin b"]'},
+        ["mine.toml:1", 'step 2 "pin b"', "not mapped"],
+    ),
+    "no such cpu": (
+        {"steps": '["cpu 7", "map a 4 anon", "pin a"]'},
+        ["mine.toml:1", 'step 1 "cpu 7"', "cpus 0 to 3"],
+    ),
+    "wrong arguments": (
+        {"steps": '["map a four anon", "map a 4 anon", "pin a"]'},
+        ["mine.toml:1", 'step 1 "map a four anon"', "usage: map A N anon|shmem"],
+    ),
+    "no pin": ({"steps": '["map a 4 anon"]'}, ["mine.toml", "no pin step"]),
+    "unknown counter": (
+        {"more": '[expect."linux-7.2.13"]\ndrain_al = 1\n'},
+        ["mine.toml:3", "drain_al", "nearest: drain_all"],
+    ),
+    "unknown kernel": (
+        {"more": '[expect."linux-6.12.44"]\ndrain_all = 1\n'},
+        ["mine.toml", "'linux-6.12.44'", "nearest: linux-6.12.43"],
+    ),
+    "unknown key": ({"more": 'sumary = "x"\n' + EXPECT}, ["mine.toml:2", "nearest: summary"]),
+    "no expectations": ({"more": ""}, ["mine.toml", "no expectations", "nearest: --kernel linux-"]),
+    "step that cannot be done": (
+        {"steps": '["map a 4 anon", "touch a", "release a 2", "pin a"]'},
+        ["mine", 'step 3 "release a 2"', "held by nobody"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_is_refused_in_one_line(cli: Cli, case: str) -> None:
+    texts, said = BAD_FILES[case]
+    code, out, err = cli("litmus", scenario(**texts), "--json", "r.json")
+    assert (code, out) == (2, "")
+    assert err.startswith("gupstress: ")
+    assert err.count("\n") == 1
+    for words in said:
+        assert words in err
+    assert os.listdir() == ["mine.toml"]
+
+
+def test_every_bad_step_has_its_line(cli: Cli) -> None:
+    steps = '["map a 4 anon", "tuch a", "fil 3", "pin a", "pin a 1"]'
+    _, _, err = cli("litmus", scenario(steps=steps))
+    assert [line.split('"')[1] for line in err.splitlines()] == ["tuch a", "fil 3", "pin a 1"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("anon-remot", ["anon-remot", "nearest: anon-remote"]),
+        ("missing.toml", ["missing.toml", "No such file"]),
+        ("--kernel linux-6.12.44", ["--kernel", "'linux-6.12.44'", "nearest: linux-6.12.43"]),
+        ("--set batch_sise=15", ["--set", "batch_sise", "nearest: batch_size"]),
+        ("--set batch_size=many", ["batch_size", "many"]),
+        ("--set batch_size", ["AXIS=VALUE"]),
+        ("--format xml", ["xml", "junit"]),
+        ("--json missing/r.json", ["--json missing/r.json", "No such file"]),
+        ("--kernl x", ["--kernl", "--kernel"]),
+    ],
+)
+def test_one_line_exit_2_nothing_written(cli: Cli, line: str, said: list[str]) -> None:
+    args = line.split()
+    if "--json" not in args:
+        args = ["--json", "r.json", *args]
+    code, out, err = cli("litmus", *args)
+    assert (code, out) == (2, "")
+    assert err.startswith("gupstress: ")
+    assert err.count("\n") == 1
+    for words in said:
+        assert words in err
+    assert os.listdir() == []
+
+
+def test_all_mistakes_are_named_at_once(cli: Cli) -> None:
+    scenario(more='[expect."linux-6.12.44"]\ndrain_all = 1\n')
+    code, _, err = cli("litmus", "anon-remot", "mine.toml", "--kernel", "linux-7.2.12")
+    assert code == 2
+    kernel, preset, file = err.splitlines()
+    assert "nearest: linux-7.2.13" in kernel
+    assert "nearest: anon-remote" in preset
+    assert "mine.toml" in file
+
+
+def test_two_files_of_one_name_are_refused(cli: Cli) -> None:
+    for name in ("one.toml", "two.toml"):
+        scenario(name, more='name = "same"\n' + EXPECT)
+    code, _, err = cli("litmus", "one.toml", "two.toml")
+    assert code == 2
+    assert "two.toml" in err
+    assert "'same' is that of one.toml too" in err
+
+
+def test_what_is_named_twice_is_run_once(cli: Cli) -> None:
+    twice = ("anon-local", "anon-local", "--kernel", "linux-6.14", "--kernel", "linux-6.14")
+    assert cli("litmus", *twice).out.endswith("1 cell with nothing to compare\n")

@@ -1,0 +1,449 @@
+"""The machine that is driven by hand: each method by what it does, each misuse by what it says."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import gupstress
+from gupstress.machine import Counts, Machine, Mapping, PageState, Range
+
+KERNEL = "linux-6.12.43"
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine(cpus=4, kernel=KERNEL)
+
+
+def state(machine: Machine, part: Mapping | Range, index: int = 0) -> PageState:
+    found = machine.page(part, index)
+    assert found is not None
+    return found
+
+
+def touched(machine: Machine, pages: int = 4, kind: str = "anon") -> Mapping:
+    mapping = machine.map(pages, kind)
+    machine.touch(mapping)
+    return mapping
+
+
+def on_lru(machine: Machine, pages: int = 4) -> Mapping:
+    mapping = touched(machine, pages)
+    machine.drain_all()
+    return mapping
+
+
+# ---------------------------------------------------------------- what each method does
+
+
+def test_mapped_pages_are_absent_until_they_are_touched(machine: Machine) -> None:
+    mapping = machine.map(3, "anon")
+    assert len(mapping) == 3
+    assert machine.page(mapping, 2) is None
+    machine.touch(mapping[1:], cpu=2)
+    assert machine.page(mapping, 0) is None
+    page = state(machine, mapping, 2)
+    assert (page.zone, page.mapcount, page.batches) == ("movable", 1, ((2, "lru_add"),))
+
+
+def test_a_read_maps_the_zero_page(machine: Machine) -> None:
+    mapping = machine.map(1, "anon")
+    machine.read(mapping)
+    page = state(machine, mapping)
+    assert page.obstacle is not None
+    assert page.obstacle.kind == "zero-page"
+    assert page.where == "off the LRU"
+
+
+def test_filling_a_batch_flushes_it(machine: Machine) -> None:
+    mapping = touched(machine)
+    machine.fill(26)
+    assert state(machine, mapping).where == "lru_add batch of cpu 0"
+    machine.fill(1, cpu=1)
+    assert state(machine, mapping).where == "lru_add batch of cpu 0"
+    machine.fill(1)
+    assert state(machine, mapping).where == "inactive_anon list"
+
+
+def test_a_locked_page_waits_in_the_mlock_batch(machine: Machine) -> None:
+    mapping = machine.map(2, "anon")
+    machine.mlock(mapping[:1], cpu=1)
+    machine.touch(mapping, cpu=1)
+    assert state(machine, mapping, 0).where == "mlock batch of cpu 1"
+    assert "PG_mlocked" in state(machine, mapping, 0).flags
+    assert state(machine, mapping, 1).where == "lru_add batch of cpu 1"
+    machine.munlock(mapping, cpu=1)
+    assert "PG_mlocked" not in state(machine, mapping, 0).flags
+
+
+def test_a_cold_page_is_queued_for_deactivation(machine: Machine) -> None:
+    mapping = on_lru(machine)
+    machine.cold(mapping[0], cpu=3)
+    assert state(machine, mapping, 0).batches == ((3, "deactivate"),)
+    assert state(machine, mapping, 1).batches == ()
+
+
+def test_a_lazily_freed_page_is_queued_for_it(machine: Machine) -> None:
+    mapping = on_lru(machine)
+    machine.lazyfree(mapping[0], cpu=3)
+    assert state(machine, mapping, 0).batches == ((3, "lazyfree"),)
+
+
+def test_a_holder_stands_in_the_way_until_it_lets_go(machine: Machine) -> None:
+    mapping = on_lru(machine)
+    before = state(machine, mapping).refcount
+    machine.hold(mapping[0])
+    page = state(machine, mapping)
+    assert page.refcount == before + 1
+    assert page.obstacle is not None
+    assert page.obstacle.kind == "held"
+    failed = machine.pin(mapping)
+    assert (failed.ok, failed.error, failed.klass) == (False, "ENOMEM", "failed_justified")
+    machine.release(mapping[0])
+    machine.drain_all()
+    assert state(machine, mapping).refcount == before
+    assert machine.pin(mapping).ok
+
+
+def test_a_shared_page_is_mapped_twice(machine: Machine) -> None:
+    mapping = on_lru(machine)
+    machine.share(mapping, cpu=1)
+    assert [state(machine, mapping, page).mapcount for page in range(4)] == [2] * 4
+    machine.check()
+
+
+def test_an_unmapped_mapping_gives_its_pages_back(machine: Machine) -> None:
+    mapping = touched(machine, 8000)
+    with pytest.raises(gupstress.MachineError, match="ENOMEM"):
+        machine.fill(8000)
+    machine = Machine(cpus=4, kernel=KERNEL)
+    mapping = touched(machine, 8000)
+    machine.unmap(mapping[:], cpu=1)
+    machine.fill(8000)
+    assert machine.check() > 0
+
+
+def test_draining_empties_every_batch(machine: Machine) -> None:
+    mapping = touched(machine)
+    other = machine.map(1, "anon")
+    machine.touch(other, cpu=3)
+    machine.drain_all()
+    for part in (mapping, other):
+        assert (state(machine, part).list, state(machine, part).batches) == ("inactive_anon", ())
+
+
+def test_a_pin_moves_pages_out_and_says_what_it_took(machine: Machine) -> None:
+    mapping = machine.map(4, "anon")
+    machine.touch(mapping, cpu=1)
+    frame = state(machine, mapping).frame
+    outcome = machine.pin(mapping, cpu=0)
+    assert (outcome.ok, outcome.error, outcome.klass, outcome.sweeps) == (True, None, "pinned", 2)
+    assert outcome.counters == {
+        **dict.fromkeys(outcome.counters, 0),
+        "acquired": 8,
+        "released": 4,
+        "migrated": 4,
+        "migrate_calls": 1,
+        "isolate_calls": 4,
+        "drain_all": 1,
+        "drain_work": 1,
+        "drain_waits": 1,
+        "sweeps": 2,
+    }
+    page = state(machine, mapping)
+    assert page.zone == "normal"
+    assert page.frame != frame
+    assert page.refcount > 1024
+    machine.unpin(outcome)
+    assert state(machine, mapping).refcount < 1024
+
+
+def test_the_issue_that_opened_with_mlock() -> None:
+    """Flag-based drains miss the mlock batch of another CPU: fixed in 6.12.57."""
+    outcomes = []
+    for kernel in ("linux-6.12.43", "linux-6.12.57"):
+        machine = Machine(cpus=4, kernel=kernel)
+        mapping = machine.map(4, "shmem")
+        machine.mlock(mapping, cpu=1)
+        machine.touch(mapping, cpu=1)
+        machine.fill(40, cpu=1)
+        outcomes.append(machine.pin(mapping, cpu=0))
+    assert [outcome.klass for outcome in outcomes] == ["failed_spurious", "pinned"]
+    assert outcomes[0].error == "ENOMEM"
+
+
+def test_part_of_a_mapping_is_pinned_and_unpinned(machine: Machine) -> None:
+    mapping = touched(machine, 8)
+    first, second = machine.pin(mapping[0:2]), machine.pin(mapping[2:5])
+    zones = [state(machine, mapping, page).zone for page in range(8)]
+    assert zones == ["normal"] * 5 + ["movable"] * 3
+    machine.unpin(second)
+    machine.unpin(mapping[0:2])
+    with pytest.raises(gupstress.MachineError, match="unpinned already"):
+        machine.unpin(first)
+    assert machine.check() > 0
+
+
+def test_all_pins_in_a_range_are_unpinned_at_once(machine: Machine) -> None:
+    mapping = touched(machine, 8)
+    first, second, across = (machine.pin(mapping[a:b]) for a, b in ((0, 2), (2, 3), (3, 5)))
+    machine.unpin(mapping[:4])
+    for outcome in (first, second):
+        with pytest.raises(gupstress.MachineError, match="unpinned already"):
+            machine.unpin(outcome)
+    machine.unpin(across)
+
+
+def test_a_pin_for_reading_takes_the_zero_page_as_it_is(machine: Machine) -> None:
+    mapping = machine.map(1, "anon")
+    machine.read(mapping)
+    assert machine.pin(mapping, write=False).counters.faults == 0
+    assert state(machine, mapping).frame == 0
+    assert machine.pin(mapping, write=True).counters.faults == 1
+    assert state(machine, mapping).frame != 0
+
+
+def test_a_pin_that_never_ends_is_given_up_as_stuck() -> None:
+    machine = Machine(cpus=1, policy="unbounded")
+    mapping = machine.map(1, "anon")
+    machine.read(mapping)
+    outcome = machine.pin(mapping, write=False)
+    assert (outcome.ok, outcome.error, outcome.klass) == (False, None, "stuck")
+    assert outcome.sweeps > 100
+    assert "no end" in repr(outcome)
+    assert machine.check() > 0
+
+
+def test_a_wrong_success_is_called_unsafe() -> None:
+    machine = Machine(cpus=1, policy="busted-accept")
+    mapping = touched(machine)
+    outcome = machine.pin(mapping)
+    assert (outcome.ok, outcome.klass) == (True, "pinned_unsafe")
+    assert state(machine, mapping).zone == "movable"
+
+
+def test_a_policy_may_be_a_preset_a_file_or_made_in_python() -> None:
+    Path("mine.toml").write_text('base = "bounded"\nname = "mine"\n')
+    mine = gupstress.Policy(name="made", base="linux-7.2", drain="never")
+    for policy, name in (("bounded", "bounded"), ("mine.toml", "mine.toml"), (mine, "made")):
+        machine = Machine(cpus=1, policy=policy)
+        assert machine.policy == name
+        machine.pin(touched(machine))
+    assert machine.pin(touched(machine)).counters.drain_all == 0
+
+
+def test_the_trace_names_the_steps_of_the_last_call_and_who_took_them(machine: Machine) -> None:
+    mapping = machine.map(1, "anon")
+    machine.touch(mapping, cpu=1)
+    machine.pin(mapping, cpu=0)
+    steps = machine.trace()
+    names = [step.step for step in steps]
+    assert names.index("collect:isolate") < names.index("migrate:copied")
+    assert {step.cpu for step in steps if step.task == 0} == {0}
+    assert {step.cpu for step in steps if step.task} == {1}
+    times = [step.at_ns for step in steps if step.task == 0]
+    assert times == sorted(set(times))
+    assert repr(steps[0]) == f"<{steps[0].at_ns} ns cpu 0: pin:sweep>"
+    assert any(repr(step).startswith(f"<{step.at_ns} ns kworker/1: ") for step in steps)
+    assert any(repr(step).endswith(f" frame {step.frame}>") for step in steps if step.frame)
+    machine.touch(mapping)
+    assert len(machine.trace()) < len(steps)
+
+
+def test_the_same_calls_have_the_same_outcome() -> None:
+    def play() -> tuple[object, ...]:
+        machine = Machine(cpus=3)
+        mapping = machine.map(5, "shmem")
+        machine.touch(mapping, cpu=1)
+        machine.cold(mapping[:2], cpu=2)
+        outcome = machine.pin(mapping)
+        return outcome.counters, machine.trace(), machine.page(mapping, 0), machine.check()
+
+    assert play() == play()
+
+
+def test_a_recount_sees_a_leaked_pin() -> None:
+    machine = Machine(cpus=1, policy="busted-leak-pin")
+    mapping = on_lru(machine)
+    assert machine.check() > 0
+    machine.pin(mapping)
+    with pytest.raises(gupstress.GupstressError, match=r"refcount is the sum .*\(frame \d+\)"):
+        machine.check()
+
+
+def test_a_deadlock_is_an_error_not_a_hang() -> None:
+    machine = Machine(cpus=1, policy="busted-hold-lock")
+    mapping = on_lru(machine)
+    with pytest.raises(gupstress.MachineError, match="deadlock: nobody can run"):
+        machine.pin(mapping)
+
+
+# ---------------------------------------------------------------- ranges
+
+
+def test_ranges_count_as_python_does(machine: Machine) -> None:
+    mapping = machine.map(6, "anon")
+    assert mapping[2:5] == Range(mapping, 2, 5)
+    assert mapping[-1] == mapping[5] == mapping[5:] == Range(mapping, 5, 6)
+    assert mapping[-3:-1] == Range(mapping, 3, 5)
+    assert mapping[2:5][1:] == Range(mapping, 3, 5)
+    assert [len(part) for part in mapping] == [1] * 6
+    assert list(mapping[1:3]) == [mapping[1], mapping[2]]
+
+
+def test_the_last_page_may_be_asked_for_by_minus_one(machine: Machine) -> None:
+    mapping = machine.map(3, "anon")
+    machine.touch(mapping[-1])
+    assert machine.page(mapping, -1) == machine.page(mapping, 2) == machine.page(mapping[1:], 1)
+
+
+# ---------------------------------------------------------------- what a notebook shows
+
+
+def test_everything_shows_itself_on_one_line(machine: Machine) -> None:
+    mapping = machine.map(4, "shmem")
+    machine.touch(mapping, cpu=1)
+    outcome = machine.pin(mapping[1:3], cpu=0)
+    page = state(machine, mapping)
+    assert repr(machine) == "<machine: 4 cpus, kernel linux-6.12.43, policy kernel>"
+    assert repr(mapping) == "<mapping 0: 4 shmem pages>"
+    assert repr(mapping[1:3]) == "<pages [1:3] of mapping 0>"
+    assert repr(outcome) == (
+        "<pin of <pages [1:3] of mapping 0>: ok, pinned, <acquired=4, released=2, migrated=2,"
+        " migrate_calls=1, isolate_calls=2, drain_all=1, drain_work=1, sweeps=2, drain_waits=1>>"
+    )
+    assert repr(page) == str(page)
+    assert repr(page) == (
+        f"<frame {page.frame} (movable): refcount 2, mapcount 1, {' '.join(page.flags)};"
+        " inactive_anon list; in the way: no obstacle>"
+    )
+    machine.hold(mapping[0])
+    assert repr(state(machine, mapping)).endswith("in the way: held, holders 1>")
+
+
+def test_counters_are_attributes_too() -> None:
+    counts = Counts(drain_all=1, sweeps=0)
+    assert counts.drain_all == counts["drain_all"] == 1
+    assert "sweeps" in dir(counts)
+    assert repr(counts) == "<drain_all=1>"
+    assert repr(Counts(sweeps=0)) == "<nothing counted>"
+    assert copy.deepcopy(counts) == counts
+    with pytest.raises(AttributeError, match="no counter 'drainall'; nearest: drain_all"):
+        counts.drainall  # noqa: B018
+
+
+def test_an_outcome_is_frozen(machine: Machine) -> None:
+    outcome = machine.pin(touched(machine))
+    with pytest.raises(AttributeError):
+        outcome.error = None  # type: ignore[misc]
+
+
+# ---------------------------------------------------------------- misuse
+
+FOREIGN = Machine(cpus=1).map(4, "anon")
+
+
+def gone(machine: Machine, mapping: Mapping) -> Mapping:
+    machine.unmap(mapping)
+    return mapping
+
+
+def pinned(machine: Machine, mapping: Mapping) -> Mapping:
+    machine.pin(mapping[1])
+    return mapping
+
+
+Use = Callable[[Machine, Mapping], object]
+
+MISUSE: dict[str, tuple[Use, str]] = {
+    "cpu too large": (lambda m, a: m.touch(a, cpu=4), r"no cpu 4: .* 0 to 3; nearest: 3"),
+    "cpu below 0": (lambda m, a: m.fill(1, cpu=-1), r"no cpu -1: .* nearest: 0"),
+    "cpu of a pin": (lambda m, a: m.pin(a, cpu=9), "no cpu 9"),
+    "cpu of a fork": (lambda m, a: m.share(a, cpu=9), "no cpu 9"),
+    "cpu of an unmapping": (lambda m, a: m.unmap(a, cpu=9), "no cpu 9"),
+    "cpu of an unpin": (lambda m, a: m.unpin(m.pin(a), cpu=9), "no cpu 9"),
+    "nothing mapped": (lambda m, a: m.map(0, "anon"), r"pages=0 .*nearest: 1"),
+    "fewer than nothing": (lambda m, a: m.fill(-1), r"pages=-1 .*nearest: 1"),
+    "too much mapped": (lambda m, a: m.map(10**6, "anon"), r"1000000 pages .* 1 to \d+"),
+    "far too much mapped": (lambda m, a: m.map(2**40, "anon"), str(2**40)),
+    "kind of mapping": (lambda m, a: m.map(4, "shm"), r'"shm"; nearest: shmem'),
+    "slice out of bounds": (lambda m, a: m.pin(a[2:5]), r"\[2:5\] is out of bounds .*\[0:4\]"),
+    "slice before the first": (lambda m, a: m.pin(a[-5:2]), r"\[-5:2\] is out of bounds"),
+    "page out of bounds": (lambda m, a: m.page(a, 4), r"\[4\] is out of bounds"),
+    "part of a part": (lambda m, a: m.touch(a[1:3][2]), r"\[2\] is out of bounds .*\[1:3\]"),
+    "no page": (lambda m, a: m.touch(a[2:2]), r"\[2:2\] is no page"),
+    "backwards": (lambda m, a: m.touch(a[3:1]), r"\[3:1\] is no page"),
+    "step": (lambda m, a: m.touch(a[::2]), "no step 2"),
+    "no range": (lambda m, a: m.touch(0), "0 is no mapping and no range"),  # type: ignore[arg-type]
+    "mapping of another": (lambda m, a: m.touch(FOREIGN), "is another machine's"),
+    "range of another": (lambda m, a: m.pin(FOREIGN[1:]), "is another machine's"),
+    "page of another": (lambda m, a: m.page(FOREIGN, 0), "is another machine's"),
+    "pin of another": (
+        lambda m, a: m.unpin(FOREIGN.machine.pin(FOREIGN)),
+        "is another machine's",
+    ),
+    "touch after unmap": (lambda m, a: m.touch(gone(m, a)), "has been unmapped"),
+    "pin after unmap": (lambda m, a: m.pin(gone(m, a)[:2]), "has been unmapped"),
+    "page after unmap": (lambda m, a: m.page(gone(m, a), 0), "has been unmapped"),
+    "unmap twice": (lambda m, a: m.unmap(gone(m, a)), "has been unmapped"),
+    "unmap what is pinned": (lambda m, a: m.unmap(pinned(m, a)), "is pinned"),
+    "part of a fork": (lambda m, a: m.share(a[1:]), r"\[1:4\].* not all of it; nearest: <map"),
+    "part of an unmapping": (lambda m, a: m.unmap(a[:2]), "not all of it"),
+    "unpin nothing": (lambda m, a: m.unpin(a), "no pin lies in"),
+    "release what is not held": (lambda m, a: m.release(a[3]), "page 3 .* held by nobody"),
+    "lazyfree of shmem": (lambda m, a: m.lazyfree(m.map(1, "shmem")), "lazyfree: EINVAL"),
+}
+
+
+@pytest.mark.parametrize("case", MISUSE)
+def test_misuse_is_refused_and_leaves_the_machine_intact(machine: Machine, case: str) -> None:
+    use, said = MISUSE[case]
+    mapping = touched(machine)
+    with pytest.raises(gupstress.MachineError, match=said) as caught:
+        use(machine, mapping)
+    assert "\n" not in str(caught.value)
+    assert machine.check() > 0
+    assert machine.pin(touched(machine)).ok
+
+
+def test_a_pin_is_unpinned_once(machine: Machine) -> None:
+    outcome = machine.pin(touched(machine))
+    machine.unpin(outcome)
+    with pytest.raises(gupstress.MachineError, match="unpinned already"):
+        machine.unpin(outcome)
+    assert machine.check() > 0
+
+
+def test_a_failed_pin_is_not_unpinned(machine: Machine) -> None:
+    mapping = touched(machine)
+    machine.hold(mapping)
+    with pytest.raises(gupstress.MachineError, match=r"the pin of .* failed"):
+        machine.unpin(machine.pin(mapping))
+    assert machine.check() > 0
+
+
+def test_an_unpin_on_no_cpu_leaves_the_pin(machine: Machine) -> None:
+    outcome = machine.pin(touched(machine))
+    with pytest.raises(gupstress.MachineError, match="no cpu 4"):
+        machine.unpin(outcome, cpu=4)
+    machine.unpin(outcome, cpu=3)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "said"),
+    [
+        (lambda: Machine(cpus=0), gupstress.MachineError, r"cpus=0 .*nearest: 1"),
+        (lambda: Machine(cpus=-3), gupstress.MachineError, r"cpus=-3 .*nearest: 1"),
+        (lambda: Machine(cpus=2000), gupstress.MachineError, r"cpus=2000 .*nearest: 1024"),
+        (lambda: Machine(kernel="linux-6.12.44"), gupstress.ConfigError, "nearest: linux-6.12.43"),
+        (lambda: Machine(policy="bonded"), gupstress.ConfigError, "nearest: bounded"),
+        (lambda: Machine(policy="none.toml"), gupstress.ConfigError, "none.toml.*No such file"),
+    ],
+)
+def test_a_machine_that_cannot_be(
+    make: Callable[[], Machine], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        make()

@@ -1,0 +1,463 @@
+"""`gupstress matrix`: one verdict a cell, and an exit code that looks at what was expected."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from jsonschema import Draft202012Validator
+
+import gupstress
+from conftest import Ended, Row, broken, stuck, unsafe
+from gupstress import _core, engine, matrix
+from gupstress.cli import invoke
+from gupstress.matrix import MatrixResult
+from gupstress.render import cross
+from gupstress.results import PolicyResult
+
+Cli = Callable[..., Ended]
+Rows = Callable[..., list[Row]]
+
+SIM = ("--driver", "sim", "--seed", "7")
+
+POLICIES = ("none", "bounded", "ignore", "linux-7.2")
+PROFILES = ("oom", "wasted-drain", "lru-batch-ref")
+
+VALIDATOR = Draft202012Validator(gupstress.schema("matrix"))
+
+
+def options(policies: tuple[str, ...], profiles: tuple[str, ...]) -> list[str]:
+    words = [("--policy", name) for name in policies] + [("--profile", name) for name in profiles]
+    return ["matrix", *SIM, *(word for pair in words for word in pair)]
+
+
+def load(name: str = "r.json") -> MatrixResult:
+    text = Path(name).read_text()
+    VALIDATOR.validate(json.loads(text))
+    result = MatrixResult.model_validate_json(text)
+    assert result.to_json() == text
+    return result
+
+
+def stricter(profile: str, *policies: str) -> str:
+    """Write a profile of which some policies are expected to be all right."""
+    text = _core.show("profile", profile)
+    for policy in policies:
+        lines = [line for line in text.splitlines() if not line.startswith((policy, f'"{policy}'))]
+        text = "\n".join(lines) + "\n"
+    Path("mine.toml").write_text(text)
+    return "mine.toml"
+
+
+# ---------------------------------------------------------------- cells that are run
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> MatrixResult:
+    file = str(tmp_path_factory.mktemp("matrix") / "r.json")
+    assert invoke([*options(POLICIES, PROFILES), "--quiet", "--json", file]) == 0
+    return load(file)
+
+
+def test_every_policy_meets_every_profile(small: MatrixResult) -> None:
+    assert (small.policies, small.profiles) == (POLICIES, PROFILES)
+    pairs = [(cell.profile, cell.policy) for cell in small.cells]
+    assert pairs == [(profile, policy) for profile in PROFILES for policy in POLICIES]
+    assert small.status == "complete"
+    assert (small.settings.driver, small.settings.seed) == ("sim", 7)
+    assert (small.settings.timeout_s, small.settings.stall_after_s) == (20, 0.5)
+    assert small.settings.threads is None
+
+
+def test_each_verdict_is_what_the_policy_is_known_for(small: MatrixResult) -> None:
+    verdicts = {(cell.profile, cell.policy): cell.verdict for cell in small.cells}
+    assert verdicts["oom", "linux-7.2"] == "justified"
+    assert verdicts["oom", "ignore"] == "unsafe"
+    assert verdicts["wasted-drain", "bounded"] == "slow-drains"
+    assert verdicts["wasted-drain", "linux-7.2"] == "ok"
+    assert verdicts["lru-batch-ref", "none"] == "spurious"
+    assert verdicts["lru-batch-ref", "linux-7.2"] == "ok"
+    assert not any(cell.worse for cell in small.cells)
+
+
+def test_issued_is_the_sum_of_the_five_in_every_cell(small: MatrixResult) -> None:
+    for cell in small.cells:
+        calls = cell.calls
+        ended = calls.pinned + calls.pinned_unsafe + calls.failed_justified + calls.failed_spurious
+        assert calls.issued == ended + calls.stuck > 0
+
+
+def test_a_cell_says_what_its_verdict_rests_on(small: MatrixResult) -> None:
+    found = {(cell.profile, cell.policy): cell.finding for cell in small.cells}
+    assert found["wasted-drain", "linux-7.2"] is None
+    assert "got ENOMEM in" in str(found["oom", "linux-7.2"])
+    assert "(permanent)" in str(found["oom", "linux-7.2"])
+    assert "(transient)" in str(found["lru-batch-ref", "none"])
+    assert "which must stay movable" in str(found["oom", "ignore"])
+    assert "drains of all CPUs found nothing" in str(found["wasted-drain", "bounded"])
+
+
+def test_the_same_seed_gives_the_same_cells(small: MatrixResult, cli: Cli) -> None:
+    code, out, err = cli(*options(POLICIES, PROFILES), "--quiet", "--format", "json")
+    assert (code, err) == (0, "")
+    assert MatrixResult.model_validate_json(out).cells == small.cells
+
+
+def test_the_table_has_a_row_for_each_profile(cli: Cli) -> None:
+    code, out, err = cli(*options(("none", "linux-7.2"), ("oom", "lru-batch-ref")))
+    assert code == 0
+    assert "gupstress: seed 7" in err
+    rows = {words[0]: words[1:] for line in out.splitlines() if (words := line.split())}
+    assert rows["profile"] == ["none", "linux-7.2"]
+    assert rows["oom"] == ["justified", "justified"]
+    assert rows["lru-batch-ref"] == ["spurious", "ok"]
+    assert out.splitlines()[-1] == (
+        "gupstress: 4 cells, none worse than expected: kernel=linux-7.2.13 driver=sim seed=7"
+    )
+
+
+def test_what_hangs_is_stuck(cli: Cli) -> None:
+    args = (*options(("unbounded",), ("zero-page",)), "--stall-after", "20ms", "--json", "r.json")
+    code, out, _ = cli(*args)
+    assert code == 0
+    assert "zero-page  STUCK\n" in out
+    (cell,) = load().cells
+    assert (cell.verdict, cell.expected, cell.status) == ("stuck", "stuck", "stuck")
+    assert "zero-page (permanent)" in str(cell.finding)
+
+
+def test_options_reach_every_cell(cli: Cli) -> None:
+    args = (*options(("bounded",), ("wasted-drain",)), "--kernel", "linux-6.17", "--threads", "2")
+    assert cli(*args, "--set", "drain=never", "--json", "r.json").code == 0
+    result = load()
+    assert (result.settings.kernel, result.settings.threads) == ("linux-6.17", 2)
+    assert result.settings.sets == {"drain": "never"}
+    # What never drains does not do so in vain.
+    assert result.cells[0].verdict != "slow-drains"
+
+
+# ---------------------------------------------------------------- worse than expected
+
+
+def test_a_cell_worse_than_expected_is_a_finding(cli: Cli) -> None:
+    profile = stricter("oom", "ignore")
+    code, out, _ = cli(*options(("ignore", "none"), (profile,)), "--json", "r.json")
+    assert code == 1
+    assert "oom      UNSAFE!  justified\n" in out
+    assert "\nignore on oom: expected ok, found UNSAFE\n  violated: thread " in out
+    assert "2 cells, 1 worse than expected" in out
+    assert [cell.worse for cell in load().cells] == [True, False]
+    again = out.split("reproduce: gupstress ")[1].splitlines()[0].split()
+    assert again[:5] == ["run", "--policy", "ignore", "--profile", "mine.toml"]
+    code, out, _ = cli(*again, "--quiet", "--format", "json")
+    assert code == 1
+    (row,) = json.loads(out)["results"]
+    assert row["calls"] == load().cells[0].calls.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("policy", "profile", "words"),
+    [
+        ("none", "lru-batch-ref", ["spurious", "%!"]),
+        ("bounded", "wasted-drain", ["slow", "drains!"]),
+        ("none", "oom", ["justified!"]),
+    ],
+)
+def test_each_verdict_can_be_too_bad(cli: Cli, policy: str, profile: str, words: list[str]) -> None:
+    args = options((policy,), (profile,))
+    code, out, _ = cli(*args)
+    assert (code, "!" in out.partition("justified: ")[0]) == (0, False)
+    code, out, _ = cli(*options((policy,), (stricter(profile, policy),)))
+    assert code == 1
+    for word in words:
+        assert word in out.partition("justified: ")[0]
+    assert f"\n{policy} on {profile}: expected ok, found {words[0].removesuffix('!')}" in out
+
+
+def test_broken_invariants_are_never_expected(cli: Cli) -> None:
+    code, out, _ = cli(*options(("busted-leak-pin",), ("wasted-drain",)))
+    assert code == 1
+    assert "BROKEN!" in out
+    assert "broken: refcount is the sum of its references" in out
+
+
+def test_better_than_expected_is_no_finding(cli: Cli) -> None:
+    text = _core.show("profile", "wasted-drain") + 'none = "stuck"\n'
+    Path("mine.toml").write_text(text)
+    assert cli(*options(("none",), ("mine.toml",))).code == 0
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+def spurious(row: Row) -> Row:
+    row["calls"]["issued"] += 5
+    row["calls"]["failed_spurious"] += 5
+    return row
+
+
+def justified(row: Row) -> Row:
+    row["calls"]["issued"] += 5
+    row["calls"]["failed_justified"] += 5
+    return row
+
+
+def slow(row: Row) -> Row:
+    row["counters"]["drain_idle"] = (row["calls"]["issued"] + 1) // 2
+    return row
+
+
+def undecided(row: Row) -> Row:
+    row["liveness"]["verdict"] = "inconclusive"
+    return row
+
+
+def quick(row: Row) -> Row:
+    row["counters"]["drain_idle"] = 0
+    return row
+
+
+WORST_FIRST = {
+    "broken": broken,
+    "stuck": stuck,
+    "unsafe": unsafe,
+    "inconclusive": undecided,
+    "spurious": spurious,
+    "justified": justified,
+    "slow-drains": slow,
+    "ok": quick,
+}
+"""Of two that apply, the earlier is said; drains are looked at where nothing failed."""
+
+
+def judged(row: Row) -> str:
+    return matrix.judge(PolicyResult.model_validate({**row, "repeat": 1}))
+
+
+@pytest.mark.parametrize("verdict", WORST_FIRST)
+def test_each_verdict_has_its_cause(row: Row, verdict: str) -> None:
+    assert judged(WORST_FIRST[verdict](quick(row))) == verdict
+
+
+def test_of_several_the_worst_is_said(row: Row) -> None:
+    row = quick(row)
+    for verdict in reversed(WORST_FIRST):
+        row = WORST_FIRST[verdict](row)
+        assert judged(row) == verdict
+
+
+def test_every_verdict_is_known() -> None:
+    assert set(WORST_FIRST) == set(get_args(matrix.Verdict))
+
+
+def test_drains_are_slow_from_one_in_two_calls_on(row: Row) -> None:
+    row["calls"] = {**dict.fromkeys(row["calls"], 0), "issued": 10, "pinned": 10}
+    row["counters"]["drain_idle"] = 4
+    assert judged(row) == "ok"
+    row["counters"]["drain_idle"] = 5
+    assert judged(row) == "slow-drains"
+
+
+def test_what_was_never_tried_is_not_all_right(row: Row) -> None:
+    row["calls"] = dict.fromkeys(row["calls"], 0)
+    assert judged(row) == "inconclusive"
+    row["status"] = "interrupted"
+    assert judged(row) == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("change", "policy", "code"),
+    [
+        # On zero-page, unbounded may be stuck and bounded may be nothing.
+        (undecided, "bounded", 3),
+        (undecided, "unbounded", 0),
+        (stuck, "unbounded", 0),
+        (stuck, "bounded", 1),
+        (spurious, "unbounded", 0),
+        (broken, "unbounded", 1),
+        (lambda row: undecided(unsafe(row)), "bounded", 1),
+    ],
+)
+def test_exit_codes(
+    cli: Cli, rows: Rows, row: Row, change: Callable[[Row], Row], policy: str, code: int
+) -> None:
+    rows(change(row))
+    ended = cli(*options((policy,), ("zero-page",)))
+    assert ended.code == code
+    assert ("1 inconclusive" in ended.out) == (code == 3)
+    assert ("1 worse" in ended.out) == (code == 1)
+
+
+def test_a_finding_outranks_what_is_undecided(cli: Cli, rows: Rows, row: Row) -> None:
+    good = json.loads(json.dumps(row))
+    rows(undecided(row), stuck(good))
+    code, out, _ = cli(*options(("bounded", "none"), ("zero-page",)))
+    assert code == 1
+    assert "1 worse than expected, 1 inconclusive" in out
+    assert "zero-page  ?        STUCK!\n" in out
+
+
+# ---------------------------------------------------------------- what is run
+
+
+def test_everything_is_run_where_nothing_is_named(cli: Cli, rows: Rows) -> None:
+    jobs = rows()
+    cli("matrix", "--quiet")
+    policies = list(dict.fromkeys(job["policy"]["name"] for job in jobs))
+    profiles = list(dict.fromkeys(job["profile"]["name"] for job in jobs))
+    assert len(jobs) == len(policies) * len(profiles)
+    assert set(_core.names("policy")) - set(policies) == {
+        name for name in _core.names("policy") if name.startswith("busted-")
+    }
+    assert set(_core.names("profile")) - set(profiles) == {"steady", "drain-storm", "same-range"}
+    assert len({job["seed"] for job in jobs}) == 1
+    for job in jobs:
+        assert (job["timeout_s"], job["stall_after_s"], job["pins"]) == (20, 0.5, None)
+
+
+def test_an_interrupt_keeps_the_cells_before_it(
+    cli: Cli, row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Row] = []
+
+    def run(job: Row, observer: object) -> Row:
+        jobs.append(job)
+        if len(jobs) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return {**row, "policy": job["policy"]["name"]}
+
+    monkeypatch.setattr(engine, "run", run)
+    args = options(("none", "bounded"), ("zero-page", "oom", "contig"))
+    code, out, _ = cli(*args, "--json", "r.json")
+    assert code == 130
+    result = load()
+    assert result.status == "interrupted"
+    assert [(cell.profile, cell.policy) for cell in result.cells] == [
+        ("zero-page", "none"),
+        ("zero-page", "bounded"),
+        ("oom", "none"),
+    ]
+    assert "contig     -     -\n" in out
+    assert "3 cells, interrupted before 6" in out
+
+
+# ---------------------------------------------------------------- output
+
+
+def test_progress_names_the_cell_on_standard_error(
+    cli: Cli, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contextlib import nullcontext
+
+    from gupstress import progress
+
+    labels: list[str] = []
+    rows()
+    monkeypatch.setattr(
+        progress, "watch", lambda stream: lambda label: nullcontext(labels.append(label))
+    )
+    cli(*options(("none", "bounded"), ("oom", "contig")))
+    assert labels == [
+        "oom (1/2) none",
+        "oom (1/2) bounded",
+        "contig (2/2) none",
+        "contig (2/2) bounded",
+    ]
+
+
+def test_quiet_and_json_leave_nothing_but_json(cli: Cli) -> None:
+    args = options(("none",), ("oom",))
+    code, out, err = cli(*args, "--format", "json", "--quiet")
+    assert (code, err) == (0, "")
+    VALIDATOR.validate(json.loads(out))
+    _, _, err = cli(*args, "--format", "json")
+    assert "1 cells, none worse" in err
+
+
+def test_markdown_has_full_width(cli: Cli) -> None:
+    profile = stricter("lru-batch-ref", "none")
+    _, out, _ = cli(*options((*POLICIES, "linux-6.14"), (profile,)), "--format", "markdown")
+    headings, _, cells = out.splitlines()[:3]
+    assert headings.split() == ["|", "profile", *(w for p in POLICIES for w in ("|", p)), "|",
+                                "linux-6.14", "|"]  # fmt: skip
+    assert "%! |" in cells
+    assert "spurious 9" in cells
+    assert "- **none on lru-batch-ref: expected ok, found spurious" in out
+    assert "  ```sh\n  gupstress run --policy none --profile mine.toml " in out
+
+
+def test_a_table_is_split_evenly_to_fit_80_columns() -> None:
+    names = [f"policy-number-{number}" for number in range(12)]
+    table = cross.Cross("profile", ["a" * 14], names, [[["spurious", "12.3%!"]] * 12], " ")
+    blocks = cross.plain(table).split("\n\n")
+    assert [block.count("12.3%!") for block in blocks] == [6, 6]
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= 80
+    assert cross.markdown(table).count("spurious 12.3%!") == 12
+
+
+def test_a_long_name_is_wrapped_and_a_short_heading_is_whole() -> None:
+    table = cross.Cross("profile", ["long-" * 20], ["a-b", "very-long-name"], [[["ok"]] * 2], " ")
+    lines = cross.plain(table).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].split() == ["profile", "a-", "very-"]
+    wide = cross.Cross("profile", ["x"], ["a-b"], [[["spurious"]]], " ")
+    assert cross.plain(wide).splitlines()[1].split() == ["profile", "a-b"]
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--policy bonded", ["bonded", "nearest: bounded"]),
+        ("--policy bounded --policy bounded", ["'bounded'", "more than once"]),
+        ("--profile zero", ["zero", "nearest: zero-page"]),
+        ("--profile oom --profile oom", ["'oom'", "more than once"]),
+        ("--profile missing.toml", ["missing.toml", "No such file"]),
+        ("--kernel linux-7.2.12", ["linux-7.2.12", "nearest: linux-7.2.13"]),
+        ("--driver dream", ["dream", "nearest: "]),
+        ("--seed -1", ["--seed", "nearest: 0"]),
+        ("--threads 0", ["--threads", "nearest: 1"]),
+        ("--timeout soon", ["--timeout", "soon"]),
+        ("--stall-after 0s", ["--stall-after", "nearest: 0.001"]),
+        ("--set isolate_retris=3", ["isolate_retris", "nearest: isolate_retries"]),
+        ("--format junit", ["junit", "markdown"]),
+        ("--json missing/r.json", ["--json missing/r.json", "No such file"]),
+        ("--pin 3", ["--pin", "--p"]),
+        ("extra", ["extra"]),
+    ],
+)
+@pytest.mark.usefixtures("no_run")
+def test_one_line_exit_2_nothing_written(cli: Cli, line: str, said: list[str]) -> None:
+    args = line.split()
+    if "--json" not in args:
+        args = ["--json", "r.json", *args]
+    code, out, err = cli("matrix", *args)
+    assert (code, out) == (2, "")
+    assert err.startswith("gupstress: ")
+    assert err.count("\n") == 1
+    for words in said:
+        assert words in err
+    assert os.listdir() == []
+
+
+@pytest.mark.usefixtures("no_run")
+def test_all_mistakes_are_named_at_once(cli: Cli) -> None:
+    Path("mine.toml").write_text(_core.show("profile", "oom") + 'none = "fine"\n')
+    code, _, err = cli(
+        "matrix", "--policy", "bonded", "--profile", "zero", "--profile", "mine.toml"
+    )
+    assert code == 2
+    lines = err.splitlines()
+    assert len(lines) == 3
+    for words in ('"bonded"', '"zero"', "mine.toml:"):
+        assert sum(words in line for line in lines) == 1
+
+
+def test_an_unknown_schema_is_refused() -> None:
+    with pytest.raises(gupstress.ConfigError, match="'matrx'; nearest: matrix"):
+        gupstress.schema("matrx")

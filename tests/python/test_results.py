@@ -1,0 +1,120 @@
+"""The result JSON: what is written is what the schema says and what the core counted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
+from pydantic import ValidationError as ModelError
+
+import gupstress
+from conftest import SMALL, SMALL_OPTIONS, Row, broken, stuck, unsafe
+from gupstress import runner
+from gupstress.cli import invoke
+from gupstress.results import Counters, PolicyResult, RunResult
+
+VALIDATOR = Draft202012Validator(gupstress.schema())
+
+
+def test_the_schema_is_one_and_names_itself() -> None:
+    Draft202012Validator.check_schema(gupstress.schema())
+    assert gupstress.schema()["properties"]["schema"]["const"] == "gupstress.run/1"
+
+
+def test_what_the_command_writes_validates_and_reads_back() -> None:
+    args = ["--json", "r.json", "--quiet", "--policy", "bounded", "--policy", "none"]
+    assert invoke([*args, "--threshold", "calls.stuck==0", "--repeat", "2", *SMALL_OPTIONS]) == 0
+    text = Path("r.json").read_text()
+    VALIDATOR.validate(json.loads(text))
+    run = RunResult.model_validate_json(text)
+    assert run.to_json() == text
+    assert run.status == "complete"
+    assert [(row.policy, row.repeat) for row in run.results] == [
+        ("bounded", 1),
+        ("none", 1),
+        ("bounded", 2),
+        ("none", 2),
+    ]
+    assert len(run.thresholds) == 4
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda run: run.update(schema="gupstress.run/2"),
+        lambda run: run.pop("host"),
+        lambda run: run["results"][0].pop("calls"),
+        lambda run: run["results"][0]["calls"].update(pinned=-1),
+        lambda run: run["results"][0]["safety"].update(verdict="fine"),
+        lambda run: run["results"][0]["counters"].update(drain_all="many"),
+        lambda run: run["results"][0]["errors"].update(ENOMEM=0.5),
+    ],
+)
+def test_what_is_not_a_result_does_not_validate(small_run: RunResult, spoil: Any) -> None:
+    run = json.loads(small_run.to_json())
+    VALIDATOR.validate(run)
+    spoil(run)
+    with pytest.raises(ValidationError):
+        VALIDATOR.validate(run)
+    with pytest.raises(ModelError):
+        RunResult.model_validate(run)
+
+
+def test_every_kind_of_finding_validates(small_run: RunResult, row: Row) -> None:
+    found = PolicyResult.model_validate({**broken(unsafe(stuck(row))), "repeat": 1})
+    run = json.loads(small_run.model_copy(update={"results": (found,)}).to_json())
+    VALIDATOR.validate(run)
+    assert run["results"][0]["liveness"]["findings"][0]["obstacle"] == {
+        "kind": "held",
+        "holders": 2,
+    }
+
+
+def test_calls_that_do_not_add_up_are_refused(row: Row) -> None:
+    row["calls"]["issued"] += 1
+    with pytest.raises(ModelError, match="calls issued"):
+        PolicyResult.model_validate({**row, "repeat": 1})
+
+
+def test_the_models_name_every_counter_of_the_core(row: Row) -> None:
+    assert row["counters"].keys() == Counters.model_fields.keys()
+    assert row["background"].keys() == Counters.model_fields.keys()
+
+
+def test_the_models_leave_nothing_of_the_core_unnamed(row: Row) -> None:
+    known = PolicyResult.model_fields.keys() | {"threads", "cpus"}
+    assert row.keys() <= known
+    assert row["calls"].pop("interrupted") >= 0
+    result = PolicyResult.model_validate({**row, "repeat": 1})
+    for part in ("calls", "pages", "throughput", "latency_ns", "sweeps", "fairness"):
+        assert row[part].keys() == getattr(result, part).__class__.model_fields.keys(), part
+
+
+def test_settings_say_what_was_run(small_run: RunResult) -> None:
+    settings = small_run.settings
+    assert (settings.profile, settings.kernel, settings.driver) == (
+        "contended",
+        "linux-7.2.13",
+        "sim",
+    )
+    assert (settings.threads, settings.cpus, settings.pins, settings.seed) == (2, 2, 200, 7)
+    # The profile's own keys stand beside.
+    assert settings.model_extra is not None
+    assert settings.model_extra["pinner"]["pages_max"] == 64
+
+
+def test_settings_follow_sets_and_perturbation() -> None:
+    from dataclasses import replace
+
+    request = replace(SMALL, sets=(("pinner.pages_max", "8"),), perturb=0.5)
+    settings = runner.run(runner.prepare(request), []).settings
+    assert settings.model_extra is not None
+    assert settings.model_extra["pinner"]["pages_max"] == 8
+    assert settings.perturb == 0.5
+    assert settings.sets == {"pinner.pages_max": "8"}
+
+
+def test_a_result_is_frozen(small_run: RunResult) -> None:
+    with pytest.raises(ModelError, match="frozen"):
+        small_run.results[0].calls.pinned = 0

@@ -1,0 +1,74 @@
+"""Thresholds: what is read, what is compared, what counts as missed."""
+
+import pytest
+
+from gupstress import ConfigError
+from gupstress.problems import Problems
+from gupstress.results import PolicyResult
+from gupstress.thresholds import check, metrics, observe, parse
+
+
+def outcome(expr: str, result: PolicyResult) -> bool:
+    problems = Problems()
+    (threshold,) = parse([expr], [result.policy], problems)
+    problems.refuse()
+    (checked,) = check([threshold], [result])
+    assert checked.expr == expr
+    return checked.passed
+
+
+@pytest.mark.parametrize(
+    ("expr", "passed"),
+    [
+        ("calls.pinned>=9", True),
+        ("calls.pinned>9", False),
+        ("calls.pinned<=9", True),
+        ("calls.pinned<9", False),
+        ("calls.pinned==9", True),
+        ("calls.pinned!=9", False),
+        (" calls.pinned == 9.0 ", True),
+        ("calls.pinned<1e6", True),
+    ],
+)
+def test_compares(result: PolicyResult, expr: str, passed: bool) -> None:
+    calls = result.calls.model_copy(update={"pinned": 9})
+    assert outcome(expr, result.model_copy(update={"calls": calls})) is passed
+
+
+def test_a_last_part_that_is_the_only_one_of_its_name_is_enough(result: PolicyResult) -> None:
+    assert outcome(f"pages_per_s=={result.throughput.pages_per_s!r}", result)
+    assert outcome(f"throughput.pages_per_s=={result.throughput.pages_per_s!r}", result)
+
+
+def test_every_metric_can_be_observed(result: PolicyResult) -> None:
+    for metric in metrics():
+        assert observe(result, metric) is not None, metric
+    assert {"latency_ns.p99_9", "sweeps.mean", "counters.drain_all", "fairness.jain"} < {*metrics()}
+
+
+def test_an_errno_that_did_not_occur_counts_as_none(result: PolicyResult) -> None:
+    assert result.calls.failed_justified == 0
+    assert outcome("errors.EHWPOISON==0", result)
+
+
+def test_what_could_not_be_observed_is_missed(result: PolicyResult) -> None:
+    latency = result.latency_ns.model_copy(update={"p99": None})
+    result = result.model_copy(update={"latency_ns": latency})
+    assert not outcome("latency_ns.p99<1e18", result)
+
+
+def test_a_policy_before_the_colon_restricts(result: PolicyResult) -> None:
+    other = result.model_copy(update={"policy": "none"})
+    problems = Problems()
+    thresholds = parse(["none:calls.stuck==0", "calls.stuck==0"], ["bounded", "none"], problems)
+    problems.refuse()
+    checked = check(thresholds, [result, other])
+    assert [row.policy for row in checked] == ["none", "bounded", "none"]
+
+
+def test_problems_are_collected() -> None:
+    problems = Problems()
+    assert parse(["a<1", "calls.stuck==0", "b<1"], None, problems)
+    with pytest.raises(ConfigError) as caught:
+        problems.refuse()
+    assert [place for place, _ in caught.value.args[0]] == ["--threshold a<1", "--threshold b<1"]
