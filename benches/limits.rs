@@ -66,7 +66,8 @@ struct Times {
 /// neither profits from its place.
 fn pairs(what: &str, unit: &str, times: Times, mut a: impl FnMut() -> f64, mut b: impl FnMut() -> f64) {
     let Times { rounds, slices } = times;
-    (a(), b());
+    a();
+    b();
     let mut figures: [Vec<f64>; 3] = Default::default();
     for _ in 0..rounds {
         let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
@@ -311,7 +312,7 @@ fn threads(profile: &str, pins: u64) {
             profile,
             driver: Which::Os,
             pins,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             stall_after: Duration::from_secs(10),
             seed,
         };
@@ -323,5 +324,11 @@ fn threads(profile: &str, pins: u64) {
         result.throughput["pages_per_s"].as_f64().unwrap() / 1e3
     };
     let rate = std::cell::RefCell::new(&mut rate);
-    pairs(&what, "k pages/s", Times { rounds: 7, slices: 1 }, || rate.borrow_mut()(64), || rate.borrow_mut()(2));
+    pairs(
+        &what,
+        "k pages/s",
+        Times { rounds: 7, slices: 1 },
+        || rate.borrow_mut()(64),
+        || rate.borrow_mut()(2),
+    );
 }

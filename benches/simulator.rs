@@ -23,16 +23,18 @@ fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 fn run(executor: &mut Executor, scheduler: Box<dyn Scheduler>, count: usize, steps: u64) -> u64 {
-    let report = executor.run(scheduler, &Costs::default(), 1, tasks(count, steps), &mut |_, _| {
-        Verdict::Continue(u64::MAX)
-    });
+    let report = executor
+        .run(scheduler, &Costs::default(), 1, tasks(count, steps), &mut |_, _| Verdict::Continue(u64::MAX));
     assert_eq!(report.steps, count as u64 * steps, "every step must have been taken");
     report.steps
 }
 
+type Make = fn() -> Box<dyn Scheduler>;
+
 fn main() {
     const TOTAL: u64 = 2_000_000;
-    let schedulers: [(&str, fn() -> Box<dyn Scheduler>); 2] =
+    const SCHEDULES: u32 = 20_000;
+    let schedulers: [(&str, Make); 2] =
         [("random", || Box::new(Random::new(1))), ("timed", || Box::new(Timed::new(3_000_000)))];
     println!("long runs, {TOTAL} steps, medians of 5, million steps a second");
     for (name, make) in schedulers {
@@ -49,7 +51,6 @@ fn main() {
             println!("  {name:7} {count:3} tasks  {rate:6.1}");
         }
     }
-    const SCHEDULES: u32 = 20_000;
     println!("short runs, 3 tasks of 30 steps, medians of 5, thousand schedules a second");
     for (name, make) in schedulers {
         let rate = median(

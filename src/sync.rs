@@ -8,14 +8,10 @@
 //! [`assert_unlocked`] fails a step that is passed with one.
 
 #[cfg(not(loom))]
-pub use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(loom)]
-pub use loom::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub use loom::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// A tally that orders nothing and that one thread writes; no part of any model.
 pub use std::sync::atomic::AtomicU64 as Tally;
@@ -35,9 +31,11 @@ thread_local! {
 }
 
 #[inline]
-fn count_held(_change: i32) {
+fn count_held(change: i32) {
     #[cfg(all(debug_assertions, not(loom)))]
-    HELD.with(|held| held.set(held.get().wrapping_add_signed(_change)));
+    HELD.with(|held| held.set(held.get().wrapping_add_signed(change)));
+    #[cfg(not(all(debug_assertions, not(loom))))]
+    let _ = change;
 }
 
 /// Panics in debug builds if the calling thread holds a [`Mutex`] of this module.
@@ -121,11 +119,7 @@ pub struct Monitor {
 impl Monitor {
     /// Nobody sleeps here yet.
     pub fn new() -> Self {
-        Self {
-            sleepers: AtomicUsize::new(0),
-            mutex: inner::Mutex::new(()),
-            condvar: inner::Condvar::new(),
-        }
+        Self { sleepers: AtomicUsize::new(0), mutex: inner::Mutex::new(()), condvar: inner::Condvar::new() }
     }
 
     /// Sleeps until `done` says so or the deadline comes; false on the deadline.
@@ -213,12 +207,11 @@ mod inner {
         mut guard: MutexGuard<'a, ()>,
         deadline: Option<Instant>,
     ) -> (MutexGuard<'a, ()>, bool) {
-        let in_time = match deadline {
-            Some(deadline) => !condvar.wait_until(&mut guard, deadline).timed_out(),
-            None => {
-                condvar.wait(&mut guard);
-                true
-            }
+        let in_time = if let Some(deadline) = deadline {
+            !condvar.wait_until(&mut guard, deadline).timed_out()
+        } else {
+            condvar.wait(&mut guard);
+            true
         };
         (guard, in_time)
     }

@@ -50,11 +50,16 @@ fn simulate(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
         tasks.push(SimTask { cpu, place: Arc::default(), killable: false, body: Box::new(body) });
     }
     let mut ticks = 0;
-    let report =
-        Executor::default().run(Box::new(Timed::new(1_000_000)), &Costs::default(), 1, tasks, &mut |now, _| {
+    let report = Executor::default().run(
+        Box::new(Timed::new(1_000_000)),
+        &Costs::default(),
+        1,
+        tasks,
+        &mut |now, _| {
             ticks += 1;
             if ticks < 3 { Verdict::Continue(now + 100_000_000) } else { Verdict::Kill }
-        });
+        },
+    );
     assert!(matches!(report.end, SimEnd::Done), "{:?}", report.end);
     assert!(ticks < 3, "a task did not end by itself");
     let mut sum = Totals::default();
@@ -88,7 +93,9 @@ fn migrate_all(t: &Task<'_, SimThread<'_>>, id: u32) {
 #[test]
 fn a_migrated_page_is_mapped_again_with_its_contents() {
     for kernel in kernel_names() {
-        for (kind, mlocked) in [(Kind::Anon, false), (Kind::Shmem, false), (Kind::Anon, true), (Kind::Shmem, true)] {
+        for (kind, mlocked) in
+            [(Kind::Anon, false), (Kind::Shmem, false), (Kind::Anon, true), (Kind::Shmem, true)]
+        {
             let what = format!("{kind:?}, mlocked {mlocked}, {kernel}");
             let m = machine(rules(kernel));
             let id = m.map(kind, 3).id;
@@ -216,7 +223,8 @@ fn a_pinned_page_is_spared_by_zap_and_stays_put() {
             let mapping = t.m.mapping(id);
             t.touch(mapping, 0..2).unwrap();
             let mut pin = Pin::default();
-            t.pin_longterm(&PinRequest { policy: &policy, mapping, range: 0..1, write: true }, &mut pin).unwrap();
+            t.pin_longterm(&PinRequest { policy: &policy, mapping, range: 0..1, write: true }, &mut pin)
+                .unwrap();
             assert_eq!(t.zap(mapping, 0..2, true), 1, "the page that is not pinned, and no other");
             assert_eq!(mapping.vma.pte(0).frame(), pin.pages[0]);
             assert!(mapping.vma.pte(0).is_present());
@@ -238,7 +246,8 @@ fn a_pinned_page_cannot_be_migrated() {
             let mapping = t.m.mapping(id);
             t.touch(mapping, 0..1).unwrap();
             let mut pin = Pin::default();
-            t.pin_longterm(&PinRequest { policy: &policy, mapping, range: 0..1, write: true }, &mut pin).unwrap();
+            t.pin_longterm(&PinRequest { policy: &policy, mapping, range: 0..1, write: true }, &mut pin)
+                .unwrap();
             t.lru_add_drain_all(false);
             let frame: Frame = pin.pages[0];
             assert!(t.isolate_lru(frame));
@@ -264,8 +273,10 @@ fn a_lock_held_across_a_step_of_the_simulator_is_caught() {
         }
     };
     let task = SimTask { cpu: 0, place: Arc::default(), killable: true, body: Box::new(body) };
-    let report = Executor::default()
-        .run(Box::new(Timed::new(1)), &Costs::default(), 1, vec![task], &mut |_, _| Verdict::Continue(u64::MAX));
+    let report =
+        Executor::default().run(Box::new(Timed::new(1)), &Costs::default(), 1, vec![task], &mut |_, _| {
+            Verdict::Continue(u64::MAX)
+        });
     let SimEnd::Panicked(0, message) = report.end else { panic!("{:?}", report.end) };
     assert!(message.contains("an internal lock is held across a step"), "{message}");
 }

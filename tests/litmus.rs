@@ -7,7 +7,10 @@ use gupstress::policy::{Source, load_kernel, load_policy};
 use std::collections::BTreeSet;
 
 fn shipped() -> Vec<Scenario> {
-    litmus_names().into_iter().map(|name| Scenario::parse(name, show_litmus(name).unwrap()).unwrap()).collect()
+    litmus_names()
+        .into_iter()
+        .map(|name| Scenario::parse(name, show_litmus(name).unwrap()).unwrap())
+        .collect()
 }
 
 /// One counter that is not what was expected.
@@ -56,7 +59,8 @@ fn cells(red: &[Red]) -> BTreeSet<String> {
 
 /// Every scenario on every kernel.
 fn cross(scenarios: &[&str], kernels: &[&str]) -> BTreeSet<String> {
-    let cell = |scenario: &&str| kernels.iter().map(|kernel| format!("{scenario} {kernel}")).collect::<Vec<_>>();
+    let cell =
+        |scenario: &&str| kernels.iter().map(|kernel| format!("{scenario} {kernel}")).collect::<Vec<_>>();
     scenarios.iter().flat_map(cell).collect()
 }
 
@@ -114,8 +118,10 @@ fn a_drain_after_every_mapped_page_shows_in_each_migration_from_6_3_on() {
 /// Queueing twice: where a queued page keeps `PG_lru`, two CPUs queue it and
 /// two kworkers must drain it; where queueing clears it, the first alone does.
 fn own() -> Vec<Scenario> {
-    let touch = |fill: u32| format!(r#"["cpu 1", "map a 4 anon", "touch a", "fill {fill}", "cpu 0", "pin a"]"#);
-    let twice = r#"["map a 4 anon", "touch a", "fill 40", "cpu 1", "cold a", "cpu 2", "cold a", "cpu 0", "pin a"]"#;
+    let touch =
+        |fill: u32| format!(r#"["cpu 1", "map a 4 anon", "touch a", "fill {fill}", "cpu 0", "pin a"]"#);
+    let twice =
+        r#"["map a 4 anon", "touch a", "fill 40", "cpu 1", "cold a", "cpu 2", "cold a", "cpu 0", "pin a"]"#;
     let own = [
         ("31-in", touch(26), "linux-6.12.43", 1),
         ("31-out", touch(27), "linux-6.12.43", 0),
@@ -129,7 +135,9 @@ fn own() -> Vec<Scenario> {
         ("twice", twice.to_owned(), "linux-7.2.13", 2),
     ];
     let read = |(name, steps, kernel, works)| {
-        let text = format!("steps = {steps}\n[expect.\"{kernel}\"]\nresult = \"ok\"\nmigrated = 4\ndrain_work = {works}\n");
+        let text = format!(
+            "steps = {steps}\n[expect.\"{kernel}\"]\nresult = \"ok\"\nmigrated = 4\ndrain_work = {works}\n"
+        );
         Scenario::parse(name, &text).unwrap()
     };
     own.into_iter().map(read).collect()

@@ -8,6 +8,8 @@
 //! A model counts the outcomes that it is about, so that one that no longer
 //! reaches them fails instead of passing by doing nothing.
 #![cfg(loom)]
+// What loom calls `Sync` is checked by loom, one schedule at a time.
+#![allow(clippy::arc_with_non_send_sync)]
 
 use gupstress::drive::{Driver, Step, Wait, Waited};
 use gupstress::machine::{Frame, Gfp, Kind, Layout, Machine, flag};

@@ -16,8 +16,17 @@ const STD: &[&str] = &["array", "cell", "collections", "fmt", "iter", "mem", "op
 const STD_SYNC: &[&str] = &["Arc"];
 /// Atomics and the locks that are never held across a step; no thread, no sleep.
 const SYNC: &[&str] = &[
-    "AtomicBool", "AtomicI32", "AtomicU32", "AtomicU64", "AtomicUsize", "Exclusive", "Mutex", "MutexGuard",
-    "Ordering", "fence", "seq_cst_in_models",
+    "AtomicBool",
+    "AtomicI32",
+    "AtomicU32",
+    "AtomicU64",
+    "AtomicUsize",
+    "Exclusive",
+    "Mutex",
+    "MutexGuard",
+    "Ordering",
+    "fence",
+    "seq_cst_in_models",
 ];
 /// What an operation may know of who runs it.
 const DRIVE: &[&str] = &["Driver", "Step", "Wait", "Waited"];
@@ -27,10 +36,35 @@ const CRATE: &[&str] = &["config", "drive", "error", "machine", "observe", "ops"
 const EXTERN: &[&str] = &["boxcar", "crossbeam_utils", "serde", "toml"];
 /// Refused as a word of its own, whatever path led to it.
 const WORDS: &[&str] = &[
-    "Condvar", "Instant", "LazyLock", "Monitor", "OnceLock", "Parker", "RwLock",
-    "SystemTime", "ThreadRng", "async", "await", "dbg", "eprint", "eprintln", "extern", "getrandom", "libc",
-    "park", "park_timeout", "print", "println", "random_state", "sleep_until", "spawn", "spin_loop", "static",
-    "thread_local", "yield_now", "RandomState",
+    "Condvar",
+    "Instant",
+    "LazyLock",
+    "Monitor",
+    "OnceLock",
+    "Parker",
+    "RwLock",
+    "SystemTime",
+    "ThreadRng",
+    "async",
+    "await",
+    "dbg",
+    "eprint",
+    "eprintln",
+    "extern",
+    "getrandom",
+    "libc",
+    "park",
+    "park_timeout",
+    "print",
+    "println",
+    "random_state",
+    "sleep_until",
+    "spawn",
+    "spin_loop",
+    "static",
+    "thread_local",
+    "yield_now",
+    "RandomState",
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +115,7 @@ fn tokens(source: &str) -> Vec<Token> {
                     i += 1;
                 }
                 let word: String = chars[begin..i].iter().collect();
-                let hashes = (i..).take_while(|&j| at(j) == '#').count();
+                let hashes = chars[i..].iter().take_while(|&&c| c == '#').count();
                 if matches!(word.as_str(), "r" | "br") && at(i + hashes) == '"' {
                     i = after_raw_string(&chars, i + hashes, hashes);
                 } else if !(word == "b" && matches!(at(i), '"' | '\'')) {
@@ -190,7 +224,8 @@ fn bypasses(source: &str, dependencies: &[String]) -> Vec<String> {
         }
         let root = matches!(text.as_str(), "std" | "core" | "alloc" | "crate" | "crossbeam_utils");
         // `::std` begins a path, `a::core` does not.
-        let inner = before == "::" && i >= 2 && tokens[i - 2].text.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let inner =
+            before == "::" && i >= 2 && tokens[i - 2].text.chars().all(|c| c.is_alphanumeric() || c == '_');
         let begins = !inner || tokens[i - 2].text == "use";
         if root && after == "::" && begins {
             let mut end = i;
@@ -210,7 +245,8 @@ fn dependencies() -> Vec<String> {
     let manifest: toml::Table = manifest.parse().unwrap();
     let tables = ["dependencies", "dev-dependencies"];
     let own = tables.iter().filter_map(|table| manifest.get(*table)?.as_table());
-    let mut names: Vec<String> = own.flat_map(|table| table.keys().map(|name| name.replace('-', "_"))).collect();
+    let mut names: Vec<String> =
+        own.flat_map(|table| table.keys().map(|name| name.replace('-', "_"))).collect();
     names.extend(["loom", "rand", "std_detect"].map(str::to_owned));
     names
 }
@@ -244,7 +280,9 @@ fn nothing_in_the_machine_its_operations_or_its_policies_bypasses_the_driver() {
     for file in &files {
         let source = fs::read_to_string(file).unwrap();
         assert!(tokens(&source).len() > 20, "{} was not read", file.display());
-        found.extend(bypasses(&source, &dependencies).into_iter().map(|what| format!("{}:{what}", file.display())));
+        found.extend(
+            bypasses(&source, &dependencies).into_iter().map(|what| format!("{}:{what}", file.display())),
+        );
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

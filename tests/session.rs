@@ -110,7 +110,12 @@ const ROOMY: Layout = Layout { normal: 256, movable: 256, cma: 16, page_bytes: 6
 /// Soon out of frames, for the ways in which a call fails half done.
 const TIGHT: Layout = Layout { normal: 6, movable: 12, cma: 2, page_bytes: 64 };
 
-fn run(kernel: usize, policy: usize, layout: &Layout, calls: Vec<(usize, u32, Call)>) -> Result<(), TestCaseError> {
+fn run(
+    kernel: usize,
+    policy: usize,
+    layout: &Layout,
+    calls: Vec<(usize, u32, Call)>,
+) -> Result<(), TestCaseError> {
     let kernels = kernel_names();
     // The rule set's own, and every preset that is not broken on purpose.
     let sane = policy_names().into_iter().filter(|name| !name.starts_with("busted-"));

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
         __version__,
     )
     from gupstress.api import kernels, policies, profiles, run
+    from gupstress.comparison.judge import compare
+    from gupstress.comparison.models import Comparison
     from gupstress.machine import Machine
     from gupstress.policy import Policy
     from gupstress.results import PolicyResult, RunResult
     from gupstress.schemas import schema
 
 _HOMES = {
+    "Comparison": "comparison.models",
     "ConfigError": "_core",
     "GupstressError": "_core",
     "Machine": "machine",
@@ -34,6 +37,7 @@ _HOMES = {
     "ResourceError": "_core",
     "RunResult": "results",
     "__version__": "_core",
+    "compare": "comparison.judge",
     "kernels": "api",
     "policies": "api",
     "profiles": "api",
@@ -42,6 +46,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Comparison",
     "ConfigError",
     "GupstressError",
     "Machine",
@@ -51,6 +56,7 @@ __all__ = [
     "ResourceError",
     "RunResult",
     "__version__",
+    "compare",
     "kernels",
     "policies",
     "profiles",

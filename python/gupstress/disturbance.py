@@ -5,7 +5,7 @@ Everything is the difference of two readings, one before and one after the run.
 
 import os
 import resource
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +13,13 @@ import psutil
 
 from gupstress.results import Disturbance
 
-_SHORTEST_S = 0.5
-"""Of a run whose load can be told: the kernel counts in hundredths of a second."""
+_TICKS_S = 1.0
+"""CPU time from which shares can be told: the kernel counts in hundredths of a second."""
 
 
 class Reading(NamedTuple):
     """The host's counters at one moment; None where it has none."""
 
-    clock_s: float
     cpu_s: float
     """CPU time that has passed on the CPUs of this process, busy or not."""
     idle_s: float
@@ -43,7 +42,6 @@ def read(root: Path = Path("/")) -> Reading:
     cpus = [cpu for number, cpu in enumerate(every) if number in mine] or every
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return Reading(
-        clock_s=time.monotonic(),
         # What guests took is in `user` and `nice` already.
         cpu_s=sum(sum(cpu) - cpu.guest - cpu.guest_nice for cpu in cpus),
         idle_s=sum(cpu.idle + cpu.iowait for cpu in cpus),
@@ -57,22 +55,41 @@ def read(root: Path = Path("/")) -> Reading:
 
 def between(start: Reading, end: Reading) -> Disturbance:
     """Return what came between a run and its CPUs, from readings before and after it."""
-    elapsed_s, cpu_s = end.clock_s - start.clock_s, end.cpu_s - start.cpu_s
-    others = steal = quota = events = clock = None
-    if elapsed_s >= _SHORTEST_S and cpu_s > 0:
-        steal_s = end.steal_s - start.steal_s
-        busy_s = cpu_s - (end.idle_s - start.idle_s) - steal_s
-        # Counted apart from each other, so that their difference may fall below nothing.
-        others = max(0.0, busy_s - (end.own_s - start.own_s)) / cpu_s
-        steal = max(0.0, steal_s) / cpu_s
-    if start.quota_s is not None and end.quota_s is not None and elapsed_s > 0:
-        quota = (end.quota_s - start.quota_s) / elapsed_s
+    cpu_s, steal_s = end.cpu_s - start.cpu_s, end.steal_s - start.steal_s
+    busy_s = cpu_s - (end.idle_s - start.idle_s) - steal_s
+    quota_s = events = clock = None
+    if start.quota_s is not None and end.quota_s is not None:
+        quota_s = end.quota_s - start.quota_s
     if start.thermal_events is not None and end.thermal_events is not None:
         events = end.thermal_events - start.thermal_events
     if start.highest_khz and end.highest_khz:
         clock = end.highest_khz / start.highest_khz
     return Disturbance(
-        others=others, steal=steal, quota_throttled=quota, thermal_events=events, clock=clock
+        cpu_s=cpu_s,
+        # Counted apart from each other, so that their difference may fall below nothing.
+        others_s=max(0.0, busy_s - (end.own_s - start.own_s)),
+        steal_s=max(0.0, steal_s),
+        quota_throttled_s=quota_s,
+        thermal_events=events,
+        clock=clock,
+    )
+
+
+class Taken(NamedTuple):
+    """Shares of the CPU time that there was."""
+
+    others: float
+    steal: float
+
+
+def taken(found: Sequence[Disturbance]) -> Taken | None:
+    """Return what was taken of the CPU time of some runs, None if that cannot be told."""
+    cpu_s = sum(one.cpu_s for one in found)
+    if cpu_s < _TICKS_S:
+        return None
+    return Taken(
+        others=sum(one.others_s for one in found) / cpu_s,
+        steal=sum(one.steal_s for one in found) / cpu_s,
     )
 
 

@@ -5,7 +5,7 @@ that is worse is a finding.
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Literal, get_args
@@ -144,8 +144,16 @@ def _profile(job: Job) -> str:
     return str(job.resolved.profile["name"])
 
 
-def run(plan: Plan, argv: Sequence[str], watch: Watch = unwatched) -> MatrixResult:
+def run(
+    plan: Plan, argv: Sequence[str], watch: Callable[[str], Watch] = lambda profile: unwatched
+) -> MatrixResult:
     """Run every cell; Ctrl-C ends it and keeps what was found.
+
+    Args:
+        plan: What to run.
+        argv: The command line, for the result.
+        watch: Called with each profile and its place among them; gives what watches its
+            cells.
 
     Raises:
         ResourceError: The host refused a thread or memory after all.
@@ -154,8 +162,7 @@ def run(plan: Plan, argv: Sequence[str], watch: Watch = unwatched) -> MatrixResu
     cells: list[Cell] = []
     interrupted = False
     for number, job in enumerate(plan.jobs, 1):
-        profile = _profile(job)
-        part = runner.run(job, argv, _labelled(watch, f"{profile} ({number}/{len(plan.jobs)})"))
+        part = runner.run(job, argv, watch(f"{_profile(job)} ({number}/{len(plan.jobs)})"))
         cells += [_cell(result, job) for result in part.results]
         interrupted = part.status == "interrupted"
         if interrupted:
@@ -180,10 +187,6 @@ def run(plan: Plan, argv: Sequence[str], watch: Watch = unwatched) -> MatrixResu
         profiles=tuple(map(_profile, plan.jobs)),
         cells=tuple(cells),
     )
-
-
-def _labelled(watch: Watch, profile: str) -> Watch:
-    return lambda policy: watch(f"{profile} {policy}")
 
 
 def _cell(result: PolicyResult, job: Job) -> Cell:

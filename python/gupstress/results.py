@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from gupstress.assertions import Assertions
+
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[int | float, Field(ge=0)]
 Sample = Amount | None
@@ -292,12 +294,14 @@ class Interval(Record):
 class Disturbance(Record):
     """What came between a run and its CPUs; null where the host does not tell."""
 
-    others: Sample
-    """CPU time that other processes took, as a share of all that the CPUs had."""
-    steal: Sample
-    """CPU time that the hypervisor gave to others, so too."""
-    quota_throttled: Sample
-    """Time in which a cgroup's CPU quota was used up, as a share of the run's."""
+    cpu_s: Amount
+    """CPU time that there was on all CPUs of the process while it ran, used or not."""
+    others_s: Amount
+    """CPU time that other processes took of it."""
+    steal_s: Amount
+    """CPU time that the hypervisor took of it."""
+    quota_throttled_s: Sample
+    """Time in which a cgroup's CPU quota was used up."""
     thermal_events: Count | None
     """Times that a CPU slowed down because it was hot."""
     clock: Sample
@@ -357,7 +361,7 @@ class ThresholdResult(Record):
     passed: bool
 
 
-class RunResult(Document):
+class RunResult(Document, Assertions):
     """Everything one command or `gupstress.run` found."""
 
     # pydantic's BaseModel has a deprecated method of this name.

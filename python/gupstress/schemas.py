@@ -3,6 +3,7 @@
 from typing import Any
 
 from gupstress._core import ConfigError
+from gupstress.comparison.models import Comparison
 from gupstress.litmus import LitmusResult
 from gupstress.matrix import MatrixResult
 from gupstress.problems import nearest
@@ -12,6 +13,7 @@ _MODELS: dict[str, type[Document]] = {
     "run": RunResult,
     "matrix": MatrixResult,
     "litmus": LitmusResult,
+    "compare": Comparison,
 }
 
 
@@ -19,7 +21,7 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix` or `litmus`.
+        command: `run`, `matrix`, `litmus` or `compare`.
 
     Raises:
         ConfigError: There is no such command, or it writes no JSON.

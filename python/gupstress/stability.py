@@ -3,10 +3,11 @@
 The limits are those at which pyperf calls a benchmark unstable (`pyperf check`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
-from gupstress.results import Disturbance, PolicyResult, Stability
+from gupstress import disturbance
+from gupstress.results import PolicyResult, Stability
 
 _NOTABLE = 0.10
 """Spread, drift or loss from which numbers are called unstable."""
@@ -57,10 +58,14 @@ def _reasons(repeats: Sequence[PolicyResult], build_profile: str) -> Iterator[st
     if len(rates) > 2:
         yield from _spread(rates)
     yield from _drift(ended)
+    elapsed_s = sum(result.elapsed_s for result in repeats)
     hosts = [result.disturbance for result in repeats if result.disturbance is not None]
-    yield from _taken(hosts, "other processes took", lambda host: host.others)
-    yield from _taken(hosts, "the hypervisor stole", lambda host: host.steal)
-    if any((host.quota_throttled or 0) >= _NOTABLE for host in hosts):
+    shares = disturbance.taken(hosts)
+    if shares is not None and shares.others >= _NOTABLE:
+        yield f"other processes took {shares.others:.0%} of the CPU time"
+    if shares is not None and shares.steal >= _NOTABLE:
+        yield f"the hypervisor took {shares.steal:.0%} of the CPU time"
+    if sum(host.quota_throttled_s or 0 for host in hosts) > _NOTABLE * elapsed_s:
         yield "the CPU quota of the cgroup was used up"
     if any(host.thermal_events for host in hosts):
         yield "a CPU slowed down because it was hot"
@@ -98,11 +103,3 @@ def _change_of_rate(result: PolicyResult) -> float | None:
     first = (middle.pages_pinned - start.pages_pinned) / (middle.t_s - start.t_s)
     last = (end.pages_pinned - middle.pages_pinned) / (end.t_s - middle.t_s)
     return last / first - 1 if first else None
-
-
-def _taken(
-    hosts: Sequence[Disturbance], who: str, share: Callable[[Disturbance], float | None]
-) -> Iterator[str]:
-    shares = [found for found in map(share, hosts) if found is not None]
-    if shares and median(shares) >= _NOTABLE:
-        yield f"{who} {median(shares):.0%} of the CPU time"

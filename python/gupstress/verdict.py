@@ -1,6 +1,6 @@
 """What a result means: its findings in words, and the outcome as a whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 
 from gupstress.results import (
@@ -40,6 +40,11 @@ BAD = frozenset({"starved", "livelocked", "deadlocked", "violated", "broken"})
 def verdicts(result: PolicyResult) -> tuple[str, str, str]:
     """Return the three verdicts of a result: liveness, safety, invariants."""
     return result.liveness.verdict, result.safety.verdict, result.invariants.verdict
+
+
+def worst(found: Iterable[str]) -> str:
+    """Return the worst of some verdicts: a finding before undecided before good."""
+    return max(found, key=lambda verdict: (verdict in BAD, verdict == UNDECIDED))
 
 
 def outcome(run: RunResult) -> Outcome:

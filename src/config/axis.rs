@@ -76,10 +76,7 @@ impl Axis for Share {
             Value::String(word) => word.parse().ok(),
             _ => None,
         };
-        number
-            .filter(|n| (0.0..=1.0).contains(n))
-            .map(Share)
-            .ok_or_else(|| not::<Self>(value))
+        number.filter(|n| (0.0..=1.0).contains(n)).map(Share).ok_or_else(|| not::<Self>(value))
     }
     fn show(&self) -> Value {
         Value::from(self.0)
@@ -164,12 +161,7 @@ impl Serialize for Ns {
 
 impl<T: Axis> Axis for Vec<T> {
     fn parse(value: &Value) -> Result<Self, String> {
-        value
-            .as_array()
-            .ok_or_else(|| not::<Self>(value))?
-            .iter()
-            .map(T::parse)
-            .collect()
+        value.as_array().ok_or_else(|| not::<Self>(value))?.iter().map(T::parse).collect()
     }
     fn show(&self) -> Value {
         Value::Array(self.iter().map(Axis::show).collect())

@@ -55,12 +55,7 @@ pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Op
 }
 
 /// Sets a key by path, turning a refusal into a [`Problem`] at `place`.
-pub fn set_key<T: Table>(
-    table: &mut T,
-    path: &str,
-    value: &toml::Value,
-    place: &str,
-) -> Result<(), Problem> {
+pub fn set_key<T: Table>(table: &mut T, path: &str, value: &toml::Value, place: &str) -> Result<(), Problem> {
     match table.set(path, value) {
         Ok(()) => Ok(()),
         Err(SetError::Value(reason)) => Err(Problem::new(place, format!("{path}: {reason}"))),

@@ -12,9 +12,9 @@ mod sched;
 pub mod sim;
 mod step;
 
-pub use sched::{Candidate, Random, Scheduler, TaskId, Timed};
 #[cfg(not(loom))]
 pub use os::Place;
+pub use sched::{Candidate, Random, Scheduler, TaskId, Timed};
 pub use step::{Costs, Step};
 
 use crate::machine::Frame;

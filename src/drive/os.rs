@@ -244,8 +244,7 @@ impl Driver for OsThread<'_> {
         if ready() {
             return Waited::Ready;
         }
-        let deadline =
-            (deadline != u64::MAX).then(|| self.run.started + Duration::from_nanos(deadline));
+        let deadline = (deadline != u64::MAX).then(|| self.run.started + Duration::from_nanos(deadline));
         self.place.set_waiting(Some(on).filter(|_| deadline.is_none()));
         let in_time = self.run.monitor(on).sleep_until(deadline, &|| ready() || self.killed());
         self.place.set_waiting(None);

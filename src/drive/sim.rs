@@ -361,7 +361,7 @@ pub struct Executor {
 
 impl std::fmt::Debug for Executor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Executor").field("stacks", &self.stacks.len()).finish()
+        f.debug_struct("Executor").field("stacks", &self.stacks.len()).finish_non_exhaustive()
     }
 }
 

@@ -144,7 +144,7 @@ impl serde::Serialize for Costs {
 impl crate::config::Table for Costs {
     fn keys(prefix: &str, into: &mut Vec<crate::config::Key>) {
         into.extend(Step::ALL.iter().map(|step| crate::config::Key {
-            path: format!("{prefix}{}", step.name().replace(':', "_").replace('-', "_")),
+            path: format!("{prefix}{}", step.name().replace([':', '-'], "_")),
             doc: "",
             expected: <u32 as crate::config::Axis>::expected(),
         }));

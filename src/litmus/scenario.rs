@@ -138,7 +138,8 @@ impl Scenario {
     /// Runs the scenario on a fresh machine; the outcome of its last pin.
     pub fn run(&self, rules: Rules, policy: Policy) -> std::result::Result<Outcome, StepError> {
         let mut session = Session::new(rules, policy, &SESSION_LAYOUT, self.cpus);
-        let mut player = Player { session: &mut session, cpu: 0, maps: HashMap::new(), pins: Vec::new(), last: None };
+        let mut player =
+            Player { session: &mut session, cpu: 0, maps: HashMap::new(), pins: Vec::new(), last: None };
         for (number, step) in (1..).zip(&self.steps) {
             let failed = |reason| StepError { number, step: step.clone(), reason };
             player.play(Step::parse(step).map_err(failed)?).map_err(|error| failed(error.0))?;
@@ -161,9 +162,15 @@ fn expectations(document: &Document, problems: &mut Vec<Problem>) -> BTreeMap<St
     let counters: Vec<&str> = Event::ALL.iter().map(|event| event.name()).chain(["result"]).collect();
     for (path, value, place) in &document.keys {
         // Kernel names have dots of their own; the counter is what follows the last.
-        let Some((kernel, counter)) = path.strip_prefix("expect.").and_then(|rest| rest.rsplit_once('.')) else {
-            problems.push(Problem::new(place, format!("no key {path:?}; nearest: {}",
-                nearest(path, ["name", "summary", "cpus", "steps", "expect"]).unwrap_or_default())));
+        let Some((kernel, counter)) = path.strip_prefix("expect.").and_then(|rest| rest.rsplit_once('.'))
+        else {
+            problems.push(Problem::new(
+                place,
+                format!(
+                    "no key {path:?}; nearest: {}",
+                    nearest(path, ["name", "summary", "cpus", "steps", "expect"]).unwrap_or_default()
+                ),
+            ));
             continue;
         };
         if !counters.contains(&counter) {

@@ -255,7 +255,12 @@ impl Session {
     }
 
     /// `madvise(MADV_COLD)`; the inner error is the kernel's.
-    pub fn cold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<Result<(), Errno>, SessionError> {
+    pub fn cold(
+        &mut self,
+        cpu: usize,
+        mapping: u32,
+        range: Range<u32>,
+    ) -> Result<Result<(), Errno>, SessionError> {
         self.on(cpu, mapping, range, |t, m, r| t.madvise_cold(m, r))
     }
 
@@ -308,7 +313,8 @@ impl Session {
 
     /// Unmaps a mapping for good.
     pub fn unmap(&mut self, cpu: usize, mapping: u32) -> Result<(), SessionError> {
-        if let Some(pin) = self.pins.iter().position(|pin| pin.as_ref().is_some_and(|p| p.mapping == mapping)) {
+        if let Some(pin) = self.pins.iter().position(|pin| pin.as_ref().is_some_and(|p| p.mapping == mapping))
+        {
             return Err(SessionError(format!("mapping {mapping} is pinned: unpin pin {pin} first")));
         }
         self.on(cpu, mapping, 0..1, |t, m, _| t.unmap(m))

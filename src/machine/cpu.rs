@@ -90,7 +90,8 @@ impl Batches {
 
     fn mask(&self) -> u32 {
         let lists = Batch::ALL.into_iter().zip(&self.lists);
-        let mut mask = lists.filter(|(_, list)| !list.is_empty()).fold(0, |mask, (batch, _)| mask | batch.bit());
+        let mut mask =
+            lists.filter(|(_, list)| !list.is_empty()).fold(0, |mask, (batch, _)| mask | batch.bit());
         if !self.mlock.is_empty() {
             mask |= Batch::Mlock.bit();
         }

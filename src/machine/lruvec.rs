@@ -25,13 +25,8 @@ pub enum Lru {
 
 impl Lru {
     /// All five.
-    pub const ALL: [Self; 5] = [
-        Self::InactiveAnon,
-        Self::ActiveAnon,
-        Self::InactiveFile,
-        Self::ActiveFile,
-        Self::Unevictable,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::InactiveAnon, Self::ActiveAnon, Self::InactiveFile, Self::ActiveFile, Self::Unevictable];
 
     /// `folio_lru_list`: the list that the flags choose.
     pub fn of(flags: u32) -> Self {

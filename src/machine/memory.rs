@@ -144,15 +144,10 @@ impl Memory {
             }),
             frames,
         };
-        let zones = [
-            zone(ZoneKind::Movable, movable),
-            zone(ZoneKind::Cma, cma),
-            zone(ZoneKind::Normal, normal),
-        ];
-        let pages: Box<[Page]> = zones
-            .iter()
-            .flat_map(|zone| zone.frames.clone().map(|_| Page::new(zone.kind.place())))
-            .collect();
+        let zones =
+            [zone(ZoneKind::Movable, movable), zone(ZoneKind::Cma, cma), zone(ZoneKind::Normal, normal)];
+        let pages: Box<[Page]> =
+            zones.iter().flat_map(|zone| zone.frames.clone().map(|_| Page::new(zone.kind.place()))).collect();
         let zero = &pages[ZERO_FRAME as usize];
         zero.first_ref();
         zero.set(flag::RESERVED);

@@ -119,9 +119,8 @@ impl Payload {
     fn fill_words(&self, dst: Frame, value: u64) {
         let to = self.frame(dst);
         // SAFETY: as for `copy_words`: the frame is fresh, nobody else has it.
-        let to = unsafe {
-            std::slice::from_raw_parts_mut(to.as_ptr().cast::<u64>().cast_mut(), self.per_frame)
-        };
+        let to =
+            unsafe { std::slice::from_raw_parts_mut(to.as_ptr().cast::<u64>().cast_mut(), self.per_frame) };
         to.fill(value);
     }
 

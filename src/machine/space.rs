@@ -15,7 +15,9 @@
 //! changes only publish what they map, and release.
 
 use super::page::{Frame, NO_FRAME, ZERO_FRAME};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, seq_cst_in_models};
+use crate::sync::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, seq_cst_in_models,
+};
 use std::sync::Arc;
 
 /// What a mapping is made of.

@@ -161,7 +161,10 @@ impl Machine {
             recount.check(page.refcount() == expected, "refcount is the sum of its references", at, || {
                 format!(
                     "refcount {}, but {} mappings + {} cache + {} batch entries + {held} held",
-                    page.refcount(), seen.mapped, seen.cached, seen.batched
+                    page.refcount(),
+                    seen.mapped,
+                    seen.cached,
+                    seen.batched
                 )
             });
             let on_list = flags & flag::LRU != 0;

@@ -38,7 +38,13 @@ impl<D: Driver> Task<'_, D> {
     /// `collect_longterm_unpinnable_folios`: isolates while the range is pinned.
     ///
     /// `overdue`: pages in another's hands were waited for in vain before.
-    pub(super) fn collect_pinned(&self, policy: &Policy, first: u32, pages: &[Frame], overdue: bool) -> Collected {
+    pub(super) fn collect_pinned(
+        &self,
+        policy: &Policy,
+        first: u32,
+        pages: &[Frame],
+        overdue: bool,
+    ) -> Collected {
         let mut sweep = Sweep { policy, own: self.m.rules.pin_bias as i32, overdue, drained: Drained::No };
         let mut collected = Collected::default();
         let mut previous = None;

@@ -88,7 +88,7 @@ impl<D: Driver> Task<'_, D> {
                 let locked = vma.lock(index);
                 let pte = locked.get(index);
                 let zero_refused = pte.frame() == ZERO_FRAME && policy.zero_page == ZeroPage::WriteFault;
-                if pte.is_present() && !(write && !pte.is_writable()) && !zero_refused {
+                if pte.is_present() && (!write || pte.is_writable()) && !zero_refused {
                     self.page(pte.frame()).get(self.m.rules.pin_bias as i32);
                     break pte.frame();
                 }

@@ -124,7 +124,8 @@ impl<D: Driver> Task<'_, D> {
             self.misbehave(policy, &pin.pages[base..]);
             let collected = match policy.order {
                 SweepOrder::IsolateWhilePinned => {
-                    let collected = self.collect_pinned(policy, range.start, &pin.pages[base..], tries.overdue);
+                    let collected =
+                        self.collect_pinned(policy, range.start, &pin.pages[base..], tries.overdue);
                     if collected.isolated.is_empty() && policy.empty == Empty::Success {
                         return Ok(());
                     }
@@ -158,14 +159,12 @@ impl<D: Driver> Task<'_, D> {
         let (first, last) = (pages[0], pages[pages.len() - 1]);
         match policy.defect {
             // Held until death: whoever needs it next waits as long.
-            Defect::HoldLock => {
-                if self.lock(first) {
-                    self.d.wait(Wait::Time, &|| false);
-                    self.unlock(first);
-                }
+            Defect::HoldLock if self.lock(first) => {
+                self.d.wait(Wait::Time, &|| false);
+                self.unlock(first);
             }
             Defect::WaitCycle if first != last => {
-                let (one, other) = if self.d.id() % 2 == 0 { (first, last) } else { (last, first) };
+                let (one, other) = if self.d.id().is_multiple_of(2) { (first, last) } else { (last, first) };
                 if self.lock(one) {
                     // Wide enough for the other side to take its first lock too.
                     self.d.sleep(1_000_000);

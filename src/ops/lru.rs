@@ -47,7 +47,9 @@ impl<D: Driver> Task<'_, D> {
         for &frame in entries {
             let page = self.page(frame);
             if batch == Batch::LruAdd {
-                if self.m.rules.free_at_drain && let Some(frozen) = page.freeze(1) {
+                if self.m.rules.free_at_drain
+                    && let Some(frozen) = page.freeze(1)
+                {
                     // Nobody but the batch refers to it: free it instead.
                     frozen.unfreeze(1);
                     freed.push(frame);
@@ -170,7 +172,7 @@ impl<D: Driver> Task<'_, D> {
             }
             page.clear(flag::REFERENCED);
             let inactive = flags & flag::ACTIVE == 0;
-            if flags & flag::UNEVICTABLE == 0 && !(inactive && !self.m.rules.mglru) {
+            if flags & flag::UNEVICTABLE == 0 && (!inactive || self.m.rules.mglru) {
                 self.queue_listed(Batch::Deactivate, frame);
             }
         });
@@ -229,12 +231,7 @@ impl<D: Driver> Task<'_, D> {
 
     /// Calls `visit` with every present page of the range but the zero page,
     /// with a reference held meanwhile.
-    fn for_each_mapped(
-        &self,
-        mapping: &Mapping,
-        range: Range<u32>,
-        visit: impl Fn(Frame),
-    ) {
+    fn for_each_mapped(&self, mapping: &Mapping, range: Range<u32>, visit: impl Fn(Frame)) {
         for index in range {
             let Some(frame) = self.get_mapped(&mapping.vma, index) else { continue };
             visit(frame);

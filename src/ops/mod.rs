@@ -43,7 +43,7 @@ mod zap;
 pub use dma::{Dma, DmaError};
 pub use errno::Errno;
 pub use longterm::{Pin, PinRequest};
-pub use migrate::{Migrated, MigrateMode};
+pub use migrate::{MigrateMode, Migrated};
 
 use crate::drive::{Driver, Step};
 use crate::machine::page::NO_FRAME;

@@ -13,11 +13,8 @@ impl<D: Driver> Task<'_, D> {
     /// # Errors
     /// `ENOMEM` without a frame there.
     pub fn map_unlisted(&self, mapping: &Mapping, index: u32, driver: bool) -> Result<Frame, Errno> {
-        let (gfp, mark) = if driver {
-            (Gfp::WithinCma, flag::NEVER_LRU)
-        } else {
-            (Gfp::WithinMovable, flag::RESERVED)
-        };
+        let (gfp, mark) =
+            if driver { (Gfp::WithinCma, flag::NEVER_LRU) } else { (Gfp::WithinMovable, flag::RESERVED) };
         let fresh = self.m.memory.alloc(self.cpu(), gfp).ok_or(Errno::ENOMEM)?;
         self.m.memory.payload.fill(&fresh, pattern(mapping.id, index));
         let frame = fresh.publish();

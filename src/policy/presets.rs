@@ -71,9 +71,12 @@ fn read<T: Table + Clone>(
     }
     let mut document = Document::parse(name, text).map_err(Error::Config)?;
     let base = match document.take("base") {
-        Some((value, place)) => Some(value.as_str().map(str::to_owned).ok_or_else(|| {
-            Error::config(place, format!("base: {value} is not the name of a {kind}"))
-        })?),
+        Some((value, place)) => Some(
+            value
+                .as_str()
+                .map(str::to_owned)
+                .ok_or_else(|| Error::config(place, format!("base: {value} is not the name of a {kind}")))?,
+        ),
         None => is_file.then(|| default_base.to_owned()),
     };
     let mut table = match base {
@@ -149,8 +152,8 @@ impl Policy {
     /// Stands for keys that no preset has given yet; every preset gives them all.
     fn blank() -> Self {
         use super::{
-            Defect, DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent,
-            Scope, SweepOrder, ZeroPage,
+            Defect, DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner,
+            Permanent, Scope, SweepOrder, ZeroPage,
         };
         use crate::config::{Count, Ns, Share};
         Self {

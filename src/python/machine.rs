@@ -66,7 +66,10 @@ impl Machine {
         let (session, range) = (&mut self.session, lo..hi);
         let refused = |result: Result<(), crate::ops::Errno>| {
             result.map_err(|errno| {
-                SessionError(format!("{word}: {}: not for this kind of mapping or a locked range", errno.name()))
+                SessionError(format!(
+                    "{word}: {}: not for this kind of mapping or a locked range",
+                    errno.name()
+                ))
             })
         };
         match word {

@@ -86,15 +86,17 @@ impl Host for Watcher<'_> {
 }
 
 #[pymodule(gil_used = false)]
+// Arguments from Python arrive by value.
+#[allow(clippy::needless_pass_by_value)]
 mod _core {
     #[pymodule_export]
     use super::machine::Machine;
-    #[pymodule_export]
-    use super::{ConfigError, GupstressError, MachineError, ResourceError};
     use super::{
         Axis, Error, Instant, Ns, Scenario, Watcher, kernel_names, litmus_names, policy_names, profile_names,
         request, run, show_litmus,
     };
+    #[pymodule_export]
+    use super::{ConfigError, GupstressError, MachineError, ResourceError};
     use crate::policy::Source;
     use pyo3::prelude::*;
 

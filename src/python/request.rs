@@ -179,8 +179,9 @@ fn profile(reference: &Ref, overrides: &Overrides, sets: &[(String, String)]) ->
         if (0.0..=1.0).contains(&perturb) {
             profile.perturb = crate::config::Share(perturb);
         } else {
-            let near = if perturb > 1.0 { 1 } else { 0 };
-            problems.push(Problem::new("--perturb", format!("{perturb} is not from 0 to 1; nearest: {near}")));
+            let near = perturb.clamp(0.0, 1.0);
+            problems
+                .push(Problem::new("--perturb", format!("{perturb} is not from 0 to 1; nearest: {near}")));
         }
     }
     if problems.is_empty() { Ok(profile) } else { Err(Error::Config(problems)) }

@@ -7,15 +7,16 @@
 mod actors;
 mod pinner;
 mod profile;
-mod setup;
 pub mod result;
 pub mod run;
+mod setup;
 mod shared;
 pub mod verdict;
 pub mod watchdog;
 
 pub use profile::{
-    ActorCfg, Age, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special, load_profile, profile_names, show_profile,
+    ActorCfg, Age, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special, load_profile, profile_names,
+    show_profile,
 };
 pub use result::RunResult;
 pub use run::{Host, Job, Progress, Which};

@@ -51,9 +51,10 @@ impl<'a, D: Driver> Pinner<'a, D> {
         if d.chance(cfg.migrate_cpu.0) {
             self.task.move_to(d.below(self.sh.m.cpus.len() as u64) as usize);
         }
-        let number = match self.sh.profile.ranges.private {
-            true => self.id,
-            false => d.below(self.sh.mappings.len() as u64) as usize,
+        let number = if self.sh.profile.ranges.private {
+            self.id
+        } else {
+            d.below(self.sh.mappings.len() as u64) as usize
         };
         let mapping = self.sh.m.mapping(self.sh.mappings[number]);
         let spread = u64::from(cfg.pages_max - cfg.pages_min) + 1;
@@ -184,7 +185,8 @@ impl<'a, D: Driver> Pinner<'a, D> {
             }
             Ok(()) => {
                 if let Some(frame) = unsafe_page(m, &self.pin.pages) {
-                    let found = UnsafePin { thread: self.id, sweeps: self.pin.sweeps, page: m.page_state(frame) };
+                    let found =
+                        UnsafePin { thread: self.id, sweeps: self.pin.sweeps, page: m.page_state(frame) };
                     let mut findings = self.sh.findings.lock();
                     if findings.unsafe_pins.len() < MAX_FINDINGS {
                         findings.unsafe_pins.push(found);
@@ -200,8 +202,8 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let cfg = &self.sh.profile.pinner;
         // Every device has a word of its own in each page; there may be more devices than words.
         let has_word = self.id < self.sh.m.memory.payload.words_per_frame();
-        let dma = (cfg.dma && cfg.write && has_word)
-            .then(|| Dma { word: self.id, token: self.task.d.random() });
+        let dma =
+            (cfg.dma && cfg.write && has_word).then(|| Dma { word: self.id, token: self.task.d.random() });
         if let Some(dma) = dma {
             self.task.dma_start(dma, &self.pin.pages);
         }

@@ -361,7 +361,7 @@ impl Profile {
             ));
         }
         let bytes = self.memory.page_bytes;
-        if bytes == 0 || bytes % 64 != 0 {
+        if bytes == 0 || !bytes.is_multiple_of(64) {
             return Err(format!(
                 "memory.page_bytes: {bytes} is not a multiple of 64; nearest: {}",
                 bytes.next_multiple_of(64).max(64)

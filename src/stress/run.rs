@@ -104,7 +104,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         Which::Os => on_threads(job, &shared, watchdog, host)?,
         Which::Sim => on_coroutines(job, &shared, watchdog, host)?,
     };
-    let Ended { watchdog, ended_at, interrupted } = ended;
+    let Ended { watchdog, at: ended_at, interrupted } = ended;
     let stuck = matches!(
         watchdog.liveness.verdict,
         LivenessVerdict::Livelocked | LivenessVerdict::Starved | LivenessVerdict::Deadlocked
@@ -138,7 +138,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
 struct Ended {
     watchdog: Watchdog,
     /// Driver time at which the pinners were done.
-    ended_at: u64,
+    at: u64,
     interrupted: bool,
 }
 
@@ -274,7 +274,7 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Hos
     if panicked != 0 {
         return Err(Error::Internal(format!("{panicked} threads panicked")));
     }
-    Ok(Ended { watchdog, ended_at: ended_at.unwrap_or_else(|| run.now()), interrupted })
+    Ok(Ended { watchdog, at: ended_at.unwrap_or_else(|| run.now()), interrupted })
 }
 
 /// The calling thread's id, as the kernel counts; 0 where it does not say.
@@ -314,12 +314,7 @@ impl Control for Supervision<'_> {
     }
 }
 
-fn on_coroutines(
-    job: &Job,
-    sh: &Arc<Shared>,
-    mut watchdog: Watchdog,
-    host: &mut dyn Host,
-) -> Result<Ended> {
+fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
     let kworkers = sh.slots.len() - sh.profile.cpus as usize;
     let cpus = sh.m.cpus.len();
     let tasks = (0..sh.slots.len())
@@ -366,5 +361,5 @@ fn on_coroutines(
             return Err(Error::Internal(format!("killed threads still wait: {}", waits.join(", "))));
         }
     }
-    Ok(Ended { watchdog, ended_at: ended_at.unwrap_or(report.now), interrupted })
+    Ok(Ended { watchdog, at: ended_at.unwrap_or(report.now), interrupted })
 }

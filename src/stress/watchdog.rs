@@ -305,7 +305,8 @@ impl Watchdog {
             let slot = &sh.pinners()[thread];
             slot.judged_stuck.store(true, Ordering::Release);
             let waited = now - slot.in_call_since().unwrap_or(now);
-            let holder = owner(sh, on).map_or_else(String::new, |holder| format!(", which thread {holder} holds"));
+            let holder =
+                owner(sh, on).map_or_else(String::new, |holder| format!(", which thread {holder} holds"));
             self.liveness.findings.push(Stall {
                 waits_for: Some(format!("{}{holder}", on.describe())),
                 ..stall(sh, thread, slot, waited)
@@ -346,9 +347,10 @@ impl Watchdog {
     /// The time is up: says of each call under way whether it had a chance.
     fn give_up(&mut self, sh: &Shared, now: u64, control: &dyn Control) {
         control.resume();
-        let starved_of_time = sh.pinners().iter().any(|slot| {
-            slot.in_call_since().is_some_and(|began| now - began >= self.limits.stall_after_ns)
-        });
+        let starved_of_time = sh
+            .pinners()
+            .iter()
+            .any(|slot| slot.in_call_since().is_some_and(|began| now - began >= self.limits.stall_after_ns));
         if starved_of_time && self.liveness.verdict == LivenessVerdict::Live {
             self.liveness.verdict = LivenessVerdict::Inconclusive;
         }

@@ -30,11 +30,20 @@ def test_help_says_what_the_bare_call_takes_and_how_it_ends(cli: Cli) -> None:
     assert "130  interrupted" in out
 
 
-@pytest.mark.parametrize("command", ["run", "list", "show"])
+@pytest.mark.parametrize("command", ["run", "matrix", "litmus", "list", "show"])
 def test_each_command_has_help(cli: Cli, command: str) -> None:
     code, out, _ = cli(command, "--help")
     assert code == 0
     assert out.startswith(f"Usage: gupstress {command}")
+
+
+@pytest.mark.parametrize("command", ["", "litmus", "matrix"])
+def test_examples_stand_on_lines_of_their_own(cli: Cli, command: str) -> None:
+    _, out, _ = cli(*command.split(), "--help")
+    lines = [line.strip() for line in out.splitlines()]
+    examples = [line for line in lines if line.startswith(f"gupstress {command}")]
+    assert len(examples) >= 3
+    assert "\\b" not in out
 
 
 def test_the_version_names_the_build(cli: Cli) -> None:

@@ -280,6 +280,21 @@ def test_a_deadlock_is_an_error_not_a_hang() -> None:
         machine.pin(mapping)
 
 
+def test_pins_may_overlap(machine: Machine) -> None:
+    mapping = touched(machine)
+    first, second = machine.pin(mapping[0:2]), machine.pin(mapping[1:4])
+    machine.unpin(first)
+    machine.unpin(second)
+    assert machine.check() > 0
+
+
+def test_a_page_whose_queueing_cleared_its_flag_is_in_order(machine: Machine) -> None:
+    mapping = on_lru(machine)
+    machine.cold(mapping)
+    assert "PG_lru" not in state(machine, mapping).flags
+    assert machine.check() > 0
+
+
 # ---------------------------------------------------------------- ranges
 
 

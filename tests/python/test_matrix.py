@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import get_args
 
@@ -12,10 +13,11 @@ from jsonschema import Draft202012Validator
 
 import gupstress
 from conftest import Ended, Row, broken, stuck, unsafe
-from gupstress import _core, engine, matrix
+from gupstress import _core, engine, matrix, progress
 from gupstress.cli import invoke
 from gupstress.matrix import MatrixResult
 from gupstress.render import cross
+from gupstress.request import Request
 from gupstress.results import PolicyResult
 
 Cli = Callable[..., Ended]
@@ -44,11 +46,10 @@ def load(name: str = "r.json") -> MatrixResult:
 
 def stricter(profile: str, *policies: str) -> str:
     """Write a profile of which some policies are expected to be all right."""
-    text = _core.show("profile", profile)
-    for policy in policies:
-        lines = [line for line in text.splitlines() if not line.startswith((policy, f'"{policy}'))]
-        text = "\n".join(lines) + "\n"
-    Path("mine.toml").write_text(text)
+    table, _, _ = _core.show("profile", profile).partition("[expect]")
+    expect = {**engine.preset("profile", profile)["expect"], **dict.fromkeys(policies, "ok")}
+    lines = [f'"{policy}" = "{verdict}"\n' for policy, verdict in expect.items()]
+    Path("mine.toml").write_text(f"{table}[expect]\n{''.join(lines)}")
     return "mine.toml"
 
 
@@ -68,7 +69,7 @@ def test_every_policy_meets_every_profile(small: MatrixResult) -> None:
     assert pairs == [(profile, policy) for profile in PROFILES for policy in POLICIES]
     assert small.status == "complete"
     assert (small.settings.driver, small.settings.seed) == ("sim", 7)
-    assert (small.settings.timeout_s, small.settings.stall_after_s) == (20, 0.5)
+    assert (small.settings.timeout_s, small.settings.stall_after_s) == (20, 2)
     assert small.settings.threads is None
 
 
@@ -131,12 +132,12 @@ def test_what_hangs_is_stuck(cli: Cli) -> None:
 
 def test_options_reach_every_cell(cli: Cli) -> None:
     args = (*options(("bounded",), ("wasted-drain",)), "--kernel", "linux-6.17", "--threads", "2")
-    assert cli(*args, "--set", "drain=never", "--json", "r.json").code == 0
+    cli(*args, "--set", "drain=never", "--json", "r.json")
     result = load()
     assert (result.settings.kernel, result.settings.threads) == ("linux-6.17", 2)
     assert result.settings.sets == {"drain": "never"}
-    # What never drains does not do so in vain.
-    assert result.cells[0].verdict != "slow-drains"
+    # What never drains cannot do so in vain, and fails.
+    assert result.cells[0].verdict == "spurious"
 
 
 # ---------------------------------------------------------------- worse than expected
@@ -188,6 +189,14 @@ def test_better_than_expected_is_no_finding(cli: Cli) -> None:
     text = _core.show("profile", "wasted-drain") + 'none = "stuck"\n'
     Path("mine.toml").write_text(text)
     assert cli(*options(("none",), ("mine.toml",))).code == 0
+
+
+@pytest.mark.xfail(reason="a file without a base takes over contended's expectations", strict=True)
+def test_a_profile_that_is_shown_expects_the_same_when_taken_back() -> None:
+    Path("mine.toml").write_text(_core.show("profile", "zero-page"))
+    for profile in ("zero-page", "mine.toml"):
+        (job,) = matrix.prepare(Request(), [profile]).jobs
+        assert job.resolved.profile["expect"] == {"unbounded": "stuck"}
 
 
 # ---------------------------------------------------------------- verdicts
@@ -315,7 +324,8 @@ def test_everything_is_run_where_nothing_is_named(cli: Cli, rows: Rows) -> None:
     assert set(_core.names("profile")) - set(profiles) == {"steady", "drain-storm", "same-range"}
     assert len({job["seed"] for job in jobs}) == 1
     for job in jobs:
-        assert (job["timeout_s"], job["stall_after_s"], job["pins"]) == (20, 0.5, None)
+        assert (job["timeout_s"], job["stall_after_s"]) == (20, 2)
+        assert job["pins"] == engine.preset("profile", job["profile"]["name"])["pins"]
 
 
 def test_an_interrupt_keeps_the_cells_before_it(
@@ -350,16 +360,20 @@ def test_an_interrupt_keeps_the_cells_before_it(
 def test_progress_names_the_cell_on_standard_error(
     cli: Cli, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from contextlib import nullcontext
-
-    from gupstress import progress
-
     labels: list[str] = []
     rows()
-    monkeypatch.setattr(
-        progress, "watch", lambda stream: lambda label: nullcontext(labels.append(label))
-    )
-    cli(*options(("none", "bounded"), ("oom", "contig")))
+
+    def watching(label: str) -> AbstractContextManager[None]:
+        labels.append(label)
+        return nullcontext()
+
+    monkeypatch.setattr(progress, "watch", lambda stream: watching)
+    _, _, err = cli(*options(("none", "bounded"), ("oom", "contig")))
+    assert err.splitlines() == [
+        "gupstress: seed 7",
+        "gupstress: oom (1/2)",
+        "gupstress: contig (2/2)",
+    ]
     assert labels == [
         "oom (1/2) none",
         "oom (1/2) bounded",
@@ -374,15 +388,15 @@ def test_quiet_and_json_leave_nothing_but_json(cli: Cli) -> None:
     assert (code, err) == (0, "")
     VALIDATOR.validate(json.loads(out))
     _, _, err = cli(*args, "--format", "json")
-    assert "1 cells, none worse" in err
+    assert "1 cell, none worse" in err
 
 
 def test_markdown_has_full_width(cli: Cli) -> None:
     profile = stricter("lru-batch-ref", "none")
     _, out, _ = cli(*options((*POLICIES, "linux-6.14"), (profile,)), "--format", "markdown")
     headings, _, cells = out.splitlines()[:3]
-    assert headings.split() == ["|", "profile", *(w for p in POLICIES for w in ("|", p)), "|",
-                                "linux-6.14", "|"]  # fmt: skip
+    names = [name.strip() for name in headings.strip("|").split("|")]
+    assert names == ["profile", *POLICIES, "linux-6.14"]
     assert "%! |" in cells
     assert "spurious 9" in cells
     assert "- **none on lru-batch-ref: expected ok, found spurious" in out

@@ -8,6 +8,7 @@ import click
 
 from gupstress import _core
 from gupstress.cli.catalog import list_names, show
+from gupstress.cli.compare import compare
 from gupstress.cli.exits import HELP, guard
 from gupstress.cli.litmus import litmus
 from gupstress.cli.matrix import matrix
@@ -43,7 +44,7 @@ class Commands(click.Group):
 )
 @click.version_option(_core.__version__, message=f"%(prog)s %(version)s ({_core.build_profile})")
 def commands() -> None:
-    r"""Stress the kernel's long-term page pin under any retry policy.
+    """Stress the kernel's long-term page pin under any retry policy.
 
     Says for each policy whether every pin returns, whether its failures and
     successes are true, and what it costs.
@@ -53,12 +54,13 @@ def commands() -> None:
     gupstress --policy bounded --policy linux-7.2 --threshold 'calls.stuck==0'
     gupstress list policies
     gupstress show policy bounded > mine.toml && gupstress --policy mine.toml
-    """
+    """  # noqa: D301 -- click looks for the character
 
 
 commands.add_command(run)
 commands.add_command(matrix)
 commands.add_command(litmus)
+commands.add_command(compare)
 commands.add_command(report)
 commands.add_command(list_names)
 commands.add_command(show)

@@ -57,7 +57,7 @@ def litmus(
     format_: str,
     json_file: str | None,
 ) -> int:
-    r"""Run scripted scenarios under kernels' rules; compare with what those kernels counted.
+    """Run scripted scenarios under kernels' rules; compare with what those kernels counted.
 
     Without a name: all scenarios that come with gupstress.
 
@@ -65,8 +65,8 @@ def litmus(
     gupstress litmus
     gupstress litmus anon-remote --kernel linux-6.17
     gupstress show litmus anon-remote > mine.toml && gupstress litmus mine.toml
-    gupstress litmus --set batch_size=15
-    """
+    gupstress litmus --set mglru=false
+    """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for it.
     from gupstress import litmus as model
 

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gupstress.matrix import Cell, MatrixResult, Plan
+    from gupstress.runner import Watch
 
 _FORMATS = ("table", "markdown", "json")
 
-_DEFAULT = Request(timeout_s=20.0, stall_after_s=0.5)
-"""A cell is small: what gets stuck in it does so at once."""
+_DEFAULT = Request(timeout_s=20.0)
+"""A cell is small: it is over sooner than a run."""
 
 _AS_IN_RUN = ("kernel", "driver", "seed", "threads", "sets", "json_file", "quiet")
 
@@ -57,7 +58,7 @@ _AS_IN_RUN = ("kernel", "driver", "seed", "threads", "sets", "json_file", "quiet
     metavar="TIME",
     default=_DEFAULT.stall_after_s,
     help="Time without progress after which a call may be judged stuck."
-    f"  [default: {_DEFAULT.stall_after_s * 1000:g}ms]",
+    f"  [default: {_DEFAULT.stall_after_s:g}s]",
 )
 @click.option(
     "--format",
@@ -70,7 +71,7 @@ _AS_IN_RUN = ("kernel", "driver", "seed", "threads", "sets", "json_file", "quiet
 def matrix(
     profiles: tuple[str, ...], format_: str, json_file: str | None, quiet: bool, **asked: Any
 ) -> int:
-    r"""Run every policy on every profile of the kernel's history: one verdict a cell.
+    """Run every policy on every profile of the kernel's history: one verdict a cell.
 
     A profile says how bad each policy may be on it. A cell that is worse is marked
     with ! and is a finding.
@@ -79,7 +80,7 @@ def matrix(
     gupstress matrix
     gupstress matrix --policy linux-7.2 --policy mine.toml --format markdown
     gupstress matrix --profile isolation-race --kernel linux-6.14 --driver sim --seed 7
-    """
+    """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for them.
     from gupstress import matrix as model
     from gupstress import progress, runner
@@ -88,7 +89,15 @@ def matrix(
     output.check(json_file)
     if not quiet:
         complain(f"seed {plan.request.seed}")
-    watch = runner.unwatched if quiet else progress.watch(sys.stderr)
+
+    def watch(profile: str) -> "Watch":
+        if quiet:
+            return runner.unwatched
+        # Most cells end before there is any progress to tell.
+        complain(profile)
+        watch_cell = progress.watch(sys.stderr)
+        return lambda policy: watch_cell(f"{profile} {policy}")
+
     result = model.run(plan, sys.argv, watch)
     output.deliver(json_file, result.to_json, lambda: _print(result, format_, _again(plan), quiet))
     if result.status == "interrupted":

@@ -14,7 +14,7 @@ _EXTRA = ("jinja2", "plotly")
 @click.argument("files", metavar="RUN.json...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="FILE", required=True, help="The page to write.")
 def report(files: tuple[str, ...], output: str) -> int:
-    r"""Show one or more results, side by side, as one HTML page.
+    """Show one or more results, side by side, as one HTML page.
 
     The page needs no network and no other file. It takes what `gupstress run --json`
     and `pytest --gupstress-json` write.
@@ -23,7 +23,7 @@ def report(files: tuple[str, ...], output: str) -> int:
     gupstress run --json run.json
     gupstress report run.json -o report.html
     gupstress report base.json head.json -o report.html
-    """
+    """  # noqa: D301 -- click looks for the character
     from gupstress import files as written
     from gupstress.report import sources
 

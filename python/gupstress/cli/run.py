@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gupstress.cli import output
+from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration, probability, setting, whole
 from gupstress.request import PRESETS, Request
 
 if TYPE_CHECKING:
+    from gupstress.comparison.models import Comparison
     from gupstress.results import RunResult
 
 _DEFAULT = Request()
@@ -115,6 +117,11 @@ _FORMATS = ("table", "markdown", "json", "junit")
     help="Condition such as 'latency_ns.p99<2e6' or 'bounded:calls.stuck==0'; may be repeated.",
 )
 @click.option(
+    "--baseline",
+    metavar="FILE",
+    help="Also compare with this result, as `gupstress compare FILE` does.",
+)
+@click.option(
     "--format",
     "format_",
     type=click.Choice(_FORMATS),
@@ -126,7 +133,13 @@ _FORMATS = ("table", "markdown", "json", "junit")
 @click.option("--quiet", is_flag=True, help="No progress, nothing but the result.")
 @click.pass_context
 def run(
-    ctx: click.Context, /, format_: str, json_file: str | None, quiet: bool, **asked: Any
+    ctx: click.Context,
+    /,
+    baseline: str | None,
+    format_: str,
+    json_file: str | None,
+    quiet: bool,
+    **asked: Any,
 ) -> int:
     """Run retry policies under a load: do their pins return, are they true, what do they cost?"""
     if ctx.args:
@@ -135,35 +148,62 @@ def run(
         )
     # Here, so that `--help` and `--version` need not wait for them.
     from gupstress import progress, runner, verdict
+    from gupstress.comparison import sources
 
     job = runner.prepare(Request(**asked))
+    base = None if baseline is None else sources.read(baseline)
     output.check(json_file)
     if not quiet:
         complain(f"seed {job.seed}")
     result = runner.run(job, sys.argv, runner.unwatched if quiet else progress.watch(sys.stderr))
+    found = None
+    # An interrupt may have left nothing to compare.
+    if base is not None and result.results:
+        from gupstress.comparison import judge
+
+        found = judge.judge(base, sources.Source(json_file, result))
+        result = result.model_copy(update={"comparison": found.model_dump(mode="json")})
     command = command_line(ctx.command, job.request)
-    output.deliver(json_file, result.to_json, lambda: _print(result, format_, command, quiet))
-    return Exit[verdict.outcome(result).name]
+    output.deliver(
+        json_file, result.to_json, lambda: _print(result, found, format_, command, quiet)
+    )
+    code = Exit[verdict.outcome(result).name]
+    if found is None:
+        return code
+    add_to_step_summary(found)
+    return max(code, EXITS[found.verdict], key=_SEVERITY.index)
 
 
-def _print(result: "RunResult", format_: str, command: str, quiet: bool) -> None:
-    """Write the result, and nothing else, to standard output."""
-    from gupstress.render import junit, page
+_SEVERITY = (Exit.SUCCESS, Exit.INCONCLUSIVE, Exit.FAILURE, Exit.INTERRUPTED)
+"""How a run and its comparison may end, worst last."""
+
+
+def _print(
+    result: "RunResult", found: "Comparison | None", format_: str, command: str, quiet: bool
+) -> None:
+    """Write the result and what it was compared with, and nothing else, to standard output."""
+    from gupstress.render import comparison, junit, page
 
     if format_ == "table" and sys.stdout.isatty():
         from rich.console import Console
 
         page.terminal(result, command, Console())
-        return
-    texts = {
-        "table": lambda: page.plain(result, command),
-        "markdown": lambda: page.markdown(result, command),
-        "json": lambda: result.to_json().rstrip(),
-        "junit": lambda: junit.junit(result, command),
-    }
-    click.echo(texts[format_]())
+    else:
+        suites = [] if found is None else [comparison.suite(found)]
+        texts = {
+            "table": lambda: page.plain(result, command),
+            "markdown": lambda: page.markdown(result, command),
+            "json": lambda: result.to_json().rstrip(),
+            "junit": lambda: junit.junit(result, command, *suites),
+        }
+        click.echo(texts[format_]())
+    if found is not None and format_ in ("table", "markdown"):
+        beside = {"table": comparison.plain, "markdown": comparison.markdown}
+        click.echo(f"\n{beside[format_](found)}")
     if format_ in ("json", "junit") and not quiet:
         click.echo(f"{page.end_line(result)}\nreproduce: {command}", err=True)
+        if found is not None:
+            click.echo(comparison.end_line(found), err=True)
 
 
 _ALWAYS_SAID = ("policies", "profile", "kernel", "threads", "cpus", "pins", "seed")

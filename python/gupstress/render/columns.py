@@ -9,7 +9,7 @@ from statistics import median
 from typing import Literal, NamedTuple
 
 from gupstress.results import PolicyResult, RunResult
-from gupstress.verdict import BAD, UNDECIDED, label, verdicts
+from gupstress.verdict import label, verdicts, worst
 
 Repeats = Sequence[PolicyResult]
 """All results of one policy."""
@@ -75,12 +75,7 @@ def _of_calls(read: Callable[[PolicyResult], int]) -> Callable[[Repeats], str]:
 
 
 def _worst(index: int) -> Callable[[Repeats], str]:
-    """Return the worst of the repeats' verdicts: a finding before undecided before good."""
-
-    def rank(verdict: str) -> tuple[bool, bool]:
-        return verdict in BAD, verdict == UNDECIDED
-
-    return lambda repeats: max((verdicts(result)[index] for result in repeats), key=rank)
+    return lambda repeats: worst(verdicts(result)[index] for result in repeats)
 
 
 def _errors(repeats: Repeats) -> str:

@@ -7,7 +7,7 @@ from gupstress.results import PolicyResult, RunResult
 from gupstress.verdict import UNDECIDED, label, missed, result_findings, verdicts
 
 
-def junit(run: RunResult, command: str) -> str:
+def junit(run: RunResult, command: str, *more: ET.Element) -> str:
     """Return the result as JUnit XML.
 
     Findings and missed thresholds are failures, an undecided verdict is an error.
@@ -15,6 +15,7 @@ def junit(run: RunResult, command: str) -> str:
     Args:
         run: What to show.
         command: What to type to see it again.
+        more: Further suites of the same file.
     """
     suite = ET.Element(
         "testsuite",
@@ -24,24 +25,30 @@ def junit(run: RunResult, command: str) -> str:
     )
     for result in run.results:
         _add_case(suite, run, result)
-    return document(suite, f"{end_line(run)}\nreproduce: {command}")
+    return document(suite, f"{end_line(run)}\nreproduce: {command}", *more)
 
 
-def document(suite: ET.Element, said: str) -> str:
-    """Return a suite of test cases as a whole file, with its counts filled in.
+def document(suite: ET.Element, said: str, *more: ET.Element) -> str:
+    """Return a suite of test cases as a whole file.
 
     Args:
         suite: With its cases.
         said: What the command has to say beside them.
+        more: Further suites that are complete.
     """
+    suites = ET.Element("testsuites")
+    suites.extend([complete(suite, said), *more])
+    ET.indent(suites)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode")
+
+
+def complete(suite: ET.Element, said: str) -> ET.Element:
+    """Fill in a suite's counts and what the command has to say beside its cases."""
     suite.set("tests", str(len(suite.findall("testcase"))))
     for kind, count in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
         suite.set(count, str(len(suite.findall(f"testcase[{kind}]"))))
     ET.SubElement(suite, "system-out").text = said
-    suites = ET.Element("testsuites")
-    suites.append(suite)
-    ET.indent(suites)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode")
+    return suite
 
 
 def _add_case(suite: ET.Element, run: RunResult, result: PolicyResult) -> None:

@@ -53,7 +53,7 @@ def markdown(result: MatrixResult, again: Again) -> str:
 def end_line(result: MatrixResult) -> str:
     """Return on one line what came of it and under which settings."""
     worse, unknown = sum(1 for _ in _worse(result)), sum(map(undecided, result.cells))
-    words = [f"{len(result.cells)} cells"]
+    words = ["1 cell" if len(result.cells) == 1 else f"{len(result.cells)} cells"]
     if result.status == "interrupted":
         words.append(f"interrupted before {len(result.policies) * len(result.profiles)}")
     words.append(f"{worse} worse than expected" if worse else "none worse than expected")

@@ -1,0 +1,131 @@
+"""`gupstress compare`: is a run worse than another?"""
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gupstress.cli import output
+from gupstress.cli.exits import HELP, CommandError, Exit, complain
+
+if TYPE_CHECKING:
+    from gupstress.comparison.models import Comparison
+
+_FORMATS = ("table", "markdown", "json", "junit")
+
+EXITS = {
+    "regression": Exit.FAILURE,
+    "improvement": Exit.SUCCESS,
+    "same": Exit.SUCCESS,
+    "inconclusive": Exit.INCONCLUSIVE,
+    "not comparable": Exit.INCONCLUSIVE,
+}
+
+DEFAULT_PERCENT = "5"
+
+
+def _percent(value: str) -> float:
+    """Read a percentage; its range is the comparison's to check."""
+    try:
+        return float(value.removesuffix("%"))
+    except ValueError:
+        near = DEFAULT_PERCENT
+        raise click.BadParameter(f"{value!r} is not a percentage; nearest: {near}") from None
+
+
+@click.command(short_help="Is a run worse than another?", epilog=HELP)
+@click.argument("base", metavar="BASE.json")
+@click.argument("head", metavar="HEAD.json")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="What to compare, such as latency_ns.p50; may be repeated.  [default: a few of each kind]",
+)
+@click.option(
+    "--threshold",
+    type=_percent,
+    metavar="PCT",
+    default=DEFAULT_PERCENT,
+    show_default=True,
+    help="Smallest change of a median that counts, in percent.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(_FORMATS),
+    default=_FORMATS[0],
+    show_default=True,
+    help="What standard output gets.",
+)
+@click.option("--json", "json_file", metavar="FILE", help="Also write the result as JSON.")
+def compare(
+    base: str,
+    head: str,
+    metrics: tuple[str, ...],
+    threshold: float,
+    format_: str,
+    json_file: str | None,
+) -> int:
+    """Say for each policy and metric if HEAD is worse than BASE.
+
+    Each is what `gupstress run --repeat 7 --json` wrote, or a folder of such files: runs
+    made in turn are then compared as one. A regression is a change that is too large
+    (--threshold) and too sure (p < 0.05) to be noise, or a finding that is new.
+    In GitHub Actions the summary of the step gets it too.
+
+    \b
+    gupstress run --repeat 7 --json base.json
+    gupstress run --repeat 7 --json head.json --set isolate_retries=5
+    gupstress compare base.json head.json
+    gupstress compare base.json head.json --metric latency_ns.p50 --threshold 10
+    """  # noqa: D301 -- click looks for the character
+    # Here, so that `--help` need not wait for it.
+    from gupstress.comparison import judge
+
+    if json_file is not None and Path(json_file).resolve() in map(
+        Path.resolve, map(Path, (base, head))
+    ):
+        raise CommandError(f"--json {json_file}: is to be compared; nearest: compare.json")
+    found = judge.compare(base, head, metric=metrics, threshold=threshold)
+    output.check(json_file)
+    command = ["gupstress", "compare", base, head]
+    for metric in metrics:
+        command += ["--metric", metric]
+    command += ["--threshold", f"{threshold:g}"]
+    output.deliver(json_file, found.to_json, lambda: _print(found, format_, shlex.join(command)))
+    add_to_step_summary(found)
+    return EXITS[found.verdict]
+
+
+def _print(found: "Comparison", format_: str, command: str) -> None:
+    """Write the comparison, and nothing else, to standard output."""
+    from gupstress.render import comparison as render
+
+    texts = {
+        "table": lambda: f"{render.plain(found)}\nreproduce: {command}",
+        "markdown": lambda: f"{render.markdown(found)}\n\n```sh\n{command}\n```",
+        "json": lambda: found.to_json().rstrip(),
+        "junit": lambda: render.junit_xml(found),
+    }
+    click.echo(texts[format_]())
+    if format_ in ("json", "junit"):
+        click.echo(f"{render.end_line(found)}\nreproduce: {command}", err=True)
+
+
+def add_to_step_summary(found: "Comparison") -> None:
+    """Append a comparison to the summary of a step of GitHub Actions, if this is one."""
+    from gupstress.render import comparison as render
+
+    file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not file:
+        return
+    try:
+        with Path(file).open("a", encoding="utf-8") as summary:
+            summary.write(f"{render.markdown(found)}\n\n")
+    except OSError as error:
+        # The verdict stands without it.
+        complain(f"GITHUB_STEP_SUMMARY {file}: cannot be written: {error.strerror}")

@@ -1,0 +1,1 @@
+"""Two runs held against each other: did what was changed between them make it worse?"""

@@ -1,0 +1,95 @@
+"""Where the two sides of a comparison are from."""
+
+import os
+from collections.abc import Sequence
+from math import isclose
+from pathlib import Path
+from typing import NamedTuple
+
+from gupstress import stability, stored
+from gupstress._core import ConfigError
+from gupstress.comparison import workload
+from gupstress.problems import Problems
+from gupstress.results import RunResult
+
+_KINDS = {"gupstress.run/1": RunResult}
+
+
+class Source(NamedTuple):
+    """A run and what it was read from."""
+
+    name: str | None
+    run: RunResult
+
+
+def read(given: RunResult | str | os.PathLike[str]) -> Source:
+    """Return one side of a comparison: a result, its file, or all files of a folder pooled.
+
+    A folder is what runs of two builds in turn leave: one file a turn for each build.
+
+    Raises:
+        ConfigError: It cannot be read, holds no result, or does not hold together.
+    """
+    if isinstance(given, RunResult):
+        _check("", given)
+        return Source(None, given)
+    name = os.fspath(given)
+    if not Path(name).is_dir():
+        return Source(name, _read(name))
+    files = sorted(map(str, Path(name).glob("*.json")))
+    if not files:
+        raise ConfigError([(name, "no *.json in this folder; nearest: the file of a run")])
+    problems, runs = Problems(), []
+    for file in files:
+        with problems.collecting():
+            runs.append(_read(file))
+    problems.refuse()
+    return Source(name, _pooled(files, runs))
+
+
+def _read(file: str) -> RunResult:
+    run = stored.read(file, _KINDS)
+    _check(file, run)
+    return run
+
+
+def _check(place: str, run: RunResult) -> None:
+    """Refuse a result that cannot have come from a run as it is."""
+    problems = Problems()
+    if not run.results:
+        problems.add(place, "holds no results; nearest: a run that was not interrupted")
+    seen = set()
+    for result in run.results:
+        label = f"{result.policy}, repeat {result.repeat}"
+        if (result.policy, result.repeat) in seen:
+            problems.add(place, f"{label}: there twice")
+        seen.add((result.policy, result.repeat))
+        rate = result.throughput.pages_per_s
+        if rate is not None and not isclose(rate * result.elapsed_s, result.pages.pinned):
+            problems.add(place, f"{label}: pages_per_s is not pages.pinned / elapsed_s")
+    problems.refuse()
+
+
+def _pooled(files: Sequence[str], runs: Sequence[RunResult]) -> RunResult:
+    """Return several runs of the same as one, their repeats numbered on.
+
+    Raises:
+        ConfigError: They are not of the same build and workload.
+    """
+    first, problems = runs[0], Problems()
+    for file, run in zip(files, runs, strict=True):
+        for found in (*workload.obstacles(first, run), *workload.changes(first, run)):
+            of_first, of_this = f"{found.base} in {files[0]}", f"{found.head} here"
+            problems.add(file, f"not a repeat: {found.what} is {of_first}, {of_this}")
+    problems.refuse()
+    counts: dict[str, int] = {}
+    results = []
+    for result in (result for run in runs for result in run.results):
+        counts[result.policy] = counts.get(result.policy, 0) + 1
+        results.append(result.model_copy(update={"repeat": counts[result.policy]}))
+    return first.model_copy(
+        update={
+            "results": stability.judged(results, first.gupstress.build_profile),
+            "settings": first.settings.model_copy(update={"repeat": max(counts.values())}),
+        }
+    )

@@ -1,0 +1,177 @@
+"""What a comparison found, for people and for CI."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from xml.etree import ElementTree as ET
+
+from gupstress.comparison.metrics import short
+from gupstress.comparison.models import Comparison, MetricComparison, PolicyComparison
+from gupstress.render import junit
+from gupstress.render.columns import Grid, amount, duration, share
+from gupstress.render.page import piped, ruled
+
+
+def plain(found: Comparison) -> str:
+    """Return the comparison as text; its table is at most 80 columns wide."""
+    blocks = [ruled(_table(found)), "\n".join(_legend(found))] if found.policies else []
+    for kind, lines in _remarks(found):
+        blocks.append("\n".join(f"{kind}: {line}" for line in lines))
+    return "\n\n".join([*blocks, end_line(found)])
+
+
+def markdown(found: Comparison) -> str:
+    """Return the comparison as Markdown."""
+    blocks = [piped(_table(found)), " ".join(_legend(found))] if found.policies else []
+    for kind, lines in _remarks(found):
+        blocks.append("\n".join(f"- {kind}: {line}" for line in lines))
+    return "\n\n".join([f"**{end_line(found)}**", *blocks])
+
+
+def end_line(found: Comparison) -> str:
+    """Return on one line what came of it."""
+    counts = Counter(row.verdict for policy in found.policies for row in policy.metrics)
+    words = [f"{count} {verdict}" for verdict, count in sorted(counts.items())]
+    method = found.method
+    said = (
+        f"threshold={method.threshold_percent:g}% alpha={method.alpha:g}"
+        f" base={found.base.source or '-'} head={found.head.source or '-'}"
+    )
+    of = f" (metrics: {', '.join(words)})" if words else ""
+    return f"gupstress: {found.verdict.upper()}{of}: {said}"
+
+
+def _legend(found: Comparison) -> Iterator[str]:
+    tests = found.method.tests
+    yield (
+        "ratio: head by base, of medians. p: Mann-Whitney, by Holm for"
+        f" {tests} {'test' if tests == 1 else 'tests'}."
+    )
+    yield "cpu_s: per page. Spurious failures and counters: per call."
+
+
+# ---------------------------------------------------------------- the table
+
+
+def _table(found: Comparison) -> Grid:
+    return Grid(
+        headings=["policy", "metric", "base", "head", "ratio", "95% CI", "p", "verdict"],
+        rows=[[policy.policy, *_cells(row)] for policy in found.policies for row in policy.metrics],
+        aligns=["left", "left", "right", "right", "right", "right", "right", "left"],
+        widths=[11, 15, None, None, None, None, None, None],
+    )
+
+
+def _cells(row: MetricComparison) -> Iterator[str]:
+    yield short(row.metric)
+    yield _quantity(row, row.base.median)
+    yield _quantity(row, row.head.median)
+    yield "-" if row.ratio is None else _ratio(row.ratio)
+    interval = row.interval
+    yield "-" if interval is None else f"{_ratio(interval.low)}-{_ratio(interval.high)}"
+    yield "-" if row.p_adjusted is None else _p(row.p_adjusted)
+    yield row.verdict
+
+
+def _quantity(row: MetricComparison, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if row.metric.partition(".")[0] == "latency_ns" or row.metric.endswith("_ns"):
+        return duration(value)
+    if row.metric.endswith("_s") and row.better == "lower":
+        return duration(1e9 * value)
+    return share(value, 1) if row.metric.startswith("calls.") else amount(value)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.3g}"
+
+
+def _p(value: float) -> str:
+    return "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+# ---------------------------------------------------------------- what stands beside it
+
+
+def _remarks(found: Comparison) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the lines below the table, by their kind; none is empty."""
+    lines = {
+        "not comparable": list(_unlike(found)),
+        "finding": [line for policy in found.policies for line in _findings(policy)],
+        "changed": [f"{one.what}: {one.base} -> {one.head}" for one in found.changes],
+        "note": [line for policy in found.policies for line in _notes(policy)],
+    }
+    yield from ((kind, said) for kind, said in lines.items() if said)
+
+
+def _unlike(found: Comparison) -> Iterator[str]:
+    for one in found.obstacles:
+        yield f"{one.what} is {one.base} in base, {one.head} in head"
+
+
+def _findings(policy: PolicyComparison) -> Iterator[str]:
+    for row in policy.verdicts:
+        if row.verdict == "regression":
+            yield (
+                f"{policy.policy}: {row.kind} was {row.base} in base,"
+                f" is {row.head} in {row.head_bad} of head's repeats"
+            )
+
+
+def _notes(policy: PolicyComparison) -> Iterator[str]:
+    for row in policy.verdicts:
+        if row.verdict in ("improvement", "inconclusive"):
+            yield f"{policy.policy}: {row.kind} was {row.base} in base, is {row.head} in head"
+    for reason in dict.fromkeys(row.reason for row in policy.metrics):
+        if reason is not None:
+            named = [short(row.metric) for row in policy.metrics if row.reason == reason]
+            yield f"{policy.policy}: {', '.join(named)}: {reason}"
+    for side, reasons in policy.instability:
+        if reasons:
+            yield f"{policy.policy}: {side} may be unstable: {'; '.join(reasons)}"
+
+
+# ---------------------------------------------------------------- JUnit
+
+
+def junit_xml(found: Comparison) -> str:
+    """Return the comparison as a JUnit XML file of its own."""
+    return junit.document(_suite(found), end_line(found))
+
+
+def suite(found: Comparison) -> ET.Element:
+    """Return the comparison as a JUnit test suite.
+
+    It has a case for each verdict and each metric of each policy: a regression is a
+    failure, what is inconclusive is skipped; one case that is an error says why two
+    runs cannot be compared.
+    """
+    return junit.complete(_suite(found), end_line(found))
+
+
+def _suite(found: Comparison) -> ET.Element:
+    suite = ET.Element("testsuite", name="gupstress.compare")
+    if found.obstacles:
+        case = ET.SubElement(suite, "testcase", classname="gupstress.compare", name="comparable")
+        lines = list(_unlike(found))
+        ET.SubElement(case, "error", message=lines[0]).text = "\n".join(lines)
+    for policy in found.policies:
+        for row in policy.verdicts:
+            message = f"was {row.base} in base, is {row.head} in head"
+            _add_case(suite, policy.policy, row.kind, row.verdict, message)
+        for metric in policy.metrics:
+            _add_case(suite, policy.policy, metric.metric, metric.verdict, _sentence(metric))
+    return suite
+
+
+def _add_case(suite: ET.Element, policy: str, name: str, verdict: str, message: str) -> None:
+    case = ET.SubElement(suite, "testcase", classname=f"gupstress.compare.{policy}", name=name)
+    kind = {"regression": "failure", "inconclusive": "skipped"}.get(verdict)
+    if kind is not None:
+        ET.SubElement(case, kind, message=message)
+
+
+def _sentence(row: MetricComparison) -> str:
+    _, base, head, ratio, interval, p, _ = _cells(row)
+    said = f"{base} in base, {head} in head, ratio {ratio} ({interval}), p {p}"
+    return said if row.reason is None else f"{said}: {row.reason}"
