@@ -7,7 +7,7 @@
 //! it for orientation. What was measured is checked: a pin that failed, a page
 //! that did not migrate or a broken invariant ends the benchmark.
 //!
-//! `cargo bench --bench limits [-- pin | migrate | threads …]`
+//! `cargo bench --bench limits [-- pin | migrate | steady | contended …]`
 
 use gupstress::drive::Place;
 use gupstress::drive::os::{OsRun, OsThread};
@@ -40,12 +40,14 @@ fn main() {
         }
     }
     if is_wanted("migrate") {
-        migrate(1 << 10);
-        migrate(1 << 14);
+        for pages in [1 << 7, 1 << 10, 1 << 14] {
+            migrate(pages);
+        }
     }
-    if is_wanted("threads") {
-        threads("steady", 20_000_000);
-        threads("contended", 400_000);
+    for (profile, pins) in [("steady", 20_000_000), ("contended", 400_000)] {
+        if is_wanted(profile) {
+            threads(profile, pins);
+        }
     }
 }
 
@@ -85,7 +87,7 @@ fn pairs(what: &str, unit: &str, times: Times, mut a: impl FnMut() -> f64, mut b
     let [ratio, a, b] = figures.each_mut().map(|all| median(all));
     let spread = format!("{:.2} – {:.2}", figures[0][0], figures[0][rounds - 1]);
     let counts = format!("{rounds} × {slices}");
-    println!("{what:<53} {ratio:>6.2}×  {spread:>13}  {counts:>7}  {a:>8.2}, {b:>8.2} {unit}");
+    println!("{what:<53} {ratio:>6.2}×  {spread:>13}  {counts:>7}  {a:>8.1}, {b:>8.1} {unit}");
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -217,7 +219,7 @@ fn pin_one<const CHAINED: bool>(pages: u32) {
 fn migrate(pages: u32) {
     const CALL: u32 = 64;
     // The larger the memory, the longer a slice.
-    let times = Times { rounds: 11, slices: if pages > 4096 { 3 } else { 21 } };
+    let times = Times { rounds: 11, slices: ((1 << 14) / pages as usize).clamp(3, 101) };
     let layout = Layout { normal: pages + 256, movable: pages + 256, cma: 0, page_bytes: 4096 };
     let bench = Bench::new(&layout);
     let driver = bench.driver();
@@ -319,12 +321,12 @@ fn threads(profile: &str, pins: u64) {
         assert_eq!(result.invariants["verdict"], "held", "{:?}", result.invariants);
         assert!(result.invariants["checked"].as_u64() > Some(0));
         assert!(result.pages["pinned"].as_u64() >= Some(pins));
-        result.throughput["pages_per_s"].as_f64().unwrap() / 1e6
+        result.throughput["pages_per_s"].as_f64().unwrap() / 1e3
     };
     let rate = std::cell::RefCell::new(&mut rate);
     pairs(
         &what,
-        "M pages/s",
+        "k pages/s",
         Times { rounds: 7, slices: 1 },
         || rate.borrow_mut()(64),
         || rate.borrow_mut()(2),

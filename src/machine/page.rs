@@ -21,6 +21,17 @@
 //! the PTE against unmapping's cleared PTE and its read of the refcount form a
 //! store-buffer pattern and need `SeqCst` on both sides; that is said where it
 //! happens (`ops::gup`, `ops::rmap`).
+//!
+//! # `PG_waiters`
+//!
+//! A sleeper sets it in the same word, and in the same access, in which it
+//! finds the flag set that it waits for ([`Page::is_clear_or_awaited`]); who
+//! clears that flag takes `PG_waiters` with it and wakes if it was set
+//! ([`Page::clear_awaited`]). All accesses of one word have one order: either
+//! the sleeper finds the flag clear, or the waker finds `PG_waiters`. The
+//! sleeper looks under the mutex it sleeps on, so it sleeps before it is woken;
+//! woken, it looks, and so asks, again. No fence is needed, and without
+//! sleepers nothing but the one write.
 
 use crate::sync::{AtomicI32, AtomicU32, Ordering, seq_cst_in_models};
 
@@ -50,6 +61,8 @@ pub mod flag {
     pub const ANON: u32 = 1 << 11;
     /// `PageAnonExclusive`: this mapping alone may write it.
     pub const ANON_EXCLUSIVE: u32 = 1 << 12;
+    /// Someone may sleep until `LOCKED` or `WRITEBACK` is clear (see below).
+    pub const WAITERS: u32 = 1 << 13;
     /// In `ZONE_MOVABLE`; never changes.
     pub const ZONE_MOVABLE: u32 = 1 << 16;
     /// In a CMA pageblock; never changes.
@@ -74,6 +87,7 @@ pub mod flag {
         (RESERVED, "PG_reserved"),
         (ANON, "PG_anon"),
         (ANON_EXCLUSIVE, "PG_anon_exclusive"),
+        (WAITERS, "PG_waiters"),
     ];
 }
 
@@ -230,6 +244,19 @@ impl Page {
     #[inline]
     pub fn test_set(&self, mask: u32) -> bool {
         self.set(mask) & mask != 0
+    }
+
+    /// Whether none of `mask` is set; otherwise whoever clears it will wake.
+    #[inline]
+    pub fn is_clear_or_awaited(&self, mask: u32) -> bool {
+        !self.has(mask) || self.flags.fetch_or(flag::WAITERS, Ordering::AcqRel) & mask == 0
+    }
+
+    /// Clears flags that others may sleep on; true if someone must be woken.
+    #[inline]
+    #[must_use]
+    pub fn clear_awaited(&self, mask: u32) -> bool {
+        self.flags.fetch_and(!(mask | flag::WAITERS), Ordering::AcqRel) & flag::WAITERS != 0
     }
 
     /// The mapping's id, if it has one.

@@ -9,9 +9,10 @@
 //!
 //! A PTE is one atomic word. It is changed only under the page-table lock
 //! (one for every 512 entries, as a page-table page has), and read without it
-//! by GUP-fast. `SeqCst`, because clearing a PTE and then looking at the
-//! refcount must not be reordered against GUP-fast, which takes a reference
-//! and then reads the PTE again.
+//! by GUP-fast. Clearing a PTE and then looking at the refcount must not be
+//! reordered against GUP-fast, which takes a reference and then reads the PTE
+//! again: [`PtLocked::clear_flush`] and every read are `SeqCst`. All other
+//! changes only publish what they map, and release.
 
 use super::page::{Frame, NO_FRAME, ZERO_FRAME};
 use crate::sync::{
@@ -200,10 +201,18 @@ impl PtLocked<'_> {
         Pte(self.vma.ptes[index as usize].load(Ordering::SeqCst))
     }
 
-    /// `set_pte_at`; for clearing, `ptep_clear_flush`.
+    /// `set_pte_at`: whoever finds the PTE finds the page as it was made.
     #[inline]
     pub fn set(&self, index: u32, pte: Pte) {
-        self.vma.ptes[index as usize].store(pte.0, Ordering::SeqCst);
+        self.vma.ptes[index as usize].store(pte.0, Ordering::Release);
+    }
+
+    /// `ptep_clear_flush`, and `instead` (nothing, or a migration entry) in its
+    /// place: from here on GUP-fast either has its reference, for the caller to
+    /// see, or finds the PTE changed.
+    #[inline]
+    pub fn clear_flush(&self, index: u32, instead: Pte) {
+        self.vma.ptes[index as usize].store(instead.0, Ordering::SeqCst);
         seq_cst_in_models();
     }
 }

@@ -89,7 +89,7 @@ impl<D: Driver> Task<'_, D> {
         let frame = entry.frame();
         self.step(Step::MigrationEntry, frame);
         let page = self.page(frame);
-        let over = || vma.pte(index) != entry || !page.has(flag::LOCKED);
+        let over = || vma.pte(index) != entry || page.is_clear_or_awaited(flag::LOCKED);
         if self.d.wait(Wait::PageLock(frame), &over) { Ok(()) } else { Err(Errno::EINTR) }
     }
 
@@ -227,7 +227,7 @@ impl<D: Driver> Task<'_, D> {
             self.add_lru(frame);
             return Ok(Some(frame));
         }
-        self.page(frame).clear(flag::LOCKED);
+        self.unlock(frame);
         self.discard(frame);
         Ok(None)
     }

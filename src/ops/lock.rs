@@ -23,7 +23,7 @@ impl<D: Driver> Task<'_, D> {
             self.event(Event::LockWaits);
             self.step(Step::PageLock, frame);
             let page = self.page(frame);
-            if !self.d.wait(Wait::PageLock(frame), &|| !page.has(flag::LOCKED)) {
+            if !self.d.wait(Wait::PageLock(frame), &|| page.is_clear_or_awaited(flag::LOCKED)) {
                 return false;
             }
         }
@@ -33,8 +33,16 @@ impl<D: Driver> Task<'_, D> {
     /// `folio_unlock`: clears the flag, then wakes.
     #[inline]
     pub fn unlock(&self, frame: Frame) {
-        self.page(frame).clear(flag::LOCKED);
-        self.d.wake(Wait::PageLock(frame));
+        self.clear_and_wake(frame, flag::LOCKED);
+    }
+
+    #[inline]
+    fn clear_and_wake(&self, frame: Frame, mask: u32) {
+        if self.page(frame).clear_awaited(mask) {
+            // One flag for both: who is woken too early asks again.
+            self.d.wake(Wait::PageLock(frame));
+            self.d.wake(Wait::Writeback(frame));
+        }
     }
 
     /// `folio_start_writeback`; false if it is under way already.
@@ -44,14 +52,13 @@ impl<D: Driver> Task<'_, D> {
 
     /// `folio_end_writeback`: clears the flag, then wakes.
     pub fn end_writeback(&self, frame: Frame) {
-        self.page(frame).clear(flag::WRITEBACK);
-        self.d.wake(Wait::Writeback(frame));
+        self.clear_and_wake(frame, flag::WRITEBACK);
     }
 
     /// `folio_wait_writeback`; false if killed.
     pub(super) fn wait_writeback(&self, frame: Frame) -> bool {
         self.step(Step::MigrateWriteback, frame);
         let page = self.page(frame);
-        self.d.wait(Wait::Writeback(frame), &|| !page.has(flag::WRITEBACK))
+        self.d.wait(Wait::Writeback(frame), &|| page.is_clear_or_awaited(flag::WRITEBACK))
     }
 }

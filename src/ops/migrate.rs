@@ -337,7 +337,7 @@ impl<D: Driver> Task<'_, D> {
         }
         self.unlock(src);
         let dst = dst.publish();
-        self.page(dst).clear(flag::LOCKED);
+        self.unlock(dst);
         self.put(dst, 1);
     }
 }

@@ -45,7 +45,7 @@ impl<D: Driver> Task<'_, D> {
             if !pte.is_present() || pte.frame() != frame {
                 return;
             }
-            locked.set(index, pte.to_migration());
+            locked.clear_flush(index, pte.to_migration());
             if self.m.rules.unmap_respects_pins
                 && page.has(flag::ANON_EXCLUSIVE)
                 && self.m.maybe_dma_pinned(page)

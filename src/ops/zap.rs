@@ -41,7 +41,7 @@ impl<D: Driver> Task<'_, D> {
             return false;
         }
         // Cleared first, then the refcount is read (see `rmap`).
-        locked.set(index, Pte::NONE);
+        locked.clear_flush(index, Pte::NONE);
         let frame = pte.frame();
         if !pte.is_present() || frame == ZERO_FRAME {
             return true;
