@@ -20,7 +20,12 @@ class Record(BaseModel):
     """A frozen part of a result."""
 
     model_config = ConfigDict(
-        frozen=True, extra="allow", serialize_by_alias=True, validate_by_name=True
+        frozen=True,
+        extra="allow",
+        serialize_by_alias=True,
+        validate_by_name=True,
+        # JSON has no such numbers.
+        allow_inf_nan=False,
     )
 
 

@@ -15,11 +15,11 @@ def repeat(
     rate: float = 1e6,
     cpu_us: float = 2.0,
     p99: float = 1e6,
-    spurious: int = 20,
-    drains: int = 500,
+    spurious: int = 2_000,
+    drains: int = 200_000,
     **changes: Any,
 ) -> PolicyResult:
-    """Return a result of 1,000 calls, most of which pinned ten pages.
+    """Return a result of 100,000 calls that pinned a million pages.
 
     Args:
         template: What all else is taken from.
@@ -35,17 +35,17 @@ def repeat(
     row["calls"] = dict.fromkeys(row["calls"], 0) | row["calls"]
     stuck, unsafe = row["calls"]["stuck"], row["calls"]["pinned_unsafe"]
     row["calls"] = {
-        "issued": 1000,
-        "pinned": 1000 - spurious - stuck - unsafe,
+        "issued": 100_000,
+        "pinned": 100_000 - spurious - stuck - unsafe,
         "pinned_unsafe": unsafe,
         "failed_justified": 0,
         "failed_spurious": spurious,
         "stuck": stuck,
     }
-    row["pages"]["pinned"] = 10_000
-    row["elapsed_s"] = 10_000 / rate
+    row["pages"]["pinned"] = 1_000_000
+    row["elapsed_s"] = 1e6 / rate
     row["throughput"] = {"pages_per_s": rate, "calls_per_s": rate / 10}
-    row["cpu_s"] = cpu_us * 10_000 / 1e6
+    row["cpu_s"] = cpu_us
     row["latency_ns"]["p99"] = p99
     row["counters"]["drain_all"] = drains
     return PolicyResult.model_validate(row)
@@ -71,7 +71,7 @@ def noisy(template: RunResult, rng: np.random.Generator, slowdown: float = 1.0) 
     """Return a run of 7 repeats as a quiet host makes them.
 
     Each repeat is slower or faster as a whole by 3 %, each time in it by a little more,
-    and one repeat in twenty met something that slowed it down by up to a third.
+    and one repeat in a hundred met something that slowed it down by up to a third.
 
     Args:
         template: What all else is taken from.
@@ -82,7 +82,7 @@ def noisy(template: RunResult, rng: np.random.Generator, slowdown: float = 1.0) 
     results = []
     for number in range(1, 8):
         whole = slowdown * rng.lognormal(0, 0.03)
-        if rng.random() < 0.05:
+        if rng.random() < 0.01:
             whole *= rng.uniform(1.0, 1.33)
         results.append(
             repeat(
@@ -91,8 +91,8 @@ def noisy(template: RunResult, rng: np.random.Generator, slowdown: float = 1.0) 
                 rate=1e6 / (whole * rng.lognormal(0, 0.02)),
                 cpu_us=2 * whole * rng.lognormal(0, 0.02),
                 p99=1e6 * whole * rng.lognormal(0, 0.10),
-                spurious=int(rng.poisson(25)),
-                drains=int(rng.normal(500, 20)),
+                spurious=int(rng.normal(2_000, 140)),
+                drains=int(rng.normal(200_000, 10_000)),
             )
         )
     return run_with(template, results)

@@ -37,7 +37,7 @@ def compare(
 
     A metric has regressed if its medians differ by more than the threshold in the bad
     direction and the U test (Mann and Whitney, 1947) finds the difference, with p
-    adjusted for the number of all tests (Holm, 1979), below 0.05. It is the same if the
+    adjusted for the number of all tests (Benjamini and Hochberg, 1995), below 0.05. It is the same if the
     95 % bootstrap interval (Efron, 1979) of the ratio of the medians lies within the
     threshold. A finding that only `head` has is a regression at any size.
 
@@ -78,7 +78,7 @@ def judge(
     tested = [sample for sample in samples if rules.enough(len(sample.base), len(sample.head))]
     ps = [inference.mann_whitney(sample.head, sample.base) for sample in tested]
     # All policies' at once: there is one answer, and each test is a chance to get it wrong.
-    tests = dict(zip(map(id, tested), zip(ps, inference.holm(ps), strict=True), strict=True))
+    tests = dict(zip(map(id, tested), zip(ps, inference.adjusted(ps), strict=True), strict=True))
     policies = tuple(
         PolicyComparison(
             policy=pair.policy,
@@ -99,7 +99,7 @@ def judge(
             threshold_percent=100 * threshold,
             alpha=rules.ALPHA,
             test="Mann-Whitney U, two-sided",
-            adjustment="Holm",
+            adjustment="Benjamini-Hochberg",
             tests=len(tested),
             interval="percentile bootstrap of the ratio of medians",
             confidence=inference.CONFIDENCE,

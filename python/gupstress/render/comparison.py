@@ -42,8 +42,9 @@ def end_line(found: Comparison) -> str:
 
 def _legend(found: Comparison) -> Iterator[str]:
     tests = found.method.tests
+    yield "ratio: head by base, of medians, with its 95% confidence interval."
     yield (
-        "ratio: head by base, of medians. p: Mann-Whitney, by Holm for"
+        "p: Mann-Whitney, adjusted by Benjamini-Hochberg for"
         f" {tests} {'test' if tests == 1 else 'tests'}."
     )
     yield "cpu_s: per page. Spurious failures and counters: per call."
