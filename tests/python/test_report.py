@@ -245,6 +245,17 @@ def test_files_of_one_name_are_told_apart_by_their_folders(cli: Cli, small_run: 
     assert [row[0].text for row in rows] == ["bounded, base/run.json", "bounded, head/run.json"]
 
 
+def test_the_files_of_a_folder_are_one_run(cli: Cli, small_run: RunResult) -> None:
+    Path("head").mkdir()
+    for turn in (1, 2):
+        stored(f"head/{turn}.json", small_run)
+    page = shown(cli, "head")
+    _, *rows = page.tables["What each policy did"]
+    assert [row[0].text for row in rows] == ["bounded"]
+    headings, *_ = page.tables["bounded: every measurement, named as --threshold takes it"]
+    assert [heading.text for heading in headings] == ["metric", "bounded 1/2", "bounded 2/2"]
+
+
 def test_findings_are_told_in_sentences(cli: Cli, bad_run: RunResult) -> None:
     stored("a.json", bad_run)
     text = " ".join(shown(cli, "a.json").text.split())
@@ -408,7 +419,7 @@ BAD = [
     ("report", ["RUN.json"]),
     ("report r.json", ["--output"]),
     ("report none.json -o r.html", ["none.json", "No such file"]),
-    ("report . -o r.html", [".", "Is a directory"]),
+    ("report folder -o r.html", ["folder", "no *.json"]),
     ("report empty.json -o r.html", ["empty.json", "is empty"]),
     ("report binary.json -o r.html", ["binary.json", "not UTF-8"]),
     ("report cut.json -o r.html", ["cut.json", "not JSON", "line"]),
@@ -429,6 +440,7 @@ def test_one_line_exit_2_nothing_written(
     cli: Cli, small_run: RunResult, line: str, said: list[str]
 ) -> None:
     right = stored("r.json", small_run)
+    Path("folder").mkdir()
     Path("empty.json").touch()
     Path("binary.json").write_bytes(b"\xff\xfe")
     Path("cut.json").write_text(small_run.to_json()[:500])
@@ -438,14 +450,14 @@ def test_one_line_exit_2_nothing_written(
     Path("edited.json").write_text(json.dumps(right))
     Path("short.json").write_text('{"schema": "gupstress.run/1"}')
     Path("nobody.json").write_text(SuiteResult(tests=()).to_json())
-    before = {path: path.read_bytes() for path in Path().iterdir()}
+    before = {path: path.read_bytes() for path in Path().glob("*.*")}
     code, out, err = cli(*line.split())
     assert (code, out) == (2, "")
     assert err.startswith("gupstress: ")
     assert err.count("\n") == 1
     for words in said:
         assert words in err
-    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+    assert {path: path.read_bytes() for path in Path().glob("*.*")} == before
 
 
 def test_all_bad_files_are_named(cli: Cli) -> None:

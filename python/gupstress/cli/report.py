@@ -16,8 +16,8 @@ _EXTRA = ("jinja2", "plotly")
 def report(files: tuple[str, ...], output: str) -> int:
     """Show one or more results, side by side, as one HTML page.
 
-    The page needs no network and no other file. It takes what `gupstress run --json`
-    and `pytest --gupstress-json` write.
+    The page needs no network and no other file. It shows what `gupstress run --json` and
+    `pytest --gupstress-json` wrote, and folders of the former, whose runs become one.
 
     \b
     gupstress run --json run.json

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gupstress import stored
+from gupstress.comparison.sources import read as pooled
 from gupstress.problems import Problems
 from gupstress.results import Document, PolicyResult, RunResult
 from gupstress.suite import SuiteResult
@@ -38,7 +39,7 @@ def read(paths: Sequence[str]) -> list[Source]:
     names = [Path(path).name for path in paths]
     for path, name in zip(paths, names, strict=True):
         with problems.collecting():
-            runs = list(_runs(path if names.count(name) > 1 else name, stored.read(path, _KINDS)))
+            runs = list(_runs(path if names.count(name) > 1 else name, _document(path)))
             if not runs:
                 problems.add(path, "holds no run; nearest: one of a test that has run")
             found += runs
@@ -47,6 +48,11 @@ def read(paths: Sequence[str]) -> list[Source]:
             problems.add(path, "more than once; nearest: once")
     problems.refuse()
     return found
+
+
+def _document(path: str) -> Document:
+    # The files of a folder are runs made in turn: shown as one, as they are compared.
+    return pooled(path).run if Path(path).is_dir() else stored.read(path, _KINDS)
 
 
 def _runs(name: str, document: Document) -> Iterator[Source]:
