@@ -1,7 +1,8 @@
 """Comparing two runs: the statistics, the rules, what may be compared at all."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,11 @@ def test_the_interval_is_that_of_all_resamples() -> None:
         for below in itertools.product(base, repeat=3)
     ]
     assert inference.interval(head, base) == pytest.approx(np.percentile(ratios, [2.5, 97.5]))
+
+
+def test_the_interval_is_the_same_each_time() -> None:
+    rng = np.random.default_rng(5)
+    head, base = rng.normal(9, 1, 40).tolist(), rng.normal(10, 1, 40).tolist()
     assert inference.interval(head, base) == inference.interval(head, base)
 
 
@@ -291,6 +297,16 @@ def test_a_new_finding_is_a_regression_at_any_size(
     assert [one.kind for one in gone if one.verdict == "improvement"] == [kind]
 
 
+def test_a_verdict_that_head_did_not_reach_leaves_all_undecided(small_run: RunResult) -> None:
+    base = run_of(small_run, RATES)
+    row = base.results[3]
+    liveness = row.liveness.model_copy(update={"verdict": "inconclusive"})
+    rows = [*base.results[:3], row.model_copy(update={"liveness": liveness}), *base.results[4:]]
+    found = gupstress.compare(base, run_with(base, rows))
+    assert only(found).verdict == "same"
+    assert found.verdict == "inconclusive"
+
+
 def test_runs_that_were_stuck_say_nothing_of_rates(small_run: RunResult) -> None:
     (first,) = small_run.results
     rows = [repeat(first, n, rate=rate) for n, rate in enumerate(RATES, 1)]
@@ -346,6 +362,28 @@ def test_a_busier_host_is_not_blamed_on_the_head(small_run: RunResult) -> None:
     assert row.reason == "the host left 100% of its CPU time to base, 90% to head"
     assert only(gupstress.compare(run(1, 0.1), run(1.2, 0.1))).verdict == "regression"
     assert only(gupstress.compare(run(1, 0), run(2, 0.1))).verdict == "regression"
+
+
+def test_runs_made_in_turn_met_the_same_host(small_run: RunResult) -> None:
+    start = small_run.started_at
+
+    def side(name: str, minutes: Sequence[int], slow: float, others_s: float) -> str:
+        took = {"disturbance": host_that_took(others_s)}
+        runs = []
+        for minute, rate in zip(minutes, slower(RATES, slow), strict=True):
+            run = run_of(small_run, [rate])
+            rows = [run.results[0].model_copy(update=took)]
+            at = {"started_at": start + timedelta(minutes=minute)}
+            runs.append(run_with(run, rows).model_copy(update=at))
+        return write(name, *runs)
+
+    base = side("base", range(0, 14, 2), 1, 0)
+    assert gupstress.compare(base, side("turn", range(1, 15, 2), 1.2, 0.1)).verdict == "regression"
+    later = gupstress.compare(base, side("later", range(20, 34, 2), 1.2, 0.1))
+    assert only(later).verdict == "inconclusive"
+    before = gupstress.compare(side("before", range(-20, -6, 2), 1, 0.1), base)
+    assert only(before).verdict == "same"
+    assert only(gupstress.compare("later", "base")).verdict == "inconclusive"
 
 
 def test_the_same_files_give_the_same_numbers(small_run: RunResult) -> None:

@@ -161,7 +161,7 @@ def run(
     if base is not None and result.results:
         from gupstress.comparison import judge
 
-        found = judge.judge(base, sources.Source(json_file, result))
+        found = judge.judge(base, sources.of_run(result, json_file))
         result = result.model_copy(update={"comparison": found.model_dump(mode="json")})
     command = command_line(ctx.command, job.request)
     output.deliver(

@@ -19,7 +19,7 @@ from gupstress.comparison.models import (
     Side,
     VerdictComparison,
 )
-from gupstress.comparison.sources import Source, read
+from gupstress.comparison.sources import Source, in_turn, read
 from gupstress.problems import Problems
 from gupstress.results import PolicyResult, RunResult
 from gupstress.stability import came_to_an_end
@@ -74,17 +74,24 @@ def judge(
     obstacles = workload.obstacles(base.run, head.run)
     common = [] if obstacles else workload.common_policies(base.run, head.run)
     pairs = [_Pair(name, _repeats(base.run, name), _repeats(head.run, name)) for name in common]
+    # What runs made in turn met was the same host: where it differs is noise like any other.
+    left = {pair.policy: None if in_turn(base, head) else pair.left() for pair in pairs}
     samples = [sample for pair in pairs for sample in pair.samples(chosen)]
     tested = [sample for sample in samples if rules.enough(len(sample.base), len(sample.head))]
     ps = [inference.mann_whitney(sample.head, sample.base) for sample in tested]
     # All policies' at once: there is one answer, and each test is a chance to get it wrong.
-    tests = dict(zip(map(id, tested), zip(ps, inference.adjusted(ps), strict=True), strict=True))
+    tests = {
+        (sample.pair.policy, sample.metric): found
+        for sample, *found in zip(tested, ps, inference.adjusted(ps), strict=True)
+    }
     policies = tuple(
         PolicyComparison(
             policy=pair.policy,
             verdicts=tuple(pair.verdicts()),
             metrics=tuple(
-                _metric(sample, tests.get(id(sample)), threshold)
+                _metric(
+                    sample, tests.get((pair.policy, sample.metric)), left[pair.policy], threshold
+                )
                 for sample in samples
                 if sample.pair is pair
             ),
@@ -132,6 +139,11 @@ class _Pair:
                 verdict=rules.of_verdicts(base, head),
             )
 
+    def left(self) -> tuple[float, float] | None:
+        """Return the shares of its CPU time that the host left to either side, if it told."""
+        base, head = _left_to(self.base), _left_to(self.head)
+        return (base, head) if base and head else None
+
     def samples(self, chosen: Iterable[Metric]) -> Iterator["_Sample"]:
         for metric in chosen:
             yield _Sample(self, metric, _observed(self.base, metric), _observed(self.head, metric))
@@ -148,13 +160,15 @@ class _Sample:
 
 
 def _metric(
-    sample: _Sample, tested: tuple[float, float] | None, threshold: float
+    sample: _Sample,
+    tested: Sequence[float] | None,
+    left: tuple[float, float] | None,
+    threshold: float,
 ) -> MetricComparison:
     metric, base, head = sample.metric, sample.base, sample.head
     p, p_adjusted = tested or (None, None)
     interval = inference.interval(head, base) if tested else None
     ratio = inference.median_ratio(head, base) if base and head else None
-    base_left, head_left = _left_to(sample.pair.base), _left_to(sample.pair.head)
     verdict, reason = rules.of_metric(
         rules.Evidence(
             better=metric.better,
@@ -163,7 +177,7 @@ def _metric(
             ratio=ratio,
             interval=interval,
             p_adjusted=p_adjusted,
-            left=(base_left, head_left) if base_left and head_left else None,
+            left=left,
         ),
         threshold,
     )

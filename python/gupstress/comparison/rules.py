@@ -29,7 +29,7 @@ class Evidence:
     p_adjusted: float | None
     """None where there are too few repeats to test."""
     left: tuple[float, float] | None
-    """Share of the CPU time that the host left to base and to head, None if it did not tell."""
+    """Share of the CPU time that the host left to base and to head, None if that is no matter."""
 
 
 def enough(base_repeats: int, head_repeats: int) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from math import isclose
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,14 @@ class Source(NamedTuple):
 
     name: str | None
     run: RunResult
+    first: datetime
+    last: datetime
+    """Start of the last run; that of the only one if it is one."""
+
+
+def of_run(run: RunResult, name: str | None = None) -> Source:
+    """Return a run as one side of a comparison."""
+    return Source(name, run, run.started_at, run.started_at)
 
 
 def read(given: RunResult | str | os.PathLike[str]) -> Source:
@@ -32,10 +41,10 @@ def read(given: RunResult | str | os.PathLike[str]) -> Source:
     """
     if isinstance(given, RunResult):
         _check("", given)
-        return Source(None, given)
+        return of_run(given)
     name = os.fspath(given)
     if not Path(name).is_dir():
-        return Source(name, _read(name))
+        return of_run(_read(name), name)
     files = sorted(map(str, Path(name).glob("*.json")))
     if not files:
         raise ConfigError([(name, "no *.json in this folder; nearest: the file of a run")])
@@ -44,13 +53,19 @@ def read(given: RunResult | str | os.PathLike[str]) -> Source:
         with problems.collecting():
             runs.append(_read(file))
     problems.refuse()
-    return Source(name, _pooled(files, runs))
+    starts = [run.started_at for run in runs]
+    return Source(name, _pooled(files, runs), min(starts), max(starts))
 
 
 def _read(file: str) -> RunResult:
     run = stored.read(file, _KINDS)
     _check(file, run)
     return run
+
+
+def in_turn(base: Source, head: Source) -> bool:
+    """Whether runs of one side were made between those of the other."""
+    return base.first < head.last and head.first < base.last
 
 
 def _check(place: str, run: RunResult) -> None:
