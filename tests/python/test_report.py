@@ -148,22 +148,32 @@ def test_every_number_is_that_of_the_json(
             same(cell, at(files[file]["results"][index], name.text))
 
 
-def test_the_numbers_of_the_plots_are_those_of_the_json(cli: Cli, small_run: RunResult) -> None:
-    (row,) = stored("a.json", small_run)["results"]
+def test_the_numbers_of_the_plots_are_those_of_the_json(
+    cli: Cli, small_run: RunResult, row: Row
+) -> None:
+    end, pinned = row["elapsed_s"], row["pages"]["pinned"]
+    row["timeline"] = [
+        {"t_s": end / 3, "pages_pinned": pinned // 2, "calls": 1},
+        {"t_s": end / 2, "pages_pinned": pinned // 2, "calls": 1},
+    ]
+    result = PolicyResult.model_validate({**row, "repeat": 1})
+    run = small_run.model_copy(update={"results": (result,)})
+    (row,) = stored("a.json", run)["results"]
     page = shown(cli, "a.json")
     for caption in ("latency of a call, ns", "sweeps of a call"):
         _, (_, *cells) = page.tables[f"bounded: {caption}"]
         for cell in cells:
             assert cell.key is not None
             same(cell, at(row, cell.key))
-    _, *points = page.tables["bounded: throughput over time"]
-    before_s, before = 0.0, 0
-    for (_, until, pages, rate), point in zip(points, row["timeline"], strict=True):
-        same(until, point["t_s"])
-        same(pages, point["pages_pinned"])
-        assert rate.value is not None
-        assert float(rate.value) == (point["pages_pinned"] - before) / (point["t_s"] - before_s)
-        before_s, before = point["t_s"], point["pages_pinned"]
+    _, *steps = page.tables["bounded: throughput over time"]
+    points = [*((point["t_s"], point["pages_pinned"]) for point in row["timeline"])]
+    points.append((row["elapsed_s"], row["pages"]["pinned"]))
+    since, before = 0.0, 0
+    for (_, until, pinned, rate), point in zip(steps, points, strict=True):
+        same(until, point[0])
+        same(pinned, point[1])
+        same(rate, (point[1] - before) / (point[0] - since))
+        since, before = point
     _, (_, *classes) = page.tables["Calls by class"]
     for cell in classes:
         assert cell.key is not None
@@ -182,7 +192,10 @@ def test_what_is_drawn_is_what_the_tables_say(cli: Cli, small_run: RunResult) ->
     text = Path("report.html").read_text()
     found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', text)
     assert found is not None
-    calls, drains, latencies, fair, _, latency, _ = json.loads(found[1])
+    calls, drains, latencies, fair, throughput, latency, _ = json.loads(found[1])
+    (rates,) = throughput["traces"]
+    assert rates["x"] == [0, row["elapsed_s"]]
+    assert rates["y"] == [row["pages"]["pinned"] / row["elapsed_s"]] * 2
     needless = calls["traces"][1]
     assert needless["name"] == "failed, needless"
     assert needless["x"] == [100 * row["calls"]["failed_spurious"] / row["calls"]["issued"]]

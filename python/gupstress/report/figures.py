@@ -4,8 +4,7 @@ Traces and layouts are plotly's, but for `colour`, which names a colour of the p
 is put in by the page's script, since it differs between light and dark.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import log10
 from statistics import median
 from typing import Any, NamedTuple
@@ -38,42 +37,57 @@ def _line(index: int) -> Trace:
     return {"colour": f"series-{index % _COLOURS + 1}", "line": {"dash": dash, "width": 2}}
 
 
+class _Step(NamedTuple):
+    """An interval of a run."""
+
+    until: Cell
+    pinned: Cell
+    """Pages so far."""
+    rate: float
+
+
+def _steps(result: PolicyResult) -> Iterator[_Step]:
+    """Yield the intervals of the timeline, and what came after its last point."""
+    points = [
+        *((point.t_s, point.pages_pinned, "timeline.") for point in result.timeline),
+        (result.elapsed_s, result.pages.pinned, ""),
+    ]
+    since, before = 0.0, 0
+    for until, pinned, where in points:
+        if until > since:
+            yield _Step(
+                number(until, f"{where}t_s" if where else "elapsed_s"),
+                number(pinned, f"{where}pages_pinned" if where else "pages.pinned"),
+                (pinned - before) / (until - since),
+            )
+            since, before = until, pinned
+
+
 def throughput(name: str, sources: Sequence[Source]) -> Figure:
     """Draw how many pages a policy pinned a second, interval by interval."""
     traces, rows = [], []
     for index, (heading, result) in enumerate(results(name, sources)):
-        points = [(0.0, 0), *((point.t_s, point.pages_pinned) for point in result.timeline)]
-        steps = [
-            (start, end, pages, (pages - before) / (end - start))
-            for (start, before), (end, pages) in pairwise(points)
-            if end > start
-        ]
+        steps = list(_steps(result))
+        line = _line(index)
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines",
                 "name": heading,
-                "x": [0.0, *(end for _, end, _, _ in steps)] if steps else [],
-                "y": [steps[0][3], *(rate for *_, rate in steps)] if steps else [],
-                **_line(index),
+                "x": [0.0, *(step.until.value for step in steps)],
+                # A step's height is that of the point at its end; the first begins at none.
+                "y": [*(step.rate for step in steps[:1]), *(step.rate for step in steps)],
+                **line,
+                "line": {**line["line"], "shape": "vh"},
             }
         )
-        traces[-1]["line"]["shape"] = "vh"
-        rows += [
-            [
-                Cell(heading),
-                number(end, "timeline.t_s"),
-                number(pages, "timeline.pages_pinned"),
-                number(rate),
-            ]
-            for _, end, pages, rate in steps
-        ]
+        rows += [[Cell(heading), step.until, step.pinned, number(step.rate)] for step in steps]
     return Figure(
         title="Throughput over time",
         says="Page pins a second in each interval of the timeline.",
         traces=traces,
         layout={
-            "xaxis": {"title": {"text": "time"}, "ticksuffix": " s", "rangemode": "tozero"},
+            "xaxis": {"title": {"text": "time"}, "ticksuffix": "s", "tickformat": "~s"},
             "yaxis": {"title": {"text": "page pins/s"}, "rangemode": "tozero"},
         },
         table=Table(
