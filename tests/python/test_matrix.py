@@ -191,7 +191,6 @@ def test_better_than_expected_is_no_finding(cli: Cli) -> None:
     assert cli(*options(("none",), ("mine.toml",))).code == 0
 
 
-@pytest.mark.xfail(reason="a file without a base takes over contended's expectations", strict=True)
 def test_a_profile_that_is_shown_expects_the_same_when_taken_back() -> None:
     Path("mine.toml").write_text(_core.show("profile", "zero-page"))
     for profile in ("zero-page", "mine.toml"):
