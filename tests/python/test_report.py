@@ -134,9 +134,9 @@ def test_every_number_is_that_of_the_json(
     files = {"a.json": stored("a.json", small_run), "b.json": stored("b.json", bad_run)}
     page = shown(cli, *files)
     rows = [
-        ("bounded, a.json", "a.json", 0),
-        ("bounded 1/2, b.json", "b.json", 0),
-        ("bounded 2/2, b.json", "b.json", 2),
+        ("a.json", "a.json", 0),
+        ("b.json 1/2", "b.json", 0),
+        ("b.json 2/2", "b.json", 2),
     ]
     caption = "bounded: every measurement, named as --threshold takes it"
     (_, *headings), *lines = page.tables[caption]
@@ -210,6 +210,19 @@ def test_what_is_drawn_is_what_the_tables_say(cli: Cli, small_run: RunResult) ->
         assert figure["layout"]["xaxis"]["type"] == "log"
 
 
+def test_policies_and_runs_are_told_apart(
+    cli: Cli, small_run: RunResult, bad_run: RunResult
+) -> None:
+    stored("a.json", small_run)
+    stored("b.json", bad_run)
+    page = shown(cli, "a.json", "b.json")
+    _, *rows = page.tables["What each policy did"]
+    assert [row[0].text for row in rows] == ["bounded, a.json", "bounded, b.json", "mine, b.json"]
+    headings, *rows = page.tables["Fairness between threads"]
+    assert headings[0].text == "policy, run"
+    assert [row[0].text for row in rows] == ["bounded, a.json", "bounded, b.json", "mine, b.json"]
+
+
 def test_the_verdicts_are_those_that_run_prints(cli: Cli, bad_run: RunResult) -> None:
     stored("a.json", bad_run)
     page = shown(cli, "a.json")
@@ -234,8 +247,9 @@ def test_runs_stand_side_by_side(cli: Cli, small_run: RunResult) -> None:
         "b.json": stored("b.json", small_run.model_copy(update={"settings": settings})),
     }
     page = shown(cli, *files)
-    _, *rows = page.tables["What each policy did"]
-    assert [row[0].text for row in rows] == ["bounded, a.json", "bounded, b.json"]
+    headings, *rows = page.tables["What each policy did"]
+    assert headings[0].text == "run"
+    assert [row[0].text for row in rows] == ["a.json", "b.json"]
     headings, *rows = page.tables["Settings and profile"]
     assert [heading.text for heading in headings] == ["key", "a.json", "b.json"]
     numbers = 0
@@ -255,7 +269,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(cli: Cli, small_run: 
         Path(folder).mkdir()
         stored(f"{folder}/run.json", small_run)
     _, *rows = shown(cli, "base/run.json", "head/run.json").tables["What it cost"]
-    assert [row[0].text for row in rows] == ["bounded, base/run.json", "bounded, head/run.json"]
+    assert [row[0].text for row in rows] == ["base/run.json", "head/run.json"]
 
 
 def test_the_files_of_a_folder_are_one_run(cli: Cli, small_run: RunResult) -> None:
@@ -346,14 +360,16 @@ def test_the_runs_of_a_suite_are_named_after_their_tests(cli: Cli, small_run: Ru
     cases = (
         Case(test="test_a.py::test_one", outcome="passed", runs=(small_run,)),
         Case(test="test_a.py::test_two", outcome="failed", runs=(small_run, small_run)),
+        Case(test="test_b.py::test_two", outcome="failed", runs=(small_run,)),
     )
     Path("suite.json").write_text(SuiteResult(tests=cases).to_json())
+    tests = ["test_one", "test_a.py::test_two 1/2", "test_a.py::test_two 2/2"]
+    tests.append("test_b.py::test_two")
     _, *rows = shown(cli, "suite.json").tables["Runs"]
-    assert [row[0].text for row in rows] == [
-        "suite.json: test_a.py::test_one",
-        "suite.json: test_a.py::test_two 1/2",
-        "suite.json: test_a.py::test_two 2/2",
-    ]
+    assert [row[0].text for row in rows] == tests
+    stored("a.json", small_run)
+    _, *rows = shown(cli, "a.json", "suite.json").tables["Runs"]
+    assert [row[0].text for row in rows] == ["a.json", *(f"suite.json: {test}" for test in tests)]
 
 
 def test_the_page_refers_to_nothing_outside(cli: Cli, bad_run: RunResult) -> None:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from gupstress.report.sources import Source
-from gupstress.report.tables import Cell, Table, by_policy, number, results
+from gupstress.report.tables import Cell, Table, by_policy, number, results, whose
 from gupstress.results import Calls, Fairness, PolicyResult
 
 Trace = dict[str, Any]
@@ -252,7 +252,7 @@ def failures(sources: Sequence[Source]) -> Figure:
         },
         table=Table(
             "Calls by class",
-            ["policy", "issued", *classes],
+            [whose(sources), "issued", *classes],
             [
                 [
                     Cell(heading),
@@ -283,7 +283,7 @@ def drains(sources: Sequence[Source]) -> Figure:
         },
         table=Table(
             "Drains of all CPUs for each call",
-            ["policy", "drains a call"],
+            [whose(sources), "drains a call"],
             [[Cell(name), number(value, "drains")] for name, value in bars],
         ),
     )
@@ -310,7 +310,7 @@ def fairness(sources: Sequence[Source]) -> Figure:
         table=Table(
             "Fairness between threads",
             [
-                "policy",
+                whose(sources),
                 "Jain's index",
                 "smallest by largest share",
                 "longest wait, ns",

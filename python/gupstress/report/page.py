@@ -6,14 +6,13 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from gupstress.render.page import end_line
 from gupstress.report import figures, tables
 from gupstress.report.figures import Figure
 from gupstress.report.sources import Source, policies
 from gupstress.report.story import Finding, tell
 from gupstress.report.tables import Table
 from gupstress.results import PolicyResult
-from gupstress.verdict import outcome, remarks
+from gupstress.verdict import remarks
 
 _TOLD = 3
 """Findings of one kind that are told at once; the others are folded away."""
@@ -63,16 +62,12 @@ def html(sources: Sequence[Source]) -> str:
     drawn = [*compared, *(figure for section in sections for figure in section.figures)]
     return environment.get_template("report.html.j2").render(
         sources=sources,
-        endings=[
-            (source.name, tables.word(outcome(source.run).value).tone, end_line(source.run))
-            for source in sources
-        ],
-        runs=tables.runs(sources),
         overview=tables.overview(sources),
         thresholds=tables.thresholds(sources),
         notes=[(source.name, note) for source in sources for note in remarks(source.run)],
         compared=compared,
         sections=sections,
+        hosts=tables.hosts(sources),
         settings=tables.settings(sources),
         # Each figure is known to the script by its number.
         drawn=[{"traces": figure.traces, "layout": figure.layout} for figure in drawn],

@@ -38,11 +38,14 @@ def read(paths: Sequence[str]) -> list[Source]:
     found: list[Source] = []
     names = [Path(path).name for path in paths]
     for path, name in zip(paths, names, strict=True):
+        file = path if names.count(name) > 1 else name
         with problems.collecting():
-            runs = list(_runs(path if names.count(name) > 1 else name, _document(path)))
+            runs = list(_runs(_document(path)))
             if not runs:
                 problems.add(path, "holds no run; nearest: one of a test that has run")
-            found += runs
+            for test, run in runs:
+                among = f"{file}: {test}" if len(paths) > 1 else test
+                found.append(Source(among if test else file, run))
     for path in dict.fromkeys(paths):
         if paths.count(path) > 1:
             problems.add(path, "more than once; nearest: once")
@@ -55,14 +58,16 @@ def _document(path: str) -> Document:
     return pooled(path).run if Path(path).is_dir() else stored.read(path, _KINDS)
 
 
-def _runs(name: str, document: Document) -> Iterator[Source]:
+def _runs(document: Document) -> Iterator[tuple[str, RunResult]]:
+    """Yield each run with its test, if it is one of a suite's."""
     if isinstance(document, RunResult):
-        yield Source(name, document)
+        yield "", document
     elif isinstance(document, SuiteResult):
-        for case in document.tests:
+        short = [case.test.rpartition("::")[2] for case in document.tests]
+        for case, name in zip(document.tests, short, strict=True):
+            test = case.test if short.count(name) > 1 else name
             for number, run in enumerate(case.runs, 1):
-                more = f" {number}/{len(case.runs)}" if len(case.runs) > 1 else ""
-                yield Source(f"{name}: {case.test}{more}", run)
+                yield (f"{test} {number}/{len(case.runs)}" if len(case.runs) > 1 else test), run
 
 
 def policies(sources: Sequence[Source]) -> list[str]:

@@ -56,8 +56,9 @@ def number(value: float | None, key: str = "") -> Cell:
 
 
 def overview(sources: Sequence[Source]) -> list[Table]:
-    """Return what each policy did and what it cost, as `gupstress run` prints it."""
+    """Return the runs, and what each policy did and cost, as `gupstress run` prints it."""
     return [
+        _runs(sources),
         _by_policy(sources, "What each policy did", DEEDS),
         _by_policy(sources, "What it cost", COSTS),
     ]
@@ -67,7 +68,7 @@ def _by_policy(sources: Sequence[Source], caption: str, columns: Sequence[Column
     _, *others = columns
     return Table(
         caption=caption,
-        headings=["policy", *(column.heading for column in others)],
+        headings=[whose(sources), *(column.heading for column in others)],
         rows=[
             [Cell(heading), *(word(column.cell(repeats), column.align) for column in others)]
             for heading, repeats in by_policy(sources)
@@ -75,29 +76,52 @@ def _by_policy(sources: Sequence[Source], caption: str, columns: Sequence[Column
     )
 
 
+def whose(sources: Sequence[Source]) -> str:
+    """Return what the headings of `by_policy` name."""
+    if len(sources) == 1:
+        return "policy"
+    return "policy, run" if len(policies(sources)) > 1 else "run"
+
+
 def by_policy(sources: Sequence[Source]) -> Iterator[tuple[str, list[PolicyResult]]]:
-    """Yield the repeats of each policy in each run, with a heading."""
-    for name in policies(sources):
+    """Yield the repeats of each policy in each run, with as short a heading as will do."""
+    names = policies(sources)
+    for name in names:
         for source in sources:
             if repeats := source.repeats(name):
-                yield (name if len(sources) == 1 else f"{name}, {source.name}"), repeats
+                both = f"{name}, {source.name}" if len(names) > 1 else source.name
+                yield (both if len(sources) > 1 else name), repeats
 
 
-def runs(sources: Sequence[Source]) -> Table:
-    """Return one row for each run: how it ended, with which build, on which host."""
+_MAIN = ("profile", "kernel", "driver", "threads", "cpus", "pins", "seed")
+
+
+def _runs(sources: Sequence[Source]) -> Table:
+    """Return one row for each run: how it ended and what was asked of it."""
     return Table(
         caption="Runs",
-        headings=["run", "outcome", "status", "started at", "gupstress", *_HOST],
+        headings=["run", "outcome", *_MAIN],
+        rows=[
+            [
+                Cell(source.name),
+                word(outcome(source.run).value),
+                *(_any(getattr(source.run.settings, name), name) for name in _MAIN),
+            ]
+            for source in sources
+        ],
+    )
+
+
+def hosts(sources: Sequence[Source]) -> Table:
+    """Return one row for each run: when, with which build and on which host it was made."""
+    return Table(
+        caption="Hosts",
+        headings=["run", "started at", "gupstress", "kernel", "CPU", "CPUs", "memory", "load"],
         rows=[[Cell(source.name), *_facts(source.run)] for source in sources],
     )
 
 
-_HOST = ("host kernel", "CPU", "CPUs", "memory", "load before")
-
-
 def _facts(run: RunResult) -> Iterator[Cell]:
-    yield word(outcome(run).value)
-    yield Cell(run.status)
     yield Cell(f"{run.started_at:%Y-%m-%d %H:%M:%S %Z}")
     yield Cell(f"{run.gupstress.version} ({run.gupstress.build_profile})")
     yield Cell(run.host.kernel)
@@ -196,11 +220,11 @@ def _exact(result: PolicyResult, metric: str) -> float | None:
 
 
 def results(name: str, sources: Sequence[Source]) -> Iterator[tuple[str, PolicyResult]]:
-    """Yield all results of a policy, each with a heading that tells it from the others."""
+    """Yield all results of a policy, each with a heading that tells it from its others."""
     for source in sources:
         for result in source.repeats(name):
-            heading = label(result, source.run)
-            yield (heading if len(sources) == 1 else f"{heading}, {source.name}"), result
+            repeat = label(result, source.run).removeprefix(name)
+            yield (source.name if len(sources) > 1 else name) + repeat, result
 
 
 def reasons(heading: str, result: PolicyResult) -> Table:
