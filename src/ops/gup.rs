@@ -28,7 +28,8 @@ impl<D: Driver> Task<'_, D> {
 
     /// `gup_fast`: pins the leading run of pages that are present, writable
     /// where wanted, and fine where they are. Appends to `pages`.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
+    #[inline(always)]
     pub(super) fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
         let before = pages.len();
         // Room for all at once: growth inside the loop would cost more than the pins.
@@ -42,8 +43,17 @@ impl<D: Driver> Task<'_, D> {
         self.count.add(Event::GupFast, pinned);
     }
 
+    /// The page was unmapped meanwhile: its pin counts, and is given back.
+    #[cold]
+    #[inline(never)]
+    fn pinned_in_vain(&self, frame: Frame) {
+        self.event(Event::Acquired);
+        self.unpin_page(frame);
+    }
+
     /// `gup_fast_pte_range`, of one PTE.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
+    #[inline(always)]
     fn gup_fast_pte(&self, request: &PinRequest<'_>, index: u32) -> Option<Frame> {
         let vma = &request.mapping.vma;
         let pte = vma.pte(index);
@@ -58,8 +68,7 @@ impl<D: Driver> Task<'_, D> {
         self.step(Step::GupFast, frame);
         // The reference first, then the PTE again: see `rmap`.
         if vma.pte(index) != pte {
-            self.event(Event::Acquired);
-            self.unpin_page(frame);
+            self.pinned_in_vain(frame);
             return None;
         }
         if !page.has(flag::REFERENCED) {

@@ -45,7 +45,8 @@ impl<D: Driver> Task<'_, D> {
     /// # Errors
     /// What the policy makes of failures; `EFAULT` where only part of the
     /// range could be pinned (it is given back), `EINTR` if killed.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "the whole fast path is as long as a call of it")]
+    #[inline(always)]
     pub fn pin_longterm(&self, request: &PinRequest<'_>, pin: &mut Pin) -> Result<(), Errno> {
         pin.pages.clear();
         pin.contended = false;

@@ -42,7 +42,6 @@ impl<D: Driver> Task<'_, D> {
             return;
         }
         let memory = &self.m.memory;
-        let mut freed = Vec::new();
         let mut lists = self.m.lruvec.lock();
         for &frame in entries {
             let page = self.page(frame);
@@ -50,9 +49,8 @@ impl<D: Driver> Task<'_, D> {
                 if self.m.rules.free_at_drain
                     && let Some(frozen) = page.freeze(1)
                 {
-                    // Nobody but the batch refers to it: free it instead.
+                    // Nobody but the batch refers to it: the batch's put frees it.
                     frozen.unfreeze(1);
-                    freed.push(frame);
                     continue;
                 }
                 self.lru_add(frame);
