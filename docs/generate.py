@@ -1,0 +1,453 @@
+#!/usr/bin/env python3
+"""Fills in what the pages can take from the package itself.
+
+    docs/generate.py            writes the pages
+    docs/generate.py --check    only says which pages are out of date, with what differs
+
+A page names what it wants where it wants it:
+
+    <!-- generated: kernels -->
+    <!-- end -->
+
+What stands between the two comments is replaced. `api NAME...` takes docstrings, the
+other words of `_PARTS` take what `gupstress list` and `gupstress show` know.
+"""
+
+import argparse
+import difflib
+import inspect
+import re
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import griffe
+
+import gupstress
+from gupstress import _core, engine, runner, thresholds
+from gupstress.cli.exits import HELP
+from gupstress.request import Request
+
+DOCS = Path(__file__).parent
+PAGES = sorted(DOCS.glob("*.md"))
+
+_WIDTH = 120
+
+_MARKED = re.compile(
+    r"(?P<begin><!-- generated: (?P<part>[^\n]*?) -->\n).*?(?P<end><!-- end -->\n)", re.DOTALL
+)
+
+
+def filled(page: str) -> str:
+    """Return a page with everything generated filled in anew."""
+
+    def fill(found: re.Match[str]) -> str:
+        word, *names = found["part"].split()
+        if word not in _PARTS:
+            raise SystemExit(f"no generated part {word!r}; there are {', '.join(_PARTS)}")
+        return f"{found['begin']}\n{_PARTS[word](*names).strip()}\n\n{found['end']}"
+
+    return _MARKED.sub(fill, page)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    escaped = ([cell.replace("|", r"\|") for cell in row] for row in lines)
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
+
+
+def code(text: object) -> str:
+    """Return text in the fixed-width face; nothing for nothing."""
+    return f"`{text}`" if str(text) else ""
+
+
+def presets(kind: str) -> dict[str, dict[str, Any]]:
+    """Return every preset of a kind as the table that its TOML is, by name."""
+    return {name: engine.preset(kind, name) for name in _core.names(kind)}
+
+
+_AXIS = re.compile(r"# (?P<doc>.*) \((?P<takes>.*)\)\n(?P<key>\w+) = (?P<value>.*)\n")
+
+
+def axes(kind: str, name: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """Yield the section and the explanation of each key, as `gupstress show` prints them."""
+    for block in re.split(r"^(?=\[)", _core.show(kind, name), flags=re.MULTILINE):
+        section = re.match(r"\[(\w+)\]\n", block)
+        for axis in _AXIS.finditer(block):
+            yield section[1] if section else "", axis
+
+
+def takes(axis: re.Match[str]) -> str:
+    """Return what values a key takes, in short."""
+    long = {
+        "a whole number from 0 to 4294967295": "a whole number",
+        'a length of time such as "50us" or "2s", or "none"': "a time",
+        'a whole number or "unlimited"': 'a whole number or `"unlimited"`',
+    }
+    words = axis["takes"].split(" | ")
+    return " ".join(map(code, words)) if len(words) > 1 else long.get(words[0], words[0])
+
+
+_WORDS = ("name", "summary", "source", "reference", "policy", "history")
+"""Keys that say what a preset is, not what it does."""
+
+
+def policies() -> str:
+    """Return the table of the policies."""
+    rows = presets("policy").values()
+    return table(
+        ("policy", "where from", "in one sentence"),
+        ([code(row["name"]), row["source"], row["summary"]] for row in rows),
+    )
+
+
+def policy_axes() -> str:
+    """Return the table of a policy's axes."""
+    found = [axis for _, axis in axes("policy", "none") if axis["key"] not in _WORDS]
+    return table(
+        ("axis", "what it decides", "values"),
+        ([code(axis["key"]), axis["doc"], takes(axis)] for axis in found),
+    )
+
+
+def kernels() -> str:
+    """Return the table of the kernels."""
+    rows = presets("kernel").values()
+    return table(
+        ("rule set", "in one sentence", "its own policy"),
+        ([code(row["name"]), row["summary"], code(row["policy"])] for row in rows),
+    )
+
+
+def kernel_rules() -> str:
+    """Return the table of the rules that differ between kernels, and those that do not."""
+    rows = presets("kernel")
+    rules = [axis["key"] for _, axis in axes("kernel", next(iter(rows)))]
+    values = {rule: [_shown(row[rule]) for row in rows.values()] for rule in rules}
+    differ = {rule: all_ for rule, all_ in values.items() if rule not in _WORDS}
+    alike = {rule: all_[0] for rule, all_ in differ.items() if len(set(all_)) == 1}
+    head = ("rule", *(name.removeprefix("linux-") for name in rows))
+    body = ([code(rule), *all_] for rule, all_ in differ.items() if rule not in alike)
+    said = ", ".join(f"{code(rule)} = {value}" for rule, value in alike.items())
+    return f"{table(head, body)}\n\nThe same in all: {said}."
+
+
+def _shown(value: object) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def profiles() -> str:
+    """Return the profiles, each with its sentence and where it comes from."""
+    return table(
+        ("profile", "in one sentence", "where it comes from", "matrix"),
+        (
+            [code(row["name"]), row["summary"], row["reference"], "yes" if row["history"] else ""]
+            for row in presets("profile").values()
+        ),
+    )
+
+
+def profile_sizes() -> str:
+    """Return the table of how much there is of what in each profile."""
+    return table(
+        ("profile", "threads", "CPUs", "complete after", "pages a call", "actors"),
+        (
+            [
+                code(row["name"]),
+                str(row["threads"]),
+                str(row["cpus"]),
+                _goal(row),
+                "{pages_min} – {pages_max}".format(**row["pinner"]),
+                ", ".join(
+                    f"{part['threads']} {code(name)}"
+                    for name, part in row.items()
+                    if isinstance(part, dict) and part.get("threads")
+                ),
+            ]
+            for row in presets("profile").values()
+        ),
+    )
+
+
+def _goal(profile: Mapping[str, Any]) -> str:
+    pins, calls = f"{profile['pins']:,} pins", f"{profile['calls']:,} calls"
+    if not profile["calls"]:
+        return pins
+    # The largest call: where the calls end a run, the pins are out of reach.
+    most = profile["calls"] * profile["pinner"]["pages_max"]
+    return calls if most < profile["pins"] else f"{pins} or {calls}"
+
+
+def profile_knobs(section: str = "") -> str:
+    """Return the table of the keys in one section of a profile; none: those above all sections."""
+    with tempfile.TemporaryDirectory() as folder:
+        blank = Path(folder, "blank.toml")
+        blank.write_text('name = "blank"\n')
+        found = runner.prepare(Request(profile=str(blank))).resolved.profile
+    defaults = found[section] if section else found
+    return table(
+        ("key", "what it says", "values", "if not given"),
+        (
+            [code(axis["key"]), axis["doc"], takes(axis), _default(axis, defaults[axis["key"]])]
+            for place, axis in axes("profile", "contended")
+            if place == section and axis["key"] not in _WORDS
+        ),
+    )
+
+
+def _default(axis: re.Match[str], value: object) -> str:
+    if "a length of time" not in axis["takes"]:
+        return code(str(value).lower())
+    return code("none" if not value else f"{int(str(value)) / 1e6:g}ms")
+
+
+def litmus() -> str:
+    """Return the table of the scenarios."""
+    return table(
+        ("scenario", "steps"),
+        ([code(name), "; ".join(row["steps"])] for name, row in presets("litmus").items()),
+    )
+
+
+def exits() -> str:
+    """Return the table of exit codes."""
+    return table(("code", "meaning"), re.findall(r"^ *(\d+)  (.+)$", HELP, re.MULTILINE))
+
+
+def metrics() -> str:
+    """Return the metrics of thresholds, by what they are part of."""
+    groups: dict[str, list[str]] = {}
+    for path in thresholds.metrics():
+        group, _, _ = path.rpartition(".")
+        groups.setdefault(group, []).append(code(path))
+    return table(
+        ("part of a result", "metrics"),
+        ([code(group) or "the result itself", " ".join(all_)] for group, all_ in groups.items()),
+    )
+
+
+def api(*names: str) -> str:
+    """Return the documentation of objects, as their docstrings have it."""
+    return "\n\n".join(_object(name) for name in names)
+
+
+_PARTS: dict[str, Callable[..., str]] = {
+    "policies": policies,
+    "policy-axes": policy_axes,
+    "kernels": kernels,
+    "kernel-rules": kernel_rules,
+    "profiles": profiles,
+    "profile-sizes": profile_sizes,
+    "profile-knobs": profile_knobs,
+    "litmus": litmus,
+    "exits": exits,
+    "metrics": metrics,
+    "api": api,
+}
+
+_package: list[griffe.Module] = []
+
+
+def package() -> griffe.Module:
+    """Return the package as its source has it, read once."""
+    if not _package:
+        source = DOCS.parent / "python"
+        found = griffe.load("gupstress", search_paths=[source], docstring_parser="google")
+        assert isinstance(found, griffe.Module)  # noqa: S101 -- for the type checker
+        _package.append(found)
+    return _package[0]
+
+
+def _object(name: str) -> str:
+    """Return one section; `name` is a path inside the package."""
+    found: Any = package()[name]
+    public = name in gupstress.__all__
+    target = found.final_target if found.is_alias else found
+    heading = f"### `{'gupstress.' if public else ''}{target.name}`"
+    if target.is_class and "Exception" in _ancestors(target):
+        # Made in Rust: its sentence is in the module, not in the stub.
+        bases = ", ".join(code(base) for base in target.bases)
+        text = inspect.getdoc(getattr(gupstress, target.name)) or ""
+        return f"{heading}\n\n{_wrap(f'{text} Is a {bases}.')}"
+    body = _class(target) if target.is_class else _function(target)
+    return f"{heading}\n\n{body}"
+
+
+def _ancestors(target: Any) -> Iterator[str]:
+    for base in map(str, target.bases):
+        yield base
+        if base in target.parent.members:
+            yield from _ancestors(target.parent[base])
+
+
+def _sections(thing: Any) -> dict[str, Any]:
+    parsed = [] if thing.docstring is None else thing.docstring.parsed
+    return {section.kind.value: section.value for section in parsed}
+
+
+def _text(thing: Any) -> str:
+    """Return a docstring's words, paragraphs apart."""
+    return str(_sections(thing).get("text", "")).strip()
+
+
+def _line(thing: Any) -> str:
+    """Return a docstring's words on one line."""
+    return " ".join(_text(thing).split())
+
+
+def _raises(thing: Any) -> Iterator[str]:
+    for one in _sections(thing).get("raises", ()):
+        yield f"raises {code(one.annotation)}: {' '.join(one.description.split())}"
+
+
+def _wrap(text: str, indent: str = "") -> str:
+    """Return paragraphs of at most the width of a line."""
+    paragraphs = re.split(r"\n\s*\n", text)
+    return "\n\n".join(
+        textwrap.fill(
+            " ".join(paragraph.split()),
+            _WIDTH,
+            initial_indent=indent,
+            subsequent_indent=" " * len(indent),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for paragraph in paragraphs
+    )
+
+
+def _function(target: Any) -> str:
+    blocks = [_wrap(_text(target))]
+    described = _described(target)
+    if described:
+        known = inspect.signature(getattr(gupstress, target.name)).parameters
+        blocks.append(
+            table(
+                ("argument", "type", "if not given", "meaning"),
+                (
+                    [
+                        code(name),
+                        code(target.parameters[name].annotation),
+                        "" if default is inspect.Parameter.empty else code(repr(default)),
+                        text,
+                    ]
+                    for name, text in described.items()
+                    for default in [known[name].default]
+                ),
+            )
+        )
+    ends = [f"returns {code(target.returns)}", *_raises(target)]
+    blocks.append("\n".join(_wrap(end, "- ") for end in ends))
+    return "\n\n".join(blocks)
+
+
+def _described(target: Any) -> dict[str, str]:
+    return {
+        one.name: " ".join(one.description.split())
+        for one in _sections(target).get("parameters", ())
+    }
+
+
+def _class(target: Any) -> str:
+    blocks = [_wrap(_text(target))]
+    init = target.members.get("__init__")
+    described = _described(target)
+    if described and init is not None:
+        parameters = {one.name: one for one in init.parameters}
+        blocks.append(
+            table(
+                ("argument", "type", "if not given", "meaning"),
+                (
+                    [
+                        code(name),
+                        code(parameters[name].annotation),
+                        code(parameters[name].default or ""),
+                        text,
+                    ]
+                    for name, text in described.items()
+                ),
+            )
+        )
+    ends = list(_raises(target))
+    if ends:
+        blocks.append("\n".join(_wrap(end, "- ") for end in ends))
+    fields = [one for one in _public(target) if one.is_attribute and _is_field(one)]
+    if fields:
+        blocks.append(
+            table(
+                ("field", "type", "meaning"),
+                ([code(one.name), code(one.annotation or ""), _line(one)] for one in fields),
+            )
+        )
+    methods = [one for one in _public(target) if one.is_function and one.docstring is not None]
+    if methods:
+        blocks.append("\n".join(map(_method, methods)))
+    return "\n\n".join(blocks)
+
+
+def _public(target: Any) -> Iterator[Any]:
+    """Yield what a class has for its users, its own before what it inherits."""
+    for one in [*target.members.values(), *target.inherited_members.values()]:
+        # What pydantic gives a model is pydantic's to explain.
+        if not one.name.startswith("_") and "gupstress" in str(one.final_target.path):
+            yield one.final_target if one.is_alias else one
+
+
+def _is_field(one: Any) -> bool:
+    instance_only = "instance-attribute" in one.labels and "class-attribute" not in one.labels
+    return one.name != "model_config" and not (instance_only and one.docstring is None)
+
+
+def _method(target: Any) -> str:
+    parameters = [
+        one.name + (f"={one.default}" if one.default is not None else "")
+        for one in target.parameters
+        if one.name != "self"
+    ]
+    stars = "*" if any(str(one.kind.value) == "variadic positional" for one in target.parameters) else ""
+    returns = "" if str(target.returns) == "None" else f" -> {target.returns}"
+    lines = [_wrap(f"`{target.name}({stars}{', '.join(parameters)}){returns}`: {_line(target)}", "- ")]
+    lines += [_wrap(f"`{name}`: {text}", "  - ") for name, text in _described(target).items()]
+    lines += [_wrap(end, "  - ") for end in _raises(target)]
+    return "\n".join(lines)
+
+
+def undocumented(pages: Mapping[Path, str]) -> list[str]:
+    """Return the public names that no page asks for."""
+    asked = {
+        name
+        for text in pages.values()
+        for found in _MARKED.finditer(text)
+        for name in found["part"].split()[1:]
+    }
+    return [name for name in gupstress.__all__ if name not in asked and name != "__version__"]
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, say what differs")
+    only_check = parser.parse_args().check
+    before = {path: path.read_text(encoding="utf-8") for path in PAGES}
+    after = {path: filled(text) for path, text in before.items()}
+    for path, text in after.items():
+        if text == before[path]:
+            continue
+        if only_check:
+            old, new = (one.splitlines(keepends=True) for one in (before[path], text))
+            sys.stdout.writelines(difflib.unified_diff(old, new, path.name, "generated", n=1))
+        else:
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"{path.name}\n")
+    missing = undocumented(before)
+    if missing:
+        sys.stdout.write(f"on no page: {', '.join(missing)}\n")
+    return 1 if missing or (only_check and after != before) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,253 @@
+"""The pages do what they say: every command on them is run, every link leads somewhere."""
+
+import doctest
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from conftest import in_a_shell
+from gupstress import _core, pytest_plugin
+from gupstress.cli import commands
+from pages import FILES, PAGES, PROGRAMS, ROOT, Item, anchors, inline, items, links
+
+CI = (ROOT / ".ci/run").read_text()
+CARGO = (ROOT / "Cargo.toml").read_text()
+
+
+def in_ci(line: str) -> Callable[[], bool]:
+    return lambda: re.search(rf"^ *step {re.escape(line)}", CI, re.MULTILINE) is not None
+
+
+def bench(name: str) -> Callable[[], bool]:
+    return lambda: f'[[bench]]\nname = "{name}"' in CARGO and (ROOT / f"benches/{name}.rs").exists()
+
+
+ELSEWHERE = {
+    "pip install .": in_ci("pip install --quiet '.[test]'"),
+    "pip install '.[test]'": in_ci("pip install --quiet '.[test]'"),
+    "pip install '.[report]'": lambda: "\nreport = [\n" in (ROOT / "pyproject.toml").read_text(),
+    "pytest": in_ci("pytest"),
+    "pytest --slow": in_ci("pytest --slow"),
+    "cargo test --release": in_ci("cargo test --locked --profile checked"),
+    'RUSTFLAGS="--cfg loom" cargo test --release --test loom': in_ci(
+        "env RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom"
+        " cargo test --locked --release --test loom"
+    ),
+    "cargo bench --bench limits": bench("limits"),
+    "cargo bench --bench simulator": bench("simulator"),
+    ".ci/run": lambda: "[--slow]" in CI,
+    ".ci/run --slow": lambda: "[--slow]" in CI,
+    "docs/generate.py": lambda: True,  # test_what_is_generated_is_up_to_date
+}
+"""Commands that no test can run, each with how it is known that they work."""
+
+MENTIONS = {"gupstress run", "gupstress show", "gupstress list", "gupstress compare"} | {
+    "gupstress report"
+}
+"""Names of commands: what is meant is the command, not a call of it without anything."""
+
+LONG = {
+    "gupstress matrix": "--profile wasted-drain --policy bounded --policy linux-7.2",
+    "gupstress run --set isolate_retries=5": "--pins 2000",
+    "gupstress --threads 64 --timeout 30s --seed 7": "--pins 2000",
+}
+"""Commands that take long, each with what makes them short. In full they are run with --slow."""
+
+EXITS = {
+    # `unbounded` is among the policies that are run where none is named.
+    "gupstress run --set isolate_retries=5": (0, 1),
+    "gupstress --threads 64 --timeout 30s --seed 7": (0, 1),
+    # A busy host leaves cells of the matrix open.
+    "gupstress matrix": (0, 3),
+}
+"""Exit codes of commands whose page does not tell them beside the command."""
+
+PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b|…|\||\[")
+"""What stands for a value in running text."""
+
+named = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def is_real(item: Item) -> bool:
+    """Whether something is a command with real values, and not a manner of speaking."""
+    if item.kind == "span":
+        return item.text not in MENTIONS and (
+            item.text in ELSEWHERE or not PLACEHOLDER.search(item.text)
+        )
+    return item.kind == "command"
+
+
+def parts(command: str) -> list[str]:
+    return [part.strip() for part in command.split(" && ")]
+
+
+@named
+def test_commands_do_what_the_page_says(page: Path) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for item in items(page):
+        place = f"{page.name}:{item.line}"
+        match item.kind:
+            case "file":
+                Path(item.name).parent.mkdir(parents=True, exist_ok=True)
+                Path(item.name).write_text(item.text)
+            case "python":
+                exec(compile(item.text, place, "exec"), names)  # noqa: S102
+            case "session":
+                hold_session(item, place, names)
+            case _ if is_real(item):
+                run(item, place)
+
+
+def run(item: Item, place: str, *, in_full: bool = False) -> None:
+    """Run what of a command can be run here."""
+    here = [part for part in parts(item.text) if part not in ELSEWHERE]
+    for part in parts(item.text):
+        assert part in ELSEWHERE or programs(part) <= {"gupstress", "pytest"}, (
+            f"{place}: {part!r} is neither run by this test nor said to be run elsewhere"
+        )
+    if not here:
+        return
+    line = " && ".join(here)
+    shorter = None if in_full else LONG.get(line)
+    ended = in_a_shell(line if shorter is None else f"{line} {shorter}")
+    wanted = EXITS.get(line, (0,)) if item.exits is None else (item.exits,)
+    told = f"{place}: {line}\n{ended.stdout}{ended.stderr}"
+    assert ended.returncode in wanted, f"exit code {ended.returncode}, not {wanted}: {told}"
+    missing = [one for one in item.shown if shape(one) not in shapes(ended.stdout + ended.stderr)]
+    assert not missing, f"not in the output: {missing}: {told}"
+
+
+def programs(part: str) -> set[str]:
+    """Return the programs of a pipeline, what is set for them left out."""
+    words = (side.split() for side in part.split(" | "))
+    return {next(word for word in side if "=" not in word) for side in words}
+
+
+def shape(line: str) -> str:
+    """Return what of a line of output does not change from run to run: words and places."""
+    if line.startswith("note:") or line == "...":
+        # How loaded the host is; what the page leaves out.
+        return ""
+    numbers = re.sub(r"\d[\d.,]*(e[+-]?\d+)?[a-zµ%]*\b|\B\.\d+", "#", line)
+    return " ".join(re.sub(r"-{2,}", "-", numbers).replace("%", "").split())
+
+
+def shapes(output: str) -> set[str]:
+    return {"", *map(shape, output.splitlines())}
+
+
+def hold_session(item: Item, place: str, names: dict[str, Any]) -> None:
+    """Hold an interactive session against what it shows."""
+    test = doctest.DocTestParser().get_doctest(item.text, names, place, place, item.line)
+    said: list[str] = []
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    found = doctest.DocTestRunner(optionflags=options).run(test, out=said.append, clear_globs=False)
+    # The runner works on a copy.
+    names.update(test.globs)
+    assert found.attempted
+    assert not found.failed, "".join(said)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("command", LONG)
+def test_long_commands_in_full(command: str) -> None:
+    run(Item(0, "command", command), command, in_full=True)
+
+
+def test_long_commands_stand_on_a_page() -> None:
+    said = {part for page in PAGES for item in items(page) for part in parts(item.text)}
+    assert set(LONG) | set(EXITS) | set(ELSEWHERE) - said <= said | {"pytest --slow"}
+
+
+@pytest.mark.parametrize("command", ELSEWHERE)
+def test_what_cannot_be_run_here_is_run_elsewhere(command: str) -> None:
+    assert ELSEWHERE[command]()
+
+
+def options() -> set[str]:
+    """Return every option that there is: of the command, of the plugin, of this project's."""
+    found = {"--slow", "--help", "--version", "--check", "--bench", "--cfg", "--test", "--release"}
+    for command in [commands, *commands.commands.values()]:
+        for param in command.params:
+            found.update(param.opts, param.secondary_opts)
+    assert isinstance(commands, click.Group)
+    return found | set(re.findall(r"--gupstress-\w+", Path(pytest_plugin.__file__).read_text()))
+
+
+@named
+def test_options_exist(page: Path) -> None:
+    """In running text too, where a command is not complete enough to be run."""
+    for line, token in inline(page):
+        if token.type == "code_inline" and token.content.startswith(("--", *PROGRAMS)):
+            for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", token.content):
+                assert option in options(), f"{page.name}:{line}: no option {option}"
+
+
+@named
+def test_links_lead_somewhere(page: Path) -> None:
+    for line, target in links(page):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        wanted = (page.parent / file).resolve() if file else page
+        assert wanted.exists(), f"{page.name}:{line}: no file {file}"
+        if anchor:
+            assert anchor in anchors(wanted), f"{page.name}:{line}: no heading for {target}"
+
+
+def test_every_page_is_named_in_the_readme() -> None:
+    named = {target.partition("#")[0] for _, target in links(ROOT / "README.md")}
+    assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} <= named
+
+
+@named
+def test_lines_are_no_longer_than_120(page: Path) -> None:
+    block = False
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        block ^= line.startswith("```")
+        # A table's row is one line, and so is a line of output.
+        assert block or line.startswith("|") or len(line) <= 120, f"{page.name}:{number}"
+
+
+def test_what_is_generated_is_up_to_date() -> None:
+    found = subprocess.run(
+        [sys.executable, ROOT / "docs/generate.py", "--check"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, f"{found.stdout}{found.stderr}\nrun docs/generate.py"
+
+
+def test_every_rule_and_axis_is_explained() -> None:
+    keys = re.compile(r"^(\w+) = ", re.MULTILINE)
+    for kind, page in (("kernel", "kernels"), ("policy", "policies")):
+        text = (ROOT / f"docs/{page}.md").read_text()
+        for key in keys.findall(_core.show(kind, _core.names(kind)[0])):
+            told = key in ("name", "summary", "source", "policy") or f"`{key}`" in text
+            assert told, f"{page}.md: {key}"
+
+
+def copied() -> Iterator[tuple[str, Path]]:
+    """Yield each file that a page shows, with the page."""
+    for page in PAGES:
+        for item in items(page):
+            if item.kind == "file":
+                yield item.text, page
+
+
+def test_files_of_the_reader_are_whole() -> None:
+    assert list(copied())
+    for text, page in copied():
+        kind = Path(text.partition("\n")[0]).suffix[1:]
+        assert kind in ("toml", "py", "yml", "yaml"), f"{page.name}: {kind} is not of {FILES}"
+        if kind in ("yml", "yaml"):
+            yaml.safe_load(text)
