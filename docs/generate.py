@@ -272,7 +272,7 @@ def _object(name: str) -> str:
         # Made in Rust: its sentence is in the module, not in the stub.
         bases = ", ".join(code(base) for base in target.bases)
         text = inspect.getdoc(getattr(gupstress, target.name)) or ""
-        return f"{heading}\n\n{_wrap(f'{text} Is a {bases}.')}"
+        return f"{heading}\n\n{_wrap(f'{text} A kind of {bases}.')}"
     body = _class(target) if target.is_class else _function(target)
     return f"{heading}\n\n{body}"
 
@@ -280,8 +280,9 @@ def _object(name: str) -> str:
 def _ancestors(target: Any) -> Iterator[str]:
     for base in map(str, target.bases):
         yield base
-        if base in target.parent.members:
-            yield from _ancestors(target.parent[base])
+        parent = target.parent.members.get(base)
+        if parent is not None and not parent.is_alias:
+            yield from _ancestors(parent)
 
 
 def _sections(thing: Any) -> dict[str, Any]:
@@ -392,28 +393,29 @@ def _class(target: Any) -> str:
 def _public(target: Any) -> Iterator[Any]:
     """Yield what a class has for its users, its own before what it inherits."""
     for one in [*target.members.values(), *target.inherited_members.values()]:
-        # What pydantic gives a model is pydantic's to explain.
-        if not one.name.startswith("_") and "gupstress" in str(one.final_target.path):
+        if not one.name.startswith("_"):
             yield one.final_target if one.is_alias else one
 
 
 def _is_field(one: Any) -> bool:
-    instance_only = "instance-attribute" in one.labels and "class-attribute" not in one.labels
-    return one.name != "model_config" and not (instance_only and one.docstring is None)
+    # What `__init__` sets is an argument of it, and explained there.
+    declared = one.value is None or "class-attribute" in one.labels
+    return one.name != "model_config" and (declared or one.docstring is not None)
 
 
 def _method(target: Any) -> str:
-    parameters = [
-        one.name + (f"={one.default}" if one.default is not None else "")
-        for one in target.parameters
-        if one.name != "self"
-    ]
-    stars = "*" if any(str(one.kind.value) == "variadic positional" for one in target.parameters) else ""
+    parameters = ", ".join(_parameter(one) for one in target.parameters if one.name != "self")
     returns = "" if str(target.returns) == "None" else f" -> {target.returns}"
-    lines = [_wrap(f"`{target.name}({stars}{', '.join(parameters)}){returns}`: {_line(target)}", "- ")]
+    lines = [_wrap(f"`{target.name}({parameters}){returns}`: {_line(target)}", "- ")]
     lines += [_wrap(f"`{name}`: {text}", "  - ") for name, text in _described(target).items()]
     lines += [_wrap(end, "  - ") for end in _raises(target)]
     return "\n".join(lines)
+
+
+def _parameter(one: griffe.Parameter) -> str:
+    if one.kind is griffe.ParameterKind.var_positional:
+        return f"*{one.name}"
+    return one.name if one.default is None else f"{one.name}={one.default}"
 
 
 def undocumented(pages: Mapping[Path, str]) -> list[str]:
