@@ -182,12 +182,25 @@ def _goal(profile: Mapping[str, Any]) -> str:
     return calls if most < profile["pins"] else f"{pins} or {calls}"
 
 
-def profile_knobs(section: str = "") -> str:
-    """Return the table of the keys in one section of a profile; none: those above all sections."""
+def blank_profile() -> Mapping[str, Any]:
+    """Return the profile that a file with nothing but a name is."""
     with tempfile.TemporaryDirectory() as folder:
         blank = Path(folder, "blank.toml")
         blank.write_text('name = "blank"\n')
-        found = runner.prepare(Request(profile=str(blank))).resolved.profile
+        return runner.prepare(Request(profile=str(blank))).resolved.profile
+
+
+def steps() -> str:
+    """Return the names of the steps, by what they are part of."""
+    groups: dict[str, list[str]] = {}
+    for step in blank_profile()["costs"]:
+        groups.setdefault(step.partition(":")[0], []).append(code(step))
+    return table(("part of", "steps"), ([name, " ".join(all_)] for name, all_ in groups.items()))
+
+
+def profile_knobs(section: str = "") -> str:
+    """Return the table of the keys in one section of a profile; none: those above all sections."""
+    found = blank_profile()
     defaults = found[section] if section else found
     return table(
         ("key", "what it says", "values", "if not given"),
@@ -244,6 +257,7 @@ _PARTS: dict[str, Callable[..., str]] = {
     "profile-sizes": profile_sizes,
     "profile-knobs": profile_knobs,
     "litmus": litmus,
+    "steps": steps,
     "exits": exits,
     "metrics": metrics,
     "api": api,
