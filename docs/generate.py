@@ -37,7 +37,7 @@ PAGES = sorted(DOCS.glob("*.md"))
 _WIDTH = 120
 
 _MARKED = re.compile(
-    r"(?P<begin><!-- generated: (?P<part>[^\n]*?) -->\n).*?(?P<end><!-- end -->\n)", re.DOTALL
+    r"(?P<begin><!-- generated: (?P<part>[^>]*?) -->\n).*?(?P<end><!-- end -->\n)", re.DOTALL
 )
 
 
@@ -161,7 +161,7 @@ def profile_sizes() -> str:
                 str(row["threads"]),
                 str(row["cpus"]),
                 _goal(row),
-                "{pages_min} – {pages_max}".format(**row["pinner"]),
+                "{pages_min} to {pages_max}".format(**row["pinner"]),
                 ", ".join(
                     f"{part['threads']} {code(name)}"
                     for name, part in row.items()

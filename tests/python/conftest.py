@@ -23,6 +23,19 @@ SMALL = Request(policies=("bounded",), driver="sim", threads=2, cpus=2, pins=200
 SMALL_OPTIONS = ("--driver", "sim", "--threads", "2", "--cpus", "2", "--pins", "200", "--seed", "7")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run what takes minutes, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes; run with --slow only")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("slow") and not item.config.getoption("--slow"):
+        pytest.skip("takes minutes: --slow")
+
+
 class Ended(NamedTuple):
     """What a command left behind."""
 

@@ -19,7 +19,7 @@ FILES = ("toml", "python", "yaml")
 OUTPUTS = ("text", "")
 """Blocks that are only looked at."""
 
-PROGRAMS = ("gupstress", "pytest", "pip", "cargo", ".ci/run", "docs/generate.py", "RUSTFLAGS=")
+COMMAND = re.compile(r"(gupstress|pytest|pip|cargo|\.ci/run|docs/\w+\.py)(?= |$)|[A-Z]+=\S+ ")
 """What a command in running text begins with."""
 
 
@@ -61,7 +61,7 @@ def items(page: Path) -> Iterator[Item]:
         if token.type == "fence":
             yield from _block(line, token.info.strip(), token.content)
         for child in token.children or ():
-            if child.type == "code_inline" and child.content.startswith(PROGRAMS):
+            if child.type == "code_inline" and COMMAND.match(child.content):
                 yield Item(line, "span", child.content)
 
 
