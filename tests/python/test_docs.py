@@ -29,7 +29,7 @@ def bench(name: str) -> Callable[[], bool]:
     return lambda: f'[[bench]]\nname = "{name}"' in CARGO and (ROOT / f"benches/{name}.rs").exists()
 
 
-ELSEWHERE = {
+ELSEWHERE: dict[str, Callable[[], bool]] = {
     "pip install .": in_ci("pip install --quiet '.[test]'"),
     "pip install '.[test]'": in_ci("pip install --quiet '.[test]'"),
     "pip install '.[report]'": lambda: "\nreport = [\n" in (ROOT / "pyproject.toml").read_text(),
