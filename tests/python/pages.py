@@ -1,5 +1,6 @@
 """Reads the project's pages: what a reader would type, copy or follow."""
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from markdown_it.token import Token
 ROOT = Path(__file__).parents[2]
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+
+EXAMPLES = sorted(ROOT.glob("examples/*.py"))
 
 FILES = ("toml", "python", "yaml")
 """Blocks that may be files of the reader's: the first line is a comment with the name."""
@@ -54,7 +57,12 @@ def inline(page: Path) -> Iterator[tuple[int, Token]]:
 
 
 def items(page: Path) -> Iterator[Item]:
-    """Yield everything on a page that can be done."""
+    """Yield everything on a page, or in the docstring of an example, that can be done."""
+    if page in EXAMPLES:
+        said = ast.get_docstring(ast.parse(page.read_text(encoding="utf-8"))) or ""
+        for text in re.findall(r"^    (.+)$", said, re.MULTILINE):
+            yield _command(1, text)
+        return
     line = 0
     for token in tokens(page):
         line = token.map[0] + 1 if token.map else line

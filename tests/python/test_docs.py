@@ -1,6 +1,7 @@
 """The pages do what they say: every command on them is run, every link leads somewhere."""
 
 import doctest
+import os
 import re
 import subprocess
 import sys
@@ -15,14 +16,26 @@ import yaml
 from conftest import in_a_shell
 from gupstress import _core, pytest_plugin
 from gupstress.cli import commands
-from pages import COMMAND, FILES, PAGES, ROOT, Item, anchors, inline, items, links
+from pages import (
+    COMMAND,
+    EXAMPLES,
+    FILES,
+    PAGES,
+    ROOT,
+    Item,
+    anchors,
+    inline,
+    items,
+    links,
+)
 
 CI = (ROOT / ".ci/run").read_text()
 CARGO = (ROOT / "Cargo.toml").read_text()
+PROJECT = (ROOT / "pyproject.toml").read_text()
 
 
 def in_ci(line: str) -> Callable[[], bool]:
-    return lambda: re.search(rf"^ *step {re.escape(line)}", CI, re.MULTILINE) is not None
+    return lambda: re.search(rf"^ *step {re.escape(line)}$", CI, re.MULTILINE) is not None
 
 
 def bench(name: str) -> Callable[[], bool]:
@@ -32,7 +45,7 @@ def bench(name: str) -> Callable[[], bool]:
 ELSEWHERE: dict[str, Callable[[], bool]] = {
     "pip install .": in_ci("pip install --quiet '.[test]'"),
     "pip install '.[test]'": in_ci("pip install --quiet '.[test]'"),
-    "pip install '.[report]'": lambda: "\nreport = [\n" in (ROOT / "pyproject.toml").read_text(),
+    "pip install '.[report]'": lambda: "\nreport = [\n" in PROJECT,
     "pytest": in_ci("pytest"),
     "cargo test --release": in_ci("cargo test --locked --profile checked"),
     'RUSTFLAGS="--cfg loom" cargo test --release --test loom': in_ci(
@@ -43,6 +56,8 @@ ELSEWHERE: dict[str, Callable[[], bool]] = {
     "cargo bench --bench simulator": bench("simulator"),
     ".ci/run": lambda: "[--slow]" in CI,
     ".ci/run --slow": lambda: "[--slow]" in CI,
+    "docs/generate.py": lambda: os.access(ROOT / "docs/generate.py", os.X_OK),
+    "pip install gupstress pytest": lambda: '\nname = "gupstress"\n' in PROJECT,
 }
 """Commands that no test can run, each with how it is known that they work."""
 
@@ -62,6 +77,7 @@ LONG = {
     "gupstress matrix": "--profile wasted-drain --policy bounded --policy linux-7.2",
     "gupstress run --set isolate_retries=5": "--pins 2000",
     "gupstress --threads 64 --timeout 30s --seed 7": "--pins 2000",
+    "MY_POLICY=mine.toml pytest test_my_policy.py": "-k 'drained or oom'",
 }
 """Commands that take long, each with what makes them short. In full they are run with --slow."""
 
@@ -69,6 +85,8 @@ EXITS = {
     # `unbounded` is among the policies that are run where none is named.
     "gupstress run --set isolate_retries=5": (0, 1),
     "gupstress --threads 64 --timeout 30s --seed 7": (0, 1),
+    # The policy of the example is one that fails some of its tests.
+    "MY_POLICY=mine.toml pytest test_my_policy.py": (1,),
     # A busy host leaves cells of the matrix open.
     "gupstress matrix": (0, 3),
 }
@@ -89,14 +107,32 @@ def is_real(item: Item) -> bool:
     return item.kind == "command"
 
 
+def says(page: Path, command: str) -> bool:
+    return any(command in parts(item.text) for item in items(page))
+
+
 def parts(command: str) -> list[str]:
     return [part.strip() for part in command.split(" && ")]
 
 
-@named
+@pytest.mark.parametrize("page", [*PAGES, *EXAMPLES], ids=lambda page: page.name)
 def test_commands_do_what_the_page_says(page: Path) -> None:
+    follow(page)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("command", LONG)
+def test_long_commands_do_too(command: str) -> None:
+    follow(next(page for page in [*PAGES, *EXAMPLES] if says(page, command)), in_full=command)
+
+
+def follow(page: Path, in_full: str = "") -> None:
+    """Do everything that stands on a page, in its order; `in_full` is a command not shortened."""
     # A reader has the project at hand.
     Path("examples").symlink_to(ROOT / "examples")
+    if page in EXAMPLES:
+        Path(page.name).symlink_to(page)
     names: dict[str, Any] = {"__name__": "__main__"}
     for item in items(page):
         place = f"{page.name}:{item.line}"
@@ -109,10 +145,10 @@ def test_commands_do_what_the_page_says(page: Path) -> None:
             case "session":
                 hold_session(item, place, names)
             case _ if is_real(item):
-                run(item, place)
+                run(item, place, in_full)
 
 
-def run(item: Item, place: str, *, in_full: bool = False) -> None:
+def run(item: Item, place: str, in_full: str) -> None:
     """Run what of a command can be run here."""
     here = [part for part in parts(item.text) if part not in ELSEWHERE]
     for part in parts(item.text):
@@ -122,7 +158,7 @@ def run(item: Item, place: str, *, in_full: bool = False) -> None:
     if not here:
         return
     line = " && ".join(here)
-    shorter = None if in_full else LONG.get(line)
+    shorter = None if line == in_full else LONG.get(line)
     ended = in_a_shell(line if shorter is None else f"{line} {shorter}")
     wanted = EXITS.get(line, (0,)) if item.exits is None else (item.exits,)
     told = f"{place}: {line}\n{ended.stdout}{ended.stderr}"
@@ -162,15 +198,9 @@ def hold_session(item: Item, place: str, names: dict[str, Any]) -> None:
     assert not found.failed, "".join(said)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("command", LONG)
-def test_long_commands_in_full(command: str) -> None:
-    run(Item(0, "command", command), command, in_full=True)
-
-
 def test_what_is_said_of_commands_is_said_of_those_on_a_page() -> None:
-    said = {part for page in PAGES for item in items(page) for part in parts(item.text)}
+    every = [item for page in [*PAGES, *EXAMPLES] for item in items(page)]
+    said = {part for item in every for part in parts(item.text)}
     assert not {*LONG, *EXITS, *ELSEWHERE} - said
 
 
