@@ -19,6 +19,7 @@ fn simulate(policy: &str, profile: &str, sets: &[(&str, &str)]) -> RunResult {
         timeout: Duration::from_secs(20),
         stall_after: Duration::from_millis(50),
         seed: 5,
+        trace: None,
     };
     let result = run(&job, &mut ()).unwrap();
     let class = |name: &str| result.calls[name].as_u64().unwrap();

@@ -13,6 +13,7 @@ from gupstress.problems import Problems
 from gupstress.request import PRESETS, SEED_MAX, Request, reference
 from gupstress.results import Build, PolicyResult, RunResult, Settings
 from gupstress.thresholds import Threshold
+from gupstress.trace import Recorder
 
 Watch = Callable[[str], AbstractContextManager[Observer | None]]
 """Opened around each run with its label; gives what is told how far the run has come."""
@@ -121,8 +122,19 @@ def _require_room(request: Request, references: References, resolved: Resolved) 
     raise ResourceError(f"{missing}; {hint}")
 
 
-def run(job: Job, argv: Sequence[str], watch: Watch = unwatched) -> RunResult:
+def run(
+    job: Job,
+    argv: Sequence[str],
+    watch: Watch = unwatched,
+    recorder: Recorder | None = None,
+) -> RunResult:
     """Run every policy as often as asked; Ctrl-C ends it and keeps what was counted.
+
+    Args:
+        job: What to run.
+        argv: The command line, for the result.
+        watch: Shows how far it has come.
+        recorder: Takes the traces of a request with `trace_last`.
 
     Raises:
         ResourceError: The host refused a thread or memory after all.
@@ -137,7 +149,7 @@ def run(job: Job, argv: Sequence[str], watch: Watch = unwatched) -> RunResult:
                 label += f" {repeat}/{job.request.repeat}"
             with watch(label) as observer:
                 before = disturbance.read()
-                row = engine.run(job.core_job(policy, repeat), observer)
+                row = engine.run(job.core_job(policy, repeat), observer, recorder, label)
                 after = disturbance.read()
             row["repeat"] = repeat
             if job.request.driver == "os":

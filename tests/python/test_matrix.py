@@ -332,7 +332,7 @@ def test_an_interrupt_keeps_the_cells_before_it(
 ) -> None:
     jobs: list[Row] = []
 
-    def run(job: Row, observer: object) -> Row:
+    def run(job: Row, *_: object) -> Row:
         jobs.append(job)
         if len(jobs) == 4:
             signal.raise_signal(signal.SIGINT)

@@ -153,7 +153,7 @@ def test_an_error_inside_is_one_line_and_exit_70(cli: Cli, monkeypatch: pytest.M
     class Panic(BaseException):
         """As a panic of the core arrives."""
 
-    def fail(job: Row, observer: object) -> Row:
+    def fail(*_: object) -> Row:
         raise Panic("index out\nof bounds")
 
     monkeypatch.setattr(engine, "run", fail)

@@ -11,6 +11,7 @@ from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration, probability, setting, whole
 from gupstress.request import PRESETS, Request
+from gupstress.trace import DEFAULT_LAST, Recorder
 
 if TYPE_CHECKING:
     from gupstress.comparison.models import Comparison
@@ -130,6 +131,20 @@ _FORMATS = ("table", "markdown", "json", "junit")
     help="What standard output gets.",
 )
 @click.option("--json", "json_file", metavar="FILE", help="Also write the result as JSON.")
+@click.option(
+    "--trace",
+    "trace_file",
+    metavar="FILE",
+    help="Also write what each thread did last, for Perfetto (ui.perfetto.dev).",
+)
+@click.option(
+    "--trace-last",
+    "last",
+    type=whole,
+    metavar="N",
+    help="Steps, waits and calls of each thread that --trace keeps, the newest."
+    f"  [default: {DEFAULT_LAST}]",
+)
 @click.option("--quiet", is_flag=True, help="No progress, nothing but the result.")
 @click.pass_context
 def run(
@@ -138,6 +153,8 @@ def run(
     baseline: str | None,
     format_: str,
     json_file: str | None,
+    trace_file: str | None,
+    last: int | None,
     quiet: bool,
     **asked: Any,
 ) -> int:
@@ -146,6 +163,10 @@ def run(
         raise click.UsageError(
             f"unexpected argument {ctx.args[0]!r}; a sub-command stands before all options"
         )
+    if trace_file is None and last is not None:
+        raise click.UsageError("--trace-last says how much --trace keeps; nearest: --trace FILE")
+    if trace_file is not None:
+        asked["trace_last"] = DEFAULT_LAST if last is None else last
     # Here, so that `--help` and `--version` need not wait for them.
     from gupstress import progress, runner, verdict
     from gupstress.comparison import sources
@@ -153,9 +174,12 @@ def run(
     job = runner.prepare(Request(**asked))
     base = None if baseline is None else sources.read(baseline)
     output.check(json_file)
+    output.check(trace_file, "--trace", json_file)
     if not quiet:
         complain(f"seed {job.seed}")
-    result = runner.run(job, sys.argv, runner.unwatched if quiet else progress.watch(sys.stderr))
+    recorder = None if trace_file is None else Recorder()
+    watch = runner.unwatched if quiet else progress.watch(sys.stderr)
+    result = runner.run(job, sys.argv, watch, recorder)
     found = None
     # An interrupt may have left nothing to compare.
     if base is not None and result.results:
@@ -164,9 +188,13 @@ def run(
         found = judge.judge(base, sources.of_run(result, json_file))
         result = result.model_copy(update={"comparison": found.model_dump(mode="json")})
     command = command_line(ctx.command, job.request)
-    output.deliver(
-        json_file, result.to_json, lambda: _print(result, found, format_, command, quiet)
-    )
+    try:
+        if trace_file is not None and recorder is not None:
+            output.write(trace_file, recorder.to_json(), "--trace")
+    finally:
+        output.deliver(
+            json_file, result.to_json, lambda: _print(result, found, format_, command, quiet)
+        )
     code = Exit[verdict.outcome(result).name]
     if found is None:
         return code
