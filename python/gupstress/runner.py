@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 from gupstress import _core, disturbance, engine, host, stability, thresholds
 from gupstress._core import ResourceError
@@ -15,11 +16,24 @@ from gupstress.results import Build, PolicyResult, RunResult, Settings
 from gupstress.thresholds import Threshold
 from gupstress.trace import Recorder
 
-Watch = Callable[[str], AbstractContextManager[Observer | None]]
-"""Opened around each run with its label; gives what is told how far the run has come."""
+
+class Turn(NamedTuple):
+    """One run among those of a job."""
+
+    policy: str
+    repeat: int
+    """From 1."""
+    repeats: int
+
+    def __str__(self) -> str:
+        return f"{self.policy} {self.repeat}/{self.repeats}" if self.repeats > 1 else self.policy
 
 
-def unwatched(label: str) -> AbstractContextManager[None]:
+Watch = Callable[[Turn], AbstractContextManager[Observer | None]]
+"""Opened around each run; gives what is told how far the run has come."""
+
+
+def unwatched(turn: Turn) -> AbstractContextManager[None]:
     """Return the watch that looks at nothing."""
     return nullcontext()
 
@@ -144,12 +158,10 @@ def run(
     interrupted = False
     try:
         for policy, repeat in job.schedule():
-            label = job.policies[policy]
-            if job.request.repeat > 1:
-                label += f" {repeat}/{job.request.repeat}"
-            with watch(label) as observer:
+            turn = Turn(job.policies[policy], repeat, job.request.repeat)
+            with watch(turn) as observer:
                 before = disturbance.read()
-                row = engine.run(job.core_job(policy, repeat), observer, recorder, label)
+                row = engine.run(job.core_job(policy, repeat), observer, recorder, str(turn))
                 after = disturbance.read()
             row["repeat"] = repeat
             if job.request.driver == "os":

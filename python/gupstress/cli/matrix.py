@@ -95,8 +95,7 @@ def matrix(
             return runner.unwatched
         # Most cells end before there is any progress to tell.
         complain(profile)
-        watch_cell = progress.watch(sys.stderr)
-        return lambda policy: watch_cell(f"{profile} {policy}")
+        return progress.watch(sys.stderr, profile)
 
     result = model.run(plan, sys.argv, watch)
     output.deliver(json_file, result.to_json, lambda: _print(result, format_, _again(plan), quiet))
