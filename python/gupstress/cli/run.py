@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gupstress.cli import output
+from gupstress.cli import completion, output
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration, probability, setting, whole
@@ -30,12 +30,14 @@ _FORMATS = ("table", "markdown", "json", "junit")
     "--policy",
     "policies",
     multiple=True,
+    shell_complete=completion.preset("policy"),
     metavar="NAME|FILE.toml",
     help=f"Retry policy; may be repeated.  [default: {' '.join(PRESETS)}]",
 )
 @click.option(
     "--profile",
     default=_DEFAULT.profile,
+    shell_complete=completion.preset("profile"),
     show_default=True,
     metavar="NAME|FILE.toml",
     help="The load.",
@@ -43,6 +45,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 @click.option(
     "--kernel",
     default=_DEFAULT.kernel,
+    shell_complete=completion.preset("kernel"),
     show_default=True,
     metavar="NAME|FILE.toml",
     help="The rules of the machine.",
@@ -69,6 +72,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 @click.option(
     "--driver",
     default=_DEFAULT.driver,
+    shell_complete=completion.one_of("os", "sim"),
     show_default=True,
     metavar="os|sim",
     help="Real threads, or coroutines on a virtual clock.",
@@ -106,6 +110,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
     "--set",
     "sets",
     type=setting,
+    shell_complete=completion.axis,
     metavar="AXIS=VALUE",
     multiple=True,
     help="Set one key of policy, profile or kernel; may be repeated.",
@@ -119,6 +124,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 )
 @click.option(
     "--baseline",
+    shell_complete=completion.file,
     metavar="FILE",
     help="Also compare with this result, as `gupstress compare FILE` does.",
 )
@@ -130,10 +136,17 @@ _FORMATS = ("table", "markdown", "json", "junit")
     show_default=True,
     help="What standard output gets.",
 )
-@click.option("--json", "json_file", metavar="FILE", help="Also write the result as JSON.")
+@click.option(
+    "--json",
+    "json_file",
+    shell_complete=completion.file,
+    metavar="FILE",
+    help="Also write the result as JSON.",
+)
 @click.option(
     "--trace",
     "trace_file",
+    shell_complete=completion.file,
     metavar="FILE",
     help="Also write what each thread did last, for Perfetto (ui.perfetto.dev).",
 )
@@ -158,7 +171,15 @@ def run(
     quiet: bool,
     **asked: Any,
 ) -> int:
-    """Run retry policies under a load: do their pins return, are they true, what do they cost?"""
+    """Run retry policies under a load: do their pins return, are they true, what do they cost?
+
+    \b
+    gupstress run --threads 64 --policy bounded
+    gupstress run --policy linux-7.2 --profile isolation-race --kernel linux-6.17
+    gupstress run --policy bounded --set isolate_retries=5 --threshold 'calls.stuck==0'
+    gupstress run --policy mine.toml --repeat 7 --json head.json --baseline base.json
+    gupstress run --policy unbounded --profile zero-page --trace trace.json
+    """  # noqa: D301 -- click looks for the character
     if ctx.args:
         raise click.UsageError(
             f"unexpected argument {ctx.args[0]!r}; a sub-command stands before all options"
