@@ -315,6 +315,7 @@ fn threads(profile: &str, pins: u64) {
             timeout: Duration::from_mins(1),
             stall_after: Duration::from_secs(10),
             seed,
+            trace: None,
         };
         let result = run(&job, &mut ()).unwrap();
         assert!(result.status == Status::Complete, "a run ended early: {:?}", result.status);

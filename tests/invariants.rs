@@ -2,10 +2,12 @@
 #![cfg(not(loom))]
 
 use gupstress::config::Ns;
+use gupstress::observe::{Deed, Trace};
 use gupstress::policy::{Source, load_kernel, load_policy};
 use gupstress::stress::run::run;
-use gupstress::stress::{Job, RunResult, Which, load_profile};
+use gupstress::stress::{Host, Job, Progress, RunResult, Which, load_profile};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Long enough that no host, however busy, decides a test; of virtual time far
@@ -40,6 +42,7 @@ fn job(policy: &str, kernel: &str, driver: Which, seed: u64, sets: &[(&str, &str
         timeout: never(driver),
         stall_after: never(driver),
         seed,
+        trace: None,
     }
 }
 
@@ -137,6 +140,58 @@ fn the_same_seed_gives_the_same_simulation_and_another_seed_another() {
     let first = simulate(7);
     assert_eq!(first, simulate(7));
     assert_ne!(first, simulate(8));
+}
+
+/// Keeps the trace that a run gives at its end.
+#[derive(Default)]
+struct Tracer(Option<Trace>);
+
+impl Host for Tracer {
+    fn look(&mut self, _progress: &dyn Fn() -> Progress) -> bool {
+        true
+    }
+    fn trace(&mut self, trace: Trace) {
+        self.0 = Some(trace);
+    }
+}
+
+#[test]
+fn a_trace_has_every_call_with_its_class_and_its_steps_in_order() {
+    for driver in [Which::Os, Which::Sim] {
+        let job = Job { trace: Some(u32::MAX), ..job("linux-7.2", "linux-7.2.13", driver, 5, &[]) };
+        let mut tracer = Tracer::default();
+        let json = serde_json::to_value(run(&job, &mut tracer).unwrap()).unwrap();
+        let trace = tracer.0.expect("a trace was wanted");
+        let mut ended: HashMap<&str, u64> = HashMap::new();
+        for ring in &trace.rings {
+            let thread = ring.thread().expect("every thread does something") as usize;
+            let events: Vec<_> = ring.events().collect();
+            assert!(events.is_sorted_by_key(|event| event.at_ns), "{driver:?}: {}", trace.names[thread]);
+            assert!(events.iter().all(|event| event.thread as usize == thread));
+            assert!(events.iter().any(|event| matches!(event.deed, Deed::Step(..))));
+            let calls =
+                || events.iter().filter(|event| matches!(event.deed, Deed::Call(_) | Deed::Return(_)));
+            assert!(calls().count() == 0 || trace.names[thread].starts_with("pinner"));
+            for pair in calls().collect::<Vec<_>>().chunks(2) {
+                let [begin, end] = pair else { panic!("a call of thread {thread} has no end") };
+                assert!(matches!(begin.deed, Deed::Call(1..)), "{begin:?}");
+                let Deed::Return(class) = end.deed else { panic!("{end:?}") };
+                *ended.entry(class).or_default() += 1;
+            }
+        }
+        assert_eq!(trace.rings.len(), trace.names.len());
+        for class in ["pinned", "failed_spurious", "failed_justified", "pinned_unsafe", "stuck"] {
+            let counted = number(&json, &format!("/calls/{class}"));
+            assert_eq!(ended.get(class).copied().unwrap_or(0), counted, "{driver:?}: {class}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_traced_unless_wanted() {
+    let mut tracer = Tracer::default();
+    run(&job("linux-7.2", "linux-7.2.13", Which::Sim, 5, &[]), &mut tracer).unwrap();
+    assert!(tracer.0.is_none());
 }
 
 #[test]

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 /// Runs a policy on a profile, on the simulator.
 fn simulate(policy: &str, profile: &str, sets: &[(&str, &str)]) -> RunResult {
+    simulate_seed(5, policy, profile, sets)
+}
+
+fn simulate_seed(seed: u64, policy: &str, profile: &str, sets: &[(&str, &str)]) -> RunResult {
     let sets: Vec<(String, String)> =
         sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let profile = load_profile(Source::Preset(profile), &sets).unwrap();
@@ -18,7 +22,8 @@ fn simulate(policy: &str, profile: &str, sets: &[(&str, &str)]) -> RunResult {
         driver: Which::Sim,
         timeout: Duration::from_secs(20),
         stall_after: Duration::from_millis(50),
-        seed: 5,
+        seed,
+        trace: None,
     };
     let result = run(&job, &mut ()).unwrap();
     let class = |name: &str| result.calls[name].as_u64().unwrap();
@@ -77,6 +82,39 @@ fn a_failure_without_one_is_spurious() {
     assert_eq!(calls(&result, "failed_justified"), 0);
     let failure = serde_json::to_value(&result.failures[0]).unwrap();
     assert_eq!(failure["permanent"], false);
+}
+
+#[test]
+fn what_passes_never_fails_a_policy_that_waits_and_drains() {
+    for policy in ["backoff", "classify", "cooperative"] {
+        for profile in
+            ["drain-race", "isolation-race", "mlock-batch", "lru-batch-ref", "short-refs", "writeback"]
+        {
+            for seed in 1..=8 {
+                let result = simulate_seed(seed, policy, profile, &[("calls", "500")]);
+                let what = format!("{policy} on {profile}, seed {seed}: {:?}", result.calls);
+                assert_eq!(calls(&result, "pinned"), calls(&result, "issued"), "{what}");
+                assert_eq!(verdicts(&result), ["live", "safe", "held"], "{what}");
+            }
+        }
+    }
+}
+
+/// Writeback that ends queues its page to be moved: between two tries of a
+/// migration, an isolated page may come into a batch.
+#[test]
+fn a_page_that_a_batch_takes_while_it_is_isolated_is_drained_for() {
+    let often = [
+        ("writeback.threads", "4"),
+        ("writeback.hold", "2us"),
+        ("writeback.pause", "1us"),
+        ("lockers.threads", "0"),
+        ("cpus", "8"),
+    ];
+    for seed in 1..=30 {
+        let result = simulate_seed(seed, "cooperative", "writeback", &often);
+        assert_eq!(calls(&result, "pinned"), calls(&result, "issued"), "seed {seed}");
+    }
 }
 
 #[test]

@@ -1,12 +1,14 @@
 """The functions that a Python program calls."""
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 
-from gupstress import _core, engine, runner
+from gupstress import _core, engine, files, runner
 from gupstress.policy import AxisValue, Policy
 from gupstress.request import Request
 from gupstress.results import RunResult
+from gupstress.trace import DEFAULT_LAST, Recorder
 
 _DEFAULT = Request()
 
@@ -28,6 +30,8 @@ def run(
     repeat: int = _DEFAULT.repeat,
     interleave: bool = _DEFAULT.interleave,
     threshold: str | Iterable[str] = (),
+    trace: str | os.PathLike[str] | None = None,
+    trace_last: int = DEFAULT_LAST,
 ) -> RunResult:
     """Run policies under a load, as `gupstress run` does.
 
@@ -50,10 +54,13 @@ def run(
         repeat: Runs of each policy.
         interleave: Whether repeats go round-robin over the policies.
         threshold: Conditions such as `"bounded:latency_ns.p99<2e6"`.
+        trace: File for a trace of every run, in the Trace Event Format that Perfetto opens.
+        trace_last: Events of each thread that the trace keeps, the newest.
 
     Raises:
         ConfigError: Everything wrong with the arguments, at once.
         ResourceError: The host has too few threads or too little memory left.
+        OSError: The trace cannot be written; checked before anything runs, too.
     """
     request = Request(
         policies=(policy,) if isinstance(policy, str | Policy) else tuple(policy),
@@ -71,8 +78,16 @@ def run(
         repeat=repeat,
         interleave=interleave,
         thresholds=(threshold,) if isinstance(threshold, str) else tuple(threshold),
+        trace_last=None if trace is None else trace_last,
     )
-    return runner.run(runner.prepare(request), sys.argv)
+    job = runner.prepare(request)
+    if trace is None:
+        return runner.run(job, sys.argv)
+    files.check_writable(os.fspath(trace))
+    recorder = Recorder()
+    result = runner.run(job, sys.argv, recorder=recorder)
+    files.write_whole(os.fspath(trace), recorder.to_json())
+    return result
 
 
 def _word(value: AxisValue) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict, cast
 
 from gupstress import _core
+from gupstress.trace import Recorder
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -77,7 +78,8 @@ def resolve(
     Args:
         references: What to look up.
         sets: Keys set by themselves, as `(axis, value)`.
-        settings: `threads`, `cpus`, `pins`, `perturb` (each may be None) and `driver`.
+        settings: `threads`, `cpus`, `pins`, `perturb`, `trace_last` (each may be None) and
+            `driver`.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
@@ -104,10 +106,21 @@ def resolve(
     )
 
 
-def run(job: Mapping[str, Any], observer: Observer | None) -> dict[str, Any]:
+def run(
+    job: Mapping[str, Any],
+    observer: Observer | None,
+    recorder: Recorder | None = None,
+    label: str = "",
+) -> dict[str, Any]:
     """Run one policy once and return its row of `RunResult.results`.
 
     Ctrl-C ends the run; what was counted until then is returned.
+
+    Args:
+        job: What to run.
+        observer: Told now and then how far the run has come.
+        recorder: Takes the trace of a job with `trace_last`.
+        label: What the run is called in the trace.
 
     Raises:
         ConfigError: The job is not one that can be run.
@@ -118,7 +131,11 @@ def run(job: Mapping[str, Any], observer: Observer | None) -> dict[str, Any]:
         if observer is not None:
             observer(cast("Snapshot", json.loads(text)))
 
-    answer = _core.run(json.dumps(job), None if observer is None else observe)
+    told = None if observer is None else observe
+    if recorder is None:
+        answer = _core.run(json.dumps(job), told)
+    else:
+        answer = _core.run(json.dumps(job), told, recorder.take, recorder.process(label))
     return cast("dict[str, Any]", json.loads(answer))
 
 

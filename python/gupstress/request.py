@@ -28,6 +28,7 @@ _RANGES = {
     "stall_after_s": _TIMES_S,
     "seed": (0, SEED_MAX),
     "repeat": (1, 2**32 - 1),
+    "trace_last": (1, 2**32 - 1),
 }
 """Smallest and largest value of each number of a request."""
 
@@ -65,6 +66,8 @@ class Request:
     interleave: bool = True
     """Whether repeats go round-robin over the policies, so that drift meets all alike."""
     thresholds: tuple[str, ...] = ()
+    trace_last: int | None = None
+    """Events of each thread that are kept; None: nothing is traced."""
 
     def check(self, problems: Problems) -> None:
         """Note every number that is out of its range."""
@@ -86,6 +89,7 @@ class Request:
             "pins": self.pins,
             "perturb": self.perturb,
             "driver": self.driver,
+            "trace_last": self.trace_last,
         }
 
 

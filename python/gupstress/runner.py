@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 from gupstress import _core, disturbance, engine, host, stability, thresholds
 from gupstress._core import ResourceError
@@ -13,12 +14,26 @@ from gupstress.problems import Problems
 from gupstress.request import PRESETS, SEED_MAX, Request, reference
 from gupstress.results import Build, PolicyResult, RunResult, Settings
 from gupstress.thresholds import Threshold
-
-Watch = Callable[[str], AbstractContextManager[Observer | None]]
-"""Opened around each run with its label; gives what is told how far the run has come."""
+from gupstress.trace import Recorder
 
 
-def unwatched(label: str) -> AbstractContextManager[None]:
+class Turn(NamedTuple):
+    """One run among those of a job."""
+
+    policy: str
+    repeat: int
+    """From 1."""
+    repeats: int
+
+    def __str__(self) -> str:
+        return f"{self.policy} {self.repeat}/{self.repeats}" if self.repeats > 1 else self.policy
+
+
+Watch = Callable[[Turn], AbstractContextManager[Observer | None]]
+"""Opened around each run; gives what is told how far the run has come."""
+
+
+def unwatched(turn: Turn) -> AbstractContextManager[None]:
     """Return the watch that looks at nothing."""
     return nullcontext()
 
@@ -121,8 +136,19 @@ def _require_room(request: Request, references: References, resolved: Resolved) 
     raise ResourceError(f"{missing}; {hint}")
 
 
-def run(job: Job, argv: Sequence[str], watch: Watch = unwatched) -> RunResult:
+def run(
+    job: Job,
+    argv: Sequence[str],
+    watch: Watch = unwatched,
+    recorder: Recorder | None = None,
+) -> RunResult:
     """Run every policy as often as asked; Ctrl-C ends it and keeps what was counted.
+
+    Args:
+        job: What to run.
+        argv: The command line, for the result.
+        watch: Shows how far it has come.
+        recorder: Takes the traces of a request with `trace_last`.
 
     Raises:
         ResourceError: The host refused a thread or memory after all.
@@ -132,12 +158,10 @@ def run(job: Job, argv: Sequence[str], watch: Watch = unwatched) -> RunResult:
     interrupted = False
     try:
         for policy, repeat in job.schedule():
-            label = job.policies[policy]
-            if job.request.repeat > 1:
-                label += f" {repeat}/{job.request.repeat}"
-            with watch(label) as observer:
+            turn = Turn(job.policies[policy], repeat, job.request.repeat)
+            with watch(turn) as observer:
                 before = disturbance.read()
-                row = engine.run(job.core_job(policy, repeat), observer)
+                row = engine.run(job.core_job(policy, repeat), observer, recorder, str(turn))
                 after = disturbance.read()
             row["repeat"] = repeat
             if job.request.driver == "os":

@@ -18,6 +18,7 @@ pub use sched::{Candidate, Random, Scheduler, TaskId, Timed};
 pub use step::{Costs, Step};
 
 use crate::machine::Frame;
+use crate::observe::Deed;
 
 /// What a thread waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,6 +142,9 @@ pub trait Driver {
 
     /// The thread's number in its run.
     fn id(&self) -> u32;
+
+    /// Told what the thread does beside steps and waits, for a trace.
+    fn trace(&self, _deed: Deed) {}
 
     /// Told that the thread runs on another CPU from here on.
     fn moved_to(&self, _cpu: usize) {}

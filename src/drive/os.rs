@@ -1,23 +1,25 @@
 //! The driver of real threads: OS scheduler, monotonic clock, real sleeps.
 //!
 //! One word of control, read at every step, says whether anything is asked of
-//! the threads at all (die, pause, yield at random); while it is 0 a step is
+//! the threads at all (die, pause, yield at random, be traced); while it is 0 a step is
 //! two stores into the thread's own cache line and one load.
 
 use super::{Driver, Step, Wait, Waited};
 use crate::machine::Frame;
 use crate::machine::page::NO_FRAME;
-use crate::sync::{AtomicU32, AtomicU64, Monitor, Ordering, assert_unlocked, thread};
+use crate::observe::{Deed, Ring, Traced};
+use crate::sync::{AtomicU32, AtomicU64, Monitor, Mutex, Ordering, assert_unlocked, thread};
 use crossbeam_utils::CachePadded;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 const KILL: u32 = 1;
 const PAUSE: u32 = 2;
 const PERTURB: u32 = 4;
 const DELAY: u32 = 8;
+const TRACE: u32 = 16;
 
 /// Nobody is exempt from a pause.
 const NOBODY: u32 = u32::MAX;
@@ -101,6 +103,10 @@ pub struct OsRun {
     time: CachePadded<Monitor>,
     barrier: CachePadded<Monitor>,
     pause: Monitor,
+    /// Events of each thread that are kept, if any are.
+    trace: Option<usize>,
+    /// What threads that have ended did.
+    rings: Mutex<Vec<Ring>>,
 }
 
 /// Enough that two pages which are waited for rarely share a place.
@@ -126,7 +132,24 @@ impl OsRun {
             time: CachePadded::default(),
             barrier: CachePadded::default(),
             pause: Monitor::new(),
+            trace: None,
+            rings: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Keeps the `last` events of each thread.
+    #[must_use]
+    pub fn tracing(mut self, last: usize) -> Self {
+        self.trace = Some(last);
+        self.control.fetch_or(TRACE, Ordering::Relaxed);
+        self
+    }
+
+    /// What the threads did that have ended so far, in the order of their numbers.
+    pub fn take_rings(&self) -> Vec<Ring> {
+        let mut rings = std::mem::take(&mut *self.rings.lock());
+        rings.sort_by_key(Ring::thread);
+        rings
     }
 
     fn monitor(&self, on: Wait) -> &Monitor {
@@ -190,17 +213,35 @@ pub struct OsThread<'r> {
     /// A kworker outlives the others' death and is never paused.
     killable: bool,
     rng: RefCell<Xoshiro256PlusPlus>,
+    ring: Option<RefCell<Ring>>,
+    cpu: Cell<u32>,
 }
 
 impl<'r> OsThread<'r> {
     /// The driver of thread `id`, with a generator of its own.
     pub fn new(run: &'r OsRun, place: &'r Place, id: u32, killable: bool, seed: u64) -> Self {
         let stream = seed ^ u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self { run, place, id, killable, rng: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(stream)) }
+        Self {
+            run,
+            place,
+            id,
+            killable,
+            rng: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(stream)),
+            ring: run.trace.map(|last| RefCell::new(Ring::new(last))),
+            cpu: Cell::new(0),
+        }
+    }
+
+    fn record(&self, deed: Deed) {
+        if let Some(ring) = &self.ring {
+            let event = Traced { at_ns: self.run.now(), thread: self.id, cpu: self.cpu.get(), deed };
+            ring.borrow_mut().push(event);
+        }
     }
 
     #[cold]
-    fn obey(&self, at: Step, control: u32) {
+    fn obey(&self, at: Step, frame: Frame, control: u32) {
+        self.record(Deed::Step(at, frame));
         if control & PERTURB != 0 && (self.random() >> 32) as u32 <= self.run.perturb {
             thread::yield_now();
         }
@@ -222,7 +263,9 @@ impl<'r> OsThread<'r> {
         };
         if !over() {
             self.place.set_waiting(Some(Wait::Paused));
+            self.record(Deed::Wait(Wait::Paused));
             self.run.pause.sleep_until(None, &over);
+            self.record(Deed::Woken);
             self.place.set_waiting(None);
         }
     }
@@ -235,7 +278,7 @@ impl Driver for OsThread<'_> {
         self.place.set(at, frame);
         let control = self.run.control.load(Ordering::Relaxed);
         if control != 0 {
-            self.obey(at, control);
+            self.obey(at, frame, control);
         }
     }
 
@@ -246,7 +289,9 @@ impl Driver for OsThread<'_> {
         }
         let deadline = (deadline != u64::MAX).then(|| self.run.started + Duration::from_nanos(deadline));
         self.place.set_waiting(Some(on).filter(|_| deadline.is_none()));
+        self.record(Deed::Wait(on));
         let in_time = self.run.monitor(on).sleep_until(deadline, &|| ready() || self.killed());
+        self.record(Deed::Woken);
         self.place.set_waiting(None);
         // What was so a moment ago need not be so now; it was waited for all the same.
         match (self.killed(), in_time) {
@@ -275,6 +320,21 @@ impl Driver for OsThread<'_> {
 
     fn id(&self) -> u32 {
         self.id
+    }
+
+    fn trace(&self, deed: Deed) {
+        self.record(deed);
+    }
+
+    fn moved_to(&self, cpu: usize) {
+        self.cpu.set(cpu as u32);
+    }
+}
+
+/// A thread that ends leaves what it did with its run.
+impl Drop for OsThread<'_> {
+    fn drop(&mut self) {
+        self.run.rings.lock().extend(self.ring.take().map(RefCell::into_inner));
     }
 }
 

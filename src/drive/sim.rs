@@ -14,7 +14,7 @@ use super::os::Place;
 use super::sched::{Candidate, Scheduler, TaskId};
 use super::{Costs, Driver, Step, Wait, Waited};
 use crate::machine::Frame;
-use crate::machine::page::NO_FRAME;
+use crate::observe::{Deed, Ring, Traced};
 use crate::sync::assert_unlocked;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -52,21 +52,6 @@ pub enum SimEnd {
     Panicked(TaskId, String),
 }
 
-/// One step as it was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Traced {
-    /// Virtual time after it, nanoseconds.
-    pub at_ns: u64,
-    /// The task that took it.
-    pub task: TaskId,
-    /// Its CPU.
-    pub cpu: usize,
-    /// The step's name.
-    pub step: &'static str,
-    /// The page it was about.
-    pub frame: Option<Frame>,
-}
-
 /// What a simulation did.
 #[derive(Debug)]
 pub struct SimReport {
@@ -76,8 +61,8 @@ pub struct SimReport {
     pub now: u64,
     /// Steps taken.
     pub steps: u64,
-    /// Each of them, where that was wanted.
-    pub trace: Vec<Traced>,
+    /// What each task did, where that was wanted.
+    pub trace: Vec<Ring>,
 }
 
 /// What a supervisor says when its time has come.
@@ -155,8 +140,8 @@ struct World {
     /// Virtual time at which the supervisor wants to be asked.
     tick: Cell<u64>,
     candidates: RefCell<Vec<Candidate>>,
-    /// Steps taken, where they are wanted.
-    trace: Option<RefCell<Vec<Traced>>>,
+    /// What each task did, where it is wanted.
+    trace: Option<RefCell<Vec<Ring>>>,
 }
 
 impl World {
@@ -178,9 +163,15 @@ impl World {
         state.ran += cost;
         clocks[state.cpu] = end;
         self.now.set(self.now.get().max(end));
+        drop((tasks, clocks));
+        self.record(task, Deed::Step(at, frame));
+    }
+
+    fn record(&self, task: TaskId, deed: Deed) {
         if let Some(trace) = &self.trace {
-            let frame = (frame != NO_FRAME).then_some(frame);
-            trace.borrow_mut().push(Traced { at_ns: end, task, cpu: state.cpu, step: at.name(), frame });
+            let state = &self.tasks.borrow()[task];
+            let event = Traced { at_ns: state.time, thread: task as u32, cpu: state.cpu as u32, deed };
+            trace.borrow_mut()[task].push(event);
         }
     }
 
@@ -315,7 +306,9 @@ impl Driver for SimThread<'_> {
             self.place.set_waiting(Some(on).filter(|_| deadline == u64::MAX));
             world.waiting.borrow_mut().entry(on).or_default().push(self.id);
             world.next.set(None);
+            world.record(self.id, Deed::Wait(on));
             self.switch();
+            world.record(self.id, Deed::Woken);
             self.place.set_waiting(None);
         }
     }
@@ -340,6 +333,10 @@ impl Driver for SimThread<'_> {
         self.id as u32
     }
 
+    fn trace(&self, deed: Deed) {
+        self.world.record(self.id, deed);
+    }
+
     fn moved_to(&self, cpu: usize) {
         let mut clocks = self.world.cpu_clocks.borrow_mut();
         if clocks.len() <= cpu {
@@ -355,8 +352,8 @@ type Task = Coroutine<(), (), Result<(), String>, DefaultStack>;
 #[derive(Default)]
 pub struct Executor {
     stacks: Vec<DefaultStack>,
-    /// Whether to keep every step of a run in its report.
-    traces: bool,
+    /// Events of each task that its reports hold.
+    traces: Option<usize>,
 }
 
 impl std::fmt::Debug for Executor {
@@ -369,9 +366,9 @@ impl std::fmt::Debug for Executor {
 const STACK: usize = 256 * 1024;
 
 impl Executor {
-    /// One whose reports hold every step.
-    pub fn tracing() -> Self {
-        Self { traces: true, ..Self::default() }
+    /// One whose reports hold the `last` events of each task.
+    pub fn tracing(last: usize) -> Self {
+        Self { traces: Some(last), ..Self::default() }
     }
 
     /// Runs `tasks` until all have returned.
@@ -390,6 +387,7 @@ impl Executor {
         supervise: &mut Supervise<'_>,
     ) -> SimReport {
         let cpus = tasks.iter().map(|task| task.cpu + 1).max().unwrap_or(0);
+        let rings = |last| (0..tasks.len()).map(|_| Ring::new(last)).collect();
         let world = Rc::new(World {
             scheduler: RefCell::new(scheduler),
             tasks: RefCell::new(
@@ -416,7 +414,7 @@ impl Executor {
             exempt: Cell::new(None),
             tick: Cell::new(0),
             candidates: RefCell::default(),
-            trace: self.traces.then(RefCell::default),
+            trace: self.traces.map(|last| RefCell::new(rings(last))),
         });
         let mut coroutines: Vec<Option<Task>> = tasks
             .into_iter()

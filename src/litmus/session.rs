@@ -1,9 +1,10 @@
 //! A machine that does one thing at a time.
 
-use crate::drive::sim::{Executor, SimEnd, SimTask, SimThread, Traced, Verdict};
+use crate::drive::sim::{Executor, SimEnd, SimTask, SimThread, Verdict};
 use crate::drive::{Costs, Driver, Timed, Wait};
+use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, Kind, Layout, Machine, Mapping, PageState, Recount};
-use crate::observe::{Counters, Event, Totals};
+use crate::observe::{Counters, Deed, Event, Ring, Totals, Traced};
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
 use crate::stress::verdict::{Class, class};
@@ -43,6 +44,37 @@ struct Live {
     dma: Option<Dma>,
 }
 
+/// One step as it was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Taken {
+    /// Virtual time after it, nanoseconds.
+    pub at_ns: u64,
+    /// The task that took it.
+    pub task: u32,
+    /// Its CPU.
+    pub cpu: u32,
+    /// The step's name.
+    pub step: &'static str,
+    /// The page it was about.
+    pub frame: Option<Frame>,
+}
+
+/// The steps of all tasks in the order of their times.
+fn taken(rings: &[Ring]) -> Vec<Taken> {
+    let events = rings.iter().flat_map(Ring::events);
+    let mut steps: Vec<Taken> = events
+        .filter_map(|&Traced { at_ns, thread: task, cpu, deed }| match deed {
+            Deed::Step(step, frame) => {
+                let frame = (frame != NO_FRAME).then_some(frame);
+                Some(Taken { at_ns, task, cpu, step: step.name(), frame })
+            }
+            _ => None,
+        })
+        .collect();
+    steps.sort_by_key(|step| step.at_ns);
+    steps
+}
+
 /// A machine with CPUs, a kernel's rules and a policy, on the simulator.
 pub struct Session {
     m: Arc<Machine>,
@@ -53,7 +85,7 @@ pub struct Session {
     pins: Vec<Option<Live>>,
     held: HashMap<Frame, i32>,
     transfers: u64,
-    trace: Vec<Traced>,
+    trace: Vec<Taken>,
     /// Sweeps after which a call that changes nothing counts as never ending.
     pub sweep_limit: u64,
 }
@@ -73,7 +105,7 @@ impl Session {
         Self {
             m: Arc::new(Machine::new(rules, layout, cpus)),
             policy: Arc::new(policy),
-            executor: Executor::tracing(),
+            executor: Executor::tracing(usize::MAX),
             costs: Costs::default(),
             counters: (0..=cpus).map(|_| Arc::default()).collect(),
             pins: Vec::new(),
@@ -90,7 +122,7 @@ impl Session {
     }
 
     /// The steps that the last call took: task 0 is the caller, the others kworkers.
-    pub fn trace(&self) -> &[Traced] {
+    pub fn trace(&self) -> &[Taken] {
         &self.trace
     }
 
@@ -143,7 +175,7 @@ impl Session {
                 }
             },
         );
-        self.trace = report.trace;
+        self.trace = taken(&report.trace);
         match report.end {
             SimEnd::Done if deadlock.is_none() => Ok(answer.take().expect("the task has returned")),
             SimEnd::Done | SimEnd::Deadlock(_) => {

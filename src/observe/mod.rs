@@ -1,5 +1,7 @@
-//! What is measured: counters, histograms and what results are made of.
+//! What is measured: counters, histograms, traces and what results are made of.
 
 pub mod counters;
+pub mod trace;
 
 pub use counters::{Counters, Event, Totals};
+pub use trace::{Deed, Ring, Trace, Traced};

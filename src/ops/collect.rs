@@ -104,6 +104,15 @@ impl<D: Driver> Task<'_, D> {
         }
     }
 
+    /// Drains by rule for pages that a migration has left isolated: they may have
+    /// been put into a batch after collection looked at them.
+    pub(super) fn drain_for_isolated(&self, policy: &Policy, isolated: &[Frame]) {
+        let mut sweep = Sweep { policy, own: 1, overdue: true, drained: Drained::No };
+        for &frame in isolated {
+            self.drain_for(&mut sweep, frame);
+        }
+    }
+
     fn drain_for(&self, sweep: &mut Sweep<'_>, frame: Frame) {
         let page = self.page(frame);
         let rule = sweep.policy.drain;

@@ -111,6 +111,7 @@ impl<D: Driver> Task<'_, D> {
                 self.putback_movable(isolated);
                 return Err(errno);
             }
+            self.drain_for_isolated(policy, &isolated);
         }
         Ok(None)
     }

@@ -9,6 +9,8 @@ mod request;
 use crate::config::{Axis, Ns};
 use crate::error::Error;
 use crate::litmus::{Scenario, litmus_names, show_litmus};
+use crate::observe::Trace;
+use crate::observe::trace::write_chrome;
 use crate::policy::{kernel_names, policy_names};
 use crate::stress::{Host, Progress, profile_names, run};
 use pyo3::exceptions::PyKeyboardInterrupt;
@@ -46,6 +48,7 @@ struct Watcher<'p> {
     told: Instant,
     /// What the observer or a signal handler raised, unless it was the interrupt.
     raised: Option<PyErr>,
+    trace: Option<Trace>,
 }
 
 /// How often the observer is told.
@@ -83,6 +86,10 @@ impl Host for Watcher<'_> {
             }
         }
     }
+
+    fn trace(&mut self, trace: Trace) {
+        self.trace = Some(trace);
+    }
 }
 
 #[pymodule(gil_used = false)]
@@ -93,7 +100,7 @@ mod _core {
     use super::machine::Machine;
     use super::{
         Axis, Error, Instant, Ns, Scenario, Watcher, kernel_names, litmus_names, policy_names, profile_names,
-        request, run, show_litmus,
+        request, run, show_litmus, write_chrome,
     };
     #[pymodule_export]
     use super::{ConfigError, GupstressError, MachineError, ResourceError};
@@ -152,16 +159,31 @@ mod _core {
     }
 
     /// Runs one policy once; JSON in and out.
+    ///
+    /// `tracer` is given the run's trace at its end: JSON of Trace Events, separated
+    /// by commas, as the process `(number, name)`.
     #[pyfunction]
-    #[pyo3(signature = (job, observer=None))]
+    #[pyo3(signature = (job, observer=None, tracer=None, process=(0, String::new())))]
     #[pyo3(name = "run")]
-    fn run_job(py: Python<'_>, job: &str, observer: Option<Py<PyAny>>) -> PyResult<String> {
+    fn run_job(
+        py: Python<'_>,
+        job: &str,
+        observer: Option<Py<PyAny>>,
+        tracer: Option<Py<PyAny>>,
+        process: (u32, String),
+    ) -> PyResult<String> {
         let job = request::job(job)?;
         let now = Instant::now();
-        let mut watcher = Watcher { observer: observer.as_ref(), looked: now, told: now, raised: None };
+        let mut watcher =
+            Watcher { observer: observer.as_ref(), looked: now, told: now, raised: None, trace: None };
         let result = py.detach(|| run::run(&job, &mut watcher));
         if let Some(raised) = watcher.raised {
             return Err(raised);
+        }
+        if let (Some(trace), Some(tracer)) = (watcher.trace, tracer) {
+            let (number, name) = process;
+            let text = py.detach(|| write_chrome(&trace, number, &name));
+            tracer.call1(py, (text,))?;
         }
         serde_json::to_string(&result?).map_err(|error| Error::Internal(error.to_string()).into())
     }

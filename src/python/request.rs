@@ -3,6 +3,7 @@
 use crate::config::{Table, nearest};
 use crate::error::{Error, Problem, Result};
 use crate::litmus::Scenario;
+use crate::observe::Traced;
 use crate::policy::{Policy, Rules, Source, load_kernel, load_policy};
 use crate::stress::{Job, Profile, Which, load_profile};
 use serde::Deserialize;
@@ -54,6 +55,7 @@ struct Overrides {
     cpus: Option<u32>,
     pins: Option<u64>,
     perturb: Option<f64>,
+    trace_last: Option<u32>,
     #[serde(default = "os")]
     driver: String,
     #[serde(default)]
@@ -230,7 +232,10 @@ pub fn resolve(text: &str) -> Result<String> {
     let plan: Vec<Value> = profiles
         .iter()
         .map(|profile| {
-            let mut plan = json!(profile.plan());
+            let mut plan = profile.plan();
+            let traced = u64::from(request.overrides.trace_last.unwrap_or(0));
+            plan.memory_bytes += u64::from(plan.os_threads) * traced * size_of::<Traced>() as u64;
+            let mut plan = json!(plan);
             plan["profile"] = json!(profile.name);
             if driver == Some(Which::Sim) {
                 plan["os_threads"] = json!(1);
@@ -266,6 +271,7 @@ pub fn job(text: &str) -> Result<Job> {
         timeout: seconds("--timeout", request.timeout_s)?,
         stall_after: seconds("--stall-after", request.stall_after_s)?,
         seed: request.seed,
+        trace: request.overrides.trace_last,
     })
 }
 

@@ -8,6 +8,7 @@ use super::verdict::{Class, class, unsafe_page, worst_obstacle};
 use crate::drive::{Driver, Step};
 use crate::machine::Mapping;
 use crate::machine::page::NO_FRAME;
+use crate::observe::Deed;
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
 use crate::sync::Ordering;
 use std::ops::Range;
@@ -124,10 +125,12 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let ended_before = sh.ended.load(Ordering::Relaxed);
         let began = d.now();
         self.slot.begin(began);
+        d.trace(Deed::Call(range.len() as u32));
         let result = self.task.pin_longterm(&request, &mut self.pin);
         let took = d.now() - began;
         self.ledger.longest_wait_ns = self.ledger.longest_wait_ns.max(took);
         let class = self.judge(mapping, range.clone(), result);
+        d.trace(Deed::Return(class.map_or("interrupted", Class::name)));
         let pages = if result.is_ok() { range.len() as u64 } else { 0 };
         self.slot.end(class, pages);
         if class.is_some_and(|class| class != Class::Stuck) {

@@ -11,6 +11,7 @@ use crate::drive::sim::{Executor, SimEnd, SimTask, Supervision, Verdict};
 use crate::drive::{Driver, Timed};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
+use crate::observe::{Ring, Trace};
 use crate::ops::Task;
 use crate::policy::{Policy, Rules};
 use crate::sync::{AtomicBool, Ordering, thread};
@@ -46,6 +47,8 @@ pub struct Job {
     pub stall_after: Duration,
     /// Seed of everything drawn at random.
     pub seed: u64,
+    /// Events of each thread that are kept for [`Host::trace`], if any are.
+    pub trace: Option<u32>,
 }
 
 /// How far a run is.
@@ -71,6 +74,9 @@ pub struct Progress {
 pub trait Host {
     /// Shown how far the run is; false to interrupt it.
     fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool;
+
+    /// Given the trace of the run at its end, if one was wanted.
+    fn trace(&mut self, _trace: Trace) {}
 }
 
 /// Nobody looks.
@@ -104,7 +110,10 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         Which::Os => on_threads(job, &shared, watchdog, host)?,
         Which::Sim => on_coroutines(job, &shared, watchdog, host)?,
     };
-    let Ended { watchdog, at: ended_at, interrupted } = ended;
+    let Ended { watchdog, at: ended_at, interrupted, rings } = ended;
+    if job.trace.is_some() {
+        host.trace(Trace { names: thread_names(&job.profile), rings });
+    }
     let stuck = matches!(
         watchdog.liveness.verdict,
         LivenessVerdict::Livelocked | LivenessVerdict::Starved | LivenessVerdict::Deadlocked
@@ -140,6 +149,19 @@ struct Ended {
     /// Driver time at which the pinners were done.
     at: u64,
     interrupted: bool,
+    /// Of each thread, where a trace was wanted.
+    rings: Vec<Ring>,
+}
+
+/// What each thread of a run is called, by number; [`live`] gives out the numbers.
+fn thread_names(profile: &Profile) -> Vec<String> {
+    let pinners = (0..profile.threads).map(|n| format!("pinner {n}"));
+    let actors = profile
+        .actors()
+        .into_iter()
+        .flat_map(|(name, cfg)| (0..cfg.threads).map(move |n| format!("{} {n}", name.replace('_', " "))));
+    let kworkers = (0..profile.cpus).map(|cpu| format!("kworker/{cpu}"));
+    pinners.chain(actors).chain(kworkers).collect()
 }
 
 /// The life of thread `id` under any driver.
@@ -206,7 +228,11 @@ impl Control for OsControl<'_> {
 }
 
 fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
-    let run = &OsRun::new(sh.m.cpus.len(), job.profile.perturb.0, job.profile.step_delay.0);
+    let run = OsRun::new(sh.m.cpus.len(), job.profile.perturb.0, job.profile.step_delay.0);
+    let run = &match job.trace {
+        Some(last) => run.tracing(last as usize),
+        None => run,
+    };
     let lost = &AtomicBool::new(false);
     let mut ended_at = None;
     let mut interrupted = false;
@@ -274,7 +300,8 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Hos
     if panicked != 0 {
         return Err(Error::Internal(format!("{panicked} threads panicked")));
     }
-    Ok(Ended { watchdog, at: ended_at.unwrap_or_else(|| run.now()), interrupted })
+    let at = ended_at.unwrap_or_else(|| run.now());
+    Ok(Ended { watchdog, at, interrupted, rings: run.take_rings() })
 }
 
 /// The calling thread's id, as the kernel counts; 0 where it does not say.
@@ -330,7 +357,8 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut
         .collect();
     let mut interrupted = false;
     let mut ended_at = None;
-    let report = Executor::default().run(
+    let mut executor = job.trace.map_or_else(Executor::default, |last| Executor::tracing(last as usize));
+    let report = executor.run(
         Box::new(Timed::new(job.profile.slice.0)),
         &job.profile.costs,
         job.seed,
@@ -361,5 +389,5 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut
             return Err(Error::Internal(format!("killed threads still wait: {}", waits.join(", "))));
         }
     }
-    Ok(Ended { watchdog, at: ended_at.unwrap_or(report.now), interrupted })
+    Ok(Ended { watchdog, at: ended_at.unwrap_or(report.now), interrupted, rings: report.trace })
 }

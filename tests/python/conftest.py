@@ -83,7 +83,7 @@ def result(row: Row) -> PolicyResult:
 def no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make it an error to run anything."""
 
-    def refuse(job: Row, observer: object) -> Row:
+    def refuse(*_: object) -> Row:
         raise AssertionError("ran")
 
     monkeypatch.setattr(engine, "run", refuse)
@@ -99,7 +99,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, row: Row) -> Callable[..., list[Row]]:
     def put(*given: Row) -> list[Row]:
         jobs: list[Row] = []
 
-        def run(job: Row, observer: object) -> Row:
+        def run(job: Row, *_: object) -> Row:
             jobs.append(job)
             found = given[min(len(jobs), len(given)) - 1] if given else row
             return {**found, "policy": job["policy"]["name"], "seed": job["seed"]}

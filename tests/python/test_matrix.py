@@ -19,6 +19,7 @@ from gupstress.matrix import MatrixResult
 from gupstress.render import cross
 from gupstress.request import Request
 from gupstress.results import PolicyResult
+from gupstress.runner import Turn, Watch
 
 Cli = Callable[..., Ended]
 Rows = Callable[..., list[Row]]
@@ -332,7 +333,7 @@ def test_an_interrupt_keeps_the_cells_before_it(
 ) -> None:
     jobs: list[Row] = []
 
-    def run(job: Row, observer: object) -> Row:
+    def run(job: Row, *_: object) -> Row:
         jobs.append(job)
         if len(jobs) == 4:
             signal.raise_signal(signal.SIGINT)
@@ -362,11 +363,14 @@ def test_progress_names_the_cell_on_standard_error(
     labels: list[str] = []
     rows()
 
-    def watching(label: str) -> AbstractContextManager[None]:
-        labels.append(label)
-        return nullcontext()
+    def watch(stream: object, under: str) -> Watch:
+        def watching(turn: Turn) -> AbstractContextManager[None]:
+            labels.append(f"{under} {turn}")
+            return nullcontext()
 
-    monkeypatch.setattr(progress, "watch", lambda stream: watching)
+        return watching
+
+    monkeypatch.setattr(progress, "watch", watch)
     _, _, err = cli(*options(("none", "bounded"), ("oom", "contig")))
     assert err.splitlines() == [
         "gupstress: seed 7",

@@ -1,26 +1,33 @@
-"""Progress: a line now and then, which names the step where nothing moves."""
+"""Progress: a line now and then, which names the step where nothing moves, and a live table."""
 
 import io
 
+import pytest
+from rich.console import Console
+from rich.text import Text
+
 from gupstress import progress
 from gupstress.engine import Snapshot
+from gupstress.runner import Turn
+
+BOUNDED = Turn("bounded", 1, 1)
 
 
-def now(elapsed_s: float, pinned: int) -> Snapshot:
+def now(elapsed_s: float, pages: int, **calls: int) -> Snapshot:
     return {
         "elapsed_s": elapsed_s,
-        "pinned": pinned,
+        "pinned": pages,
         "target": 1000,
-        "calls": {},
+        "calls": calls,
         "drain_all": 3,
         "pages_per_s": 20.0,
         "step": "collect:isolate",
     }
 
 
-def lines(*snapshots: Snapshot) -> list[str]:
+def lines(*snapshots: Snapshot, under: str = "", turn: Turn = BOUNDED) -> list[str]:
     stream = io.StringIO()
-    with progress.watch(stream)("bounded") as observe:
+    with progress.watch(stream, under)(turn) as observe:
         assert observe is not None
         for snapshot in snapshots:
             observe(snapshot)
@@ -39,3 +46,59 @@ def test_no_progress_names_the_step() -> None:
     first, second = lines(now(5.0, 7), now(10.0, 7))
     assert "no progress" not in first
     assert second.endswith("no progress, most threads in collect:isolate")
+
+
+def test_a_line_names_the_repeat_and_what_the_runs_have_in_common() -> None:
+    (line,) = lines(now(5.0, 7), under="oom (4/15)", turn=Turn("none", 2, 7))
+    assert line.startswith("gupstress: oom (4/15) none 2/7: 5 s")
+
+
+class Screen(io.StringIO):
+    """A terminal that keeps all that was written to it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(width: int) -> str:
+    """Show two policies, the second in its third repeat, and return all that was written."""
+    screen = Screen()
+    console = Console(file=screen, width=width, force_terminal=True)
+    watch = progress.live(console)
+    with watch(BOUNDED) as observe:
+        assert observe is not None
+        observe(now(1.0, 910, pinned=30, failed_spurious=9, failed_justified=1))
+    with watch(Turn("linux-7.2", 3, 7)) as observe:
+        assert observe is not None
+        observe(now(61.4, 250, pinned=4, stuck=2))
+    return Text.from_ansi(screen.getvalue()).plain
+
+
+def test_the_live_table_has_a_row_for_each_policy() -> None:
+    out = shown(80)
+    last = out[out.rindex("policy") :]
+    rows = [line.split() for line in last.splitlines()]
+    heads = ["policy", "time", "done", "pins/s", "failed", "stuck", "drains", "most"]
+    assert rows[0][:8] == heads
+    assert rows[2] == ["bounded", "1s", "over", "20", "25%", "0", "0.075", "collect:isolate"]
+    assert rows[3][:8] == ["linux-7.2", "3/7", "61s", "25%", "20", "0", "2", "0.5"]
+
+
+def test_the_live_table_fits_80_columns() -> None:
+    assert max(map(len, shown(80).splitlines())) <= 80
+
+
+def test_a_run_that_has_not_begun_has_an_empty_row() -> None:
+    screen = Screen()
+    with progress.live(Console(file=screen, width=80, force_terminal=True))(BOUNDED):
+        pass
+    assert "bounded" in screen.getvalue()
+
+
+def test_a_terminal_gets_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Screen()
+    with progress.watch(screen)(BOUNDED) as observe:
+        assert observe is not None
+        observe(now(1.0, 10, pinned=1))
+    assert "pins/s" in screen.getvalue()

@@ -13,6 +13,7 @@ from gupstress import engine, host, progress, runner
 from gupstress._core import ResourceError
 from gupstress.engine import Observer, Snapshot
 from gupstress.results import RunResult
+from gupstress.runner import Turn
 
 Cli = Callable[..., Ended]
 Rows = Callable[..., list[Row]]
@@ -153,7 +154,7 @@ def test_an_error_inside_is_one_line_and_exit_70(cli: Cli, monkeypatch: pytest.M
     class Panic(BaseException):
         """As a panic of the core arrives."""
 
-    def fail(job: Row, observer: object) -> Row:
+    def fail(*_: object) -> Row:
         raise Panic("index out\nof bounds")
 
     monkeypatch.setattr(engine, "run", fail)
@@ -166,7 +167,7 @@ def test_an_error_inside_is_one_line_and_exit_70(cli: Cli, monkeypatch: pytest.M
 # ---------------------------------------------------------------- interrupts
 
 
-def interrupting(label: str) -> "contextmanager[Observer]":  # type: ignore[valid-type]
+def interrupting(turn: Turn) -> "contextmanager[Observer]":  # type: ignore[valid-type]
     @contextmanager
     def watching() -> Iterator[Observer]:
         def observe(now: Snapshot) -> None:
@@ -202,13 +203,13 @@ def test_an_interrupted_command_writes_what_it_has(
 
 def test_an_interrupt_between_runs_keeps_the_results_before_it(rows: Rows, row: Row) -> None:
     rows(row)
-    seen: list[str] = []
+    seen: list[Turn] = []
 
     @contextmanager
-    def watching(label: str) -> Iterator[None]:
+    def watching(turn: Turn) -> Iterator[None]:
         if seen:
             raise KeyboardInterrupt
-        seen.append(label)
+        seen.append(turn)
         yield None
 
     run = runner.run(runner.prepare(replace(SMALL, policies=("none", "bounded"))), [], watching)

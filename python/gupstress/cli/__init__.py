@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from gupstress import _core
 from gupstress.cli.catalog import list_names, show
@@ -26,6 +27,14 @@ class Commands(click.Group):
         if bare or (args and args[0].startswith("-") and args[0] not in own):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the options of `run` too."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            with run.make_context("run", [], parent=ctx, resilient_parsing=True) as own:
+                found += run.shell_complete(own, incomplete)
+        return found
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the options of `run` too, since the bare call takes them."""
@@ -54,6 +63,7 @@ def commands() -> None:
     gupstress --policy bounded --policy linux-7.2 --threshold 'calls.stuck==0'
     gupstress list policies
     gupstress show policy bounded > mine.toml && gupstress --policy mine.toml
+    eval "$(_GUPSTRESS_COMPLETE=bash_source gupstress)"  # TAB completes; or zsh_source, fish_source
     """  # noqa: D301 -- click looks for the character
 
 

@@ -3,15 +3,22 @@
 import click
 
 from gupstress import _core, engine
+from gupstress.cli import completion
+from gupstress.cli.exits import HELP
 
 KINDS = {"policies": "policy", "profiles": "profile", "kernels": "kernel", "litmus": "litmus"}
 """What can be listed, each with the name of one of them."""
 
 
-@click.command("list")
+@click.command("list", short_help="List what comes with gupstress.", epilog=HELP)
 @click.argument("kinds", metavar="|".join(KINDS), type=click.Choice(list(KINDS)))
 def list_names(kinds: str) -> None:
-    """List what comes with gupstress."""
+    """List what comes with gupstress.
+
+    \b
+    gupstress list policies
+    gupstress list profiles
+    """  # noqa: D301 -- click looks for the character
     names = _core.names(KINDS[kinds])
     width = max(map(len, names))
     for name in names:
@@ -21,9 +28,17 @@ def list_names(kinds: str) -> None:
         click.echo(f"{name:<{width}}  {summary}")
 
 
-@click.command()
+@click.command(short_help="Print one of them as TOML.", epilog=HELP)
 @click.argument("kind", metavar="|".join(KINDS.values()), type=click.Choice(list(KINDS.values())))
-@click.argument("name")
+@click.argument("name", shell_complete=completion.shown)
 def show(kind: str, name: str) -> None:
-    """Print one of them as TOML."""
+    """Print one of them as TOML, with every key explained.
+
+    What is printed is taken back: --policy, --profile and --kernel take files too.
+
+    \b
+    gupstress show policy bounded > mine.toml
+    gupstress show profile contended
+    gupstress show litmus shmem-mlock-on-lru-remote
+    """  # noqa: D301 -- click looks for the character
     click.echo(_core.show(kind, name), nl=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gupstress.cli import output
+from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, CommandError, Exit, complain
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def _percent(value: str) -> float:
 
 
 @click.command(short_help="Is a run worse than another?", epilog=HELP)
-@click.argument("base", metavar="BASE.json")
-@click.argument("head", metavar="HEAD.json")
+@click.argument("base", metavar="BASE.json", shell_complete=completion.file)
+@click.argument("head", metavar="HEAD.json", shell_complete=completion.file)
 @click.option(
     "--metric",
     "metrics",

@@ -58,6 +58,9 @@ def guard(command: Callable[[], int | None]) -> int:
     except (CommandError, _core.ResourceError) as error:
         complain(str(error))
         return Exit.USAGE
+    except SystemExit as end:
+        # How click ends what it does for a shell that completes a line.
+        return end.code if isinstance(end.code, int) else Exit.SUCCESS
     except (KeyboardInterrupt, click.Abort):
         complain("interrupted")
         return Exit.INTERRUPTED

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gupstress.cli import output
+from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit
 from gupstress.cli.params import setting
 
@@ -25,7 +25,12 @@ _EXITS = {
 
 
 @click.command(short_help="Hold the model against what real kernels counted.", epilog=HELP)
-@click.argument("scenarios", nargs=-1, metavar="[NAME|FILE.toml]...")
+@click.argument(
+    "scenarios",
+    nargs=-1,
+    metavar="[NAME|FILE.toml]...",
+    shell_complete=completion.preset("litmus"),
+)
 @click.option(
     "--kernel",
     "kernels",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gupstress.cli import output
+from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration
 from gupstress.cli.run import command_line, run
@@ -33,6 +33,7 @@ _AS_IN_RUN = ("kernel", "driver", "seed", "threads", "sets", "json_file", "quiet
     "--policy",
     "policies",
     multiple=True,
+    shell_complete=completion.preset("policy"),
     metavar="NAME|FILE.toml",
     help="Retry policy; may be repeated.  [default: all that are not broken on purpose]",
 )
@@ -40,6 +41,7 @@ _AS_IN_RUN = ("kernel", "driver", "seed", "threads", "sets", "json_file", "quiet
     "--profile",
     "profiles",
     multiple=True,
+    shell_complete=completion.preset("profile"),
     metavar="NAME|FILE.toml",
     help="Load; may be repeated.  [default: those of the kernel's history]",
 )
@@ -95,8 +97,7 @@ def matrix(
             return runner.unwatched
         # Most cells end before there is any progress to tell.
         complain(profile)
-        watch_cell = progress.watch(sys.stderr)
-        return lambda policy: watch_cell(f"{profile} {policy}")
+        return progress.watch(sys.stderr, profile)
 
     result = model.run(plan, sys.argv, watch)
     output.deliver(json_file, result.to_json, lambda: _print(result, format_, _again(plan), quiet))

@@ -2,21 +2,41 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from gupstress.cli.exits import CommandError
 
 
-def check(json_file: str | None) -> None:
+def check(file: str | None, option: str = "--json", other: str | None = None) -> None:
     """Refuse, before anything runs, a file that could not be written later.
+
+    Args:
+        file: The file, if one was asked for.
+        option: Which option asked.
+        other: A file that something else goes to.
+
+    Raises:
+        CommandError: It cannot be written, or is the other one.
+    """
+    from gupstress import files
+
+    if file is not None:
+        if other is not None and Path(file).resolve() == Path(other).resolve():
+            raise CommandError(f"{option} {file}: is the file of --json; nearest: trace.json")
+        with _reporting(f"{option} {file}"):
+            files.check_writable(file)
+
+
+def write(file: str, text: str, option: str) -> None:
+    """Write a file that an option asked for.
 
     Raises:
         CommandError: It cannot be written.
     """
     from gupstress import files
 
-    if json_file is not None:
-        with _reporting(f"--json {json_file}"):
-            files.check_writable(json_file)
+    with _reporting(f"{option} {file}"):
+        files.write_whole(file, text)
 
 
 def deliver(json_file: str | None, json: Callable[[], str], show: Callable[[], None]) -> None:
@@ -25,12 +45,9 @@ def deliver(json_file: str | None, json: Callable[[], str], show: Callable[[], N
     Raises:
         CommandError: One of them cannot be written.
     """
-    from gupstress import files
-
     try:
         if json_file is not None:
-            with _reporting(f"--json {json_file}"):
-                files.write_whole(json_file, json())
+            write(json_file, json(), "--json")
     finally:
         # What was found is worth reading even where it could not be kept.
         with _reporting("standard output"):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from gupstress.cli import completion
 from gupstress.cli.exits import HELP, CommandError, Exit, complain
 
 _EXTRA = ("jinja2", "plotly")
@@ -11,8 +12,21 @@ _EXTRA = ("jinja2", "plotly")
 
 
 @click.command(short_help="Show results as one HTML page.", epilog=HELP)
-@click.argument("files", metavar="RUN.json...", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="FILE", required=True, help="The page to write.")
+@click.argument(
+    "files",
+    metavar="RUN.json...",
+    nargs=-1,
+    required=True,
+    shell_complete=completion.file,
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    shell_complete=completion.file,
+    help="The page to write.",
+)
 def report(files: tuple[str, ...], output: str) -> int:
     """Show one or more results, side by side, as one HTML page.
 

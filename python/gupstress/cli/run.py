@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gupstress.cli import output
+from gupstress.cli import completion, output
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration, probability, setting, whole
 from gupstress.request import PRESETS, Request
+from gupstress.trace import DEFAULT_LAST, Recorder
 
 if TYPE_CHECKING:
     from gupstress.comparison.models import Comparison
@@ -29,12 +30,14 @@ _FORMATS = ("table", "markdown", "json", "junit")
     "--policy",
     "policies",
     multiple=True,
+    shell_complete=completion.preset("policy"),
     metavar="NAME|FILE.toml",
     help=f"Retry policy; may be repeated.  [default: {' '.join(PRESETS)}]",
 )
 @click.option(
     "--profile",
     default=_DEFAULT.profile,
+    shell_complete=completion.preset("profile"),
     show_default=True,
     metavar="NAME|FILE.toml",
     help="The load.",
@@ -42,6 +45,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 @click.option(
     "--kernel",
     default=_DEFAULT.kernel,
+    shell_complete=completion.preset("kernel"),
     show_default=True,
     metavar="NAME|FILE.toml",
     help="The rules of the machine.",
@@ -68,6 +72,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 @click.option(
     "--driver",
     default=_DEFAULT.driver,
+    shell_complete=completion.one_of("os", "sim"),
     show_default=True,
     metavar="os|sim",
     help="Real threads, or coroutines on a virtual clock.",
@@ -105,6 +110,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
     "--set",
     "sets",
     type=setting,
+    shell_complete=completion.axis,
     metavar="AXIS=VALUE",
     multiple=True,
     help="Set one key of policy, profile or kernel; may be repeated.",
@@ -118,6 +124,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 )
 @click.option(
     "--baseline",
+    shell_complete=completion.file,
     metavar="FILE",
     help="Also compare with this result, as `gupstress compare FILE` does.",
 )
@@ -129,7 +136,28 @@ _FORMATS = ("table", "markdown", "json", "junit")
     show_default=True,
     help="What standard output gets.",
 )
-@click.option("--json", "json_file", metavar="FILE", help="Also write the result as JSON.")
+@click.option(
+    "--json",
+    "json_file",
+    shell_complete=completion.file,
+    metavar="FILE",
+    help="Also write the result as JSON.",
+)
+@click.option(
+    "--trace",
+    "trace_file",
+    shell_complete=completion.file,
+    metavar="FILE",
+    help="Also write what each thread did last, for Perfetto (ui.perfetto.dev).",
+)
+@click.option(
+    "--trace-last",
+    "last",
+    type=whole,
+    metavar="N",
+    help="Steps, waits and calls of each thread that --trace keeps, the newest."
+    f"  [default: {DEFAULT_LAST}]",
+)
 @click.option("--quiet", is_flag=True, help="No progress, nothing but the result.")
 @click.pass_context
 def run(
@@ -138,14 +166,28 @@ def run(
     baseline: str | None,
     format_: str,
     json_file: str | None,
+    trace_file: str | None,
+    last: int | None,
     quiet: bool,
     **asked: Any,
 ) -> int:
-    """Run retry policies under a load: do their pins return, are they true, what do they cost?"""
+    """Run retry policies under a load: do their pins return, are they true, what do they cost?
+
+    \b
+    gupstress run --threads 64 --policy bounded
+    gupstress run --policy linux-7.2 --profile isolation-race --kernel linux-6.17
+    gupstress run --policy bounded --set isolate_retries=5 --threshold 'calls.stuck==0'
+    gupstress run --policy mine.toml --repeat 7 --json head.json --baseline base.json
+    gupstress run --policy unbounded --profile zero-page --trace trace.json
+    """  # noqa: D301 -- click looks for the character
     if ctx.args:
         raise click.UsageError(
             f"unexpected argument {ctx.args[0]!r}; a sub-command stands before all options"
         )
+    if trace_file is None and last is not None:
+        raise click.UsageError("--trace-last says how much --trace keeps; nearest: --trace FILE")
+    if trace_file is not None:
+        asked["trace_last"] = DEFAULT_LAST if last is None else last
     # Here, so that `--help` and `--version` need not wait for them.
     from gupstress import progress, runner, verdict
     from gupstress.comparison import sources
@@ -153,9 +195,12 @@ def run(
     job = runner.prepare(Request(**asked))
     base = None if baseline is None else sources.read(baseline)
     output.check(json_file)
+    output.check(trace_file, "--trace", json_file)
     if not quiet:
         complain(f"seed {job.seed}")
-    result = runner.run(job, sys.argv, runner.unwatched if quiet else progress.watch(sys.stderr))
+    recorder = None if trace_file is None else Recorder()
+    watch = runner.unwatched if quiet else progress.watch(sys.stderr)
+    result = runner.run(job, sys.argv, watch, recorder)
     found = None
     # An interrupt may have left nothing to compare.
     if base is not None and result.results:
@@ -164,9 +209,13 @@ def run(
         found = judge.judge(base, sources.of_run(result, json_file))
         result = result.model_copy(update={"comparison": found.model_dump(mode="json")})
     command = command_line(ctx.command, job.request)
-    output.deliver(
-        json_file, result.to_json, lambda: _print(result, found, format_, command, quiet)
-    )
+    try:
+        if trace_file is not None and recorder is not None:
+            output.write(trace_file, recorder.to_json(), "--trace")
+    finally:
+        output.deliver(
+            json_file, result.to_json, lambda: _print(result, found, format_, command, quiet)
+        )
     code = Exit[verdict.outcome(result).name]
     if found is None:
         return code
