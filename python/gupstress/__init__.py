@@ -11,16 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gupstress._core import (
-        ConfigError,
-        GupstressError,
-        MachineError,
-        ResourceError,
-        __version__,
-    )
+    from gupstress._core import __version__
     from gupstress.api import kernels, policies, profiles, run
     from gupstress.comparison.judge import compare
     from gupstress.comparison.models import Comparison
+    from gupstress.errors import ConfigError, GupstressError, MachineError, ResourceError
     from gupstress.machine import Machine
     from gupstress.policy import Policy
     from gupstress.results import PolicyResult, RunResult
@@ -28,13 +23,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Comparison": "comparison.models",
-    "ConfigError": "_core",
-    "GupstressError": "_core",
+    "ConfigError": "errors",
+    "GupstressError": "errors",
     "Machine": "machine",
-    "MachineError": "_core",
+    "MachineError": "errors",
     "Policy": "policy",
     "PolicyResult": "results",
-    "ResourceError": "_core",
+    "ResourceError": "errors",
     "RunResult": "results",
     "__version__": "_core",
     "compare": "comparison.judge",

@@ -4,11 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, final
 
 __all__ = [
-    "ConfigError",
-    "GupstressError",
     "Machine",
-    "MachineError",
-    "ResourceError",
     "__version__",
     "build_profile",
     "names",
@@ -22,11 +18,6 @@ __all__ = [
 
 __version__: Final[str]
 build_profile: Final[str]  # "release", "checked" or "debug"
-
-class GupstressError(Exception): ...
-class ConfigError(GupstressError): ...  # args[0]: a list of (place, message)
-class ResourceError(GupstressError): ...
-class MachineError(GupstressError): ...
 
 def names(kind: str) -> list[str]: ...
 def show(kind: str, name: str) -> str: ...

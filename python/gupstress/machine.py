@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gupstress import _core, results
-from gupstress._core import GupstressError, MachineError
+from gupstress.errors import GupstressError, MachineError
 from gupstress.problems import nearest
 from gupstress.request import reference
 from gupstress.results import BrokenInvariant

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
-from gupstress._core import ConfigError
+from gupstress.errors import ConfigError
 
 
 class Problems:
@@ -23,7 +23,7 @@ class Problems:
         try:
             yield
         except ConfigError as error:
-            self._found.extend(error.args[0])
+            self._found.extend(error.problems)
 
     def refuse(self) -> None:
         """Raise what was collected, if anything was.

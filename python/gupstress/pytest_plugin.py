@@ -127,7 +127,7 @@ def _timeout(value: str) -> str:
     try:
         parse_duration(value)
     except ConfigError as error:
-        raise ArgumentTypeError("; ".join(message for _, message in error.args[0])) from None
+        raise ArgumentTypeError("; ".join(message for _, message in error.problems)) from None
     return value
 
 

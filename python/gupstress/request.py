@@ -69,17 +69,20 @@ class Request:
     trace_last: int | None = None
     """Events of each thread that are kept; None: nothing is traced."""
 
-    def check(self, problems: Problems) -> None:
-        """Note every number that is out of its range."""
+    def check(self, problems: Problems) -> dict[str, Any]:
+        """Note every number that is out of its range; return the settings without those."""
+        settings = self.settings()
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is None or low <= value <= high:
                 continue
+            settings.pop(name, None)
             option = "--" + name.removesuffix("_s").replace("_", "-")
             if value > high:
                 problems.add(option, f"{value} is above {high}; nearest: {high}")
             else:
                 problems.add(option, f"{value} is below {low}; nearest: {low}")
+        return settings
 
     def settings(self) -> dict[str, Any]:
         """Return what the core looks at beside names and sets."""

@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from gupstress import _core, disturbance, engine, host, stability, thresholds
-from gupstress._core import ResourceError
 from gupstress.engine import Observer, Reference, References, Resolved
+from gupstress.errors import ResourceError
 from gupstress.problems import Problems
 from gupstress.request import PRESETS, SEED_MAX, Request, reference
 from gupstress.results import Build, PolicyResult, RunResult, Settings
@@ -77,6 +77,10 @@ class Job:
         }
 
 
+_ANY = Request()
+"""Stands in for what cannot be read, while other mistakes are looked for."""
+
+
 def prepare(request: Request) -> Job:
     """Look up everything a request names and check that the host can carry it.
 
@@ -85,19 +89,23 @@ def prepare(request: Request) -> Job:
         ResourceError: The host has too few threads or too little memory left.
     """
     problems = Problems()
-    request.check(problems)
+    # What is wrong with one part does not keep the others from being looked at.
+    settings = request.check(problems)
     names = request.policies or tuple(name for name in PRESETS if name in _core.names("policy"))
-    read: list[Reference] = []
-    for name in (*names, request.profile, request.kernel):
+    policies: list[Reference] = []
+    for name in names:
         with problems.collecting():
-            read.append(reference(name))
-    problems.refuse()
+            policies.append(reference(name))
+    load, rules = reference(_ANY.profile), reference(_ANY.kernel)
+    with problems.collecting():
+        load = reference(request.profile)
+    with problems.collecting():
+        rules = reference(request.kernel)
 
-    *policies, load, rules = read
     references = References(tuple(policies), load, rules)
     found: list[str] | None = None
     with problems.collecting():
-        resolved = engine.resolve(references, request.sets, request.settings())
+        resolved = engine.resolve(references, request.sets, settings)
         found = [policy["name"] for policy in resolved.policies]
         for name in sorted({name for name in found if found.count(name) > 1}):
             problems.add("--policy", f"{name!r} more than once; nearest: --repeat 2")

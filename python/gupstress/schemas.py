@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from gupstress._core import ConfigError
 from gupstress.comparison.models import Comparison
+from gupstress.errors import ConfigError
 from gupstress.litmus import LitmusResult
 from gupstress.matrix import MatrixResult
 from gupstress.problems import nearest

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from gupstress._core import ConfigError
+from gupstress.errors import ConfigError
 from gupstress.problems import nearest
 from gupstress.results import Document
 

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from gupstress._core import ConfigError
+from gupstress.errors import ConfigError
 from gupstress.problems import Problems, nearest
 from gupstress.results import PolicyResult, ThresholdResult
 

@@ -16,7 +16,7 @@ impl From<SessionError> for PyErr {
 /// A deterministic machine that does one thing at a time, on the simulator.
 ///
 /// Mappings and pins go by number; ranges are `lo, hi` within a mapping.
-#[pyclass(unsendable, module = "gupstress._core")]
+#[pyclass(module = "gupstress._core")]
 pub struct Machine {
     session: Session,
 }

@@ -17,15 +17,15 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use std::time::{Duration, Instant};
 
-pyo3::create_exception!(_core, GupstressError, pyo3::exceptions::PyException, "An error of gupstress.");
-pyo3::create_exception!(
-    _core,
-    ConfigError,
-    GupstressError,
-    "A configuration that cannot be used; args[0] is a list of (place, message)."
-);
-pyo3::create_exception!(_core, ResourceError, GupstressError, "The host refused a thread or memory.");
-pyo3::create_exception!(_core, MachineError, GupstressError, "Misuse of an interactive machine.");
+mod raised {
+    // Classes of Python: what they say of themselves is said in one language.
+    pyo3::import_exception!(gupstress.errors, GupstressError);
+    pyo3::import_exception!(gupstress.errors, ConfigError);
+    pyo3::import_exception!(gupstress.errors, ResourceError);
+    pyo3::import_exception!(gupstress.errors, MachineError);
+}
+use raised::{ConfigError, GupstressError, MachineError, ResourceError};
+
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
@@ -102,8 +102,6 @@ mod _core {
         Axis, Error, Instant, Ns, Scenario, Watcher, kernel_names, litmus_names, policy_names, profile_names,
         request, run, show_litmus, write_chrome,
     };
-    #[pymodule_export]
-    use super::{ConfigError, GupstressError, MachineError, ResourceError};
     use crate::policy::Source;
     use pyo3::prelude::*;
 

@@ -92,9 +92,11 @@ def test_a_policys_mistakes_are_named_all_at_once() -> None:
     policy = gupstress.Policy(name="mine", base="bounded", isolate_retries="many", drian="never")
     with pytest.raises(gupstress.ConfigError) as caught:
         gupstress.run(policy=policy)
-    problems = caught.value.args[0]
+    problems = caught.value.problems
     assert ["isolate_retries" in problems[0][1], "drain" in problems[1][1]] == [True, True]
     assert all(place.startswith("Policy 'mine'") for place, _ in problems)
+    first, second = (f"{place}: {message}" for place, message in problems)
+    assert str(caught.value) == f"{first}; {second}"
 
 
 def test_arguments_reach_the_run(rows: Rows) -> None:

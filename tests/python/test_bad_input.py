@@ -85,9 +85,13 @@ def test_a_file_with_two_mistakes_has_both_named_with_their_places(cli: Cli) -> 
 
 
 def test_mistakes_of_several_options_are_all_named(cli: Cli) -> None:
-    code, _, err = cli("--policy", "bonded", "--kernel", "6.12", "--threshold", "calls.stick==0")
-    kernel, policy, threshold = err.splitlines()
+    options = ("--policy", "bonded", "--kernel", "6.12", "--threshold", "calls.stick==0")
+    code, _, err = cli(*options, "--threads", "-1", "--profile", "no.toml", "--set", "x=1")
+    threads, profile, axis, kernel, policy, threshold = err.splitlines()
     assert code == 2
+    assert "--threads: -1" in threads
+    assert "no.toml: cannot be read" in profile
+    assert '"x"' in axis
     assert '"6.12"' in kernel
     assert '"bonded"' in policy
     assert "nearest: calls.stuck" in threshold

@@ -569,13 +569,13 @@ def test_everything_wrong_is_said_at_once(small_run: RunResult) -> None:
     run = run_of(small_run, RATES)
     with pytest.raises(gupstress.ConfigError) as caught:
         gupstress.compare(run, "missing.json", metric=["p99", "pages_per_h"], threshold=-1)
-    assert [place for place, _ in caught.value.args[0]] == [
+    assert [place for place, _ in caught.value.problems] == [
         "--metric",
         "--metric",
         "--threshold",
         "missing.json",
     ]
-    said = [message for _, message in caught.value.args[0]]
+    said = [message for _, message in caught.value.problems]
     assert "latency_ns.p99 or sweeps.p99" in said[0]
     assert "nearest: throughput.pages_per_s" in said[1]
     assert "nearest: 0" in said[2]

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -462,3 +463,13 @@ def test_a_machine_that_cannot_be(
 ) -> None:
     with pytest.raises(error, match=said):
         make()
+
+
+def test_a_machine_may_go_from_thread_to_thread() -> None:
+    machine = Machine(cpus=2)
+    with ThreadPoolExecutor(1) as pool:
+        area = pool.submit(machine.map, 2, "anon").result()
+    machine.touch(area)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(machine.pin, area).result().ok
+    assert machine.check() > 0

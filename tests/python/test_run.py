@@ -10,8 +10,8 @@ import pytest
 
 from conftest import SMALL, SMALL_OPTIONS, Ended, Row, broken, stuck, unsafe
 from gupstress import engine, host, progress, runner
-from gupstress._core import ResourceError
 from gupstress.engine import Observer, Snapshot
+from gupstress.errors import ResourceError
 from gupstress.results import RunResult
 from gupstress.runner import Turn
 

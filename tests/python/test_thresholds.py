@@ -71,4 +71,4 @@ def test_problems_are_collected() -> None:
     assert parse(["a<1", "calls.stuck==0", "b<1"], None, problems)
     with pytest.raises(ConfigError) as caught:
         problems.refuse()
-    assert [place for place, _ in caught.value.args[0]] == ["--threshold a<1", "--threshold b<1"]
+    assert [place for place, _ in caught.value.problems] == ["--threshold a<1", "--threshold b<1"]

@@ -5,7 +5,7 @@ from enum import IntEnum
 
 import click
 
-from gupstress import _core
+from gupstress import _core, errors
 
 
 class Exit(IntEnum):
@@ -51,11 +51,11 @@ def guard(command: Callable[[], int | None]) -> int:
     except click.ClickException as error:
         complain(error.format_message())
         return Exit.USAGE
-    except _core.ConfigError as error:
-        for place, message in error.args[0]:
+    except errors.ConfigError as error:
+        for place, message in error.problems:
             complain(f"{place}: {message}" if place else message)
         return Exit.USAGE
-    except (CommandError, _core.ResourceError) as error:
+    except (CommandError, errors.ResourceError) as error:
         complain(str(error))
         return Exit.USAGE
     except SystemExit as end:

@@ -2,7 +2,7 @@
 
 import click
 
-from gupstress import _core
+from gupstress import _core, errors
 
 
 def whole(value: str) -> int:
@@ -27,8 +27,8 @@ def duration(value: str | float) -> float:
         return value
     try:
         return _core.parse_duration(value)
-    except _core.ConfigError as error:
-        raise click.BadParameter("; ".join(message for _, message in error.args[0])) from None
+    except errors.ConfigError as error:
+        raise click.BadParameter("; ".join(message for _, message in error.problems)) from None
 
 
 def setting(value: str) -> tuple[str, str]:

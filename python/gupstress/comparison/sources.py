@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gupstress import stability, stored
-from gupstress._core import ConfigError
 from gupstress.comparison import workload
+from gupstress.errors import ConfigError
 from gupstress.problems import Problems
 from gupstress.results import RunResult
 
