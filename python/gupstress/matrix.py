@@ -191,7 +191,8 @@ def run(
 
 def _cell(result: PolicyResult, job: Job) -> Cell:
     verdict = judge(result)
-    expected: Verdict = job.resolved.profile["expect"].get(result.policy, "ok")
+    worst = job.resolved.profile["expect"]
+    expected: Verdict = worst.get(result.policy, worst.get("*", "ok"))
     return Cell(
         policy=result.policy,
         profile=_profile(job),

@@ -129,7 +129,7 @@ words! {
     }
 }
 
-/// The worst that each policy may come to.
+/// The worst that each policy may come to; `*` stands for all that are not named.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Expectations(BTreeMap<String, Worst>);
 

@@ -186,6 +186,16 @@ def test_broken_invariants_are_never_expected(cli: Cli) -> None:
     assert "broken: refcount is the sum of its references" in out
 
 
+def test_a_policy_that_a_profile_does_not_name_may_fail_where_nobody_can_pin(cli: Cli) -> None:
+    Path("mine.toml").write_text('name = "mine"\nbase = "bounded"\n')
+    Path("naive.toml").write_text('name = "naive"\nbase = "unbounded"\n')
+    args = options(("mine.toml", "naive.toml"), ("hwpoison",))
+    code, _, _ = cli(*args, "--json", "r.json")
+    mine, naive = load().cells
+    assert (mine.verdict, mine.expected, mine.worse) == ("justified", "justified", False)
+    assert (naive.verdict, naive.worse, code) == ("stuck", True, 1)
+
+
 def test_better_than_expected_is_no_finding(cli: Cli) -> None:
     text = _core.show("profile", "wasted-drain") + 'none = "stuck"\n'
     Path("mine.toml").write_text(text)
