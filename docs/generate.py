@@ -282,21 +282,8 @@ def _object(name: str) -> str:
     public = name in gupstress.__all__
     target = found.final_target if found.is_alias else found
     heading = f"### `{'gupstress.' if public else ''}{target.name}`"
-    if target.is_class and "Exception" in _ancestors(target):
-        # Made in Rust: its sentence is in the module, not in the stub.
-        bases = ", ".join(code(base) for base in target.bases)
-        text = inspect.getdoc(getattr(gupstress, target.name)) or ""
-        return f"{heading}\n\n{_wrap(f'{text} A kind of {bases}.')}"
     body = _class(target) if target.is_class else _function(target)
     return f"{heading}\n\n{body}"
-
-
-def _ancestors(target: Any) -> Iterator[str]:
-    for base in map(str, target.bases):
-        yield base
-        parent = target.parent.members.get(base)
-        if parent is not None and not parent.is_alias:
-            yield from _ancestors(parent)
 
 
 def _sections(thing: Any) -> dict[str, Any]:
@@ -369,6 +356,8 @@ def _described(target: Any) -> dict[str, str]:
 
 def _class(target: Any) -> str:
     blocks = [_wrap(_text(target))]
+    if target.name.endswith("Error"):
+        blocks.append(f"A kind of {', '.join(code(base) for base in target.bases)}.")
     init = target.members.get("__init__")
     described = _described(target)
     if described and init is not None:
@@ -390,14 +379,17 @@ def _class(target: Any) -> str:
     ends = list(_raises(target))
     if ends:
         blocks.append("\n".join(_wrap(end, "- ") for end in ends))
-    fields = [one for one in _public(target) if one.is_attribute and _is_field(one)]
+    fields = [
+        [code(one.name), code(one.annotation or ""), _line(one)]
+        for one in _public(target)
+        if one.is_attribute and _is_field(one)
+    ]
+    fields += [
+        [code(one.name), code(one.annotation or ""), " ".join(one.description.split())]
+        for one in _sections(target).get("attributes", ())
+    ]
     if fields:
-        blocks.append(
-            table(
-                ("field", "type", "meaning"),
-                ([code(one.name), code(one.annotation or ""), _line(one)] for one in fields),
-            )
-        )
+        blocks.append(table(("field", "type", "meaning"), fields))
     methods = [one for one in _public(target) if one.is_function and one.docstring is not None]
     if methods:
         blocks.append("\n".join(map(_method, methods)))
