@@ -25,7 +25,7 @@ def run(
     perturb: float | None = None,
     driver: str = _DEFAULT.driver,
     timeout: str | float = _DEFAULT.timeout_s,
-    stall_after: str | float = _DEFAULT.stall_after_s,
+    stall_after: str | float | None = None,
     seed: int | None = None,
     repeat: int = _DEFAULT.repeat,
     interleave: bool = _DEFAULT.interleave,
@@ -49,7 +49,8 @@ def run(
         perturb: Probability of a yield at each step; None: as the profile says.
         driver: `os`: real threads; `sim`: coroutines on a virtual clock, the same for a seed.
         timeout: Longest time for one run of one policy, seconds or words such as `"60s"`.
-        stall_after: Time without progress after which a call may be judged stuck, so too.
+        stall_after: Time without progress after which a call may be judged stuck, so too;
+            None: `"2s"`, and `"200ms"` of virtual time on the simulator.
         seed: Of the first repeat, each further one adds 1; None: drawn.
         repeat: Runs of each policy.
         interleave: Whether repeats go round-robin over the policies.
@@ -73,7 +74,7 @@ def run(
         perturb=perturb,
         driver=driver,
         timeout_s=engine.seconds(timeout),
-        stall_after_s=engine.seconds(stall_after),
+        stall_after_s=None if stall_after is None else engine.seconds(stall_after),
         seed=seed,
         repeat=repeat,
         interleave=interleave,

@@ -179,7 +179,7 @@ def run(
             driver=request.driver,
             threads=request.threads,
             timeout_s=request.timeout_s,
-            stall_after_s=request.stall_after_s,
+            stall_after_s=request.stall_limit_s,
             seed=plan.jobs[0].seed,
             sets=dict(request.sets),
         ),

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 PRESETS = ("none", "unbounded", "bounded", "linux-7.2", "cooperative")
 """The policies that are run where none is named."""
 
+STALL_AFTER_S = {"os": 2.0, "sim": 0.2}
+"""By driver. The simulator's clock is a virtual one, which no busy host holds up: ten times
+the longest call of a policy that gets through is enough there, and what never gets through
+makes millions of sweeps in a second of it."""
+
 SEED_MAX = 2**64 - 1
 
 _TIMES_S = (0.001, 1e9)
@@ -57,8 +62,8 @@ class Request:
     driver: str = "os"
     timeout_s: float = 60.0
     """Longest time for one run of one policy."""
-    stall_after_s: float = 2.0
-    """Time without any progress after which a call may be judged stuck."""
+    stall_after_s: float | None = None
+    """Time without any progress after which a call may be judged stuck; None: `STALL_AFTER_S`."""
     seed: int | None = None
     """None: drawn."""
     repeat: int = 1
@@ -68,6 +73,14 @@ class Request:
     thresholds: tuple[str, ...] = ()
     trace_last: int | None = None
     """Events of each thread that are kept; None: nothing is traced."""
+
+    @property
+    def stall_limit_s(self) -> float:
+        """Time without any progress that counts, given or usual."""
+        if self.stall_after_s is not None:
+            return self.stall_after_s
+        # What is no driver is refused elsewhere.
+        return STALL_AFTER_S.get(self.driver, STALL_AFTER_S["os"])
 
     def check(self, problems: Problems) -> dict[str, Any]:
         """Note every number that is out of its range; return the settings without those."""

@@ -90,8 +90,8 @@ pub struct OsRun {
     exempt: AtomicU32,
     /// Of 2^32, how often a step yields.
     perturb: u32,
-    /// Nanoseconds that each step takes longer.
-    delay: AtomicU64,
+    /// Turns of a loop that each step takes longer.
+    delay: u64,
     /// Where pages are waited for, by frame number.
     pages: Box<[CachePadded<Monitor>]>,
     /// Where kworkers wait, one for each CPU. Theirs alone: they nearly always
@@ -109,6 +109,29 @@ pub struct OsRun {
     rings: Mutex<Vec<Ring>>,
 }
 
+/// Passes a few nanoseconds a turn: two looks at a clock would take longer than most delays.
+fn turn(turns: u64) {
+    (0..turns).for_each(|n| {
+        std::hint::black_box(n);
+    });
+}
+
+/// How many turns take `ns` on this host.
+fn turns(ns: u64) -> u64 {
+    const TRIAL: u64 = 100_000;
+    if ns == 0 {
+        return 0;
+    }
+    // The shortest: whatever else the host does only makes a trial longer.
+    let trial = (0..5).map(|_| {
+        let began = Instant::now();
+        turn(TRIAL);
+        began.elapsed().as_nanos() as u64
+    });
+    let trial_ns = trial.min().unwrap_or_default().max(1);
+    (u128::from(ns) * u128::from(TRIAL) / u128::from(trial_ns)).clamp(1, u128::from(u64::MAX)) as u64
+}
+
 /// Enough that two pages which are waited for rarely share a place.
 const PAGE_MONITORS: usize = 256;
 
@@ -124,7 +147,7 @@ impl OsRun {
             control: CachePadded::new(AtomicU32::new(control)),
             exempt: AtomicU32::new(NOBODY),
             perturb,
-            delay: AtomicU64::new(delay_ns),
+            delay: turns(delay_ns),
             pages: monitors(PAGE_MONITORS),
             work: monitors(cpus),
             drained: monitors(cpus),
@@ -246,10 +269,7 @@ impl<'r> OsThread<'r> {
             thread::yield_now();
         }
         if control & DELAY != 0 {
-            let until = self.run.now() + self.run.delay.load(Ordering::Relaxed);
-            while self.run.now() < until {
-                std::hint::spin_loop();
-            }
+            turn(self.run.delay);
         }
         if control & PAUSE != 0 && self.killable && matches!(at, Step::Sweep | Step::Idle) {
             self.pause();

@@ -128,6 +128,12 @@ impl Default for Costs {
 }
 
 impl Costs {
+    /// The same with every step `ns` longer.
+    #[must_use]
+    pub fn longer_by(&self, ns: u64) -> Self {
+        Self(self.0.map(|cost| cost.saturating_add(ns)))
+    }
+
     /// The cost of a step.
     #[inline]
     pub fn of(&self, step: Step) -> u64 {

@@ -26,7 +26,6 @@ mod raised {
 }
 use raised::{ConfigError, GupstressError, MachineError, ResourceError};
 
-
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         match error {

@@ -174,7 +174,7 @@ table! {
         key calls: u32,
         /// Probability that a step gives the processor away, to widen races on few cores.
         key perturb: Share,
-        /// Busy-wait at every step.
+        /// How much longer every step takes, as in a slower build: a busy-wait, or virtual time.
         key step_delay: Ns,
         /// Time slice of the simulator's CPUs.
         key slice: Ns,

@@ -15,6 +15,8 @@ use crate::observe::{Ring, Trace};
 use crate::ops::Task;
 use crate::policy::{Policy, Rules};
 use crate::sync::{AtomicBool, Ordering, thread};
+use rustix::thread::gettid;
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -242,7 +244,7 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Hos
             let killable = id < sh.slots.len() - sh.profile.cpus as usize;
             let body = move || {
                 let slot = &sh.slots[id];
-                slot.tid.store(own_tid(), Ordering::Relaxed);
+                slot.tid.store(gettid().as_raw_pid() as u32, Ordering::Relaxed);
                 let me = OsThread::new(run, &slot.place, id as u32, killable, job.seed);
                 let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(sh, &me, id)));
                 if let Err(panic) = result {
@@ -304,14 +306,6 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Hos
     Ok(Ended { watchdog, at, interrupted, rings: run.take_rings() })
 }
 
-/// The calling thread's id, as the kernel counts; 0 where it does not say.
-fn own_tid() -> u32 {
-    std::fs::read_link("/proc/thread-self")
-        .ok()
-        .and_then(|path| path.file_name()?.to_str()?.parse().ok())
-        .unwrap_or(0)
-}
-
 /// CPU time that a thread of this process has had, in nanoseconds.
 fn thread_cpu(tid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/self/task/{tid}/schedstat")).ok()?;
@@ -320,11 +314,8 @@ fn thread_cpu(tid: u32) -> Option<u64> {
 
 /// CPU seconds of this process so far, its ended threads included.
 fn process_cpu() -> f64 {
-    // `utime` and `stime` are the 12th and 13th field after the command's name,
-    // in ticks of a hundredth second (USER_HZ).
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
-    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() as f64 / 100.0
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 // ---------------------------------------------------------------- coroutines
@@ -360,7 +351,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut
     let mut executor = job.trace.map_or_else(Executor::default, |last| Executor::tracing(last as usize));
     let report = executor.run(
         Box::new(Timed::new(job.profile.slice.0)),
-        &job.profile.costs,
+        &job.profile.costs.longer_by(job.profile.step_delay.0),
         job.seed,
         tasks,
         &mut |now, tasks| {

@@ -133,9 +133,9 @@ def evidence(**changes: Any) -> Evidence:
         ({"better": "lower", "ratio": None, "interval": None}, "regression", None),
         ({"ratio": None, "interval": None}, "improvement", None),
         # Large but not significant.
-        ({"p_adjusted": 0.05}, "inconclusive", "may be chance"),
-        ({"ratio": None, "p_adjusted": 0.05}, "inconclusive", "may be chance"),
-        ({"p_adjusted": 0.049}, "regression", None),
+        ({"p_adjusted": 0.02}, "inconclusive", "may be chance"),
+        ({"ratio": None, "p_adjusted": 0.02}, "inconclusive", "may be chance"),
+        ({"p_adjusted": 0.019}, "regression", None),
         # Significant but not large.
         ({"ratio": 0.96, "interval": (0.955, 0.97)}, "same", None),
         ({"ratio": 0.96, "interval": (0.94, 0.97)}, "inconclusive", "more than 5% is not ruled"),
@@ -252,12 +252,32 @@ def test_p_is_adjusted_for_the_number_of_tests(small_run: RunResult) -> None:
     base, head = run_of(small_run, RATES[:5]), run_of(small_run, slower(RATES[:5], 1.2))
     found = gupstress.compare(base, head)
     row = only(found)
-    # 2/252 would do for one test; there are five.
-    assert found.method.tests == 5
+    # 2/252 would do for one test; there are four.
+    assert found.method.tests == 4
     assert row.p == pytest.approx(2 / 252)
-    assert row.p_adjusted == pytest.approx(min(1, 5 * 2 / 252))
+    assert row.p_adjusted == pytest.approx(min(1, 4 * 2 / 252))
     many = gupstress.compare(base, head, metric=list(metrics.METRICS))
     assert only(many).verdict == "inconclusive"
+
+
+def test_cpu_time_of_the_simulator_is_not_compared_unless_asked_for(small_run: RunResult) -> None:
+    real, simulated = (run_of(small_run, RATES, settings={"driver": d}) for d in ("os", "sim"))
+
+    def compared(run: RunResult, **options: str) -> list[str]:
+        return [row.metric for row in gupstress.compare(run, run, **options).policies[0].metrics]  # type: ignore[arg-type]
+
+    assert "cpu_s" in compared(real)
+    assert "cpu_s" not in compared(simulated)
+    assert compared(simulated, metric="cpu_s") == ["cpu_s"]
+
+
+def test_whether_runs_were_made_in_turn_is_told(small_run: RunResult) -> None:
+    real = {"driver": "os"}
+    base = run_of(small_run, RATES, settings=real)
+    head = run_of(small_run, slower(RATES, 1.15), settings=real)
+    assert gupstress.compare(base, head).method.in_turn is False
+    simulated = (run_of(small_run, rates, settings={"driver": "sim"}) for rates in (RATES, RATES))
+    assert gupstress.compare(*simulated).method.in_turn is None
 
 
 def test_each_policy_is_compared_with_itself(small_run: RunResult) -> None:
@@ -274,7 +294,7 @@ def test_each_policy_is_compared_with_itself(small_run: RunResult) -> None:
     assert [policy.policy for policy in found.policies] == ["bounded", "other"]
     verdicts = [policy.metrics[0].verdict for policy in found.policies]
     assert verdicts == ["same", "regression"]
-    assert found.method.tests == 10
+    assert found.method.tests == 8
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def compare(
 
     Each is what `gupstress run --repeat 7 --json` wrote, or a folder of such files: runs
     made in turn are then compared as one. A regression is a change that is too large
-    (--threshold) and too sure (p < 0.05) to be noise, or a finding that is new.
+    (--threshold) and too sure (p < 0.02) to be noise, or a finding that is new.
     In GitHub Actions the summary of the step gets it too.
 
     \b

@@ -10,7 +10,7 @@ from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration
 from gupstress.cli.run import command_line, run
-from gupstress.request import Request
+from gupstress.request import STALL_AFTER_S, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,9 +58,8 @@ _AS_IN_RUN = ("kernel", "driver", "seed", "threads", "sets", "json_file", "quiet
     "stall_after_s",
     type=duration,
     metavar="TIME",
-    default=_DEFAULT.stall_after_s,
     help="Time without progress after which a call may be judged stuck."
-    f"  [default: {_DEFAULT.stall_after_s:g}s]",
+    f"  [default: {STALL_AFTER_S['os']:g}s, on the simulator {STALL_AFTER_S['sim']:g}s]",
 )
 @click.option(
     "--format",

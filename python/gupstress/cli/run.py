@@ -10,7 +10,7 @@ from gupstress.cli import completion, output
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration, probability, setting, whole
-from gupstress.request import PRESETS, Request
+from gupstress.request import PRESETS, STALL_AFTER_S, Request
 from gupstress.trace import DEFAULT_LAST, Recorder
 
 if TYPE_CHECKING:
@@ -102,9 +102,8 @@ _FORMATS = ("table", "markdown", "json", "junit")
     "stall_after_s",
     type=duration,
     metavar="TIME",
-    default=_DEFAULT.stall_after_s,
     help="Time without progress after which a call may be judged stuck."
-    f"  [default: {_DEFAULT.stall_after_s:g}s]",
+    f"  [default: {STALL_AFTER_S['os']:g}s, on the simulator {STALL_AFTER_S['sim']:g}s]",
 )
 @click.option(
     "--set",

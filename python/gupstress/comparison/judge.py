@@ -37,7 +37,7 @@ def compare(
 
     A metric has regressed if its medians differ by more than the threshold in the bad
     direction and the U test (Mann and Whitney, 1947) finds the difference, with p below
-    0.05 after it was adjusted for the number of all tests (Benjamini and Hochberg, 1995).
+    0.02 after it was adjusted for the number of all tests (Benjamini and Hochberg, 1995).
     It is the same if the 95 % bootstrap interval (Efron, 1979) of the ratio of the medians
     lies within the threshold. A finding that only `head` has is a regression at any size.
 
@@ -52,7 +52,7 @@ def compare(
     """
     names = (metric,) if isinstance(metric, str) else tuple(metric)
     problems, sources = Problems(), []
-    chosen = metrics.find(names, problems) or metrics.DEFAULT
+    chosen = metrics.find(names, problems)
     if not 0 <= threshold <= 100:
         near = 100 if threshold > 100 else 0
         problems.add("--threshold", f"{threshold:g} is not from 0 to 100; nearest: {near}")
@@ -67,15 +67,20 @@ def compare(
 def judge(
     base: Source,
     head: Source,
-    chosen: Sequence[Metric] = metrics.DEFAULT,
+    chosen: Sequence[Metric] = (),
     threshold: float = rules.DEFAULT_THRESHOLD,
 ) -> Comparison:
-    """Compare two runs that were read; `threshold` is a share, not percent."""
+    """Compare two runs that were read; `threshold` is a share, not percent.
+
+    No metric: a few of each kind.
+    """
+    chosen = chosen or metrics.usual(head.run.settings.driver)
     obstacles = workload.obstacles(base.run, head.run)
     common = [] if obstacles else workload.common_policies(base.run, head.run)
     pairs = [_Pair(name, _repeats(base.run, name), _repeats(head.run, name)) for name in common]
     # What runs made in turn met was the same host: where it differs is noise like any other.
-    left = {pair.policy: None if in_turn(base, head) else pair.left() for pair in pairs}
+    turns = in_turn(base, head)
+    left = {pair.policy: None if turns else pair.left() for pair in pairs}
     samples = [sample for pair in pairs for sample in pair.samples(chosen)]
     tested = [sample for sample in samples if rules.enough(len(sample.base), len(sample.head))]
     ps = [inference.mann_whitney(sample.head, sample.base) for sample in tested]
@@ -111,6 +116,7 @@ def judge(
             interval="percentile bootstrap of the ratio of medians",
             confidence=inference.CONFIDENCE,
             repeats_needed=rules.REPEATS_NEEDED,
+            in_turn=None if head.run.settings.driver == "sim" else turns,
         ),
         verdict="not comparable" if obstacles else rules.of_all(policies),
         obstacles=obstacles,

@@ -61,17 +61,23 @@ _NEITHER_WAY = frozenset(
 
 METRICS = {metric.path: metric for metric in _all()}
 
-DEFAULT = tuple(
-    METRICS[path]
-    for path in (
-        "throughput.pages_per_s",
-        "cpu_s",
-        "latency_ns.p99",
-        "calls.failed_spurious",
-        "counters.drain_all",
-    )
+_USUAL = (
+    "throughput.pages_per_s",
+    "cpu_s",
+    "latency_ns.p99",
+    "calls.failed_spurious",
+    "counters.drain_all",
 )
 """Few, since every further one raises the bar for all: p is adjusted for their number."""
+
+_OF_THE_HOST = frozenset({"cpu_s"})
+"""What the simulator takes from its host, which says nothing about what was simulated."""
+
+
+def usual(driver: str) -> tuple[Metric, ...]:
+    """Return what is compared of runs on a driver unless something is asked for."""
+    left_out = _OF_THE_HOST if driver == "sim" else ()
+    return tuple(METRICS[path] for path in _USUAL if path not in left_out)
 
 
 def short(path: str) -> str:

@@ -36,6 +36,9 @@ class Method(Record):
     confidence: float
     repeats_needed: Count
     """On each side."""
+    in_turn: bool | None
+    """Whether runs of one side were made between those of the other; null on the simulator,
+    where it is no matter."""
 
 
 class Difference(Record):

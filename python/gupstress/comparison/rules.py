@@ -9,7 +9,10 @@ from gupstress.verdict import BAD, UNDECIDED
 DEFAULT_THRESHOLD = 0.05
 """About what medians of 7 repeats of one build differ by on a quiet host."""
 
-ALPHA = 0.05
+ALPHA = 0.02
+"""Stricter than usual: a comparison runs at every commit, and one false alarm in forty would
+be one a week. 7 repeats a side of which all of one are beyond all of the other pass it, and
+so do 5 where the metrics that go together all show it."""
 
 REPEATS_NEEDED = 5
 """On each side: with 4, no p can be below 0.028, and one more metric doubles it."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from xml.etree import ElementTree as ET
 
 from gupstress.comparison.metrics import short
@@ -9,6 +10,9 @@ from gupstress.comparison.models import Comparison, MetricComparison, PolicyComp
 from gupstress.render import junit
 from gupstress.render.columns import Grid, amount, duration, share
 from gupstress.render.page import piped, ruled
+
+_WIDTH = 80
+"""Of a terminal that nobody has made wider."""
 
 
 def plain(found: Comparison) -> str:
@@ -47,7 +51,10 @@ def _legend(found: Comparison) -> Iterator[str]:
         "p: Mann-Whitney, adjusted by Benjamini-Hochberg for"
         f" {tests} {'test' if tests == 1 else 'tests'}."
     )
-    yield "cpu_s: per page. Spurious failures and counters: per call."
+    rows = [row for policy in found.policies for row in policy.metrics]
+    for whole, one in (("pages.pinned", "page"), ("calls.issued", "call")):
+        if names := dict.fromkeys(short(row.metric) for row in rows if row.per == whole):
+            yield from wrap(f"per {one}: {', '.join(names)}.", _WIDTH)
 
 
 # ---------------------------------------------------------------- the table
@@ -100,7 +107,10 @@ def _remarks(found: Comparison) -> Iterator[tuple[str, Sequence[str]]]:
         "not comparable": list(_unlike(found)),
         "finding": [line for policy in found.policies for line in _findings(policy)],
         "changed": [f"{one.what}: {one.base} -> {one.head}" for one in found.changes],
-        "note": [line for policy in found.policies for line in _notes(policy)],
+        "note": [
+            *_method_notes(found),
+            *(line for policy in found.policies for line in _notes(policy)),
+        ],
     }
     yield from ((kind, said) for kind, said in lines.items() if said)
 
@@ -117,6 +127,15 @@ def _findings(policy: PolicyComparison) -> Iterator[str]:
                 f"{policy.policy}: {row.kind} was {row.base} in base,"
                 f" is {row.head} in {row.head_bad} of head's repeats"
             )
+
+
+def _method_notes(found: Comparison) -> Iterator[str]:
+    changed = {row.verdict for policy in found.policies for row in policy.metrics}
+    if found.method.in_turn is False and changed & {"regression", "improvement"}:
+        yield (
+            "base and head were not run in turn: what the host did meanwhile counts too;"
+            " a folder for each side, filled in turn, is compared without it"
+        )
 
 
 def _notes(policy: PolicyComparison) -> Iterator[str]:
