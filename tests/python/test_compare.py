@@ -111,15 +111,18 @@ def test_something_against_nothing_has_no_ratio() -> None:
 
 def evidence(**changes: Any) -> Evidence:
     known: dict[str, Any] = {
+        "interval": None,
         "better": "higher",
         "base_repeats": 7,
         "head_repeats": 7,
         "ratio": 0.85,
-        "interval": (0.80, 0.90),
         "p_adjusted": 0.001,
         "left": None,
+        **changes,
     }
-    return Evidence(**known | changes)
+    if "interval" not in changes and known["ratio"] is not None:
+        known["interval"] = (known["ratio"] - 0.05, known["ratio"] + 0.05)
+    return Evidence(**known)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +139,9 @@ def evidence(**changes: Any) -> Evidence:
         ({"p_adjusted": 0.02}, "inconclusive", "may be chance"),
         ({"ratio": None, "p_adjusted": 0.02}, "inconclusive", "may be chance"),
         ({"p_adjusted": 0.019}, "regression", None),
+        # Large, but perhaps only by chance so large.
+        ({"ratio": 0.9, "interval": (0.86, 0.96)}, "inconclusive", "may be smaller than 5%"),
+        ({"ratio": 1.1, "interval": (1.04, 1.2)}, "inconclusive", "may be smaller than 5%"),
         # Significant but not large.
         ({"ratio": 0.96, "interval": (0.955, 0.97)}, "same", None),
         ({"ratio": 0.96, "interval": (0.94, 0.97)}, "inconclusive", "more than 5% is not ruled"),
@@ -162,9 +168,10 @@ def test_the_verdict_of_a_metric(changes: dict[str, Any], verdict: str, reason: 
 
 
 def test_the_threshold_is_what_counts_as_large() -> None:
-    assert rules.of_metric(evidence(), 0.10)[0] == "regression"
+    assert rules.of_metric(evidence(), 0.09)[0] == "regression"
+    assert rules.of_metric(evidence(), 0.11)[0] == "inconclusive"
     assert rules.of_metric(evidence(), 0.16)[0] == "inconclusive"
-    assert rules.of_metric(evidence(), 0.20)[0] == "same"
+    assert rules.of_metric(evidence(), 0.21)[0] == "same"
 
 
 @pytest.mark.parametrize(

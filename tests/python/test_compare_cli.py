@@ -361,7 +361,7 @@ def test_a_run_is_compared_at_once(
     rows(*made)
     ended = cli(*RUN, "--repeat", str(len(rates)), "--json", "head.json")
     assert ended.code == code
-    run, compared = ended.out.index("reproduce: gupstress run"), ended.out.index("95% CI")
+    run, compared = ended.out.index("reproduce: gupstress run"), ended.out.index("90% CI")
     assert run < compared
     assert "base=base.json head=head.json" in ended.out
     alone = cli("compare", "base.json", "head.json")

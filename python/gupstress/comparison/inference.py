@@ -10,9 +10,11 @@ SEED = 1
 """Of all resampling: the same files give the same numbers."""
 
 RESAMPLES = 9999
-"""Enough that an end of a 95 % interval stands on 250 of them (Efron and Tibshirani, 1993)."""
+"""Enough that an end of the interval stands on 500 of them (Efron and Tibshirani, 1993)."""
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.90
+"""An interval that lies beyond, or within, some bounds by this much is a one-sided test of
+either bound at half the rest, 5 % (Schuirmann, 1987)."""
 
 
 def median_ratio(head: Sequence[float], base: Sequence[float]) -> float | None:

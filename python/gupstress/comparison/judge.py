@@ -36,10 +36,11 @@ def compare(
     """Say whether `head` is worse than `base`, as `gupstress compare` does.
 
     A metric has regressed if its medians differ by more than the threshold in the bad
-    direction and the U test (Mann and Whitney, 1947) finds the difference, with p below
-    0.02 after it was adjusted for the number of all tests (Benjamini and Hochberg, 1995).
-    It is the same if the 95 % bootstrap interval (Efron, 1979) of the ratio of the medians
-    lies within the threshold. A finding that only `head` has is a regression at any size.
+    direction, so does all of the 90 % bootstrap interval (Efron, 1979) of their ratio, and
+    the U test (Mann and Whitney, 1947) finds the difference, with p below 0.02 after it was
+    adjusted for the number of all tests (Benjamini and Hochberg, 1995). It is the same if
+    that interval lies within the threshold. A finding that only `head` has is a regression
+    at any size.
 
     Args:
         base: What to compare with: a result, its file, or a folder of files to be pooled.

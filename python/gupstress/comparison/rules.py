@@ -10,9 +10,8 @@ DEFAULT_THRESHOLD = 0.05
 """About what medians of 7 repeats of one build differ by on a quiet host."""
 
 ALPHA = 0.02
-"""Stricter than usual: a comparison runs at every commit, and one false alarm in forty would
-be one a week. 7 repeats a side of which all of one are beyond all of the other pass it, and
-so do 5 where the metrics that go together all show it."""
+"""Stricter than usual, as a comparison runs at every commit. With 5 repeats a side, of which
+all of one are beyond all of the other, it takes two metrics of five that show it."""
 
 REPEATS_NEEDED = 5
 """On each side: with 4, no p can be below 0.028, and one more metric doubles it."""
@@ -59,6 +58,8 @@ def of_metric(found: Evidence, threshold: float) -> tuple[Verdict, str | None]:
     if change is not None:
         if found.p_adjusted >= ALPHA:
             return "inconclusive", "the change may be chance"
+        if found.interval is not None and not _beyond(found.interval, threshold):
+            return "inconclusive", f"the change may be smaller than {100 * threshold:g}%"
         if found.left is not None and _explained(found, *found.left, threshold):
             return "inconclusive", (
                 "the host left {:.0%} of its CPU time to base, {:.0%} to head".format(*found.left)
@@ -91,6 +92,11 @@ def _change(ratio: float | None, better: Better, threshold: float) -> Verdict | 
 def _within(interval: tuple[float, float], threshold: float) -> bool:
     low, high = interval
     return 1 - threshold <= low and high <= 1 + threshold
+
+
+def _beyond(interval: tuple[float, float], threshold: float) -> bool:
+    low, high = interval
+    return high < 1 - threshold or 1 + threshold < low
 
 
 def of_verdicts(base: Sequence[str], head: Sequence[str]) -> Verdict:

@@ -46,7 +46,7 @@ def end_line(found: Comparison) -> str:
 
 def _legend(found: Comparison) -> Iterator[str]:
     tests = found.method.tests
-    yield "ratio: head by base, of medians, with its 95% confidence interval."
+    yield f"ratio: head by base, of medians, with its {_percent(found)} confidence interval."
     yield (
         "p: Mann-Whitney, adjusted by Benjamini-Hochberg for"
         f" {tests} {'test' if tests == 1 else 'tests'}."
@@ -60,9 +60,22 @@ def _legend(found: Comparison) -> Iterator[str]:
 # ---------------------------------------------------------------- the table
 
 
+def _percent(found: Comparison) -> str:
+    return f"{found.method.confidence:.0%}"
+
+
 def _table(found: Comparison) -> Grid:
     return Grid(
-        headings=["policy", "metric", "base", "head", "ratio", "95% CI", "p", "verdict"],
+        headings=[
+            "policy",
+            "metric",
+            "base",
+            "head",
+            "ratio",
+            f"{_percent(found)} CI",
+            "p",
+            "verdict",
+        ],
         rows=[[policy.policy, *_cells(row)] for policy in found.policies for row in policy.metrics],
         aligns=["left", "left", "right", "right", "right", "right", "right", "left"],
         widths=[11, 15, None, None, None, None, None, None],
