@@ -128,6 +128,30 @@ fn a_call_that_never_ends_is_stuck_and_the_report_says_why() {
     assert_eq!(stall["alone"], "fails");
 }
 
+/// Wherever in its loop each thread is when it is looked at.
+#[test]
+fn a_stuck_call_names_the_step_that_fails_and_the_page_in_its_way() {
+    for (profile, step, obstacle) in [
+        ("zero-page", "collect:isolate", "zero-page"),
+        ("hwpoison", "collect:isolate", "hwpoison"),
+        ("cma-driver", "collect:isolate", "never-on-lru"),
+        ("prepinned", "migrate:freeze", "held"),
+        ("oom", "migrate:target", "no-memory"),
+    ] {
+        let result = simulate("unbounded", profile, &[]);
+        let stalls = serde_json::to_value(&result.liveness.findings).unwrap();
+        let stalls = stalls.as_array().unwrap();
+        assert!(stalls.len() > 1, "{profile}");
+        for stall in stalls {
+            assert_eq!(
+                (&stall["step"], &stall["obstacle"]["kind"]),
+                (&step.into(), &obstacle.into()),
+                "{stall}"
+            );
+        }
+    }
+}
+
 #[test]
 fn each_broken_policy_is_found_by_its_own_detector_alone() {
     let small = [("threads", "4"), ("pins", "4000"), ("perturb", "0")];

@@ -143,6 +143,9 @@ pub trait Driver {
     /// The thread's number in its run.
     fn id(&self) -> u32;
 
+    /// Told at which step a call could not get on, and which page was in its way.
+    fn hindered(&self, _at: Step, _frame: Frame) {}
+
     /// Told what the thread does beside steps and waits, for a trace.
     fn trace(&self, _deed: Deed) {}
 

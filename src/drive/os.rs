@@ -31,16 +31,25 @@ const NOBODY: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Place {
     at: AtomicU64,
+    /// Where the call under way last failed to get on, and over which page.
+    hindered: AtomicU64,
     /// What it waits for without a deadline, encoded; 0: it does not.
     waiting: AtomicU64,
     /// Such waits begun so far: tells one wait from the next for the same thing.
     waits: AtomicU32,
 }
 
+/// No page, no step but the one between operations.
+const NOWHERE: u64 = (NO_FRAME as u64) << 32 | Step::Idle as u64;
+
 impl Default for Place {
     fn default() -> Self {
-        let nowhere = u64::from(NO_FRAME) << 32 | Step::Idle as u64;
-        Self { at: AtomicU64::new(nowhere), waiting: AtomicU64::new(0), waits: AtomicU32::new(0) }
+        Self {
+            at: AtomicU64::new(NOWHERE),
+            hindered: AtomicU64::new(NOWHERE),
+            waiting: AtomicU64::new(0),
+            waits: AtomicU32::new(0),
+        }
     }
 }
 
@@ -53,6 +62,22 @@ impl Place {
     /// The page it was about.
     pub fn frame(&self) -> Option<Frame> {
         Some((self.at.load(Ordering::Relaxed) >> 32) as Frame).filter(|&frame| frame != NO_FRAME)
+    }
+
+    /// The step at which the call under way last failed to get on, and the page that was in its way.
+    pub fn hindered(&self) -> Option<(Step, Frame)> {
+        let word = self.hindered.load(Ordering::Relaxed);
+        (word != NOWHERE).then(|| (Step::ALL[word as u32 as usize], (word >> 32) as Frame))
+    }
+
+    /// Publishes such a failure.
+    pub(super) fn hinder(&self, step: Step, frame: Frame) {
+        self.hindered.store(u64::from(frame) << 32 | step as u64, Ordering::Relaxed);
+    }
+
+    /// A call begins, to which nothing has happened yet.
+    pub fn begin(&self) {
+        self.hindered.store(NOWHERE, Ordering::Relaxed);
     }
 
     /// What it waits for without a deadline.
@@ -340,6 +365,10 @@ impl Driver for OsThread<'_> {
 
     fn id(&self) -> u32 {
         self.id
+    }
+
+    fn hindered(&self, at: Step, frame: Frame) {
+        self.place.hinder(at, frame);
     }
 
     fn trace(&self, deed: Deed) {

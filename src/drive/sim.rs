@@ -333,6 +333,10 @@ impl Driver for SimThread<'_> {
         self.id as u32
     }
 
+    fn hindered(&self, at: Step, frame: Frame) {
+        self.place.hinder(at, frame);
+    }
+
     fn trace(&self, deed: Deed) {
         self.world.record(self.id, deed);
     }

@@ -88,6 +88,7 @@ impl<D: Driver> Task<'_, D> {
             collected.isolated.push(frame);
         } else {
             collected.missed.push((index, frame));
+            self.d.hindered(Step::CollectIsolate, frame);
         }
         self.step(Step::CollectIsolated, frame);
     }

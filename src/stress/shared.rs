@@ -41,6 +41,7 @@ pub struct Slot {
 impl Slot {
     /// A call begins.
     pub fn begin(&self, now: u64) {
+        self.place.begin();
         self.sweeps_before.store(self.counters.get(Event::Sweeps), Ordering::Relaxed);
         self.began.store(now + 1, Ordering::Release);
     }

@@ -386,11 +386,16 @@ fn wait_cycle(sh: &Shared, thread: usize) -> Option<Vec<(usize, Wait)>> {
 }
 
 fn stall(sh: &Shared, thread: usize, slot: &Slot, waited: u64) -> Stall {
-    let frame = slot.place.frame();
+    let here = (slot.place.step(), slot.place.frame());
+    // A thread that loops is somewhere in its loop; what matters is where that fails.
+    let (step, frame) = match slot.place.waiting() {
+        Some(on) if can_block(on) => here,
+        _ => slot.place.hindered().map_or(here, |(step, frame)| (step, Some(frame))),
+    };
     let obstacle = frame.and_then(|frame| sh.m.obstacle(frame));
     Stall {
         thread,
-        step: slot.place.step().name(),
+        step: step.name(),
         page: frame.map(|frame| sh.m.page_state(frame)),
         obstacle,
         permanent: obstacle.is_some_and(Obstacle::is_permanent),

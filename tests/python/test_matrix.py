@@ -70,7 +70,7 @@ def test_every_policy_meets_every_profile(small: MatrixResult) -> None:
     assert pairs == [(profile, policy) for profile in PROFILES for policy in POLICIES]
     assert small.status == "complete"
     assert (small.settings.driver, small.settings.seed) == ("sim", 7)
-    assert (small.settings.timeout_s, small.settings.stall_after_s) == (20, 2)
+    assert (small.settings.timeout_s, small.settings.stall_after_s) == (20, 0.2)
     assert small.settings.threads is None
 
 
