@@ -10,7 +10,7 @@ from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration
 from gupstress.cli.run import command_line, run
-from gupstress.request import STALL_AFTER_S, Request
+from gupstress.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,16 @@ _FORMATS = ("table", "markdown", "json")
 _DEFAULT = Request(timeout_s=20.0)
 """A cell is small: it is over sooner than a run."""
 
-_AS_IN_RUN = ("kernel", "driver", "seed", "threads", "sets", "json_file", "quiet")
+_AS_IN_RUN = (
+    "kernel",
+    "driver",
+    "seed",
+    "threads",
+    "stall_after_s",
+    "sets",
+    "json_file",
+    "quiet",
+)
 
 
 @click.command(
@@ -52,14 +61,6 @@ _AS_IN_RUN = ("kernel", "driver", "seed", "threads", "sets", "json_file", "quiet
     metavar="TIME",
     default=_DEFAULT.timeout_s,
     help=f"Longest time for one cell.  [default: {_DEFAULT.timeout_s:g}s]",
-)
-@click.option(
-    "--stall-after",
-    "stall_after_s",
-    type=duration,
-    metavar="TIME",
-    help="Time without progress after which a call may be judged stuck."
-    f"  [default: {STALL_AFTER_S['os']:g}s, on the simulator {STALL_AFTER_S['sim']:g}s]",
 )
 @click.option(
     "--format",
