@@ -24,6 +24,16 @@ SMALL = Request(policies=("bounded",), driver="sim", threads=2, cpus=2, pins=200
 SMALL_OPTIONS = ("--driver", "sim", "--threads", "2", "--cpus", "2", "--pins", "200", "--seed", "7")
 
 
+SURROUNDINGS = (
+    # Whether there are colours, and how wide a line is.
+    "NO_COLOR FORCE_COLOR CLICOLOR CLICOLOR_FORCE PY_COLORS TERM COLORTERM COLUMNS LINES"
+    # CI services: pytest shortens no line there, compare writes a summary.
+    " CI BUILD_NUMBER GITHUB_ACTIONS GITHUB_STEP_SUMMARY"
+    " PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_XDIST_WORKER MY_POLICY"
+).split()
+"""What in the environment changes what a command prints or does."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run what takes minutes, too")
 
@@ -55,6 +65,13 @@ def _interruptible() -> None:
 @pytest.fixture(autouse=True)
 def _in_own_folder(tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A terminal, a CI service or a pytest around the tests would have a say in what they see.
+    for name in SURROUNDINGS:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
