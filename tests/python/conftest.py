@@ -24,13 +24,11 @@ SMALL = Request(policies=("bounded",), driver="sim", threads=2, cpus=2, pins=200
 SMALL_OPTIONS = ("--driver", "sim", "--threads", "2", "--cpus", "2", "--pins", "200", "--seed", "7")
 
 
-SURROUNDINGS = (
-    # Whether there are colours, and how wide a line is.
-    "NO_COLOR FORCE_COLOR CLICOLOR CLICOLOR_FORCE PY_COLORS TERM COLORTERM COLUMNS LINES"
-    # CI services: pytest shortens no line there, compare writes a summary.
-    " CI BUILD_NUMBER GITHUB_ACTIONS GITHUB_STEP_SUMMARY"
-    " PYTEST_ADDOPTS PYTEST_PLUGINS PYTEST_XDIST_WORKER MY_POLICY"
-).split()
+COLOURS = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PY_COLORS", "COLORTERM")
+WIDTH = ("TERM", "COLUMNS", "LINES")
+SERVICE = ("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY")
+PYTEST = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_XDIST_WORKER", "MY_POLICY")
+SURROUNDINGS = COLOURS + WIDTH + SERVICE + PYTEST
 """What in the environment changes what a command prints or does."""
 
 
