@@ -4,7 +4,10 @@
 
 use gupstress::litmus::Session;
 use gupstress::machine::{Kind, Layout};
+use gupstress::observe::Event;
+use gupstress::ops::Errno;
 use gupstress::policy::{Source, kernel_names, load_kernel, load_policy, policy_names};
+use gupstress::stress::verdict::Class;
 use proptest::prelude::*;
 use std::ops::Range;
 
@@ -226,4 +229,114 @@ fn a_hold_that_fails_half_way_holds_nothing() {
     let a = session.map(Kind::Shmem, 21).unwrap();
     assert!(session.hold(0, a, 0..21).unwrap_err().0.contains("ENOMEM"));
     assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
+}
+
+#[test]
+fn a_reference_stays_on_the_page_it_was_taken_on() {
+    // The write takes the zero page, or the copy shared with a child, out of the mapping.
+    for shared in [false, true] {
+        let mut session = session("linux-7.2.13", None, &ROOMY);
+        let a = session.map(Kind::Anon, 2).unwrap();
+        if shared {
+            session.touch(0, a, 0..2).unwrap();
+            session.share(0, a).unwrap();
+        }
+        session.hold(0, a, 0..1).unwrap();
+        let held = session.page(a, 0).unwrap().unwrap().frame;
+        session.touch(0, a, 0..2).unwrap();
+        assert_ne!(session.page(a, 0).unwrap().unwrap().frame, held);
+        session.unmap(0, a).unwrap();
+        assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
+        session.release(0, a, 0..1).unwrap();
+        assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
+    }
+}
+
+#[test]
+fn a_call_that_its_deadline_ends_is_not_stuck() {
+    for policy in ["backoff", "classify"] {
+        let mut session = session("linux-7.2.13", Some(policy), &ROOMY);
+        let a = session.map(Kind::Anon, 4).unwrap();
+        session.touch(0, a, 0..4).unwrap();
+        session.drain_all().unwrap();
+        session.hold(0, a, 0..1).unwrap();
+        let pin = session.pin(0, a, 0..4, true).unwrap();
+        assert_eq!((pin.error, pin.class), (Some(Errno::EBUSY), Class::FailedJustified), "{policy}");
+        assert!(u64::from(pin.sweeps) > session.sweep_limit, "{policy}: {}", pin.sweeps);
+    }
+}
+
+/// A machine with `left` frames to move pages to.
+fn short_of_targets(kernel: &str, left: u32) -> Session {
+    let mut session = session(kernel, None, &ROOMY);
+    let pages = ROOMY.normal - left;
+    let filler = session.map(Kind::Anon, pages).unwrap();
+    session.touch(0, filler, 0..pages).unwrap();
+    session.drain_all().unwrap();
+    session.pin(0, filler, 0..pages, true).unwrap().pin.expect("nothing is in the way");
+    session
+}
+
+#[test]
+fn a_failure_for_want_of_more_targets_than_are_free_is_justified() {
+    for (left, wanted) in [(2, Class::FailedJustified), (4, Class::FailedSpurious)] {
+        let mut session = short_of_targets("linux-6.12.43", left);
+        let a = session.map(Kind::Shmem, 4).unwrap();
+        session.mlock(1, a, 0..4).unwrap();
+        session.touch(1, a, 0..4).unwrap();
+        session.fill(1, 40).unwrap();
+        // The mlock batch of CPU 1 holds all four: none that was unmapped can be moved.
+        let pin = session.pin(0, a, 0..4, true).unwrap();
+        assert_eq!((pin.error, pin.class), (Some(Errno::ENOMEM), wanted), "{left} left");
+        // Without a third target: that page and the two that were unmapped before it.
+        let failed = if left == 2 { 3 } else { 4 };
+        assert_eq!(pin.counters.get(Event::MigrateFailed), failed, "{left} left");
+    }
+}
+
+#[test]
+fn what_an_aborted_migration_did_not_reach_counts_neither_way() {
+    for kernel in ["linux-6.1.176", "linux-6.12.43", "linux-7.2.13"] {
+        let mut session = short_of_targets(kernel, 4);
+        let a = session.map(Kind::Anon, 8).unwrap();
+        session.touch(0, a, 0..8).unwrap();
+        session.drain_all().unwrap();
+        session.hold(0, a, 0..1).unwrap();
+        let pin = session.pin(0, a, 0..8, true).unwrap();
+        assert_eq!(pin.error, Some(Errno::ENOMEM), "{kernel}");
+        let counted = [Event::Migrated, Event::MigrateFailed].map(|event| pin.counters.get(event));
+        // To 6.2 the page that is held gives its target back before the next one needs one.
+        let wanted = if kernel == "linux-6.1.176" { [4, 2] } else { [3, 2] };
+        assert_eq!(counted, wanted, "{kernel}");
+    }
+}
+
+#[test]
+fn a_zero_page_stands_in_the_way_only_of_a_policy_that_would_move_it() {
+    for (policy, wanted) in [("linux-5.13", Class::FailedSpurious), ("unbounded", Class::Stuck)] {
+        let mut session = session("linux-5.13", Some(policy), &ROOMY);
+        let a = session.map(Kind::Anon, 4).unwrap();
+        session.touch(1, a, 0..2).unwrap();
+        session.fill(1, 40).unwrap();
+        session.lazyfree(1, a, 0..2).unwrap().unwrap();
+        session.read(0, a, 2..4).unwrap();
+        let pin = session.pin(0, a, 0..4, false).unwrap();
+        assert_eq!(pin.class, wanted, "{policy}: {pin:?}");
+    }
+}
+
+#[test]
+fn madvise_goes_as_far_as_the_first_locked_area() {
+    for (locked, works) in [(2..4, 1), (0..2, 0)] {
+        let mut session = session("linux-6.12.43", None, &ROOMY);
+        let a = session.map(Kind::Anon, 4).unwrap();
+        session.touch(1, a, 0..4).unwrap();
+        session.drain_all().unwrap();
+        session.mlock(1, a, locked.clone()).unwrap();
+        session.drain_all().unwrap();
+        assert_eq!(session.cold(1, a, 0..4).unwrap(), Err(Errno::EINVAL));
+        let free = if locked.start == 0 { 2..4 } else { 0..2 };
+        let pin = session.pin(0, a, free, true).unwrap();
+        assert_eq!(pin.counters.get(Event::DrainWork), works, "{locked:?} locked");
+    }
 }

@@ -83,10 +83,11 @@ pub struct Session {
     costs: Costs,
     counters: Vec<Arc<Counters>>,
     pins: Vec<Option<Live>>,
-    held: HashMap<Frame, i32>,
+    /// By page of a mapping: what was held there, which may have left it since.
+    held: HashMap<(u32, u32), Vec<Frame>>,
     transfers: u64,
     trace: Vec<Taken>,
-    /// Sweeps after which a call that changes nothing counts as never ending.
+    /// Sweeps after the policy's deadline, if it has one, that make a call one that never ends.
     pub sweep_limit: u64,
 }
 
@@ -154,8 +155,8 @@ impl Session {
             });
         }
         let counters = Arc::clone(&self.counters[0]);
-        let before = counters.get(Event::Sweeps);
-        let limit = self.sweep_limit;
+        let (limit, deadline) = (self.sweep_limit, self.policy.deadline.0);
+        let mut before = counters.get(Event::Sweeps);
         let mut deadlock = None;
         let report = self.executor.run(
             Box::new(Timed::new(u64::MAX / 2)),
@@ -168,11 +169,11 @@ impl Session {
                     deadlock = Some(waits);
                     return Verdict::Kill;
                 }
-                if counters.get(Event::Sweeps) - before > limit {
-                    Verdict::Kill
-                } else {
-                    Verdict::Continue(now + 1_000_000)
+                let sweeps = counters.get(Event::Sweeps);
+                if now <= deadline {
+                    before = sweeps;
                 }
+                if sweeps - before > limit { Verdict::Kill } else { Verdict::Continue(now + 1_000_000) }
             },
         );
         self.trace = taken(&report.trace);
@@ -308,32 +309,25 @@ impl Session {
 
     /// Another holder takes one plain reference on each page and keeps it.
     pub fn hold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
-        let frames = self.on(cpu, mapping, range, |t, m, r| t.hold(m, r))?;
+        let frames = self.on(cpu, mapping, range.clone(), |t, m, r| t.hold(m, r))?;
         let frames = frames.map_err(|errno| SessionError(format!("hold: {}", errno.name())))?;
-        for frame in frames {
-            *self.held.entry(frame).or_default() += 1;
+        for (index, frame) in range.zip(frames) {
+            self.held.entry((mapping, index)).or_default().push(frame);
         }
         Ok(())
     }
 
-    /// Lets go of one such reference on each page.
+    /// Lets go of one such reference on each page, the latest, wherever the page is by now.
     pub fn release(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
-        self.check(mapping, &range)?;
         self.check_cpu(cpu)?;
-        let vma = Arc::clone(&self.m.mapping(mapping).vma);
-        let mut held = self.held.clone();
-        let mut frames = Vec::with_capacity(range.len());
-        for index in range {
-            let pte = vma.pte(index);
-            let count = held.get_mut(&pte.frame()).filter(|count| !pte.is_none() && **count > 0);
-            let Some(count) = count else {
-                return Err(SessionError(format!("page {index} of mapping {mapping} is held by nobody")));
-            };
-            *count -= 1;
-            frames.push(pte.frame());
+        let here = |index| self.held.get(&(mapping, index)).is_some_and(|frames| !frames.is_empty());
+        if range.is_empty() || !range.clone().all(here) {
+            self.check(mapping, &range)?;
+            let index = range.clone().find(|&index| !here(index)).unwrap_or(range.start);
+            return Err(SessionError(format!("page {index} of mapping {mapping} is held by nobody")));
         }
-        held.retain(|_, count| *count > 0);
-        self.held = held;
+        let frames: Vec<Frame> =
+            range.filter_map(|index| self.held.get_mut(&(mapping, index))?.pop()).collect();
         self.call(cpu, move |t| frames.iter().for_each(|&frame| t.release(frame)))
     }
 
@@ -372,7 +366,7 @@ impl Session {
             let truth = match result {
                 // Killed by the sweep limit: nothing else kills a session's calls.
                 Err(Errno::EINTR) => Class::Stuck,
-                _ => class(t.m, m, wanted, result, &pin.pages),
+                _ => class(t.m, &policy, m, wanted, result, &pin.pages),
             };
             if let Some(dma) = dma {
                 t.dma_start(dma, &pin.pages);
@@ -432,7 +426,10 @@ impl Session {
 
     /// Recounts every invariant.
     pub fn recount(&self) -> Recount {
-        let mut held = self.held.clone();
+        let mut held: HashMap<Frame, i32> = HashMap::new();
+        for &frame in self.held.values().flatten() {
+            *held.entry(frame).or_default() += 1;
+        }
         for live in self.pins.iter().flatten() {
             for &frame in &live.pages {
                 *held.entry(frame).or_default() += self.m.rules.pin_bias as i32;

@@ -132,9 +132,9 @@ impl Machine {
         (holders != 0).then_some(Obstacle::Held { holders })
     }
 
-    /// Whether there is no frame left that a pin's migration may move a page to.
-    pub fn is_out_of_targets(&self) -> bool {
-        self.memory.free_in(ZoneKind::Normal) == 0
+    /// Whether fewer frames are left than a pin's migration of `pages` pages needs, or none at all.
+    pub fn lacks_targets(&self, pages: usize) -> bool {
+        self.memory.free_in(ZoneKind::Normal) < pages.max(1)
     }
 
     /// What stands in the way of migrating a page now, permanent obstacles first.
@@ -143,7 +143,7 @@ impl Machine {
         if permanent.is_some() {
             return permanent;
         }
-        if self.is_out_of_targets() {
+        if self.lacks_targets(1) {
             return Some(Obstacle::NoMemory);
         }
         let page = self.page(frame);

@@ -283,9 +283,9 @@ impl Page {
         self.lock_owner.load(Ordering::Relaxed).checked_sub(1)
     }
 
-    /// Records who holds the page lock. By the holder only.
-    pub fn set_lock_owner(&self, holder: u32) {
-        self.lock_owner.store(holder.wrapping_add(1), Ordering::Relaxed);
+    /// Records who holds the page lock, or that nobody will. By the holder only.
+    pub fn set_lock_owner(&self, holder: Option<u32>) {
+        self.lock_owner.store(holder.map_or(0, |id| id.wrapping_add(1)), Ordering::Relaxed);
     }
 
     /// References held by those that never let go (model's truth).

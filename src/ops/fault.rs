@@ -213,7 +213,8 @@ impl<D: Driver> Task<'_, D> {
         }
         let fresh = self.alloc_filled(mapping, index)?;
         let frame = fresh.frame();
-        self.page(frame).set(flag::SWAPBACKED | flag::LOCKED);
+        self.page(frame).set(flag::SWAPBACKED);
+        self.set_locked(frame);
         self.step(Step::FaultAlloc, frame);
         let added = mapping.with_cache(index, |slot| {
             let free = slot.get().is_none();

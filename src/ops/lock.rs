@@ -12,7 +12,7 @@ impl<D: Driver> Task<'_, D> {
         let page = self.page(frame);
         let locked = !page.test_set(flag::LOCKED);
         if locked {
-            page.set_lock_owner(self.d.id());
+            page.set_lock_owner(Some(self.d.id()));
         }
         locked
     }
@@ -30,9 +30,18 @@ impl<D: Driver> Task<'_, D> {
         true
     }
 
+    /// `__folio_set_locked`: of a page that nobody else can know of yet.
+    pub(super) fn set_locked(&self, frame: Frame) {
+        let page = self.page(frame);
+        page.set(flag::LOCKED);
+        page.set_lock_owner(Some(self.d.id()));
+    }
+
     /// `folio_unlock`: clears the flag, then wakes.
     #[inline]
     pub fn unlock(&self, frame: Frame) {
+        // While the flag is still set: the next holder's word comes after it.
+        self.page(frame).set_lock_owner(None);
         self.clear_and_wake(frame, flag::LOCKED);
     }
 

@@ -155,14 +155,24 @@ impl<D: Driver> Task<'_, D> {
         }
     }
 
-    /// `MADV_COLD`: drains this CPU, then queues what is mapped once and on a
-    /// list. Locked areas: `EINVAL`, before the drain.
-    pub fn madvise_cold(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
-        if range.clone().any(|index| mapping.vma.is_locked(index)) {
-            return Err(Errno::EINVAL);
+    /// `madvise_walk_vmas`: area by area, each after a drain of this CPU, to the first locked one,
+    /// which is `EINVAL`.
+    fn madvise(&self, mapping: &Mapping, range: Range<u32>, visit: impl Fn(Frame)) -> Result<(), Errno> {
+        let locked = range.clone().find(|&index| mapping.vma.is_locked(index));
+        let unlocked = range.start..locked.unwrap_or(range.end);
+        if !unlocked.is_empty() {
+            self.lru_add_drain();
+            self.for_each_mapped(mapping, unlocked, visit);
         }
-        self.lru_add_drain();
-        self.for_each_mapped(mapping, range, |frame| {
+        locked.map_or(Ok(()), |_| Err(Errno::EINVAL))
+    }
+
+    /// `MADV_COLD`: drains this CPU, then queues what is mapped once and on a list.
+    ///
+    /// # Errors
+    /// `EINVAL` at a locked area; what comes before it has been queued.
+    pub fn madvise_cold(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        self.madvise(mapping, range, |frame| {
             let page = self.page(frame);
             let flags = page.flags();
             if flags & flag::LRU == 0 || page.mapcount() != 1 {
@@ -173,18 +183,19 @@ impl<D: Driver> Task<'_, D> {
             if flags & flag::UNEVICTABLE == 0 && (!inactive || self.m.rules.mglru) {
                 self.queue_listed(Batch::Deactivate, frame);
             }
-        });
-        Ok(())
+        })
     }
 
-    /// `MADV_FREE`: drains this CPU, cleans the PTEs and queues what is on a
-    /// list. Only for unlocked anonymous areas: else `EINVAL`, before the drain.
+    /// `MADV_FREE`: drains this CPU, cleans the PTEs and queues what is on a list.
+    ///
+    /// # Errors
+    /// `EINVAL` for a mapping that is not anonymous, and at a locked area; what comes before
+    /// that has been queued.
     pub fn madvise_free(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
-        if mapping.kind != Kind::Anon || range.clone().any(|index| mapping.vma.is_locked(index)) {
+        if mapping.kind != Kind::Anon {
             return Err(Errno::EINVAL);
         }
-        self.lru_add_drain();
-        self.for_each_mapped(mapping, range, |frame| {
+        self.madvise(mapping, range, |frame| {
             let page = self.page(frame);
             let flags = page.flags();
             if flags & flag::DIRTY != 0 {
@@ -205,8 +216,7 @@ impl<D: Driver> Task<'_, D> {
             if flags & (wanted | flag::UNEVICTABLE) == wanted {
                 self.queue_listed(Batch::Lazyfree, frame);
             }
-        });
-        Ok(())
+        })
     }
 
     /// `folio_mark_accessed` on every present page of the range, as reads of a file do.

@@ -32,6 +32,8 @@ pub enum MigrateMode {
 pub struct Migrated {
     /// Pages not migrated, still isolated: the caller puts them back.
     pub left: Vec<Frame>,
+    /// How many of them were tried: after an abort the others count neither way.
+    failed: u64,
     /// Why the whole call was aborted, if it was.
     pub error: Option<Errno>,
 }
@@ -85,7 +87,6 @@ impl<D: Driver> Task<'_, D> {
                     Ok(()) => self.event(Event::Migrated),
                     Err(Errno::EAGAIN) => again.push(frame),
                     Err(Errno::ENOMEM) => {
-                        // The pages not reached count neither way.
                         self.count.add(Event::MigrateFailed, 1 + (again.len() + result.left.len()) as u64);
                         result.error = Some(Errno::ENOMEM);
                         result.left.push(frame);
@@ -124,7 +125,7 @@ impl<D: Driver> Task<'_, D> {
         for chunk in chunks.by_ref() {
             if mode == MigrateMode::Async {
                 let batch = self.migrate_batch(chunk.to_vec(), gfp, mode, rules.migrate_passes);
-                self.count.add(Event::MigrateFailed, batch.left.len() as u64);
+                self.count.add(Event::MigrateFailed, batch.failed);
                 result.left.extend(batch.left);
                 result.error = batch.error;
             } else {
@@ -143,7 +144,7 @@ impl<D: Driver> Task<'_, D> {
         let rules = &self.m.rules;
         let first = self.migrate_batch(chunk.to_vec(), gfp, MigrateMode::Async, rules.migrate_async_passes);
         if first.error.is_some() {
-            self.event(Event::MigrateFailed);
+            self.count.add(Event::MigrateFailed, first.failed);
             result.left.extend(first.left);
             result.error = first.error;
             return;
@@ -151,7 +152,7 @@ impl<D: Driver> Task<'_, D> {
         let mut rest = first.left.into_iter();
         for frame in rest.by_ref() {
             let one = self.migrate_batch(vec![frame], gfp, MigrateMode::Sync, rules.migrate_sync_passes);
-            self.count.add(Event::MigrateFailed, one.left.len() as u64);
+            self.count.add(Event::MigrateFailed, one.failed);
             result.left.extend(one.left);
             if one.error.is_some() {
                 result.error = one.error;
@@ -166,6 +167,7 @@ impl<D: Driver> Task<'_, D> {
     fn migrate_batch(&self, mut from: Vec<Frame>, gfp: Gfp, mode: MigrateMode, passes: u32) -> Migrated {
         let mut result = Migrated::default();
         let mut unmapped = Vec::with_capacity(from.len());
+        let mut retried = 0;
         for _ in 0..passes {
             let mut again = Vec::new();
             let mut pages = from.into_iter();
@@ -183,12 +185,14 @@ impl<D: Driver> Task<'_, D> {
                     Err(_) => result.left.push(frame),
                 }
             }
+            retried = again.len();
             again.extend(pages);
             from = again;
             if from.is_empty() || result.error.is_some() {
                 break;
             }
         }
+        result.failed = (result.left.len() + retried) as u64;
         result.left.extend(from);
         for _ in 0..passes {
             if unmapped.is_empty() {
@@ -203,6 +207,7 @@ impl<D: Driver> Task<'_, D> {
             }
             unmapped = again;
         }
+        result.failed += unmapped.len() as u64;
         for page in unmapped {
             result.left.push(page.src);
             self.migrate_undo(page);
@@ -238,7 +243,7 @@ impl<D: Driver> Task<'_, D> {
         let was_mlocked = page.has(flag::MLOCKED);
         let was_mapped = page.mapcount() > 0;
         self.step(Step::MigrateUnmap, src);
-        self.page(dst.frame()).set(flag::LOCKED);
+        self.set_locked(dst.frame());
         if was_mapped {
             self.try_to_migrate(src);
         }

@@ -163,7 +163,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
             return None;
         }
         let m = &self.sh.m;
-        let class = class(m, mapping, range.clone(), result, &self.pin.pages);
+        let class = class(m, &self.sh.policy, mapping, range.clone(), result, &self.pin.pages);
         match result {
             Err(errno) => {
                 *self.ledger.errors.entry(errno).or_default() += 1;
@@ -171,7 +171,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
                 let wanted = findings.failures.len() < MAX_FINDINGS;
                 drop(findings);
                 if wanted {
-                    let worst = worst_obstacle(m, mapping, range);
+                    let worst = worst_obstacle(m, &self.sh.policy, mapping, range);
                     let failure = Failure {
                         thread: self.id,
                         class,

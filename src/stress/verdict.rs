@@ -2,6 +2,7 @@
 
 use crate::machine::{Frame, Machine, Mapping, Obstacle, ZERO_FRAME};
 use crate::ops::Errno;
+use crate::policy::{Policy, ZeroPage};
 use serde::Serialize;
 use std::ops::Range;
 
@@ -45,20 +46,38 @@ pub fn unsafe_page(m: &Machine, pages: &[Frame]) -> Option<Frame> {
     pages.iter().copied().find(|&frame| frame != ZERO_FRAME && m.must_move(frame))
 }
 
+/// The pages of a range that a pin must have moved, as they are now.
+///
+/// The zero page is one of them only where the policy neither pins it nor replaces it.
+fn to_move<'a>(
+    m: &'a Machine,
+    policy: &'a Policy,
+    mapping: &'a Mapping,
+    range: Range<u32>,
+) -> impl Iterator<Item = Frame> + Clone + 'a {
+    let pages = range.map(|index| mapping.vma.pte(index)).filter(|pte| !pte.is_none());
+    pages.map(|pte| pte.frame()).filter(|&frame| {
+        m.must_move(frame) && (frame != ZERO_FRAME || policy.zero_page == ZeroPage::MustMove)
+    })
+}
+
 /// The page of a range that stands most in the way, with its obstacle: one with
 /// a permanent obstacle, else the first with any.
-pub fn worst_obstacle(m: &Machine, mapping: &Mapping, range: Range<u32>) -> Option<(Frame, Obstacle)> {
+pub fn worst_obstacle(
+    m: &Machine,
+    policy: &Policy,
+    mapping: &Mapping,
+    range: Range<u32>,
+) -> Option<(Frame, Obstacle)> {
+    let pages = to_move(m, policy, mapping, range);
+    let lacking = m.lacks_targets(pages.clone().count());
     let mut first = None;
-    for index in range {
-        let pte = mapping.vma.pte(index);
-        if pte.is_none() || !m.must_move(pte.frame()) {
-            continue;
+    for frame in pages {
+        if let Some(permanent) = m.permanent_obstacle(frame) {
+            return Some((frame, permanent));
         }
-        let Some(obstacle) = m.obstacle(pte.frame()) else { continue };
-        if obstacle.is_permanent() {
-            return Some((pte.frame(), obstacle));
-        }
-        first = first.or(Some((pte.frame(), obstacle)));
+        let obstacle = if lacking { Some(Obstacle::NoMemory) } else { m.obstacle(frame) };
+        first = first.or(obstacle.map(|obstacle| (frame, obstacle)));
     }
     first
 }
@@ -66,6 +85,7 @@ pub fn worst_obstacle(m: &Machine, mapping: &Mapping, range: Range<u32>) -> Opti
 /// The class of a call that has ended; `Stuck` is for the watchdog to say.
 pub fn class(
     m: &Machine,
+    policy: &Policy,
     mapping: &Mapping,
     range: Range<u32>,
     result: Result<(), Errno>,
@@ -75,11 +95,9 @@ pub fn class(
         Ok(()) if unsafe_page(m, pages).is_some() => Class::PinnedUnsafe,
         Ok(()) => Class::Pinned,
         Err(_) => {
-            let permanent = |index| {
-                let pte = mapping.vma.pte(index);
-                !pte.is_none() && m.must_move(pte.frame()) && m.permanent_obstacle(pte.frame()).is_some()
-            };
-            if range.into_iter().any(permanent) || m.is_out_of_targets() {
+            let mut pages = to_move(m, policy, mapping, range);
+            let lacking = m.lacks_targets(pages.clone().count());
+            if lacking || pages.any(|frame| m.permanent_obstacle(frame).is_some()) {
                 Class::FailedJustified
             } else {
                 Class::FailedSpurious
