@@ -23,8 +23,14 @@ fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 fn run(executor: &mut Executor, scheduler: Box<dyn Scheduler>, count: usize, steps: u64) -> u64 {
-    let report = executor
-        .run(scheduler, &Costs::default(), 1, tasks(count, steps), &mut |_, _| Verdict::Continue(u64::MAX));
+    let report = executor.run(
+        scheduler,
+        &Costs::default(),
+        1,
+        tasks(count, steps),
+        &mut |_, _| Verdict::Continue(u64::MAX),
+        &mut |_| true,
+    );
     assert_eq!(report.steps, count as u64 * steps, "every step must have been taken");
     report.steps
 }

@@ -59,6 +59,7 @@ fn simulate(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
             ticks += 1;
             if ticks < 3 { Verdict::Continue(now + 100_000_000) } else { Verdict::Kill }
         },
+        &mut |_| true,
     );
     assert!(matches!(report.end, SimEnd::Done), "{:?}", report.end);
     assert!(ticks < 3, "a task did not end by itself");
@@ -273,10 +274,48 @@ fn a_lock_held_across_a_step_of_the_simulator_is_caught() {
         }
     };
     let task = SimTask { cpu: 0, place: Arc::default(), killable: true, body: Box::new(body) };
-    let report =
-        Executor::default().run(Box::new(Timed::new(1)), &Costs::default(), 1, vec![task], &mut |_, _| {
-            Verdict::Continue(u64::MAX)
-        });
+    let report = Executor::default().run(
+        Box::new(Timed::new(1)),
+        &Costs::default(),
+        1,
+        vec![task],
+        &mut |_, _| Verdict::Continue(u64::MAX),
+        &mut |_| true,
+    );
     let SimEnd::Panicked(0, message) = report.end else { panic!("{:?}", report.end) };
     assert!(message.contains("an internal lock is held across a step"), "{message}");
+}
+
+#[test]
+fn who_watches_is_asked_by_steps_and_not_by_virtual_time() {
+    // Nothing is ever due: all that could end this early is the watch.
+    let steps = |limit: u32| {
+        let body = |thread: &SimThread<'_>| {
+            for _ in 0..100_000 {
+                if thread.killed() {
+                    return;
+                }
+                thread.step(gupstress::drive::Step::Idle, 0);
+            }
+        };
+        let task = || SimTask { cpu: 0, place: Arc::default(), killable: true, body: Box::new(body) };
+        let mut asked = 0;
+        let report = Executor::default().run(
+            Box::new(Timed::new(1)),
+            &Costs::default(),
+            1,
+            vec![task(), task()],
+            &mut |_, _| Verdict::Continue(u64::MAX),
+            &mut |_| {
+                asked += 1;
+                asked <= limit
+            },
+        );
+        assert!(matches!(report.end, SimEnd::Done), "{:?}", report.end);
+        report.steps
+    };
+    assert_eq!(steps(u32::MAX), 200_000);
+    assert!(steps(3) < 10_000, "{}", steps(3));
+    // Whether anyone looks changes nothing of what is simulated.
+    assert!(steps(0) < steps(1) && steps(1) < steps(2));
 }

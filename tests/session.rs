@@ -266,6 +266,19 @@ fn a_call_that_its_deadline_ends_is_not_stuck() {
     }
 }
 
+#[test]
+fn a_call_that_its_many_tries_end_is_not_stuck() {
+    let rules = load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap();
+    let tries = [("migrate_retries".to_owned(), "3000".to_owned())];
+    let policy = load_policy(Source::Preset("bounded"), &tries).unwrap();
+    let mut session = Session::new(rules, policy, &ROOMY, CPUS);
+    let a = session.map(Kind::Anon, 1).unwrap();
+    session.touch(0, a, 0..1).unwrap();
+    session.hold(0, a, 0..1).unwrap();
+    let pin = session.pin(0, a, 0..1, true).unwrap();
+    assert_eq!((pin.class, pin.sweeps), (Class::FailedJustified, 3001));
+}
+
 /// A machine with `left` frames to move pages to.
 fn short_of_targets(kernel: &str, left: u32) -> Session {
     let mut session = session(kernel, None, &ROOMY);

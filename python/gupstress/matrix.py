@@ -240,7 +240,7 @@ def _finding(result: PolicyResult, verdict: Verdict) -> str | None:
             )
         case "inconclusive":
             if UNDECIDED in verdicts(result):
-                return why_undecided(result.liveness)
+                return why_undecided(result)
             return f"{result.status} after {result.calls.issued} calls"
         case "unsafe" | "stuck" | "broken":
             return next(result_findings(result), None)

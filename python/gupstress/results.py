@@ -285,7 +285,25 @@ class Invariants(Record):
 
     verdict: Literal["held", "broken"]
     checked: Count
+    broken: Count = 0
+    """Those that did not hold."""
     findings: tuple[BrokenInvariant, ...]
+    """The first hundred of them."""
+
+
+class Contention(Record):
+    """Shares as they were measured on real kernels, where all threads pin one range in rounds."""
+
+    rounds: Count
+    pages: Count
+    """In the range."""
+    acquired_per_page_per_thread: Amount
+    """A round."""
+    migrated_per_page: Amount
+    """A round, by all threads."""
+    migrate_failed_per_page: Amount
+    enomem_share: Amount
+    """Of all calls."""
 
 
 class Interval(Record):
@@ -331,6 +349,8 @@ class PolicyResult(Record):
     cpu_s: Amount
     seed: Count
     calls: Calls
+    interrupted: Count = 0
+    """Calls that the end of the run cut off, which are of no class."""
     errors: Errors
     pages: Pages
     throughput: Throughput
@@ -346,6 +366,8 @@ class PolicyResult(Record):
     invariants: Invariants
     failures: tuple[FailedCall, ...]
     """The first hundred; `calls` and `errors` count all."""
+    contention: Contention | None = None
+    """Null unless the profile's pinners go in rounds."""
     timeline: tuple[Interval, ...]
     resolved: dict[str, dict[str, JsonValue]]
     """Policy, profile and kernel with every key, as they were run."""

@@ -6,7 +6,6 @@ from enum import Enum
 from gupstress.results import (
     BrokenInvariant,
     FailedCall,
-    Liveness,
     Obstacle,
     PageState,
     PolicyResult,
@@ -154,7 +153,7 @@ def remarks(run: RunResult) -> Iterator[str]:
                 f"{name}: interrupted after {result.pages.pinned} of {run.settings.pins} page pins"
             )
         if UNDECIDED in verdicts(result):
-            yield f"{name}: inconclusive, {why_undecided(result.liveness)}"
+            yield f"{name}: inconclusive, {why_undecided(result)}"
     unstable = {
         result.policy: result.stability.reasons
         for result in run.results
@@ -169,6 +168,8 @@ def remarks(run: RunResult) -> Iterator[str]:
         )
 
 
-def why_undecided(liveness: Liveness) -> str:
-    """Return in words why a liveness verdict could not be reached."""
-    return "; ".join(map(describe, liveness.findings)) or "the host left too little CPU time"
+def why_undecided(result: PolicyResult) -> str:
+    """Return in words why the liveness verdict of a result could not be reached."""
+    if result.liveness.findings:
+        return "; ".join(map(describe, result.liveness.findings))
+    return "the host left too little CPU time" if result.calls.issued else "no call ended in time"

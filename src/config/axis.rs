@@ -96,6 +96,14 @@ pub enum Count {
 }
 
 impl Count {
+    /// The limit, 0 where there is none.
+    pub fn or_zero(self) -> u32 {
+        match self {
+            Self::AtMost(limit) => limit,
+            Self::Unlimited => 0,
+        }
+    }
+
     /// Whether `n` is beyond the limit.
     pub fn exceeded_by(self, n: u32) -> bool {
         matches!(self, Self::AtMost(limit) if n > limit)

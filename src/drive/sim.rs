@@ -50,6 +50,8 @@ pub enum SimEnd {
     Deadlock(Vec<(TaskId, Wait)>),
     /// A task panicked, with its message.
     Panicked(TaskId, String),
+    /// The host has no memory for a task's stack: why. Nothing was run.
+    NoStack(String),
 }
 
 /// What a simulation did.
@@ -103,6 +105,18 @@ impl Supervision<'_> {
 /// Asked at the virtual times it wants to be asked at.
 pub type Supervise<'s> = dyn FnMut(u64, &Supervision<'_>) -> Verdict + 's;
 
+/// Asked now and then, however slowly virtual time passes; false kills the run.
+///
+/// What it answers must come from outside the simulation, which is otherwise the same every time.
+pub type Watch<'s> = dyn FnMut(u64) -> bool + 's;
+
+/// Steps from one such question to the next: well below a millisecond of the host's time with
+/// few tasks, some ten with thousands.
+const WATCH_EVERY: u64 = 1024;
+
+/// Steps from one choice of a task to the next once a run has been killed.
+const GO: u64 = 64;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Ready,
@@ -132,6 +146,8 @@ struct World {
     /// Who was picked inside a step, for the loop that resumes.
     next: Cell<Option<TaskId>>,
     steps: Cell<u64>,
+    /// Steps at which the watch is asked next.
+    watch: Cell<u64>,
     now: Cell<u64>,
     /// Whether nobody could run when the supervisor was last due.
     idle: Cell<bool>,
@@ -276,9 +292,13 @@ impl Driver for SimThread<'_> {
         }
         world.steps.set(world.steps.get() + 1);
         world.charge(self.id, at, frame);
-        if world.now.get() >= world.tick.get() {
+        if world.now.get() >= world.tick.get() || world.steps.get() >= world.watch.get() {
             world.next.set(None);
             return self.switch();
+        }
+        // Who is to die may do so in one go; now and then the others come first, for all one knows.
+        if world.killed.get() && !world.steps.get().is_multiple_of(GO) {
+            return;
         }
         match world.pick() {
             Some(task) if task == self.id => {}
@@ -378,10 +398,7 @@ impl Executor {
     /// Runs `tasks` until all have returned.
     ///
     /// `supervise` is called at virtual time 0 and whenever the time it asked
-    /// for has come; it may kill the run, upon which killable tasks return.
-    ///
-    /// # Panics
-    /// If the host has no memory for a stack.
+    /// for has come; it may kill the run, upon which killable tasks return. So may `watch`.
     pub fn run(
         &mut self,
         scheduler: Box<dyn Scheduler>,
@@ -389,7 +406,17 @@ impl Executor {
         seed: u64,
         tasks: Vec<SimTask>,
         supervise: &mut Supervise<'_>,
+        watch: &mut Watch<'_>,
     ) -> SimReport {
+        while self.stacks.len() < tasks.len() {
+            match DefaultStack::new(STACK) {
+                Ok(stack) => self.stacks.push(stack),
+                Err(error) => {
+                    let end = SimEnd::NoStack(error.to_string());
+                    return SimReport { end, now: 0, steps: 0, trace: Vec::new() };
+                }
+            }
+        }
         let cpus = tasks.iter().map(|task| task.cpu + 1).max().unwrap_or(0);
         let rings = |last| (0..tasks.len()).map(|_| Ring::new(last)).collect();
         let world = Rc::new(World {
@@ -413,6 +440,7 @@ impl Executor {
             killed: Cell::new(false),
             next: Cell::new(None),
             steps: Cell::new(0),
+            watch: Cell::new(0),
             now: Cell::new(0),
             idle: Cell::new(false),
             exempt: Cell::new(None),
@@ -424,14 +452,11 @@ impl Executor {
             .into_iter()
             .enumerate()
             .map(|(id, task)| {
-                let stack = self
-                    .stacks
-                    .pop()
-                    .unwrap_or_else(|| DefaultStack::new(STACK).expect("no memory for a stack"));
+                let stack = self.stacks.pop().expect("there is one for each task");
                 Some(start(stack, Rc::clone(&world), id, task, seed))
             })
             .collect();
-        let end = self.drive(&world, &mut coroutines, supervise);
+        let end = self.drive(&world, &mut coroutines, supervise, watch);
         for mut task in coroutines.into_iter().flatten() {
             task.force_unwind();
             self.stacks.push(task.into_stack());
@@ -445,8 +470,15 @@ impl Executor {
         world: &World,
         coroutines: &mut [Option<Task>],
         supervise: &mut Supervise<'_>,
+        watch: &mut Watch<'_>,
     ) -> SimEnd {
         loop {
+            if world.steps.get() >= world.watch.get() {
+                world.watch.set(world.steps.get() + WATCH_EVERY);
+                if !world.killed.get() && !watch(world.now.get()) {
+                    world.kill();
+                }
+            }
             if world.now.get() >= world.tick.get() {
                 let verdict = supervise(world.now.get(), &Supervision(world));
                 world.idle.set(false);

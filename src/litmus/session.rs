@@ -1,5 +1,6 @@
 //! A machine that does one thing at a time.
 
+use crate::config::Count;
 use crate::drive::sim::{Executor, SimEnd, SimTask, SimThread, Verdict};
 use crate::drive::{Costs, Driver, Timed, Wait};
 use crate::machine::page::NO_FRAME;
@@ -87,7 +88,8 @@ pub struct Session {
     held: HashMap<(u32, u32), Vec<Frame>>,
     transfers: u64,
     trace: Vec<Taken>,
-    /// Sweeps after the policy's deadline, if it has one, that make a call one that never ends.
+    /// Sweeps beyond those that the policy allows, by number or until a deadline, that make
+    /// a call one that never ends.
     pub sweep_limit: u64,
 }
 
@@ -155,7 +157,10 @@ impl Session {
             });
         }
         let counters = Arc::clone(&self.counters[0]);
-        let (limit, deadline) = (self.sweep_limit, self.policy.deadline.0);
+        let policy = &self.policy;
+        let tries = [policy.isolate_retries, policy.migrate_retries].map(Count::or_zero);
+        let limit = self.sweep_limit + tries.iter().map(|&n| u64::from(n)).sum::<u64>();
+        let deadline = policy.deadline.0;
         let mut before = counters.get(Event::Sweeps);
         let mut deadlock = None;
         let report = self.executor.run(
@@ -175,6 +180,7 @@ impl Session {
                 }
                 if sweeps - before > limit { Verdict::Kill } else { Verdict::Continue(now + 1_000_000) }
             },
+            &mut |_| true,
         );
         self.trace = taken(&report.trace);
         match report.end {
@@ -184,6 +190,7 @@ impl Session {
                 let waits: Vec<String> = waits.iter().map(|(_, on)| on.describe()).collect();
                 Err(SessionError(format!("deadlock: nobody can run, waiting for {}", waits.join(", "))))
             }
+            SimEnd::NoStack(why) => Err(SessionError(format!("no memory for its threads: {why}"))),
             SimEnd::Panicked(_, message) => Err(SessionError(format!("internal error: {message}"))),
         }
     }

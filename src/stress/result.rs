@@ -73,12 +73,10 @@ pub struct RunResult {
     pub cpu_s: f64,
     /// Seed.
     pub seed: u64,
-    /// Pinners.
-    pub threads: u32,
-    /// Simulated CPUs.
-    pub cpus: u32,
     /// Calls by class.
     pub calls: Map<String, Value>,
+    /// Calls that the end of the run cut off: of no class.
+    pub interrupted: u64,
     /// Failures by errno.
     pub errors: BTreeMap<&'static str, u64>,
     /// Page pins.
@@ -210,7 +208,6 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
     for (class, n) in Class::ALL.into_iter().zip(classes) {
         calls.insert(class.name().into(), json!(n));
     }
-    calls.insert("interrupted".into(), json!(ledger.interrupted));
     let mut counters = totals(sh.pinners()).since(&ledger.before);
     counters.add(&totals(sh.kworkers()));
     let errors: BTreeMap<&'static str, u64> =
@@ -225,9 +222,8 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
         elapsed_s: end.elapsed_s,
         cpu_s: end.cpu_s,
         seed: end.seed,
-        threads: sh.profile.threads,
-        cpus: sh.profile.cpus,
         calls,
+        interrupted: ledger.interrupted,
         contention: sh.profile.pinner.rounds.then(|| contention(sh, &counters, issued, &errors)),
         errors,
         pages: object(json!({ "pinned": pinned, "contended": ledger.contended_pages })),

@@ -346,7 +346,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut
             }
         })
         .collect();
-    let mut interrupted = false;
+    let mut interrupted_at = None;
     let mut ended_at = None;
     let mut executor = job.trace.map_or_else(Executor::default, |last| Executor::tracing(last as usize));
     let report = executor.run(
@@ -354,19 +354,17 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut
         &job.profile.costs.longer_by(job.profile.step_delay.0),
         job.seed,
         tasks,
-        &mut |now, tasks| {
-            if !host.look(&|| progress(sh, now)) {
-                interrupted = true;
-                ended_at = Some(now);
-                return Verdict::Kill;
+        &mut |now, tasks| match watchdog.tick(sh, now, tasks) {
+            Decision::Continue(next) => Verdict::Continue(next),
+            Decision::Kill => {
+                ended_at = Some(sh.completed_at().unwrap_or(now));
+                Verdict::Kill
             }
-            match watchdog.tick(sh, now, tasks) {
-                Decision::Continue(next) => Verdict::Continue(next),
-                Decision::Kill => {
-                    ended_at = Some(sh.completed_at().unwrap_or(now));
-                    Verdict::Kill
-                }
-            }
+        },
+        &mut |now| {
+            let goes_on = host.look(&|| progress(sh, now));
+            interrupted_at = (!goes_on).then_some(now);
+            goes_on
         },
     );
     match report.end {
@@ -374,11 +372,20 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut
         SimEnd::Panicked(task, message) => {
             return Err(Error::Internal(format!("thread {task} panicked: {message}")));
         }
+        SimEnd::NoStack(why) => {
+            let stacks = sh.slots.len();
+            return Err(Error::Resource(format!("no memory for {stacks} threads on the simulator: {why}")));
+        }
         SimEnd::Deadlock(waits) => {
             let waits: Vec<String> =
                 waits.iter().map(|(task, on)| format!("thread {task} for {}", on.describe())).collect();
             return Err(Error::Internal(format!("killed threads still wait: {}", waits.join(", "))));
         }
     }
-    Ok(Ended { watchdog, at: ended_at.unwrap_or(report.now), interrupted, rings: report.trace })
+    Ok(Ended {
+        watchdog,
+        at: interrupted_at.or(ended_at).unwrap_or(report.now),
+        interrupted: interrupted_at.is_some(),
+        rings: report.trace,
+    })
 }

@@ -37,7 +37,7 @@ pub enum LivenessVerdict {
     Livelocked,
     /// Nobody can go on.
     Deadlocked,
-    /// The host gave too little time to say.
+    /// Too little time to say: the host gave too little, or the timeout did.
     Inconclusive,
 }
 
@@ -178,6 +178,7 @@ impl Watchdog {
         let Some(started) = sh.started() else {
             if now > self.limits.timeout_ns {
                 self.timed_out = true;
+                self.give_up(sh, now, control);
                 return Decision::Kill;
             }
             return Decision::Continue(now + tick);
@@ -344,14 +345,15 @@ impl Watchdog {
         }
     }
 
-    /// The time is up: says of each call under way whether it had a chance.
+    /// The time is up: what had no chance to end is not said to be alive.
     fn give_up(&mut self, sh: &Shared, now: u64, control: &dyn Control) {
         control.resume();
         let starved_of_time = sh
             .pinners()
             .iter()
             .any(|slot| slot.in_call_since().is_some_and(|began| now - began >= self.limits.stall_after_ns));
-        if starved_of_time && self.liveness.verdict == LivenessVerdict::Live {
+        let nothing_ended = sh.ended.load(Ordering::Relaxed) == 0;
+        if (starved_of_time || nothing_ended) && self.liveness.verdict == LivenessVerdict::Live {
             self.liveness.verdict = LivenessVerdict::Inconclusive;
         }
     }

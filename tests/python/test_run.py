@@ -92,6 +92,13 @@ def test_what_a_show_prints_is_taken_back(cli: Cli) -> None:
 # ---------------------------------------------------------------- exit codes
 
 
+def test_a_run_in_which_no_call_ended_proves_nothing(cli: Cli) -> None:
+    never = ("--policy", "unbounded", "--profile", "zero-page", "--driver", "sim", "--seed", "1")
+    code, out, _ = cli(*never, "--timeout", "100ms", "--stall-after", "10s")
+    assert code == 3
+    assert "note: unbounded: inconclusive, no call ended in time" in out
+
+
 def undecided(row: Row) -> Row:
     row["liveness"]["verdict"] = "inconclusive"
     return row
