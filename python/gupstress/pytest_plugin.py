@@ -199,16 +199,21 @@ def _one_at_a_time(config: pytest.Config) -> None:
 
 @pytest.fixture
 def gupstress_run(request: pytest.FixtureRequest) -> Callable[..., RunResult]:
-    """Return `gupstress.run` with the marker's arguments as defaults."""
+    """Return `gupstress.run` with the marker's arguments as defaults.
+
+    A threshold that is missed fails the test.
+    """
     _one_at_a_time(request.config)
     marked = _marked(request.node)
     asked = {name: request.config.getoption(f"--gupstress-{name}") for name in ("pins", "timeout")}
     defaults = {**marked, **{name: value for name, value in asked.items() if value is not None}}
 
     def run(profile: str | None = None, **settings: Any) -> RunResult:
+        __tracebackhide__ = True
         from secrets import randbits
 
         import gupstress
+        from gupstress.reproduce import several
 
         given = {**defaults, **settings}
         if profile is not None:
@@ -222,6 +227,7 @@ def gupstress_run(request: pytest.FixtureRequest) -> Callable[..., RunResult]:
         if attempt.result.status == "interrupted":
             # It was the session that Ctrl-C was meant for.
             raise KeyboardInterrupt
+        attempt.result.assert_threshold(*several(given.get("threshold")))
         return attempt.result
 
     return run

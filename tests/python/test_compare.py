@@ -118,6 +118,7 @@ def evidence(**changes: Any) -> Evidence:
         "ratio": 0.85,
         "p_adjusted": 0.001,
         "left": None,
+        "repeated": False,
         **changes,
     }
     if "interval" not in changes and known["ratio"] is not None:
@@ -148,8 +149,11 @@ def evidence(**changes: Any) -> Evidence:
         ({"ratio": 1.04, "interval": (1.01, 1.06)}, "inconclusive", "more than 5% is not ruled"),
         ({"ratio": 1.0, "interval": None, "p_adjusted": 1}, "inconclusive", "not ruled out"),
         ({"ratio": 1.0, "interval": (0.95, 1.05), "p_adjusted": 1}, "same", None),
+        # However much repeats differ from each other: the very same ones.
+        ({"ratio": 1.0, "interval": (0.5, 2), "p_adjusted": 1, "repeated": True}, "same", None),
         # Too few to test.
         ({"p_adjusted": None, "head_repeats": 4}, "inconclusive", "4 of head have a value"),
+        ({"p_adjusted": None, "repeated": True}, "inconclusive", "each side needs 5"),
         # The host's own difference: nine tenths to one side make up to 1 / 0.81.
         ({"left": (1.0, 0.9)}, "inconclusive", "100% of its CPU time to base, 90% to head"),
         ({"left": (0.9, 1.0)}, "inconclusive", "90% of its CPU time to base, 100% to head"),

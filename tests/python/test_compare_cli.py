@@ -69,6 +69,16 @@ def test_runs_that_cannot_be_compared_are_exit_3_and_say_why(cli: Cli, base: Run
     assert "gupstress: NOT COMPARABLE: threshold=5%" in out
 
 
+def test_a_simulation_that_gives_the_same_values_once_more_is_the_same(cli: Cli) -> None:
+    once = ("--driver", "sim", "--policy", "linux-7.2", "--threads", "8", "--pins", "300")
+    for name, seed in (("base", "1"), ("again", "1"), ("other", "2")):
+        assert cli(*once, "--repeat", "5", "--seed", seed, "--json", f"{name}.json").code == 0
+    rate = ("--metric", "latency_ns.max")
+    assert cli("compare", "base.json", "again.json", *rate).code == 0
+    # With other seeds it is a sample, of which five leave much open.
+    assert cli("compare", "base.json", "other.json", *rate).code == 3
+
+
 def test_a_new_finding_is_told(cli: Cli, base: RunResult, row: Row) -> None:
     bad = {"liveness": stuck(row)["liveness"], "status": "stuck"}
     rows = [repeat(base.results[0], 8, **bad), *base.results]

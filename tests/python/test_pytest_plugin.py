@@ -128,6 +128,26 @@ def test_what_was_asserted_is_part_of_the_command(pytester: pytest.Pytester) -> 
         assert in_a_shell(line).returncode == 1
 
 
+def test_a_missed_threshold_of_the_run_fails_the_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.gupstress(policy="none", {SMALL}, threshold="calls.stuck==1")
+        def test_missed(gupstress_run):
+            gupstress_run()
+
+        @pytest.mark.gupstress(policy="none", {SMALL}, threshold="calls.stuck==0")
+        def test_met(gupstress_run):
+            gupstress_run()
+        """
+    )
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, failed=1)
+    assert "threshold calls.stuck==1 missed: observed 0" in result.stdout.str()
+    assert in_a_shell(reproducing(result.stdout.str())).returncode == 1
+
+
 def test_every_run_of_a_failed_test_is_shown(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         f"""

@@ -1,5 +1,6 @@
 """The statistics: is there a difference, and how large is it?"""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,9 @@ def interval(head: Sequence[float], base: Sequence[float]) -> tuple[float, float
 
     if not any(head) and not any(base):
         return 1.0, 1.0
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
+        # Of resamples without a ratio: the interval then has no end, which is told below.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         found = stats.bootstrap(
             (head, base),
             ratio,

@@ -146,6 +146,11 @@ class _Pair:
                 verdict=rules.of_verdicts(base, head),
             )
 
+    def replayed(self) -> bool:
+        """Whether `head` is `base` once more: seed for seed, on a clock that nothing disturbs."""
+        undisturbed = all(run.disturbance is None for run in (*self.base, *self.head))
+        return undisturbed and [r.seed for r in self.base] == [r.seed for r in self.head]
+
     def left(self) -> tuple[float, float] | None:
         """Return the shares of its CPU time that the host left to either side, if it told."""
         base, head = _left_to(self.base), _left_to(self.head)
@@ -185,6 +190,7 @@ def _metric(
             interval=interval,
             p_adjusted=p_adjusted,
             left=left,
+            repeated=base == head and sample.pair.replayed(),
         ),
         threshold,
     )

@@ -32,6 +32,8 @@ class Evidence:
     """None where there are too few repeats to test."""
     left: tuple[float, float] | None
     """Share of the CPU time that the host left to base and to head, None if that is no matter."""
+    repeated: bool
+    """Whether head is base once more and gave the very same values: there is no chance in that."""
 
 
 def enough(base_repeats: int, head_repeats: int) -> bool:
@@ -54,6 +56,8 @@ def of_metric(found: Evidence, threshold: float) -> tuple[Verdict, str | None]:
             f"{found.base_repeats} repeats of base and {found.head_repeats} of head have a value;"
             f" each side needs {REPEATS_NEEDED}"
         )
+    if found.repeated:
+        return "same", None
     change = _change(found.ratio, found.better, threshold)
     if change is not None:
         if found.p_adjusted >= ALPHA:
