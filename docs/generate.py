@@ -14,6 +14,7 @@ other words of `_PARTS` take what `gupstress list` and `gupstress show` know.
 """
 
 import argparse
+import csv
 import difflib
 import inspect
 import re
@@ -226,6 +227,65 @@ def litmus() -> str:
     )
 
 
+def contention() -> str:
+    """Return what threads that pin one range do to each other, simulated and as measured."""
+    with (DOCS / "contention.csv").open(encoding="utf-8", newline="") as file:
+        measured = list(csv.DictReader(file))
+    known = {(row["kernel"], int(row["pages"]), int(row["threads"])): row for row in measured}
+    kernels_ = dict.fromkeys(row["kernel"] for row in measured)
+    sizes = sorted({pages for _, pages, _ in known})
+    return table(
+        ("kernel", "pages", "threads", *_SHARES, *(f"real: {share}" for share in _SHARES)),
+        (
+            [
+                *(kernel, str(pages), str(threads)),
+                *_simulated(kernel, pages, threads),
+                *_measured(known.get((kernel, pages, threads))),
+            ]
+            for kernel in kernels_
+            for pages in sizes
+            for threads in (1, 2, 4, 8)
+        ),
+    )
+
+
+_SHARES = ("ENOMEM", "acquired", "migrated", "failed")
+
+_ROUNDS = {4: 100, 64: 25}
+"""Simulated, by the pages of a call."""
+
+
+def _simulated(kernel: str, pages: int, threads: int) -> Iterator[str]:
+    calls = threads * _ROUNDS[pages]
+    sizes = {"pinner.pages_min": pages, "pinner.pages_max": pages, "ranges.pages": pages}
+    result = gupstress.run(
+        "same-range",
+        policy="kernel",
+        kernel=kernel,
+        driver="sim",
+        threads=threads,
+        cpus=4,
+        seed=1,
+        pins=10**9,
+        sets={**sizes, "calls": calls},
+    ).results[0]
+    found = result.contention
+    assert found is not None  # noqa: S101 -- for the type checker
+    yield f"{found.enomem_share:.1%}"
+    yield f"{found.acquired_per_page_per_thread:.2f}"
+    yield f"{found.migrated_per_page:.2f}"
+    yield f"{found.migrate_failed_per_page:.2f}"
+
+
+def _measured(row: Mapping[str, str] | None) -> Iterator[str]:
+    if row is None:
+        yield from "-" * len(_SHARES)
+        return
+    yield f"{int(row['enomem']) / int(row['calls']):.1%}"
+    for share in ("acquired_per_page_per_thread", "migrated_per_page", "migrate_failed_per_page"):
+        yield f"{float(row[share]):.2f}"
+
+
 def exits() -> str:
     """Return the table of exit codes."""
     return table(("code", "meaning"), re.findall(r"^ *(\d+)  (.+)$", HELP, re.MULTILINE))
@@ -258,6 +318,7 @@ _PARTS: dict[str, Callable[..., str]] = {
     "profile-knobs": profile_knobs,
     "litmus": litmus,
     "steps": steps,
+    "contention": contention,
     "exits": exits,
     "metrics": metrics,
     "api": api,

@@ -31,7 +31,7 @@ steps! {
     /// Between operations.
     Idle = "idle", 20;
     /// Start of a sweep: nothing pinned, nothing isolated.
-    Sweep = "pin:sweep", 20;
+    Sweep = "pin:sweep", 30;
     /// GUP-fast has its reference, and has yet to read the PTE again.
     GupFast = "gup:fast", 15;
     /// Before GUP walks to a page.
@@ -41,9 +41,9 @@ steps! {
     /// Collection looks at a page.
     CollectCheck = "collect:check", 10;
     /// This CPU's batches have been drained for collection.
-    CollectDrainLocal = "collect:drain-local", 300;
+    CollectDrainLocal = "collect:drain-local", 50;
     /// All CPUs' batches have been drained for collection.
-    CollectDrainAll = "collect:drain-all", 500;
+    CollectDrainAll = "collect:drain-all", 100;
     /// Before a page is isolated.
     CollectIsolate = "collect:isolate", 20;
     /// After a page was isolated, or not.
@@ -75,9 +75,9 @@ steps! {
     /// It waits for its works.
     DrainFlush = "drain-all:flush", 100;
     /// A kworker runs a drain.
-    Kworker = "kworker:drain", 1000;
+    Kworker = "kworker:drain", 500;
     /// A migration target has been allocated.
-    MigrateTarget = "migrate:target", 100;
+    MigrateTarget = "migrate:target", 150;
     /// Migration is about to lock a page.
     MigrateLock = "migrate:lock", 20;
     /// Migration waits for writeback.
