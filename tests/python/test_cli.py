@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 import gupstress
-from conftest import SMALL_OPTIONS, Ended
+from conftest import COMMAND, SMALL_OPTIONS, Ended
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,8 +18,6 @@ else:
     import tomli as tomllib
 
 Cli = Callable[..., Ended]
-
-COMMAND = (sys.executable, "-m", "gupstress")
 
 
 def test_help_says_what_the_bare_call_takes_and_how_it_ends(cli: Cli) -> None:

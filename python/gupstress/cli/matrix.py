@@ -88,7 +88,7 @@ def matrix(
     from gupstress import progress, runner
 
     plan = model.prepare(Request(**asked), profiles)
-    output.check(json_file)
+    output.check({"--json": json_file}, [file for job in plan.jobs for file in job.request.files])
     if not quiet:
         complain(f"seed {plan.request.seed}")
 

@@ -193,8 +193,8 @@ def run(
 
     job = runner.prepare(Request(**asked))
     base = None if baseline is None else sources.read(baseline)
-    output.check(json_file)
-    output.check(trace_file, "--trace", json_file)
+    read = job.request.files if baseline is None else [*job.request.files, baseline]
+    output.check({"--json": json_file, "--trace": trace_file}, read)
     if not quiet:
         complain(f"seed {job.seed}")
     recorder = None if trace_file is None else Recorder()
