@@ -85,16 +85,6 @@ def test_real_threads_pin_and_the_books_balance(cli: Cli) -> None:
     assert row["invariants"]["checked"] > 0
 
 
-def test_a_full_standard_output_is_reported() -> None:
-    with open("/dev/full", "w") as full:
-        args = (*COMMAND, "--quiet", "--format", "json", "--policy", "bounded", *SMALL_OPTIONS)
-        ended = subprocess.run(args, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert ended.returncode == 2
-    assert ended.stderr == (
-        "gupstress: standard output: cannot be written: No space left on device\n"
-    )
-
-
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_process_with_what_was_counted(signal_: signal.Signals) -> None:
     args = (*COMMAND, "--threads", "2", "--policy", "bounded", "--pins", str(2**60))

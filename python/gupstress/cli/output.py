@@ -66,15 +66,14 @@ def deliver(json_file: str | None, json: Callable[[], str], show: Callable[[], N
     """Write a result to its file, if it has one, and to standard output.
 
     Raises:
-        CommandError: One of them cannot be written.
+        CommandError: The file cannot be written.
     """
     try:
         if json_file is not None:
             write(json_file, json(), "--json")
     finally:
         # What was found is worth reading even where it could not be kept.
-        with _reporting("standard output"):
-            show()
+        show()
 
 
 @contextmanager
