@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from gupstress import _core
-from gupstress.cli import streams
+from gupstress.cli import interrupts, streams
 from gupstress.cli.catalog import list_names, show
 from gupstress.cli.compare import compare
 from gupstress.cli.exits import HELP, CommandError, guard
@@ -101,9 +101,10 @@ _UNDECODED = re.compile("[\ud800-\udfff]")
 
 def main() -> int:
     """Carry out the command line of this process and return its exit code."""
-    # A reader that goes away ends the tool as it ends any other, and being asked to
-    # end is as good as Ctrl-C: what was counted is kept.
     streams.prepare()
+    # A reader that goes away ends the tool as it ends any other.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return invoke(sys.argv[1:])
+    interrupts.take()
+    code = invoke(sys.argv[1:])
+    interrupts.ignore()
+    return code

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gupstress.cli import completion, output
+from gupstress.cli import completion, interrupts, output
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration, probability, setting, whole
@@ -200,6 +200,7 @@ def run(
     recorder = None if trace_file is None else Recorder()
     watch = runner.unwatched if quiet else progress.watch(sys.stderr)
     result = runner.run(job, sys.argv, watch, recorder)
+    interrupts.settle()
     found = None
     # An interrupt may have left nothing to compare.
     if base is not None and result.results:
