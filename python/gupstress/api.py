@@ -84,15 +84,20 @@ def run(
     )
     job = runner.prepare(request)
     if trace is None:
-        return runner.run(job, sys.argv)
+        return runner.run(job, _command_line())
     path = os.fspath(trace)
     if files.replaces(path, request.files):
         raise ConfigError([("trace", f"{path} is read by this run; nearest: trace.json")])
     files.check_writable(path)
     recorder = Recorder()
-    result = runner.run(job, sys.argv, recorder=recorder)
+    result = runner.run(job, _command_line(), recorder=recorder)
     files.write_whole(path, recorder.to_json())
     return result
+
+
+def _command_line() -> list[str]:
+    """Return how this process was called, as text that any file can hold."""
+    return [os.fsencode(word).decode(errors="replace") for word in sys.argv]
 
 
 def _word(value: AxisValue) -> str:

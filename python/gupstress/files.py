@@ -69,9 +69,9 @@ def replaces(path: str, others: Iterable[str]) -> str | None:
     Raises:
         OSError: The file cannot be looked at.
     """
-    if _descriptor(path) is not None or _special(path):
-        return None
     target = Path(os.path.realpath(path))
+    if _descriptor(path) is not None or _special(path) or target.is_dir():
+        return None
     for other in others:
         place = Path(os.path.realpath(other))
         among = target.parent == place and target.suffix == ".json" and target.exists()
@@ -114,9 +114,7 @@ def _replaced(path: str) -> Path:
         raise _error(errno.EISDIR)
     # To replace a file only its folder has to be writable, and root may do anything; what
     # nobody may write is protected all the same.
-    if target.exists() and not (
-        target.stat().st_mode & 0o222 and os.access(target, os.W_OK, effective_ids=True)
-    ):
+    if target.exists() and not (target.stat().st_mode & 0o222 and os.access(target, os.W_OK)):
         raise _error(errno.EACCES)
     return target
 

@@ -147,6 +147,11 @@ def test_a_command_does_not_replace_what_it_reads(
     assert {path: path.read_text() for path in Path().rglob("*.*")} == before
 
 
+def test_a_folder_is_no_file_even_if_it_is_read(cli: Cli, no_run: None) -> None:
+    code, _, err = cli("compare", ".", ".", "--json", ".")
+    assert (code, err) == (2, "gupstress: --json .: cannot be written: Is a directory\n")
+
+
 def test_a_trace_from_python_does_not_replace_what_is_read(cli: Cli, no_run: None) -> None:
     Path("p.toml").write_text(text := cli("show", "policy", "bounded").out)
     with pytest.raises(gupstress.ConfigError, match=r"p\.toml is read by this run"):

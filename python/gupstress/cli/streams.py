@@ -46,9 +46,8 @@ def prepare() -> None:
     sys.stdout = _text(_Result(1, "w", closefd=False), sys.stdout)
     sys.stderr = _text(_Remarks(2, "w", closefd=False), sys.stderr)
     # A shell that does not know the size of its terminal says 0, which rich would believe.
-    for name in ("COLUMNS", "LINES"):
-        if os.environ.get(name) == "0":
-            del os.environ[name]
+    if os.environ.get("COLUMNS") == "0":
+        del os.environ["COLUMNS"]
 
 
 def _text(raw: io.FileIO, old: TextIO | None) -> io.TextIOWrapper:
