@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Mapping
 
 from gupstress import _core, engine, files, runner
+from gupstress.errors import ConfigError
 from gupstress.policy import AxisValue, Policy
 from gupstress.request import Request
 from gupstress.results import RunResult
@@ -83,12 +84,20 @@ def run(
     )
     job = runner.prepare(request)
     if trace is None:
-        return runner.run(job, sys.argv)
-    files.check_writable(os.fspath(trace))
+        return runner.run(job, _command_line())
+    path = os.fspath(trace)
+    if files.replaces(path, request.files):
+        raise ConfigError([("trace", f"{path} is read by this run; nearest: trace.json")])
+    files.check_writable(path)
     recorder = Recorder()
-    result = runner.run(job, sys.argv, recorder=recorder)
-    files.write_whole(os.fspath(trace), recorder.to_json())
+    result = runner.run(job, _command_line(), recorder=recorder)
+    files.write_whole(path, recorder.to_json())
     return result
+
+
+def _command_line() -> list[str]:
+    """Return how this process was called, as text that any file can hold."""
+    return [os.fsencode(word).decode(errors="replace") for word in sys.argv]
 
 
 def _word(value: AxisValue) -> str:

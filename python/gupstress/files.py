@@ -1,13 +1,19 @@
 """Files that are written whole or not at all."""
 
+import errno
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _PROBE_BYTES = 1 << 20
 """Space that a folder must have before a run whose result goes there is started."""
+
+_LINKS = 40
+"""Links behind each other that the kernel follows."""
 
 
 def check_writable(path: str) -> None:
@@ -16,29 +22,36 @@ def check_writable(path: str) -> None:
     Raises:
         OSError: It cannot, for instance because the folder is missing or the disk is full.
     """
-    target = Path(path).resolve()
-    if _is_special(target):
-        with target.open("ab"):
-            return
-    if target.is_dir():
-        raise IsADirectoryError(None, "Is a directory", path)
-    with _beside(target) as file:
-        _write(file, bytes(_PROBE_BYTES))
-        file.unlink()
+    if (descriptor := _descriptor(path)) is not None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise _error(errno.EBADF)
+    elif special := _special(path):
+        # Who reads a pipe would take the end of the check for that of the result.
+        if not stat.S_ISFIFO(special):
+            Path(path).open("ab").close()
+        elif not os.access(path, os.W_OK):
+            raise _error(errno.EACCES)
+    else:
+        with _beside(_replaced(path)) as file:
+            _write(file, bytes(_PROBE_BYTES))
+            file.unlink()
 
 
 def write_whole(path: str, text: str) -> None:
     """Write a file so that it holds either what it held before or all of `text`.
 
+    A device, a pipe or what is open already, such as `/dev/stdout`, is written to as it is.
+
     Raises:
         OSError: It could not be written; the file is as it was.
     """
-    # A link stays a link: what it points to is replaced.
-    target = Path(path).resolve()
-    if _is_special(target):
-        # A device or pipe is written to, and cannot be replaced.
-        target.write_text(text, encoding="utf-8")
+    descriptor = _descriptor(path)
+    if descriptor is not None or _special(path):
+        place = path if descriptor is None else os.dup(descriptor)
+        with open(place, "w", encoding="utf-8") as stream:  # noqa: PTH123 -- may be a number
+            stream.write(text)
         return
+    target = _replaced(path)
     with _beside(target) as file:
         _write(file, text.encode())
         if target.exists():
@@ -46,8 +59,68 @@ def write_whole(path: str, text: str) -> None:
         file.replace(target)
 
 
-def _is_special(target: Path) -> bool:
-    return target.exists() and not target.is_file() and not target.is_dir()
+def replaces(path: str, others: Iterable[str]) -> str | None:
+    """Return which of some others a file would take the place of, None if of none.
+
+    Args:
+        path: The file that is to be written.
+        others: Files, and folders whose `*.json` are meant.
+
+    Raises:
+        OSError: The file cannot be looked at.
+    """
+    target = Path(os.path.realpath(path))
+    if _descriptor(path) is not None or _special(path) or target.is_dir():
+        return None
+    for other in others:
+        place = Path(os.path.realpath(other))
+        among = target.parent == place and target.suffix == ".json" and target.exists()
+        if target == place or among:
+            return other
+    return None
+
+
+def _descriptor(path: str) -> int | None:
+    """Return the number of the open file that a name such as `/dev/stdout` stands for."""
+    own, file = Path(f"/proc/{os.getpid()}/fd"), Path(path)
+    for _ in range(_LINKS):
+        file = Path(os.path.realpath(file.parent), file.name)
+        if file.parent == own and file.name.isdecimal():
+            return int(file.name)
+        if not file.is_symlink():
+            return None
+        file = file.parent / file.readlink()
+    return None
+
+
+def _special(path: str) -> int:
+    """Return the mode of a device, pipe or socket, 0 of what is none."""
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        return 0
+    return 0 if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else mode
+
+
+def _replaced(path: str) -> Path:
+    """Return the file that a new one takes the place of.
+
+    Raises:
+        OSError: It is a folder, or must not be written.
+    """
+    # A link stays a link: what it points to is replaced.
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise _error(errno.EISDIR)
+    # To replace a file only its folder has to be writable, and root may do anything; what
+    # nobody may write is protected all the same.
+    if target.exists() and not (target.stat().st_mode & 0o222 and os.access(target, os.W_OK)):
+        raise _error(errno.EACCES)
+    return target
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
 
 
 @contextmanager

@@ -42,6 +42,11 @@ class Plan:
     """Those that were asked for; none: those that each scenario has expectations for."""
     sets: Sequence[tuple[str, str]]
 
+    @property
+    def files(self) -> list[str]:
+        """The files that scenarios were read from."""
+        return [scenario.given for scenario in self.scenarios if is_file(scenario.given)]
+
     def cells(self) -> Iterator[tuple[Scenario, str]]:
         """Yield every scenario with each of its kernels."""
         for scenario in self.scenarios:

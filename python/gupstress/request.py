@@ -82,6 +82,12 @@ class Request:
         # What is no driver is refused elsewhere.
         return STALL_AFTER_S.get(self.driver, STALL_AFTER_S["os"])
 
+    @property
+    def files(self) -> list[str]:
+        """The files among the names."""
+        names = (*self.policies, self.profile, self.kernel)
+        return [name for name in names if isinstance(name, str) and is_file(name)]
+
     def check(self, problems: Problems) -> dict[str, Any]:
         """Note every number that is out of its range; return the settings without those."""
         settings = self.settings()

@@ -28,7 +28,7 @@ def read(path: str, kinds: Mapping[str, type[Kind]]) -> Kind:
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema is None:
         raise ConfigError([(path, f"not a result of gupstress; nearest: {next(iter(kinds))}")])
-    if schema not in kinds:
+    if not isinstance(schema, str) or schema not in kinds:
         near = nearest(str(schema), kinds)
         raise ConfigError([(path, f"schema {schema!r} is not read here; nearest: {near}")])
     try:

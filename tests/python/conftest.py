@@ -23,6 +23,7 @@ SMALL = Request(policies=("bounded",), driver="sim", threads=2, cpus=2, pins=200
 
 SMALL_OPTIONS = ("--driver", "sim", "--threads", "2", "--cpus", "2", "--pins", "200", "--seed", "7")
 
+COMMAND = (sys.executable, "-m", "gupstress")
 
 COLOURS = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PY_COLORS", "COLORTERM")
 WIDTH = ("TERM", "COLUMNS", "LINES")

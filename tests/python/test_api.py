@@ -1,5 +1,6 @@
 """What a Python program sees."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,6 +62,17 @@ def test_run_returns_what_was_counted() -> None:
         assert row.calls.failed_spurious == 0
         assert row.counters.acquired == row.counters.released
         assert row.invariants.checked > 0
+
+
+def test_a_result_can_be_written_however_the_program_was_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["program", os.fsdecode(b"bad\xff")])
+    result = gupstress.run(policy="bounded", **SMALL)  # type: ignore[arg-type]
+    assert gupstress.RunResult.model_validate_json(result.to_json()).argv == (
+        "program",
+        "bad\ufffd",
+    )
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

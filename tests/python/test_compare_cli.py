@@ -262,6 +262,10 @@ def edited(change: Callable[[Any], object]) -> Callable[[str], str]:
         (lambda text: text[:500], "head.json: not JSON"),
         (lambda text: "[]", "nearest: gupstress.run/1"),
         (
+            edited(lambda run: run.update(schema={})),
+            "head.json: schema {} is not read here; nearest: gupstress.run/1",
+        ),
+        (
             edited(lambda run: run.update(schema="gupstress.run/0")),
             "head.json: schema 'gupstress.run/0' is not read here; nearest: gupstress.run/1",
         ),
@@ -312,7 +316,7 @@ def test_a_file_that_is_no_result_is_one_line(
         ("compare base.json base.json --threshold nan", ["nan", "not from 0 to 100"]),
         ("compare base.json base.json --format xml", ["xml", "junit"]),
         ("compare base.json base.json --json missing/c.json", ["--json missing/c.json"]),
-        ("compare base.json base.json --json base.json", ["--json base.json", "compare.json"]),
+        ("compare base.json base.json --json base.json", ["--json base.json", "base-2.json"]),
         ("run --baseline missing.json", ["missing.json", "No such file"]),
         ("run --baseline", ["--baseline", "requires an argument"]),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from conftest import SMALL_OPTIONS, Ended, Row, broken, stuck, unsafe
@@ -171,6 +172,19 @@ def test_quiet_leaves_standard_error_empty(cli: Cli, format_: str) -> None:
     code, out, err = cli("--quiet", "--format", format_, "--policy", "bounded", *SMALL_OPTIONS)
     assert (code, err) == (0, "")
     assert "bounded" in out
+
+
+def test_a_name_ends_no_cell_of_a_markdown_table(
+    small_run: RunResult, result: PolicyResult
+) -> None:
+    named = result.model_copy(update={"policy": "a,b|c:d"})
+    text = page.markdown(run_of(small_run, named), "again")
+    rows = [line for line in text.splitlines() if line.startswith("| a,b")]
+    assert len(rows) == 2
+    for line in rows:
+        assert line.startswith(r"| a,b\|c:d ")
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    assert sum(token.content == "a,b|c:d" for token in tokens) == 2
 
 
 def test_markdown_has_both_tables(cli: Cli) -> None:

@@ -454,13 +454,14 @@ BAD = [
     ("report cut.json -o r.html", ["cut.json", "not JSON", "line"]),
     ("report list.json -o r.html", ["list.json", "nearest: gupstress.run/1"]),
     ("report old.json -o r.html", ["old.json", "'gupstress.run/0'", "nearest: gupstress.run/1"]),
+    ("report odd.json -o r.html", ["odd.json", "schema []", "nearest: gupstress."]),
     ("report edited.json -o r.html", ["edited.json", "results.0.calls", "accounted for"]),
     ("report short.json -o r.html", ["short.json", "gupstress: Field required", "5 more"]),
     ("report nobody.json -o r.html", ["nobody.json", "holds no run"]),
     ("report r.json r.json -o r.html", ["r.json", "more than once"]),
     ("report r.json -o missing/r.html", ["missing/r.html", "No such file"]),
     ("report r.json -o .", ["--output .", "Is a directory"]),
-    ("report r.json -o r.json", ["r.json", "nearest: report.html"]),
+    ("report r.json -o r.json", ["r.json", "nearest: r-2.html"]),
 ]
 
 
@@ -475,6 +476,7 @@ def test_one_line_exit_2_nothing_written(
     Path("cut.json").write_text(small_run.to_json()[:500])
     Path("list.json").write_text("[]")
     Path("old.json").write_text(json.dumps({**right, "schema": "gupstress.run/0"}))
+    Path("odd.json").write_text(json.dumps({**right, "schema": []}))
     right["results"][0]["calls"]["issued"] += 1
     Path("edited.json").write_text(json.dumps(right))
     Path("short.json").write_text('{"schema": "gupstress.run/1"}')

@@ -115,7 +115,7 @@ def test_a_run_without_a_trace_leaves_none(cli: Cli) -> None:
         (("--trace", "no/t"), "--trace no/t: cannot be written: No such file or directory"),
         (
             ("--trace", "./r", "--json", "r"),
-            "--trace ./r: is the file of --json; nearest: trace.json",
+            "--trace ./r: is the file of --json; nearest: r-2.json",
         ),
         (
             ("--trace", "t", "--trace-last", "4294967295"),

@@ -1,5 +1,7 @@
 """The command `gupstress`: a group whose bare call is `gupstress run`."""
 
+import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -8,9 +10,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from gupstress import _core
+from gupstress.cli import interrupts, streams
 from gupstress.cli.catalog import list_names, show
 from gupstress.cli.compare import compare
-from gupstress.cli.exits import HELP, guard
+from gupstress.cli.exits import HELP, CommandError, guard
 from gupstress.cli.litmus import litmus
 from gupstress.cli.matrix import matrix
 from gupstress.cli.report import report
@@ -78,13 +81,30 @@ commands.add_command(show)
 
 def invoke(args: Sequence[str]) -> int:
     """Carry out one command line and return its exit code."""
-    return guard(lambda: commands.main(list(args), prog_name="gupstress", standalone_mode=False))
+    return guard(lambda: commands.main(_texts(args), prog_name="gupstress", standalone_mode=False))
+
+
+def _texts(args: Sequence[str]) -> list[str]:
+    """Refuse words that are no text: no result could hold the command line."""
+    for word in args:
+        if _UNDECODED.search(word):
+            shown = os.fsencode(word).decode(errors="backslashreplace")
+            near = _UNDECODED.sub("_", word)
+            encoding = sys.getfilesystemencoding()
+            raise CommandError(f"{shown}: not {encoding} text; nearest: {near}")
+    return list(args)
+
+
+_UNDECODED = re.compile("[\ud800-\udfff]")
+"""How Python keeps the bytes of an argument that it cannot read."""
 
 
 def main() -> int:
     """Carry out the command line of this process and return its exit code."""
-    # A reader that goes away ends the tool as it ends any other, and being asked to
-    # end is as good as Ctrl-C: what was counted is kept.
+    streams.prepare()
+    # A reader that goes away ends the tool as it ends any other.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return invoke(sys.argv[1:])
+    interrupts.take()
+    code = invoke(sys.argv[1:])
+    interrupts.ignore()
+    return code

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gupstress.cli import completion, output
-from gupstress.cli.exits import HELP, CommandError, Exit, complain
+from gupstress.cli.exits import HELP, Exit, complain
 
 if TYPE_CHECKING:
     from gupstress.comparison.models import Comparison
@@ -61,7 +61,13 @@ def _percent(value: str) -> float:
     show_default=True,
     help="What standard output gets.",
 )
-@click.option("--json", "json_file", metavar="FILE", help="Also write the result as JSON.")
+@click.option(
+    "--json",
+    "json_file",
+    shell_complete=completion.file,
+    metavar="FILE",
+    help="Also write the result as JSON.",
+)
 def compare(
     base: str,
     head: str,
@@ -86,12 +92,8 @@ def compare(
     # Here, so that `--help` need not wait for it.
     from gupstress.comparison import judge
 
-    if json_file is not None and Path(json_file).resolve() in map(
-        Path.resolve, map(Path, (base, head))
-    ):
-        raise CommandError(f"--json {json_file}: is to be compared; nearest: compare.json")
+    output.check({"--json": json_file}, (base, head))
     found = judge.compare(base, head, metric=metrics, threshold=threshold)
-    output.check(json_file)
     command = ["gupstress", "compare", base, head]
     for metric in metrics:
         command += ["--metric", metric]

@@ -35,6 +35,7 @@ _EXITS = {
     "--kernel",
     "kernels",
     multiple=True,
+    shell_complete=completion.preset("kernel"),
     metavar="NAME",
     help="Rules of the machine; may be repeated.  [default: all that a scenario has counts of]",
 )
@@ -42,6 +43,7 @@ _EXITS = {
     "--set",
     "sets",
     type=setting,
+    shell_complete=completion.axis,
     metavar="AXIS=VALUE",
     multiple=True,
     help="Set one key of the kernel or its policy; may be repeated.",
@@ -54,7 +56,13 @@ _EXITS = {
     show_default=True,
     help="What standard output gets.",
 )
-@click.option("--json", "json_file", metavar="FILE", help="Also write the result as JSON.")
+@click.option(
+    "--json",
+    "json_file",
+    shell_complete=completion.file,
+    metavar="FILE",
+    help="Also write the result as JSON.",
+)
 def litmus(
     scenarios: tuple[str, ...],
     kernels: tuple[str, ...],
@@ -76,7 +84,7 @@ def litmus(
     from gupstress import litmus as model
 
     plan = model.prepare(scenarios, kernels, sets)
-    output.check(json_file)
+    output.check({"--json": json_file}, plan.files)
     result = model.run(plan, sys.argv)
     again = _again(plan, result)
     output.deliver(json_file, result.to_json, lambda: _print(result, format_, again))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gupstress.cli import completion, output
+from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration
 from gupstress.cli.run import command_line, run
@@ -88,7 +88,7 @@ def matrix(
     from gupstress import progress, runner
 
     plan = model.prepare(Request(**asked), profiles)
-    output.check(json_file)
+    output.check({"--json": json_file}, [file for job in plan.jobs for file in job.request.files])
     if not quiet:
         complain(f"seed {plan.request.seed}")
 
@@ -100,6 +100,7 @@ def matrix(
         return progress.watch(sys.stderr, profile)
 
     result = model.run(plan, sys.argv, watch)
+    interrupts.settle()
     output.deliver(json_file, result.to_json, lambda: _print(result, format_, _again(plan), quiet))
     if result.status == "interrupted":
         return Exit.INTERRUPTED

@@ -1,30 +1,53 @@
 """Where a command's result goes: standard output, and a file if one was asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from gupstress.cli.exits import CommandError
 
 
-def check(file: str | None, option: str = "--json", other: str | None = None) -> None:
-    """Refuse, before anything runs, a file that could not be written later.
+def check(outputs: Mapping[str, str | None], inputs: Iterable[str] = ()) -> None:
+    """Refuse, before anything runs, files that could not be written later, or must not be.
 
     Args:
-        file: The file, if one was asked for.
-        option: Which option asked.
-        other: A file that something else goes to.
+        outputs: By option the file that it asked for, if it did.
+        inputs: Files that the command reads, and folders whose results it reads.
 
     Raises:
-        CommandError: It cannot be written, or is the other one.
+        CommandError: One cannot be written, or is another one or an input.
     """
     from gupstress import files
 
-    if file is not None:
-        if other is not None and Path(file).resolve() == Path(other).resolve():
-            raise CommandError(f"{option} {file}: is the file of --json; nearest: trace.json")
+    taken = dict.fromkeys(inputs, "is read by this command")
+    for option, file in outputs.items():
+        if file is None:
+            continue
+        if file == "-":
+            raise CommandError(f"{option} -: {_STANDARD_OUTPUT[option]}")
         with _reporting(f"{option} {file}"):
+            if other := files.replaces(file, taken):
+                raise CommandError(
+                    f"{option} {file}: {taken[other]}; nearest: {_near(option, file)}"
+                )
             files.check_writable(file)
+        taken[file] = f"is the file of {option}"
+
+
+_SUFFIXES = {"--json": ".json", "--trace": ".json", "--output": ".html"}
+
+_STANDARD_OUTPUT = {
+    "--json": "standard output gets it with --format json; nearest: --format json",
+    "--trace": "is no file; nearest: --trace /dev/stdout",
+    "--output": "is no file; nearest: --output /dev/stdout",
+}
+"""What is said to who means standard output, as other tools write it."""
+
+
+def _near(option: str, file: str) -> Path:
+    """Return a name like one that is taken."""
+    path = Path(file)
+    return path.with_name(f"{path.stem}-2{_SUFFIXES[option]}")
 
 
 def write(file: str, text: str, option: str) -> None:
@@ -43,15 +66,14 @@ def deliver(json_file: str | None, json: Callable[[], str], show: Callable[[], N
     """Write a result to its file, if it has one, and to standard output.
 
     Raises:
-        CommandError: One of them cannot be written.
+        CommandError: The file cannot be written.
     """
     try:
         if json_file is not None:
             write(json_file, json(), "--json")
     finally:
         # What was found is worth reading even where it could not be kept.
-        with _reporting("standard output"):
-            show()
+        show()
 
 
 @contextmanager

@@ -1,11 +1,9 @@
 """`gupstress report`: results as one HTML page."""
 
-from pathlib import Path
-
 import click
 
-from gupstress.cli import completion
-from gupstress.cli.exits import HELP, CommandError, Exit, complain
+from gupstress.cli import completion, output
+from gupstress.cli.exits import HELP, Exit, complain
 
 _EXTRA = ("jinja2", "plotly")
 """What comes with `gupstress[report]` only."""
@@ -22,12 +20,13 @@ _EXTRA = ("jinja2", "plotly")
 @click.option(
     "-o",
     "--output",
+    "page_file",
     metavar="FILE",
     required=True,
     shell_complete=completion.file,
     help="The page to write.",
 )
-def report(files: tuple[str, ...], output: str) -> int:
+def report(files: tuple[str, ...], page_file: str) -> int:
     """Show one or more results, side by side, as one HTML page.
 
     The page needs no network and no other file. It shows what `gupstress run --json` and
@@ -38,23 +37,14 @@ def report(files: tuple[str, ...], output: str) -> int:
     gupstress report run.json -o report.html
     gupstress report base.json head.json -o report.html
     """  # noqa: D301 -- click looks for the character
-    from gupstress import files as written
-    from gupstress.report import sources
-
     try:
-        from gupstress.report import page
+        from gupstress.report import page, sources
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
         if missing not in _EXTRA:
             raise
         complain(f"report needs {missing}: pip install 'gupstress[report]'")
         return Exit.UNAVAILABLE
-    if any(Path(file).resolve() == Path(output).resolve() for file in files):
-        raise CommandError(f"--output {output}: is a result to show; nearest: report.html")
-    shown = sources.read(files)
-    try:
-        written.check_writable(output)
-        written.write_whole(output, page.html(shown))
-    except OSError as error:
-        raise CommandError(f"--output {output}: cannot be written: {error.strerror}") from error
+    output.check({"--output": page_file}, files)
+    output.write(page_file, page.html(sources.read(files)), "--output")
     return Exit.SUCCESS

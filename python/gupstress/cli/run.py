@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gupstress.cli import completion, output
+from gupstress.cli import completion, interrupts, output
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import duration, probability, setting, whole
@@ -193,13 +193,14 @@ def run(
 
     job = runner.prepare(Request(**asked))
     base = None if baseline is None else sources.read(baseline)
-    output.check(json_file)
-    output.check(trace_file, "--trace", json_file)
+    read = job.request.files if baseline is None else [*job.request.files, baseline]
+    output.check({"--json": json_file, "--trace": trace_file}, read)
     if not quiet:
         complain(f"seed {job.seed}")
     recorder = None if trace_file is None else Recorder()
     watch = runner.unwatched if quiet else progress.watch(sys.stderr)
     result = runner.run(job, sys.argv, watch, recorder)
+    interrupts.settle()
     found = None
     # An interrupt may have left nothing to compare.
     if base is not None and result.results:

@@ -5,6 +5,7 @@ a screen, `markdown` for a page. Each takes the run and the command that runs it
 """
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tabulate import SEPARATING_LINE, tabulate
@@ -70,12 +71,17 @@ def markdown(run: RunResult, command: str) -> str:
 def piped(table: Grid) -> str:
     """Return a table as Markdown."""
     return tabulate(
-        table.rows,
-        table.headings,
+        [_escaped(row) for row in table.rows],
+        _escaped(table.headings),
         tablefmt="pipe",
         colalign=table.aligns,
         disable_numparse=True,
     )
+
+
+def _escaped(cells: Sequence[str]) -> list[str]:
+    """Return cells whose text ends none of them."""
+    return [cell.replace("|", r"\|") for cell in cells]
 
 
 def terminal(run: RunResult, command: str, console: "Console") -> None:
