@@ -101,7 +101,8 @@ def _words(sets: object, problems: Problems) -> Iterator[tuple[str, str]]:
     """Yield axes and values as `--set` takes them."""
     if isinstance(sets, Mapping):
         for axis, value in sets.items():
-            yield str(axis), str(value).lower() if isinstance(value, bool) else str(value)
+            word = str(value)
+            yield str(axis), word.lower() if word in ("True", "False") else word
     elif sets is not None:
         problems.add("--set", f"{shown(sets)} is not a dict; nearest: {{'isolate_retries': 5}}")
 

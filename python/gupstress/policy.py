@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gupstress.errors import ConfigError
-from gupstress.values import shown
+from gupstress.values import shown, whole
 
 AxisValue = bool | int | float | str
 
@@ -31,7 +31,11 @@ class Policy(BaseModel):
     # Written out for type checkers, which would not take axes otherwise.
     def __init__(self, name: str, base: str, **axes: AxisValue) -> None:
         try:
-            super().__init__(name=name, base=base, **axes)
+            # Whole numbers of other make would be taken for fractions.
+            plain = {
+                axis: value if (n := whole(value)) is None else n for axis, value in axes.items()
+            }
+            super().__init__(name=name, base=base, **plain)
         except ValidationError as error:
             raise ConfigError(list(_problems(error))) from None
 

@@ -167,8 +167,10 @@ def reference(wanted: str | Policy) -> Reference:
         return {"name": wanted}
     try:
         return {"path": wanted, "text": Path(wanted).read_text(encoding="utf-8")}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         from gupstress import ConfigError
 
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, UnicodeDecodeError):
+            reason = "not UTF-8 text"
         raise ConfigError([(wanted, f"cannot be read: {reason}")]) from error

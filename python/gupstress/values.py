@@ -150,5 +150,5 @@ def several(value: Any) -> list[Any]:
     """Return what may be one or many as a list."""
     from gupstress.policy import Policy
 
-    one = isinstance(value, str | os.PathLike | Policy) or not isinstance(value, Iterable)
+    one = isinstance(value, str | bytes | os.PathLike | Policy) or not isinstance(value, Iterable)
     return [value] if one else list(value)

@@ -17,6 +17,13 @@ Rows = Callable[..., list[Row]]
 SMALL = {"driver": "sim", "threads": 2, "cpus": 2, "pins": 200, "seed": 7}
 
 
+class Four:
+    """A whole number of another make, such as those of numpy."""
+
+    def __index__(self) -> int:
+        return 4
+
+
 def python(code: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
@@ -77,10 +84,15 @@ def test_the_same_seed_gives_the_same_run() -> None:
 
 
 def test_a_policy_made_in_python_is_run_with_its_axes() -> None:
-    policy = gupstress.Policy(name="mine", base="bounded", isolate_retries=5, drain="never")
+    policy = gupstress.Policy(
+        name="mine",
+        base="bounded",
+        isolate_retries=Four(),  # type: ignore[arg-type]
+        drain="never",
+    )
     (row,) = gupstress.run(policy=policy, **SMALL).results  # type: ignore[arg-type]
     assert row.policy == "mine"
-    assert row.resolved["policy"]["isolate_retries"] == 5
+    assert row.resolved["policy"]["isolate_retries"] == 4
     assert row.resolved["policy"]["migrate_retries"] == 10
     assert row.counters.drain_all == 0
 
@@ -115,13 +127,6 @@ def test_arguments_reach_the_run(rows: Rows) -> None:
     assert jobs[0]["sets"] == (("isolate_retries", "5"), ("pinner.dma", "false"))
     assert (jobs[0]["timeout_s"], jobs[0]["stall_after_s"], jobs[0]["seed"]) == (1.5, 0.25, 3)
     assert [threshold.passed for threshold in result.thresholds] == [True]
-
-
-class Four:
-    """A whole number of another make, such as those of numpy."""
-
-    def __index__(self) -> int:
-        return 4
 
 
 def test_paths_and_numbers_of_other_make_are_taken() -> None:
@@ -163,6 +168,8 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"timeout": float("inf")}, "--timeout: inf is above 1000000000s; nearest: 1000000000s"),
     ({"driver": None}, "--driver: None is not a driver; nearest: os"),
     ({"policy": [3]}, "--policy: 3 is not a Policy, the name of one or a file; nearest: bounded"),
+    ({"policy": b"bounded"}, "--policy: b'bounded' is not a Policy, the name of one or a file;"),
+    ({"policy": Path("a\0.toml")}, "a\0.toml: cannot be read: embedded null"),
     ({"policy": None}, "--policy: None is not a Policy, the name of one or a file; nearest:"),
     ({"profile": 3}, "--profile: 3 is not the name of a profile or a file; nearest: contended"),
     ({"kernel": None}, "--kernel: None is not the name of a kernel or a file; nearest: linux-7.2"),
