@@ -50,6 +50,14 @@ impl Error {
     pub fn config(place: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Config(vec![Problem::new(place, message)])
     }
+
+    /// Everything that is wrong, one by one.
+    pub fn problems(self) -> Vec<Problem> {
+        match self {
+            Self::Config(problems) => problems,
+            other => vec![Problem::new("", other.to_string())],
+        }
+    }
 }
 
 fn join(problems: &[Problem]) -> String {

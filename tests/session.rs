@@ -26,7 +26,7 @@ enum Call {
     Lazyfree(Range<u32>),
     Hold(Range<u32>),
     Release(Range<u32>),
-    Share,
+    Share(Range<u32>),
     Pin(Range<u32>, bool),
     Unpin(usize),
     DrainAll,
@@ -50,7 +50,7 @@ fn call() -> impl Strategy<Value = Call> {
         3 => range().prop_map(Call::Lazyfree),
         2 => range().prop_map(Call::Hold),
         2 => range().prop_map(Call::Release),
-        2 => Just(Call::Share),
+        2 => range().prop_map(Call::Share),
         6 => (range(), any::<bool>()).prop_map(|(range, write)| Call::Pin(range, write)),
         6 => (0..12usize).prop_map(Call::Unpin),
         1 => Just(Call::DrainAll),
@@ -78,7 +78,7 @@ fn play(session: &mut Session, cpu: usize, mapping: u32, call: Call) -> Result<b
         Call::Lazyfree(range) => session.lazyfree(cpu, mapping, range).map(|_| ()),
         Call::Hold(range) => session.hold(cpu, mapping, range),
         Call::Release(range) => session.release(cpu, mapping, range),
-        Call::Share => session.share(cpu, mapping),
+        Call::Share(range) => session.share(cpu, mapping, range),
         Call::Pin(range, write) => session.pin(cpu, mapping, range, write).map(|_| ()),
         Call::Unpin(pin) => session.unpin(cpu, pin),
         Call::DrainAll => session.drain_all(),
@@ -178,7 +178,8 @@ fn misuse_is_refused_and_changes_nothing() {
         session.touch(0, a, 2..5).unwrap_err(),
         session.touch(0, a, 2..2).unwrap_err(),
         session.touch(0, 9, 0..1).unwrap_err(),
-        session.share(0, 9).unwrap_err(),
+        session.share(0, 9, 0..1).unwrap_err(),
+        session.share(0, a, 2..5).unwrap_err(),
         session.unpin(0, pin + 1).unwrap_err(),
         session.unmap(0, a).unwrap_err(),
         session.release(0, a, 0..1).unwrap_err(),
@@ -239,7 +240,7 @@ fn a_reference_stays_on_the_page_it_was_taken_on() {
         let a = session.map(Kind::Anon, 2).unwrap();
         if shared {
             session.touch(0, a, 0..2).unwrap();
-            session.share(0, a).unwrap();
+            session.share(0, a, 0..2).unwrap();
         }
         session.hold(0, a, 0..1).unwrap();
         let held = session.page(a, 0).unwrap().unwrap().frame;

@@ -2,23 +2,26 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from gupstress import _core, engine, files, runner
+from gupstress import _core, files, runner
 from gupstress.errors import ConfigError
 from gupstress.policy import AxisValue, Policy
+from gupstress.problems import Problems
 from gupstress.request import Request
 from gupstress.results import RunResult
 from gupstress.trace import DEFAULT_LAST, Recorder
+from gupstress.values import several, shown
 
 _DEFAULT = Request()
 
 
 def run(
-    profile: str = _DEFAULT.profile,
+    profile: str | os.PathLike[str] = _DEFAULT.profile,
     *,
-    policy: str | Policy | Iterable[str | Policy] = (),
-    kernel: str = _DEFAULT.kernel,
+    policy: str | os.PathLike[str] | Policy | Iterable[str | os.PathLike[str] | Policy] = (),
+    kernel: str | os.PathLike[str] = _DEFAULT.kernel,
     sets: Mapping[str, AxisValue] | None = None,
     threads: int | None = None,
     cpus: int | None = None,
@@ -64,29 +67,32 @@ def run(
         ResourceError: The host has too few threads or too little memory left.
         OSError: The trace cannot be written; checked before anything runs, too.
     """
-    request = Request(
-        policies=(policy,) if isinstance(policy, str | Policy) else tuple(policy),
-        profile=profile,
-        kernel=kernel,
-        sets=tuple((axis, _word(value)) for axis, value in (sets or {}).items()),
-        threads=threads,
-        cpus=cpus,
-        pins=pins,
-        perturb=perturb,
-        driver=driver,
-        timeout_s=engine.seconds(timeout),
-        stall_after_s=None if stall_after is None else engine.seconds(stall_after),
-        seed=seed,
-        repeat=repeat,
-        interleave=interleave,
-        thresholds=(threshold,) if isinstance(threshold, str) else tuple(threshold),
-        trace_last=None if trace is None else trace_last,
-    )
-    job = runner.prepare(request)
+    problems = Problems()
+    asked: dict[str, Any] = {
+        "policies": several(policy),
+        "profile": profile,
+        "kernel": kernel,
+        "sets": tuple(_words(sets, problems)),
+        "threads": threads,
+        "cpus": cpus,
+        "pins": pins,
+        "perturb": perturb,
+        "driver": driver,
+        "timeout_s": timeout,
+        "stall_after_s": stall_after,
+        "seed": seed,
+        "repeat": repeat,
+        "interleave": interleave,
+        "thresholds": several(threshold),
+        "trace_last": None if trace is None else trace_last,
+    }
+    if trace is not None and not isinstance(trace, str | os.PathLike):
+        problems.add("--trace", f"{shown(trace)} is not a file; nearest: trace.json")
+    job = runner.prepare(Request(**asked), problems)
     if trace is None:
         return runner.run(job, _command_line())
     path = os.fspath(trace)
-    if files.replaces(path, request.files):
+    if files.replaces(path, job.request.files):
         raise ConfigError([("trace", f"{path} is read by this run; nearest: trace.json")])
     files.check_writable(path)
     recorder = Recorder()
@@ -100,9 +106,14 @@ def _command_line() -> list[str]:
     return [os.fsencode(word).decode(errors="replace") for word in sys.argv]
 
 
-def _word(value: AxisValue) -> str:
-    """Return a value as `--set` takes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _words(sets: object, problems: Problems) -> Iterator[tuple[str, str]]:
+    """Yield axes and values as `--set` takes them."""
+    if isinstance(sets, Mapping):
+        for axis, value in sets.items():
+            word = str(value)
+            yield str(axis), word.lower() if word in ("True", "False") else word
+    elif sets is not None:
+        problems.add("--set", f"{shown(sets)} is not a dict; nearest: {{'isolate_retries': 5}}")
 
 
 def policies() -> list[str]:

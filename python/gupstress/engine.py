@@ -165,21 +165,21 @@ def read_litmus(place: str, text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(_core.read_litmus(place, text)))
 
 
+def check_litmus(kernel: str, sets: Sequence[tuple[str, str]]) -> None:
+    """Check what `sets` would change of a kernel and its policy under a scenario.
+
+    Raises:
+        ConfigError: Everything wrong with them, at once.
+    """
+    _core.check_litmus(kernel, sets)
+
+
 def run_litmus(
     place: str, text: str, kernel: str, sets: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
     """Run a scenario under a kernel and its policy; return what its last pin counted.
 
     Raises:
-        ConfigError: There is no such kernel or axis, or a step cannot be done.
+        ConfigError: A step cannot be done.
     """
     return cast("dict[str, Any]", json.loads(_core.run_litmus(place, text, kernel, sets)))
-
-
-def seconds(value: str | float) -> float:
-    """Return a length of time in seconds, given as such or in words (`"500ms"`).
-
-    Raises:
-        ConfigError: Not a length of time.
-    """
-    return _core.parse_duration(value) if isinstance(value, str) else float(value)

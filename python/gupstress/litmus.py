@@ -13,8 +13,9 @@ from pydantic import Field
 
 from gupstress import _core, engine
 from gupstress.problems import Problems, nearest
-from gupstress.request import is_file, reference
+from gupstress.request import reference
 from gupstress.results import Build, Document, Record
+from gupstress.values import is_file
 
 Value = int | str
 """A count, or the word of the counter `result`: `ok`, an errno or `stuck`."""
@@ -123,6 +124,10 @@ def prepare(names: Sequence[str], kernels: Sequence[str], sets: Sequence[tuple[s
                 problems.add(scenario.given, f"expect: no kernel {kernel!r}; nearest: {near}")
         if not kernels and not scenario.expect:
             problems.add(scenario.given, f"no expectations; nearest: --kernel {known[-1]}")
+    for kernel in known:
+        if kernel in kernels or any(kernel in scenario.expect for scenario in scenarios):
+            with problems.collecting():
+                engine.check_litmus(kernel, sets)
     problems.refuse()
     return Plan(scenarios, list(dict.fromkeys(kernels)), sets)
 
@@ -142,7 +147,7 @@ def run(plan: Plan, argv: Sequence[str]) -> LitmusResult:
     """Run every cell and compare what can be compared.
 
     Raises:
-        ConfigError: An axis or value of `sets` is none, or a step cannot be done.
+        ConfigError: A step cannot be done.
     """
     cells = tuple(_cell(scenario, kernel, plan.sets) for scenario, kernel in plan.cells())
     compared = sum(len(cell.expect or {}) for cell in cells)

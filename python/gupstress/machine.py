@@ -18,18 +18,21 @@ from typing import TYPE_CHECKING
 
 from gupstress import _core, results
 from gupstress.errors import GupstressError, MachineError
-from gupstress.problems import nearest
-from gupstress.request import reference
+from gupstress.problems import Problems, nearest
+from gupstress.request import CHECKS, DEFAULT, reference
 from gupstress.results import BrokenInvariant
+from gupstress.values import Whole, shown, whole
 from gupstress.verdict import describe, obstacle_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from os import PathLike
 
     from gupstress.policy import Policy
 
-_MOST = 2**32 - 1
-"""The largest number that the core takes; what really fits is the core's to say."""
+_CPUS = Whole(1, 1024)
+_PAGES = Whole(1, 2**32 - 1)
+"""What the core takes; how many really fit is for it to say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,26 +207,40 @@ class Machine:
             rule set's own.
 
     Raises:
-        ConfigError: There is no such kernel or policy, or its file is not right.
-        MachineError: No machine can have that many CPUs.
+        ConfigError: Everything wrong with the arguments, at once.
     """
 
     def __init__(
-        self, cpus: int = 4, kernel: str = "linux-7.2.13", policy: str | Policy = "kernel"
+        self,
+        cpus: int = 4,
+        kernel: str | PathLike[str] = "linux-7.2.13",
+        policy: str | PathLike[str] | Policy = "kernel",
     ) -> None:
-        rules, retry = (json.dumps(reference(wanted)) for wanted in (kernel, policy))
-        self._core = _core.Machine(_count("cpus", cpus), rules, retry)
+        problems = Problems()
+        # Stands in for what is wrong, while other mistakes are looked for.
+        count, rules, retry = 1, DEFAULT.kernel, "kernel"
+        with problems.noting("cpus"):
+            count = _CPUS.check(cpus)
+        with problems.noting("kernel"):
+            rules = CHECKS["kernel"](kernel)
+        with problems.noting("policy"):
+            retry = CHECKS["policies"](policy)
+        with problems.collecting():
+            references = [json.dumps(reference(wanted)) for wanted in (rules, retry)]
+            self._core = _core.Machine(count, *references)
+        problems.refuse()
         self._pins: dict[int, PinOutcome] = {}
-        self.cpus = cpus
-        self.kernel = kernel
-        self.policy = policy if isinstance(policy, str) else policy.name
+        self.cpus = count
+        self.kernel = rules
+        self.policy = retry if isinstance(retry, str) else retry.name
 
     def __repr__(self) -> str:
         return f"<machine: {self.cpus} cpus, kernel {self.kernel}, policy {self.policy}>"
 
     def map(self, pages: int, kind: str) -> Mapping:
         """Map fresh pages, none present; `kind` is `anon` or `shmem`."""
-        return Mapping(self, self._core.map(_count("pages", pages), kind), pages, kind)
+        count = _count("pages", pages)
+        return Mapping(self, self._core.map(count, str(kind)), count, kind)
 
     def touch(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Write each page."""
@@ -261,9 +278,9 @@ class Machine:
         """Let go of one such reference on each page."""
         self._act("release", part, cpu)
 
-    def share(self, mapping: Mapping | Range, cpu: int = 0) -> None:
-        """Fork a child that keeps the mapping's pages shared copy-on-write."""
-        self._core.share(self._whole(mapping).number, self._cpu(cpu))
+    def share(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Fork a child that keeps the pages shared copy-on-write; others are not the child's."""
+        self._act("share", part, cpu)
 
     def unmap(self, mapping: Mapping | Range, cpu: int = 0) -> None:
         """Unmap a mapping for good; none of it may be pinned."""
@@ -338,11 +355,13 @@ class Machine:
         self._core.act(word, area.mapping.number, area.start, area.stop, self._cpu(cpu))
 
     def _cpu(self, cpu: int) -> int:
-        if not 0 <= cpu < self.cpus:
-            last = self.cpus - 1
-            near = min(max(cpu, 0), last)
-            raise MachineError(f"no cpu {cpu}: this machine has 0 to {last}; nearest: {near}")
-        return cpu
+        number, last = whole(cpu), self.cpus - 1
+        if number is None or not 0 <= number <= last:
+            near = min(max(number or 0, 0), last)
+            raise MachineError(
+                f"no cpu {shown(cpu)}: this machine has 0 to {last}; nearest: {near}"
+            )
+        return number
 
     def _range(self, part: Mapping | Range) -> Range:
         """Return what is meant, if it is this machine's."""
@@ -382,7 +401,7 @@ class Machine:
 
 
 def _count(name: str, value: int) -> int:
-    if not 1 <= value <= _MOST:
-        near = min(max(value, 1), _MOST)
-        raise MachineError(f"{name}={value} is not from 1 to {_MOST}; nearest: {near}")
-    return value
+    try:
+        return _PAGES.check(value)
+    except ValueError as error:
+        raise MachineError(f"{name}={error}") from None

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 
+from gupstress import _core
 from gupstress.errors import ConfigError
 
 
@@ -25,6 +25,14 @@ class Problems:
         except ConfigError as error:
             self._found.extend(error.problems)
 
+    @contextmanager
+    def noting(self, place: str) -> Iterator[None]:
+        """Note what a `ValueError` in this block says of a place."""
+        try:
+            yield
+        except ValueError as error:
+            self.add(place, str(error))
+
     def refuse(self) -> None:
         """Raise what was collected, if anything was.
 
@@ -38,4 +46,4 @@ class Problems:
 
 def nearest(wanted: str, names: Iterable[str]) -> str:
     """Return the name that `wanted` was most likely meant to be."""
-    return get_close_matches(wanted, list(names), n=1, cutoff=0.0)[0]
+    return _core.nearest(wanted, list(names)) or ""

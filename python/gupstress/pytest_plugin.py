@@ -37,10 +37,11 @@ class Attempt:
 
     def command(self, thresholds: Iterable[str] = ()) -> str:
         """Return what to type to see it again, under further thresholds."""
-        from gupstress.reproduce import command, several
+        from gupstress.reproduce import command
+        from gupstress.values import several
 
         # One may be both given to the run and asserted afterwards.
-        every = dict.fromkeys((*several(self.settings.get("threshold")), *thresholds))
+        every = dict.fromkeys((*several(self.settings.get("threshold", ())), *thresholds))
         return command({**self.settings, "threshold": list(every)})
 
     def tell(self, error: BaseException | None) -> str:
@@ -85,13 +86,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--gupstress-pins",
         metavar="N",
-        type=_pins,
+        type=_number("pins"),
         help="page pins of each policy in a run, instead of the marker's",
     )
     group.addoption(
         "--gupstress-timeout",
         metavar="TIME",
-        type=_timeout,
+        type=_number("timeout_s"),
         help="longest time for one run of one policy, such as 20s, instead of the marker's",
     )
     group.addoption(
@@ -106,29 +107,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def _pins(value: str) -> int:
-    from argparse import ArgumentTypeError
+def _number(name: str) -> Callable[[str], Any]:
+    """Return what reads a number of a request."""
 
-    try:
-        pins = int(value)
-    except ValueError:
-        raise ArgumentTypeError(f"{value!r} is not a whole number; nearest: 1") from None
-    if pins < 1:
-        raise ArgumentTypeError(f"{pins} is below 1; nearest: 1")
-    return pins
+    def read(value: str) -> Any:
+        from argparse import ArgumentTypeError
 
+        from gupstress.request import NUMBERS
 
-def _timeout(value: str) -> str:
-    from argparse import ArgumentTypeError
+        try:
+            return NUMBERS[name].check(NUMBERS[name].parse(value))
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from None
 
-    from gupstress import ConfigError
-    from gupstress._core import parse_duration
-
-    try:
-        parse_duration(value)
-    except ConfigError as error:
-        raise ArgumentTypeError("; ".join(message for _, message in error.problems)) from None
-    return value
+    return read
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -213,7 +205,7 @@ def gupstress_run(request: pytest.FixtureRequest) -> Callable[..., RunResult]:
         from secrets import randbits
 
         import gupstress
-        from gupstress.reproduce import several
+        from gupstress.values import several
 
         given = {**defaults, **settings}
         if profile is not None:
@@ -227,7 +219,7 @@ def gupstress_run(request: pytest.FixtureRequest) -> Callable[..., RunResult]:
         if attempt.result.status == "interrupted":
             # It was the session that Ctrl-C was meant for.
             raise KeyboardInterrupt
-        attempt.result.assert_threshold(*several(given.get("threshold")))
+        attempt.result.assert_threshold(*several(given.get("threshold", ())))
         return attempt.result
 
     return run

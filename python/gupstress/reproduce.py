@@ -1,10 +1,13 @@
 """The command line that makes a run of `gupstress.run` again."""
 
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from shlex import join, quote
 from typing import Any
 
+from gupstress import _core
 from gupstress.policy import Policy
+from gupstress.values import several
 
 
 def command(settings: Mapping[str, Any]) -> str:
@@ -14,11 +17,6 @@ def command(settings: Mapping[str, Any]) -> str:
         settings: Arguments of `gupstress.run`.
     """
     return " ".join(["gupstress run", *_words(settings)])
-
-
-def several(value: Any) -> list[Any]:
-    """Return what may be one or many as a list."""
-    return [value] if isinstance(value, str | Policy) else list(value or ())
 
 
 def _words(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -33,21 +31,21 @@ def _words(settings: Mapping[str, Any]) -> Iterator[str]:
             case "threshold", _:
                 for expr in several(value):
                     yield join([option, expr])
-            case "sets", _:
+            case "sets", Mapping():
                 for axis, one in value.items():
                     yield join(["--set", f"{axis}={_word(one)}"])
             case "interleave", _:
                 yield option if value else "--no-interleave"
-            case (("timeout" | "stall_after"), int() | float()):
-                yield f"{option} {value:f}s"
+            case (("timeout" | "stall_after"), Real()):
+                yield f"{option} {_core.show_duration(float(value))}"
             case _:
                 yield join([option, _word(value)])
 
 
-def _policy(policy: str | Policy) -> str:
+def _policy(policy: object) -> str:
     """Return a policy as a word; one made in Python becomes a file that is never stored."""
-    if isinstance(policy, str):
-        return quote(policy)
+    if not isinstance(policy, Policy):
+        return quote(str(policy))
     text = policy.to_toml()
     for character, escaped in (("\\", r"\\"), ("%", "%%"), ("\n", r"\n")):
         text = text.replace(character, escaped)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gupstress import _core, values
+from gupstress.values import Length, Share, Whole, is_file
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gupstress.engine import Reference
     from gupstress.policy import Policy
     from gupstress.problems import Problems
@@ -21,21 +27,22 @@ makes millions of sweeps in a second of it."""
 
 SEED_MAX = 2**64 - 1
 
-_TIMES_S = (0.001, 1e9)
+_TIMES = Whole(1, 2**32 - 1)
+_LENGTH = Length(0.001, 1e9)
 """From where threads have had time to start, to where a clock in nanoseconds still counts."""
 
-_RANGES = {
-    "threads": (1, 2**32 - 1),
-    "cpus": (1, 2**32 - 1),
-    "pins": (1, 2**64 - 1),
-    "perturb": (0, 1),
-    "timeout_s": _TIMES_S,
-    "stall_after_s": _TIMES_S,
-    "seed": (0, SEED_MAX),
-    "repeat": (1, 2**32 - 1),
-    "trace_last": (1, 2**32 - 1),
+NUMBERS: dict[str, Whole | Share | Length] = {
+    "threads": Whole(1, 100_000),
+    "cpus": Whole(1, 4096),
+    "pins": Whole(1, 2**64 - 1),
+    "perturb": Share(),
+    "timeout_s": _LENGTH,
+    "stall_after_s": _LENGTH,
+    "seed": Whole(0, SEED_MAX),
+    "repeat": _TIMES,
+    "trace_last": _TIMES,
 }
-"""Smallest and largest value of each number of a request."""
+"""What each number of a request may be."""
 
 
 @dataclass(frozen=True)
@@ -88,20 +95,34 @@ class Request:
         names = (*self.policies, self.profile, self.kernel)
         return [name for name in names if isinstance(name, str) and is_file(name)]
 
-    def check(self, problems: Problems) -> dict[str, Any]:
-        """Note every number that is out of its range; return the settings without those."""
-        settings = self.settings()
-        for name, (low, high) in _RANGES.items():
+    def checked(self, problems: Problems) -> Request:
+        """Note everything that is not of its type or range; return the request without it.
+
+        Callers of `gupstress.run` give what they like, whatever the types here say.
+        """
+        good: dict[str, Any] = {"sets": self.sets}
+        for name, check in CHECKS.items():
             value = getattr(self, name)
-            if value is None or low <= value <= high:
-                continue
-            settings.pop(name, None)
-            option = "--" + name.removesuffix("_s").replace("_", "-")
-            if value > high:
-                problems.add(option, f"{value} is above {high}; nearest: {high}")
-            else:
-                problems.add(option, f"{value} is below {low}; nearest: {low}")
-        return settings
+            option = _SEVERAL.get(name) or "--" + name.removesuffix("_s").replace("_", "-")
+            found = []
+            for one in value if name in _SEVERAL else (value,):
+                with problems.noting(option):
+                    found.append(one if one is getattr(DEFAULT, name) else check(one))
+            if found:
+                good[name] = tuple(found) if name in _SEVERAL else found[0]
+        checked = Request(**good)
+        checked._note_contradictions(problems)
+        return checked
+
+    def _note_contradictions(self, problems: Problems) -> None:
+        for name in ("threads", "cpus", "pins", "perturb"):
+            value = getattr(self, name)
+            for axis, word in self.sets:
+                same = _core.guess_number(word) == value
+                if value is None or axis.removeprefix("profile.") != name or same:
+                    continue
+                said = f"--{name} {value}"
+                problems.add(said, f"contradicts --set {axis}={word}; nearest: {said} alone")
 
     def settings(self) -> dict[str, Any]:
         """Return what the core looks at beside names and sets."""
@@ -115,9 +136,29 @@ class Request:
         }
 
 
-def is_file(name: str) -> bool:
-    """Whether a name given for a policy, profile or kernel means a file."""
-    return name.endswith(".toml") or "/" in name
+DEFAULT = Request()
+_SEVERAL = {"policies": "--policy", "thresholds": "--threshold"}
+"""What there may be several of, with its option."""
+
+
+def _policy(value: object) -> str | Policy:
+    from gupstress.policy import Policy
+
+    if isinstance(value, Policy):
+        return value
+    return values.name(value, "a Policy, the name of one", "bounded")
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "policies": _policy,
+    "profile": partial(values.name, what="the name of a profile", near=DEFAULT.profile),
+    "kernel": partial(values.name, what="the name of a kernel", near=DEFAULT.kernel),
+    "driver": partial(values.text, what="a driver", near=DEFAULT.driver),
+    "interleave": values.flag,
+    "thresholds": partial(values.text, what="a condition", near="calls.stuck==0"),
+    **{name: number.check for name, number in NUMBERS.items()},
+}
+"""What returns each value as it has to be, or refuses it."""
 
 
 def reference(wanted: str | Policy) -> Reference:
@@ -132,8 +173,10 @@ def reference(wanted: str | Policy) -> Reference:
         return {"name": wanted}
     try:
         return {"path": wanted, "text": Path(wanted).read_text(encoding="utf-8")}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         from gupstress import ConfigError
 
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, UnicodeDecodeError):
+            reason = "not UTF-8 text"
         raise ConfigError([(wanted, f"cannot be read: {reason}")]) from error

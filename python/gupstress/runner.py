@@ -81,16 +81,21 @@ _ANY = Request()
 """Stands in for what cannot be read, while other mistakes are looked for."""
 
 
-def prepare(request: Request) -> Job:
+def prepare(request: Request, problems: Problems | None = None) -> Job:
     """Look up everything a request names and check that the host can carry it.
+
+    Args:
+        request: What is asked.
+        problems: What is known to be wrong already.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
         ResourceError: The host has too few threads or too little memory left.
     """
-    problems = Problems()
+    problems = problems or Problems()
     # What is wrong with one part does not keep the others from being looked at.
-    settings = request.check(problems)
+    request = request.checked(problems)
+    settings = request.settings()
     names = request.policies or tuple(name for name in PRESETS if name in _core.names("policy"))
     policies: list[Reference] = []
     for name in names:

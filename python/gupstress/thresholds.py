@@ -4,6 +4,7 @@ A metric is the path of a number in a result (`latency_ns.p99`); where a path's 
 part is enough to tell which is meant, it may stand alone (`pages_per_s`).
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -113,11 +114,19 @@ def _parse(expr: str, policies: Collection[str] | None) -> Threshold:
         if len(paths) > 1:
             raise refusal(f"{metric!r} may be {' or '.join(paths)}; nearest: {paths[0]}")
         metric = paths[0]
-    try:
-        bound = float(form["bound"])
-    except ValueError:
-        raise refusal(f"{form['bound']!r} is not a number; nearest: 2e6") from None
+    bound = _finite(form["bound"])
+    if bound is None:
+        raise refusal(f"{form['bound']!r} is not a finite number; nearest: 2e6")
     return Threshold(expr, policy, metric, _COMPARE[form["compare"]], bound)
+
+
+def _finite(word: str) -> float | None:
+    """Return the number that a word is; nothing compares with one that is not finite."""
+    try:
+        number = float(word)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def check(

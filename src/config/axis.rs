@@ -1,11 +1,12 @@
 //! The value types that keys can have.
 
+use super::near::{length, nearest, number};
 use serde::{Serialize, Serializer};
 use toml::Value;
 
 /// A type that a configuration key can have.
 pub trait Axis: Sized {
-    /// Reads a TOML value; `Err` names the value and what is accepted.
+    /// Reads a TOML value; `Err` names the value, what is accepted and what is nearest.
     fn parse(value: &Value) -> Result<Self, String>;
     /// The TOML value that [`parse`](Axis::parse) reads back.
     fn show(&self) -> Value;
@@ -13,19 +14,26 @@ pub trait Axis: Sized {
     fn expected() -> String;
 }
 
-fn not<T: Axis>(value: &Value) -> String {
-    format!("{value} is not {}", T::expected())
+fn not<T: Axis>(value: &Value, near: impl std::fmt::Display) -> String {
+    format!("{value} is not {}; nearest: {near}", T::expected())
+}
+
+/// A value as a word; `--set` hands numbers and flags over so, too.
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 impl Axis for bool {
     fn parse(value: &Value) -> Result<Self, String> {
-        // `--set` hands words over as strings.
-        match value {
-            Value::Boolean(flag) => Ok(*flag),
-            Value::String(word) if word == "true" => Ok(true),
-            Value::String(word) if word == "false" => Ok(false),
-            _ => Err(not::<Self>(value)),
-        }
+        let word = word(value);
+        word.parse().map_err(|_| {
+            let near = match word.to_lowercase().as_str() {
+                "yes" | "on" | "1" => "true",
+                "no" | "off" | "0" | "none" => "false",
+                other => nearest(other, ["true", "false"]).unwrap_or_default(),
+            };
+            not::<Self>(value, near)
+        })
     }
     fn show(&self) -> Value {
         Value::from(*self)
@@ -37,7 +45,7 @@ impl Axis for bool {
 
 impl Axis for String {
     fn parse(value: &Value) -> Result<Self, String> {
-        value.as_str().map(str::to_owned).ok_or_else(|| not::<Self>(value))
+        value.as_str().map(str::to_owned).ok_or_else(|| not::<Self>(value, format!("\"{value}\"")))
     }
     fn show(&self) -> Value {
         Value::from(self.as_str())
@@ -49,12 +57,9 @@ impl Axis for String {
 
 impl Axis for u32 {
     fn parse(value: &Value) -> Result<Self, String> {
-        let number = match value {
-            Value::Integer(number) => Some(*number),
-            Value::String(word) => word.parse().ok(),
-            _ => None,
-        };
-        number.and_then(|n| u32::try_from(n).ok()).ok_or_else(|| not::<Self>(value))
+        let word = word(value);
+        // A cast of a number out of range gives the nearest one in it.
+        word.parse().map_err(|_| not::<Self>(value, number(&word).unwrap_or(1.0) as u32))
     }
     fn show(&self) -> Value {
         Value::from(i64::from(*self))
@@ -70,13 +75,9 @@ pub struct Share(pub f64);
 
 impl Axis for Share {
     fn parse(value: &Value) -> Result<Self, String> {
-        let number = match value {
-            Value::Float(number) => Some(*number),
-            Value::Integer(number) => Some(*number as f64),
-            Value::String(word) => word.parse().ok(),
-            _ => None,
-        };
-        number.filter(|n| (0.0..=1.0).contains(n)).map(Share).ok_or_else(|| not::<Self>(value))
+        let word = word(value);
+        let share = word.parse().ok().filter(|n| (0.0..=1.0).contains(n)).map(Share);
+        share.ok_or_else(|| not::<Self>(value, number(&word).unwrap_or(0.0).clamp(0.0, 1.0)))
     }
     fn show(&self) -> Value {
         Value::from(self.0)
@@ -115,7 +116,10 @@ impl Axis for Count {
         if value.as_str() == Some("unlimited") {
             return Ok(Self::Unlimited);
         }
-        u32::parse(value).map(Self::AtMost).map_err(|_| not::<Self>(value))
+        u32::parse(value).map(Self::AtMost).map_err(|_| match number(&word(value)) {
+            Some(number) => not::<Self>(value, number as u32),
+            None => not::<Self>(value, "unlimited"),
+        })
     }
     fn show(&self) -> Value {
         match self {
@@ -140,15 +144,15 @@ pub struct Ns(pub u64);
 
 impl Axis for Ns {
     fn parse(value: &Value) -> Result<Self, String> {
-        let word = value.as_str().ok_or_else(|| not::<Self>(value))?;
-        if word == "none" || word == "0" {
-            return Ok(Self(0));
+        match word(value).as_str() {
+            "none" | "0" => Ok(Self(0)),
+            word => Self::read(word).ok_or_else(|| {
+                not::<Self>(
+                    value,
+                    length(word).filter(|&ns| ns > 0).map_or("none".into(), |ns| Self(ns).short()),
+                )
+            }),
         }
-        humantime::parse_duration(word)
-            .ok()
-            .and_then(|length| u64::try_from(length.as_nanos()).ok())
-            .map(Ns)
-            .ok_or_else(|| not::<Self>(value))
     }
     fn show(&self) -> Value {
         if self.0 == 0 {
@@ -157,24 +161,37 @@ impl Axis for Ns {
         Value::from(humantime::format_duration(std::time::Duration::from_nanos(self.0)).to_string())
     }
     fn expected() -> String {
-        "a length of time such as \"50us\" or \"2s\", or \"none\"".into()
+        format!("{LENGTH}, or \"none\"")
+    }
+}
+
+const LENGTH: &str = "a length of time such as \"50us\" or \"2s\"";
+
+impl Ns {
+    fn read(word: &str) -> Option<Self> {
+        let length = humantime::parse_duration(word).ok()?;
+        u64::try_from(length.as_nanos()).ok().map(Self)
+    }
+
+    /// Reads a length of time where `none` is none; `Err` is as that of [`Axis::parse`].
+    pub fn parse_length(word: &str) -> Result<Self, String> {
+        Self::read(word).ok_or_else(|| {
+            // Longer ones are for no clock to measure.
+            let near = Self(length(word).unwrap_or(2_000_000_000).min(10u64.pow(18))).short();
+            format!("{word:?} is not {LENGTH}; nearest: {near}")
+        })
+    }
+
+    /// The length in the largest unit, up to seconds, in which it is a whole number.
+    pub fn short(self) -> String {
+        let units = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1000), ("ns", 1)];
+        let (unit, ns) = units.into_iter().find(|(_, ns)| self.0.is_multiple_of(*ns)).unwrap_or(("ns", 1));
+        format!("{}{unit}", self.0 / ns)
     }
 }
 
 impl Serialize for Ns {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(self.0)
-    }
-}
-
-impl<T: Axis> Axis for Vec<T> {
-    fn parse(value: &Value) -> Result<Self, String> {
-        value.as_array().ok_or_else(|| not::<Self>(value))?.iter().map(T::parse).collect()
-    }
-    fn show(&self) -> Value {
-        Value::Array(self.iter().map(Axis::show).collect())
-    }
-    fn expected() -> String {
-        format!("a list, each {}", T::expected())
     }
 }

@@ -9,9 +9,11 @@
 
 mod axis;
 mod document;
+mod near;
 
 pub use axis::{Axis, Count, Ns, Share};
 pub use document::Document;
+pub use near::{nearest, number};
 
 use crate::error::Problem;
 
@@ -43,15 +45,6 @@ pub enum SetError {
     Unknown,
     /// The key is there; the value does not fit. Holds the reason.
     Value(String),
-}
-
-/// The name among `names` that `wanted` was most likely meant to be.
-pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    names
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(wanted, name), name))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
 }
 
 /// Sets a key by path, turning a refusal into a [`Problem`] at `place`.
@@ -193,14 +186,14 @@ macro_rules! words {
         impl $crate::config::Axis for $Name {
             fn parse(value: &toml::Value) -> ::std::result::Result<Self, String> {
                 let words = [$($word),*];
-                match value.as_str() {
-                    $( Some($word) => Ok(Self::$Variant), )*
-                    Some(other) => Err(format!(
-                        "{other:?} is not one of {}; nearest: {}",
+                let word = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                match word.as_str() {
+                    $( $word => Ok(Self::$Variant), )*
+                    other => Err(format!(
+                        "{value} is not one of {}; nearest: {}",
                         words.join(", "),
                         $crate::config::nearest(other, words).unwrap_or_default(),
                     )),
-                    None => Err(format!("{value} is not one of {}", words.join(", "))),
                 }
             }
             fn show(&self) -> toml::Value {

@@ -1,10 +1,11 @@
 //! Scenarios: steps in words, and what real kernels counted.
 
 use super::session::{Outcome, SESSION_LAYOUT, Session, SessionError};
-use crate::config::{Document, nearest};
+use crate::config::{Document, nearest, number};
 use crate::error::{Error, Problem, Result};
 use crate::machine::Kind;
 use crate::observe::Event;
+use crate::ops::Errno;
 use crate::policy::{Policy, Rules};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -23,7 +24,7 @@ const WORDS: &[(&str, &str)] = &[
     ("lazyfree", "lazyfree A [lo hi]"),
     ("hold", "hold A i"),
     ("release", "release A i"),
-    ("share", "share A"),
+    ("share", "share A [lo hi]"),
     ("pin", "pin A [lo hi]"),
     ("unpin", "unpin A"),
 ];
@@ -67,7 +68,10 @@ impl Scenario {
             Some((value, place)) if value.same_type(&default) => (value, place),
             Some((value, place)) => {
                 let kind = default.type_str();
-                problems.push(Problem::new(&place, format!("{key}: {value} is not of type {kind}")));
+                problems.push(Problem::new(
+                    &place,
+                    format!("{key}: {value} is not of type {kind}; nearest: {default}"),
+                ));
                 (default, place)
             }
             None => (default, name.to_owned()),
@@ -79,7 +83,9 @@ impl Scenario {
         let (steps, steps_at) = take("steps", Value::Array(Vec::new()));
         let cpus = cpus.as_integer().unwrap_or(0);
         if !(1..=1024).contains(&cpus) {
-            problems.push(Problem::new(cpus_at, format!("cpus: {cpus} is not from 1 to 1024")));
+            let near = cpus.clamp(1, 1024);
+            problems
+                .push(Problem::new(cpus_at, format!("cpus: {cpus} is not from 1 to 1024; nearest: {near}")));
         }
         let mut words = Vec::new();
         for step in steps.as_array().into_iter().flatten() {
@@ -91,7 +97,7 @@ impl Scenario {
         let scenario = Self {
             name: title.as_str().unwrap_or_default().to_owned(),
             summary: summary.as_str().unwrap_or_default().to_owned(),
-            cpus: cpus.max(1) as usize,
+            cpus: cpus.clamp(1, 1024) as usize,
             steps: words,
             expect: expectations(&document, &mut problems),
         };
@@ -103,33 +109,19 @@ impl Scenario {
 
     /// Reads every step without doing it.
     fn check(&self) -> std::result::Result<(), Vec<StepError>> {
-        let mut names: HashMap<&str, u32> = HashMap::new();
+        let mut script = Script { cpus: self.cpus, ..Script::default() };
         let mut errors = Vec::new();
         for (number, step) in (1..).zip(&self.steps) {
-            match Step::parse(step) {
-                Ok(Step::Map(name, pages, _)) => {
-                    names.insert(name, pages);
-                }
-                Ok(Step::Cpu(cpu)) if cpu >= self.cpus => errors.push(StepError {
-                    number,
-                    step: step.clone(),
-                    reason: format!("there are cpus 0 to {}", self.cpus - 1),
-                }),
-                Ok(parsed) => {
-                    let unknown = parsed.mapping().filter(|name| !names.contains_key(name));
-                    if let Some(name) = unknown {
-                        let reason = format!("{name:?} is not mapped by an earlier step");
-                        errors.push(StepError { number, step: step.clone(), reason });
-                    }
-                }
-                Err(reason) => errors.push(StepError { number, step: step.clone(), reason }),
+            if let Err(reason) = Step::parse(step).and_then(|parsed| script.take(&parsed)) {
+                errors.push(StepError { number, step: step.clone(), reason });
             }
         }
         if self.steps.iter().all(|step| !step.starts_with("pin ")) {
+            let name = script.pages.keys().min().unwrap_or(&"a");
             errors.push(StepError {
                 number: self.steps.len(),
                 step: self.steps.last().cloned().unwrap_or_default(),
-                reason: "there is no pin step to compare".into(),
+                reason: format!("there is no pin step to compare; nearest: pin {name}"),
             });
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -178,9 +170,8 @@ fn expectations(document: &Document, problems: &mut Vec<Problem>) -> BTreeMap<St
             problems.push(Problem::new(place, format!("no counter {counter:?}; nearest: {near}")));
             continue;
         }
-        let fits = if counter == "result" { value.is_str() } else { value.is_integer() };
-        if !fits {
-            problems.push(Problem::new(place, format!("{counter}: {value} is not what it counts in")));
+        if let Err(reason) = check_expected(counter, value) {
+            problems.push(Problem::new(place, format!("{counter}: {reason}")));
             continue;
         }
         expect.entry(kernel.to_owned()).or_default().insert(counter.to_owned(), value.clone());
@@ -188,11 +179,119 @@ fn expectations(document: &Document, problems: &mut Vec<Problem>) -> BTreeMap<St
     expect
 }
 
+/// Checks that a pin can come to what is expected of it.
+fn check_expected(counter: &str, value: &Value) -> std::result::Result<(), String> {
+    if counter != "result" {
+        let count = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let near = number(&count).unwrap_or(0.0) as u64;
+        let fits = value.as_integer().is_some_and(|count| count >= 0);
+        return fits.then_some(()).ok_or_else(|| format!("{value} is not a count; nearest: {near}"));
+    }
+    let ends: Vec<&str> = ["ok", "stuck"].into_iter().chain(Errno::ALL.map(Errno::name)).collect();
+    let fits = value.as_str().is_some_and(|end| ends.contains(&end));
+    fits.then_some(()).ok_or_else(|| {
+        let near = nearest(value.as_str().unwrap_or("ok"), ends).unwrap_or_default();
+        format!("{value} is not ok, stuck or an errno; nearest: {near}")
+    })
+}
+
+/// Pages that a machine of a scenario has for one mapping.
+const MOST_PAGES: u32 = SESSION_LAYOUT.normal + SESSION_LAYOUT.movable + SESSION_LAYOUT.cma;
+
+/// What the steps so far make, as far as it can be told without doing them.
+#[derive(Default)]
+struct Script<'a> {
+    cpus: usize,
+    /// Of each mapping; not known where its own step is wrong.
+    pages: HashMap<&'a str, Option<u32>>,
+    /// References on each page of a mapping that another holder has.
+    held: HashMap<(&'a str, u32), u32>,
+}
+
+impl<'a> Script<'a> {
+    /// Takes one step; `Err` says why it cannot be done, and what can.
+    fn take(&mut self, step: &Step<'a>) -> std::result::Result<(), String> {
+        match step {
+            Step::Cpu(cpu) if *cpu < self.cpus => Ok(()),
+            Step::Cpu(_) => {
+                let last = self.cpus - 1;
+                Err(format!("there are cpus 0 to {last}; nearest: cpu {last}"))
+            }
+            Step::Map(name, pages, kind) => {
+                let possible = mappable(*pages);
+                self.pages.insert(name, possible.is_ok().then_some(*pages));
+                self.held.retain(|(held, _), _| held != name);
+                let kind = if *kind == Kind::Anon { "anon" } else { "shmem" };
+                possible.map_err(|(reason, near)| format!("{reason}; nearest: map {name} {near} {kind}"))
+            }
+            Step::Fill(pages) => {
+                mappable(*pages).map_err(|(reason, near)| format!("{reason}; nearest: fill {near}"))
+            }
+            Step::Unpin(name) => self.size(name).map(|_| ()),
+            Step::On(word, name, range) => {
+                let Some(pages) = self.size(name)? else {
+                    return Ok(());
+                };
+                let range = range.clone().unwrap_or(0..pages);
+                if range.is_empty() || range.end > pages {
+                    let lo = range.start.min(pages - 1);
+                    let hi = range.end.clamp(lo + 1, pages);
+                    let near = if one_page(word) { format!("{lo}") } else { format!("{lo} {hi}") };
+                    return Err(format!(
+                        "not within {name}, which has {pages} pages; nearest: {word} {name} {near}"
+                    ));
+                }
+                self.count_held(word, name, range)
+            }
+        }
+    }
+
+    fn size(&self, name: &str) -> std::result::Result<Option<u32>, String> {
+        self.pages.get(name).copied().ok_or_else(|| {
+            let near = nearest(name, self.pages.keys().copied());
+            let near = near.map_or_else(|| format!("map {name} 1 anon"), str::to_owned);
+            format!("{name:?} is not mapped by an earlier step; nearest: {near}")
+        })
+    }
+
+    fn count_held(
+        &mut self,
+        word: &str,
+        name: &'a str,
+        range: Range<u32>,
+    ) -> std::result::Result<(), String> {
+        if !one_page(word) {
+            return Ok(());
+        }
+        let index = range.start;
+        let count = self.held.entry((name, index)).or_default();
+        *count = match word {
+            "hold" => *count + 1,
+            _ => count.checked_sub(1).ok_or_else(|| {
+                format!("page {index} of {name} is held by nobody; nearest: hold {name} {index}")
+            })?,
+        };
+        Ok(())
+    }
+}
+
+/// Whether a word is about one page, not a range.
+fn one_page(word: &str) -> bool {
+    matches!(word, "hold" | "release")
+}
+
+/// Whether so many pages can be mapped; `Err` says why not, and how many can.
+fn mappable(pages: u32) -> std::result::Result<(), (String, u32)> {
+    if (1..=MOST_PAGES).contains(&pages) {
+        return Ok(());
+    }
+    Err((format!("1 to {MOST_PAGES} pages can be mapped"), pages.clamp(1, MOST_PAGES)))
+}
+
 enum Step<'a> {
     Cpu(usize),
     Map(&'a str, u32, Kind),
     Fill(u32),
-    Share(&'a str),
     Unpin(&'a str),
     /// A word on part of a mapping; no range: all of it.
     On(&'a str, &'a str, Option<Range<u32>>),
@@ -216,7 +315,6 @@ impl<'a> Step<'a> {
         let step = match (word, args.as_slice()) {
             ("cpu", [n]) => Self::Cpu(number(n)? as usize),
             ("fill", [n]) => Self::Fill(number(n)?),
-            ("share", [a]) => Self::Share(a),
             ("unpin", [a]) => Self::Unpin(a),
             ("map", [a, n, kind]) => {
                 let kind = match *kind {
@@ -226,23 +324,16 @@ impl<'a> Step<'a> {
                 };
                 Self::Map(a, number(n)?, kind)
             }
-            ("hold" | "release", [a, i]) => {
+            (_, [a, i]) if one_page(word) => {
                 let i = number(i)?;
-                Self::On(word, a, Some(i..i + 1))
+                Self::On(word, a, Some(i..i.saturating_add(1)))
             }
-            ("cpu" | "fill" | "share" | "unpin" | "map" | "hold" | "release", _) => return Err(usage()),
+            ("cpu" | "fill" | "unpin" | "map" | "hold" | "release", _) => return Err(usage()),
             (_, [a]) => Self::On(word, a, None),
             (_, [a, lo, hi]) => Self::On(word, a, Some(number(lo)?..number(hi)?)),
             _ => return Err(usage()),
         };
         Ok(step)
-    }
-
-    fn mapping(&self) -> Option<&'a str> {
-        match self {
-            Self::Share(name) | Self::Unpin(name) | Self::On(_, name, _) => Some(name),
-            Self::Cpu(_) | Self::Map(..) | Self::Fill(_) => None,
-        }
     }
 }
 
@@ -265,7 +356,6 @@ impl<'a> Player<'_, 'a> {
                 self.maps.insert(name, (self.session.map(kind, pages)?, pages));
             }
             Step::Fill(pages) => self.session.fill(cpu, pages)?,
-            Step::Share(name) => self.session.share(cpu, self.maps[name].0)?,
             Step::Unpin(name) => {
                 let mapping = self.maps[name].0;
                 let (dropped, kept) = self.pins.drain(..).partition(|&(pinned, _)| pinned == mapping);
@@ -295,6 +385,7 @@ impl<'a> Player<'_, 'a> {
             "lazyfree" => session.lazyfree(cpu, mapping, range).map(|_refused| ()),
             "hold" => session.hold(cpu, mapping, range),
             "release" => session.release(cpu, mapping, range),
+            "share" => session.share(cpu, mapping, range),
             _ => {
                 let outcome = session.pin(cpu, mapping, range, true)?;
                 self.pins.extend(outcome.pin.map(|pin| (mapping, pin)));
@@ -331,5 +422,5 @@ pub fn litmus_names() -> Vec<&'static str> {
 
 /// A shipped scenario as TOML.
 pub fn show_litmus(name: &str) -> Result<&'static str> {
-    crate::policy::preset_text("litmus", LITMUS, name)
+    crate::policy::preset_text("", "litmus", LITMUS, name)
 }

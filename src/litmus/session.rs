@@ -338,10 +338,9 @@ impl Session {
         self.call(cpu, move |t| frames.iter().for_each(|&frame| t.release(frame)))
     }
 
-    /// Forks a child that keeps the mapping's pages shared copy-on-write.
-    pub fn share(&mut self, cpu: usize, mapping: u32) -> Result<(), SessionError> {
-        let len = self.m.mappings().find(|known| known.id == mapping).map_or(1, |found| found.vma.len());
-        Self::fallible(self.on(cpu, mapping, 0..len, |t, m, _| t.fork(m))?, "share")
+    /// Forks a child that keeps a range shared copy-on-write; the rest is not the child's.
+    pub fn share(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
+        Self::fallible(self.on(cpu, mapping, range, |t, m, r| t.fork(m, r))?, "share")
     }
 
     /// Unmaps a mapping for good.

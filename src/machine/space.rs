@@ -250,7 +250,7 @@ impl Mapping {
         }
     }
 
-    /// Adds the area of a forked child and returns it.
+    /// Adds the area of a forked child, with nothing in it, and returns it.
     pub fn fork(&self) -> Arc<Vma> {
         let child = Arc::new(Vma::new(self.id, self.kind, self.vma.len() as usize));
         self.children.lock().push(Arc::clone(&child));

@@ -22,6 +22,18 @@ pub enum Errno {
 }
 
 impl Errno {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::EINTR,
+        Self::EAGAIN,
+        Self::ENOMEM,
+        Self::EFAULT,
+        Self::EBUSY,
+        Self::EINVAL,
+        Self::ETIMEDOUT,
+        Self::EHWPOISON,
+    ];
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {

@@ -4,9 +4,11 @@ use super::{Errno, Task};
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
 use crate::machine::{Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag};
+use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
-    /// Forks a child that keeps the pages shared copy-on-write (`copy_page_range`).
+    /// Forks a child that keeps a range shared copy-on-write (`copy_page_range`);
+    /// the rest of the mapping is not the child's, as with `MADV_DONTFORK`.
     ///
     /// Anonymous pages get one more mapping each and become read-only on both
     /// sides; an exclusive one that may be pinned is copied for the child
@@ -14,15 +16,12 @@ impl<D: Driver> Task<'_, D> {
     ///
     /// # Errors
     /// `ENOMEM` without a frame for a copy.
-    pub fn fork(&self, mapping: &Mapping) -> Result<(), Errno> {
+    pub fn fork(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
         let child = mapping.fork();
         if mapping.kind == Kind::Shmem {
             return Ok(());
         }
-        for index in 0..mapping.vma.len() {
-            self.copy_present_pte(mapping, &child, index)?;
-        }
-        Ok(())
+        range.into_iter().try_for_each(|index| self.copy_present_pte(mapping, &child, index))
     }
 
     fn copy_present_pte(&self, mapping: &Mapping, child: &Vma, index: u32) -> Result<(), Errno> {

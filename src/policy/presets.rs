@@ -2,7 +2,7 @@
 
 use super::{Policy, Rules};
 use crate::config::{Document, Table, nearest, set_key, to_toml};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Result};
 
 macro_rules! presets {
     ($dir:literal: $($name:literal)*) => {
@@ -63,20 +63,26 @@ fn read<T: Table + Clone>(
     depth: usize,
 ) -> Result<T> {
     let (name, text, is_file) = match source {
-        Source::Preset(name) => (name, preset_text(kind, presets, name)?, false),
+        Source::Preset(name) => (name, preset_text("", kind, presets, name)?, false),
         Source::File(path, text) => (path, text, true),
     };
     if depth > 8 {
         return Err(Error::config(name, "base leads back to itself"));
     }
     let mut document = Document::parse(name, text).map_err(Error::Config)?;
+    let mut problems = Vec::new();
     let base = match document.take("base") {
-        Some((value, place)) => Some(
-            value
-                .as_str()
-                .map(str::to_owned)
-                .ok_or_else(|| Error::config(place, format!("base: {value} is not the name of a {kind}")))?,
-        ),
+        Some((value, place)) => {
+            let base = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            match preset_text(&place, kind, presets, &base) {
+                Ok(_) => Some(base),
+                // What else is wrong with the file is said too.
+                Err(error) => {
+                    problems.extend(error.problems());
+                    None
+                }
+            }
+        }
         None => default_base.filter(|_| is_file).map(str::to_owned),
     };
     let mut table = match base {
@@ -85,7 +91,6 @@ fn read<T: Table + Clone>(
         }
         _ => blank.clone(),
     };
-    let mut problems = Vec::new();
     if is_file && !document.keys.iter().any(|(path, ..)| path == "name") {
         let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
         document.keys.push(("name".into(), toml::Value::from(stem), name.to_owned()));
@@ -94,10 +99,16 @@ fn read<T: Table + Clone>(
     if problems.is_empty() { Ok(table) } else { Err(Error::Config(problems)) }
 }
 
-pub(crate) fn preset_text<'a>(kind: &str, presets: &[(&str, &'a str)], name: &str) -> Result<&'a str> {
+/// The text of a preset; `place` is where its name stands.
+pub(crate) fn preset_text<'a>(
+    place: &str,
+    kind: &str,
+    presets: &[(&str, &'a str)],
+    name: &str,
+) -> Result<&'a str> {
     presets.iter().find(|(known, _)| *known == name).map(|(_, text)| *text).ok_or_else(|| {
         let near = nearest(name, presets.iter().map(|(known, _)| *known)).unwrap_or_default();
-        Error::Config(vec![Problem::new("", format!("no {kind} {name:?}; nearest: {near}"))])
+        Error::config(place, format!("no {kind} {name:?}; nearest: {near}"))
     })
 }
 

@@ -3,7 +3,6 @@
 use super::{MachineError, request};
 use crate::litmus::{Outcome, SESSION_LAYOUT, Session, SessionError};
 use crate::machine::Kind;
-use crate::policy::load_kernel;
 use pyo3::prelude::*;
 use serde_json::json;
 
@@ -26,14 +25,7 @@ impl Machine {
     #[new]
     #[pyo3(signature = (cpus, kernel, policy))]
     fn new(cpus: usize, kernel: &str, policy: &str) -> PyResult<Self> {
-        if !(1..=1024).contains(&cpus) {
-            return Err(MachineError::new_err(format!(
-                "cpus={cpus} is not from 1 to 1024; nearest: {}",
-                cpus.clamp(1, 1024)
-            )));
-        }
-        let rules = load_kernel(request::reference(kernel)?.source(), &[])?;
-        let policy = request::policy(&request::reference(policy)?, &rules, &[])?;
+        let (rules, policy) = request::machine(&request::reference(kernel)?, &request::reference(policy)?)?;
         Ok(Self { session: Session::new(rules, policy, &SESSION_LAYOUT, cpus) })
     }
 
@@ -51,10 +43,6 @@ impl Machine {
 
     fn fill(&mut self, pages: u32, cpu: usize) -> PyResult<()> {
         Ok(self.session.fill(cpu, pages)?)
-    }
-
-    fn share(&mut self, mapping: u32, cpu: usize) -> PyResult<()> {
-        Ok(self.session.share(cpu, mapping)?)
     }
 
     fn unmap(&mut self, mapping: u32, cpu: usize) -> PyResult<()> {
@@ -81,6 +69,7 @@ impl Machine {
             "lazyfree" => refused(session.lazyfree(cpu, mapping, range)?)?,
             "hold" => session.hold(cpu, mapping, range)?,
             "release" => session.release(cpu, mapping, range)?,
+            "share" => session.share(cpu, mapping, range)?,
             _ => return Err(MachineError::new_err(format!("no operation {word:?}"))),
         }
         Ok(())

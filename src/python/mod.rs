@@ -6,7 +6,7 @@
 mod machine;
 mod request;
 
-use crate::config::{Axis, Ns};
+use crate::config::Ns;
 use crate::error::Error;
 use crate::litmus::{Scenario, litmus_names, show_litmus};
 use crate::observe::Trace;
@@ -98,7 +98,7 @@ mod _core {
     #[pymodule_export]
     use super::machine::Machine;
     use super::{
-        Axis, Error, Instant, Ns, Scenario, Watcher, kernel_names, litmus_names, policy_names, profile_names,
+        Error, Instant, Ns, Scenario, Watcher, kernel_names, litmus_names, policy_names, profile_names,
         request, run, show_litmus, write_chrome,
     };
     use crate::policy::Source;
@@ -145,8 +145,26 @@ mod _core {
     /// Seconds of a length of time such as `60s` or `500ms`.
     #[pyfunction]
     fn parse_duration(text: &str) -> PyResult<f64> {
-        let length = Ns::parse(&toml::Value::from(text)).map_err(|reason| Error::config("", reason))?;
+        let length = Ns::parse_length(text).map_err(|reason| Error::config("", reason))?;
         Ok(length.0 as f64 / 1e9)
+    }
+
+    /// A length of time as `parse_duration` takes it; what is below nothing is nothing.
+    #[pyfunction]
+    fn show_duration(seconds: f64) -> String {
+        Ns((seconds * 1e9).round() as u64).short()
+    }
+
+    /// The one of some names that a word was most likely meant to be, if there are any.
+    #[pyfunction]
+    fn nearest(wanted: &str, names: Vec<String>) -> Option<String> {
+        crate::config::nearest(wanted, names.iter().map(String::as_str)).map(str::to_owned)
+    }
+
+    /// The number that a word such as `1e6` or `2k` most likely means, if any.
+    #[pyfunction]
+    fn guess_number(word: &str) -> Option<f64> {
+        crate::config::number(word)
     }
 
     /// Resolves and checks everything that a run names; JSON in and out.
@@ -196,7 +214,13 @@ mod _core {
         sets: Vec<(String, String)>,
     ) -> PyResult<String> {
         let scenario = Scenario::parse(place, text)?;
-        Ok(py.detach(|| request::litmus(&scenario, kernel, &sets))?)
+        Ok(py.detach(|| request::litmus(place, &scenario, kernel, &sets))?)
+    }
+
+    /// Checks what `--set` would change of a kernel and its policy under a scenario.
+    #[pyfunction]
+    fn check_litmus(kernel: &str, sets: Vec<(String, String)>) -> PyResult<()> {
+        Ok(request::check_litmus(kernel, &sets)?)
     }
 
     /// Reads a litmus scenario (TOML text) without running it; JSON.

@@ -104,23 +104,34 @@ struct Sets {
     kernel: Vec<(String, String)>,
 }
 
-fn keys<T: Table>() -> Vec<String> {
+/// A table with those of its keys that `--set` may change.
+type Axes = (&'static str, Vec<String>);
+
+fn axes<T: Table>(table: &'static str) -> Axes {
     let mut keys = Vec::new();
     T::keys("", &mut keys);
-    keys.into_iter().map(|key| key.path).collect()
+    let keys = keys.into_iter().map(|key| key.path);
+    // What a table is called is not for `--set` to change.
+    (table, keys.filter(|key| !matches!(key.as_str(), "name" | "summary")).collect())
+}
+
+fn run_axes() -> [Axes; 3] {
+    [axes::<Policy>("policy"), axes::<Profile>("profile"), axes::<Rules>("kernel")]
+}
+
+/// A scenario has steps where a run has a profile.
+fn litmus_axes() -> [Axes; 2] {
+    [axes::<Policy>("policy"), axes::<Rules>("kernel")]
 }
 
 /// Sorts `--set` words; a `policy.`, `profile.` or `kernel.` before a key says which table it means.
-fn sort_sets(sets: &[(String, String)], problems: &mut Vec<Problem>) -> Sets {
+fn sort_sets(sets: &[(String, String)], tables: &[Axes], problems: &mut Vec<Problem>) -> Sets {
     let mut sorted = Sets::default();
-    let tables = [("policy", keys::<Policy>()), ("profile", keys::<Profile>()), ("kernel", keys::<Rules>())];
     for (path, value) in sets {
         let place = tables.iter().find_map(|(table, keys)| {
             let named = path.strip_prefix(table).and_then(|rest| rest.strip_prefix('.'));
             let path = named.unwrap_or(path);
-            // What a table is called is not for `--set` to change.
-            let ours = keys.iter().any(|key| key == path) && !matches!(path, "name" | "summary");
-            ours.then(|| (*table, path.to_owned()))
+            keys.iter().any(|key| key == path).then(|| (*table, path.to_owned()))
         });
         match place {
             Some(("policy", path)) => sorted.policy.push((path, value.clone())),
@@ -129,7 +140,13 @@ fn sort_sets(sets: &[(String, String)], problems: &mut Vec<Problem>) -> Sets {
             None => {
                 let all = tables.iter().flat_map(|(_, keys)| keys).map(String::as_str);
                 let near = nearest(path, all).unwrap_or_default();
-                problems.push(Problem::new("--set", format!("no axis {path:?}; nearest: {near}")));
+                let elsewhere = run_axes().iter().any(|(_, keys)| keys.contains(path));
+                let reason = if elsewhere {
+                    format!("axis {path:?} has no effect on a scenario")
+                } else {
+                    format!("no axis {path:?}")
+                };
+                problems.push(Problem::new("--set", format!("{reason}; nearest: {near}")));
             }
         }
     }
@@ -139,8 +156,8 @@ fn sort_sets(sets: &[(String, String)], problems: &mut Vec<Problem>) -> Sets {
 fn keep<T>(result: Result<T>, problems: &mut Vec<Problem>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
-        Err(Error::Config(more)) => {
-            for problem in more {
+        Err(error) => {
+            for problem in error.problems() {
                 // One bad `--set` would be reported once for each table it reaches.
                 if !problems.contains(&problem) {
                     problems.push(problem);
@@ -148,15 +165,11 @@ fn keep<T>(result: Result<T>, problems: &mut Vec<Problem>) -> Option<T> {
             }
             None
         }
-        Err(other) => {
-            problems.push(Problem::new("", other.to_string()));
-            None
-        }
     }
 }
 
 /// A policy; the name `kernel` stands for the rule set's own.
-pub fn policy(reference: &Ref, rules: &Rules, sets: &[(String, String)]) -> Result<Policy> {
+fn policy(reference: &Ref, rules: &Rules, sets: &[(String, String)]) -> Result<Policy> {
     let own = Source::Preset(&rules.policy);
     load_policy(if reference.is_kernel() { own } else { reference.source() }, sets)
 }
@@ -208,7 +221,7 @@ fn driver(name: &str) -> Result<Which> {
 pub fn resolve(text: &str) -> Result<String> {
     let request: Resolve = read(text)?;
     let mut problems = Vec::new();
-    let sets = sort_sets(&request.overrides.sets, &mut problems);
+    let sets = sort_sets(&request.overrides.sets, &run_axes(), &mut problems);
     let kernel = keep(load_kernel(request.kernel.source(), &sets.kernel), &mut problems);
     let driver = keep(driver(&request.overrides.driver), &mut problems);
     let mut policies = Vec::new();
@@ -250,7 +263,7 @@ pub fn resolve(text: &str) -> Result<String> {
 pub fn job(text: &str) -> Result<Job> {
     let request: JobRequest = read(text)?;
     let mut problems = Vec::new();
-    let sets = sort_sets(&request.overrides.sets, &mut problems);
+    let sets = sort_sets(&request.overrides.sets, &run_axes(), &mut problems);
     if !problems.is_empty() {
         return Err(Error::Config(problems));
     }
@@ -275,20 +288,45 @@ pub fn job(text: &str) -> Result<Job> {
     })
 }
 
-/// Runs a scenario under a kernel with its own policy.
-pub fn litmus(scenario: &Scenario, kernel: &str, sets: &[(String, String)]) -> Result<String> {
+/// A kernel and its own policy, with `--set` words for them.
+fn litmus_rules(kernel: &str, sets: &[(String, String)]) -> Result<(Rules, Policy)> {
     let mut problems = Vec::new();
-    let sets = sort_sets(sets, &mut problems);
-    if !problems.is_empty() {
-        return Err(Error::Config(problems));
+    let sets = sort_sets(sets, &litmus_axes(), &mut problems);
+    let rules = keep(load_kernel(Source::Preset(kernel), &sets.kernel), &mut problems);
+    let own = rules.as_ref().map_or("none", |rules| &rules.policy);
+    let policy = keep(load_policy(Source::Preset(own), &sets.policy), &mut problems);
+    match (rules, policy) {
+        (Some(rules), Some(policy)) if problems.is_empty() => Ok((rules, policy)),
+        _ => Err(Error::Config(problems)),
     }
-    let rules = load_kernel(Source::Preset(kernel), &sets.kernel)?;
-    let policy = load_policy(Source::Preset(&rules.policy), &sets.policy)?;
+}
+
+/// A kernel and a policy for a machine driven by hand.
+pub fn machine(kernel: &Ref, retry: &Ref) -> Result<(Rules, Policy)> {
+    let mut problems = Vec::new();
+    let rules = keep(load_kernel(kernel.source(), &[]), &mut problems);
+    // Without a kernel any will do to find what is wrong with the policy.
+    let any = load_kernel(Source::Preset("linux-7.2.13"), &[])?;
+    let policy = keep(policy(retry, rules.as_ref().unwrap_or(&any), &[]), &mut problems);
+    match (rules, policy) {
+        (Some(rules), Some(policy)) => Ok((rules, policy)),
+        _ => Err(Error::Config(problems)),
+    }
+}
+
+/// Checks `--set` words for scenarios under a kernel.
+pub fn check_litmus(kernel: &str, sets: &[(String, String)]) -> Result<()> {
+    litmus_rules(kernel, sets).map(|_| ())
+}
+
+/// Runs a scenario under a kernel with its own policy; `place` is where it comes from.
+pub fn litmus(place: &str, scenario: &Scenario, kernel: &str, sets: &[(String, String)]) -> Result<String> {
+    let (rules, policy) = litmus_rules(kernel, sets)?;
     let outcome = scenario.run(rules, policy).map_err(|error| {
         if error.reason.starts_with("internal error") {
             Error::Internal(error.to_string())
         } else {
-            Error::config(&*scenario.name, error.to_string())
+            Error::config(place, error.to_string())
         }
     })?;
     let mut counters = json!(outcome.counters);

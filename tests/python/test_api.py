@@ -4,15 +4,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 import gupstress
 from conftest import Row
+from gupstress import _core
 
 Rows = Callable[..., list[Row]]
 
 SMALL = {"driver": "sim", "threads": 2, "cpus": 2, "pins": 200, "seed": 7}
+
+
+class Four:
+    """A whole number of another make, such as those of numpy."""
+
+    def __index__(self) -> int:
+        return 4
 
 
 def python(code: str) -> str:
@@ -86,10 +96,15 @@ def test_the_same_seed_gives_the_same_run() -> None:
 
 
 def test_a_policy_made_in_python_is_run_with_its_axes() -> None:
-    policy = gupstress.Policy(name="mine", base="bounded", isolate_retries=5, drain="never")
+    policy = gupstress.Policy(
+        name="mine",
+        base="bounded",
+        isolate_retries=Four(),  # type: ignore[arg-type]
+        drain="never",
+    )
     (row,) = gupstress.run(policy=policy, **SMALL).results  # type: ignore[arg-type]
     assert row.policy == "mine"
-    assert row.resolved["policy"]["isolate_retries"] == 5
+    assert row.resolved["policy"]["isolate_retries"] == 4
     assert row.resolved["policy"]["migrate_retries"] == 10
     assert row.counters.drain_all == 0
 
@@ -124,6 +139,94 @@ def test_arguments_reach_the_run(rows: Rows) -> None:
     assert jobs[0]["sets"] == (("isolate_retries", "5"), ("pinner.dma", "false"))
     assert (jobs[0]["timeout_s"], jobs[0]["stall_after_s"], jobs[0]["seed"]) == (1.5, 0.25, 3)
     assert [threshold.passed for threshold in result.thresholds] == [True]
+
+
+def test_paths_and_numbers_of_other_make_are_taken() -> None:
+    for name, kind in (("bounded", "policy"), ("steady", "profile"), ("linux-6.17", "kernel")):
+        Path(f"{kind}.toml").write_text(_core.show(kind, name))
+    settings = {**SMALL, "threads": Four(), "timeout": Fraction(5, 2)}
+    result = gupstress.run(
+        Path("profile.toml"),
+        policy=Path("policy.toml"),
+        kernel=Path("kernel.toml"),
+        **settings,  # type: ignore[arg-type]
+    )
+    asked = result.settings
+    assert (asked.profile, asked.kernel, result.results[0].policy) == (
+        "steady",
+        "linux-6.17",
+        "bounded",
+    )
+    assert (asked.threads, asked.timeout_s) == (4, 2.5)
+
+
+def test_a_path_is_never_a_presets_name() -> None:
+    with pytest.raises(gupstress.ConfigError, match=r"\./bounded: cannot be read: No such file"):
+        gupstress.run(policy=Path("bounded"))
+
+
+WRONG: list[tuple[dict[str, object], str]] = [
+    ({"threads": 4.0}, "--threads: 4.0 is not a whole number; nearest: 4"),
+    ({"threads": "4"}, "--threads: '4' is not a whole number; nearest: 4"),
+    ({"threads": True}, "--threads: True is not a whole number; nearest: 1"),
+    ({"pins": 1e3}, "--pins: 1000.0 is not a whole number; nearest: 1000"),
+    ({"seed": "x"}, "--seed: 'x' is not a whole number; nearest: 0"),
+    ({"repeat": None}, "--repeat: None is not a whole number; nearest: 1"),
+    ({"perturb": "0.5"}, "--perturb: '0.5' is not a number from 0 to 1; nearest: 0.5"),
+    ({"timeout": None}, "--timeout: None is not a length of time; nearest: 60s"),
+    ({"timeout": [3]}, "--timeout: [3] is not a length of time; nearest: 60s"),
+    ({"timeout": "60"}, '--timeout: "60" is not a length of time such as "50us" or "2s"; nearest:'),
+    ({"timeout": 0.0005}, "--timeout: 500us is below 1ms; nearest: 1ms"),
+    ({"timeout": float("inf")}, "--timeout: inf is above 1000000000s; nearest: 1000000000s"),
+    ({"driver": None}, "--driver: None is not a driver; nearest: os"),
+    ({"policy": [3]}, "--policy: 3 is not a Policy, the name of one or a file; nearest: bounded"),
+    ({"policy": b"bounded"}, "--policy: b'bounded' is not a Policy, the name of one or a file;"),
+    ({"policy": Path("a\0.toml")}, "a\0.toml: cannot be read: embedded null"),
+    ({"policy": None}, "--policy: None is not a Policy, the name of one or a file; nearest:"),
+    ({"profile": 3}, "--profile: 3 is not the name of a profile or a file; nearest: contended"),
+    ({"kernel": None}, "--kernel: None is not the name of a kernel or a file; nearest: linux-7.2"),
+    ({"interleave": None}, "--interleave: None is not True or False; nearest: False"),
+    ({"interleave": "no"}, "--interleave: 'no' is not True or False; nearest: False"),
+    ({"interleave": 1}, "--interleave: 1 is not True or False; nearest: True"),
+    ({"sets": "drain=all"}, "--set: 'drain=all' is not a dict; nearest: "),
+    ({"sets": {"isolate_retries": None}}, '--set: isolate_retries: "None" is not'),
+    ({"threshold": 3}, "--threshold: 3 is not a condition; nearest: calls.stuck==0"),
+    ({"trace": 3}, "--trace: 3 is not a file; nearest: trace.json"),
+]
+
+
+@pytest.mark.parametrize(("settings", "said"), WRONG, ids=[str(settings) for settings, _ in WRONG])
+def test_a_wrong_type_is_a_problem_like_any_other(
+    no_run: None, settings: dict[str, object], said: str
+) -> None:
+    with pytest.raises(gupstress.ConfigError) as caught:
+        gupstress.run(**settings)  # type: ignore[arg-type]
+    assert len(caught.value.problems) == 1
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_types_are_named_all_at_once(no_run: None) -> None:
+    with pytest.raises(gupstress.ConfigError) as caught:
+        gupstress.run(
+            policy=["bounded", 3, "bonded"],  # type: ignore[list-item]
+            kernel=None,  # type: ignore[arg-type]
+            threads="4",  # type: ignore[arg-type]
+            timeout="soon",
+            sets={"drian": "all"},
+        )
+    places = [place for place, _ in caught.value.problems]
+    assert sorted(places) == ["", "--kernel", "--policy", "--set", "--threads", "--timeout"]
+
+
+def test_a_policy_of_wrong_types_is_a_problem_too() -> None:
+    with pytest.raises(gupstress.ConfigError) as caught:
+        gupstress.Policy(name=3, base=None, isolate_retries=[5])  # type: ignore[arg-type]
+    assert [message for _, message in caught.value.problems] == [
+        "name: 3 is not text; nearest: mine",
+        "base: None is not text; nearest: bounded",
+        "isolate_retries: [5] is not a number, text, True or False; nearest: leave it out",
+    ]
 
 
 @pytest.mark.parametrize("settings", [{"threads": 0}, {"timeout": "soon"}, {"threshold": "x<1"}])

@@ -18,32 +18,54 @@ BAD = [
     ("--policy bounded --policy bounded", ["bounded", "more than once"]),
     ("--profile contend", ["contend", "nearest: contended"]),
     ("--kernel linux-7.2.12", ["linux-7.2.12", "nearest: linux-7.2.13"]),
+    ("--kernel 7.2.13", ['no kernel "7.2.13"', "nearest: linux-7.2.13"]),
     ("--threads 0", ["--threads", "0 is below 1", "nearest: 1"]),
     ("--threads x", ["--threads", "'x' is not a whole number"]),
     ("--threads 2.5", ["--threads", "'2.5'"]),
-    ("--threads 4294967296", ["--threads", "4294967296", "nearest: 4294967295"]),
+    ("--threads 4294967296", ["--threads", "4294967296", "nearest: 100000"]),
     ("--threads", ["--threads", "requires an argument"]),
     ("--cpus 0", ["--cpus", "nearest: 1"]),
+    ("--cpus 5000", ["--cpus: 5000 is above 4096", "nearest: 4096"]),
     ("--pins -5", ["--pins", "-5 is below 1", "nearest: 1"]),
+    ("--pins 1e6", ["'1e6'", "nearest: 1000000\n"]),
+    ("--pins 1M", ["'1M'", "nearest: 1000000\n"]),
+    ("--pins 2k", ["'2k'", "nearest: 2000\n"]),
+    ("--pins 1e30", ["'1e30'", "nearest: 18446744073709551615\n"]),
+    ("--pins 2000 --set pins=100", ["--pins 2000", "contradicts --set pins=100"]),
+    ("--cpus 2 --set profile.cpus=3", ["--cpus 2", "contradicts --set profile.cpus=3"]),
     ("--seed -1", ["--seed", "nearest: 0"]),
     ("--seed 18446744073709551616", ["--seed", "nearest: 18446744073709551615"]),
     ("--repeat 0", ["--repeat", "nearest: 1"]),
     ("--perturb 2", ["--perturb", "nearest: 1"]),
     ("--perturb x", ["--perturb", "'x'"]),
-    ("--perturb nan", ["--perturb", "nan"]),
-    ("--timeout soon", ["--timeout", "soon"]),
-    ("--timeout 0s", ["--timeout", "nearest: 0.001"]),
+    ("--perturb nan", ["--perturb: nan is not a number from 0 to 1", "nearest: 0"]),
+    ("--perturb 50%", ["'50%'", "nearest: 0.5"]),
+    ("--timeout soon", ["--timeout", '"soon" is not a length of time', "nearest: 2s"]),
+    ("--timeout 0s", ["--timeout: 0s is below 1ms", "nearest: 1ms"]),
+    ("--timeout 500us", ["--timeout: 500us is below 1ms", "nearest: 1ms"]),
+    ("--timeout 60", ['"60" is not a length of time such as "50us" or "2s";', "nearest: 60s"]),
+    ("--timeout none", ['"none" is not a length of time such as "50us" or "2s";', "nearest: 2s"]),
+    ("--timeout 40y", ["--timeout: 1262", "is above", "nearest: 1000000000s"]),
     ("--stall-after never", ["--stall-after", "never"]),
     ("--driver dream", ["--driver", "dream", "nearest: "]),
-    ("--format xml", ["--format", "xml", "json"]),
-    ("--set isolate_retries=many", ["isolate_retries", "many", "unlimited"]),
+    ("--driver OS", ["--driver", '"OS"', "nearest: os"]),
+    ("--format xml", ["--format", "'xml'", "json", "nearest: table"]),
+    ("--set isolate_retries=many", ["isolate_retries", "many", "nearest: unlimited"]),
+    ("--set isolate_retries=-1", ["isolate_retries", '"-1"', "nearest: 0"]),
+    ("--set mglru=yes", ["mglru", '"yes"', "nearest: true"]),
+    ("--set memory.movable=9999999999", ["memory.movable", "nearest: 4294967295"]),
+    ("--set perturb=half", ["perturb", '"half"', "nearest: 0"]),
+    ("--set pinner.hold=50", ["pinner.hold", '"50"', "nearest: 50s"]),
+    ("--set pinner.hold=never", ["pinner.hold", '"never"', 'or "none"', "nearest: none"]),
     ("--set isolate_retris=3", ["isolate_retris", "nearest: isolate_retries"]),
     ("--set isolate_retries", ["isolate_retries", "AXIS=VALUE"]),
     ("--threshold latency_ns.p98<1", ["latency_ns.p98", "nearest: latency_ns.p99"]),
     ("--threshold errors.ENOMEN<1", ["nearest: errors.ENOMEM"]),
     ("--threshold p99<1", ["'p99'", "latency_ns.p99 or sweeps.p99"]),
     ("--threshold calls.stuck", ["calls.stuck", "METRIC OP NUMBER"]),
-    ("--threshold calls.stuck==none", ["'none'", "not a number"]),
+    ("--threshold calls.stuck==none", ["'none'", "not a finite number"]),
+    ("--threshold calls.stuck==nan", ["'nan'", "not a finite number"]),
+    ("--threshold calls.stuck<inf", ["'inf'", "not a finite number"]),
     ("--policy bounded --threshold bonded:calls.stuck==0", ["'bonded'", "nearest: bounded"]),
     ("--json missing/r.json", ["--json missing/r.json", "No such file"]),
     ("--json .", ["--json .", "Is a directory"]),
@@ -52,7 +74,8 @@ BAD = [
     ("--threads 4 matrix", ["matrix", "before all options"]),
     ("run extra", ["extra"]),
     ("matrx", ["matrx"]),
-    ("list policy", ["policy", "policies"]),
+    ("list policy", ["'policy'", "nearest: policies"]),
+    ("show policies bounded", ["'policies'", "nearest: policy"]),
     ("show policy bonded", ["bonded", "nearest: bounded"]),
     ("show policy", ["Missing argument"]),
 ]
@@ -82,6 +105,34 @@ def test_a_file_with_two_mistakes_has_both_named_with_their_places(cli: Cli) -> 
     assert "isolate_retries" in first
     assert "p.toml:3: " in second
     assert "nearest: all" in second
+
+
+@pytest.mark.parametrize("axis", ["name", "summary", "policy.name", "kernel.summary"])
+def test_an_axis_that_is_refused_is_not_proposed(cli: Cli, axis: str) -> None:
+    code, _, err = cli("--set", f"{axis}=x")
+    refused, _, near = err.partition("; nearest: ")
+    assert code == 2
+    assert f'no axis "{axis}"' in refused
+    assert near.strip() not in ("name", "summary")
+
+
+def test_a_base_that_there_is_not_has_its_place_and_hides_no_other_mistake(cli: Cli) -> None:
+    Path("p.toml").write_text('drain = "al"\nbase = "bonded"\n')
+    code, out, err = cli("--policy", "p.toml")
+    first, second = err.splitlines()
+    assert (code, out) == (2, "")
+    assert first == 'gupstress: p.toml:2: no policy "bonded"; nearest: bounded'
+    assert "p.toml:1: drain" in second
+
+
+def test_values_of_a_wrong_type_have_a_nearest_one(cli: Cli) -> None:
+    Path("p.toml").write_text(
+        "base = 'bounded'\nisolate_retries = 2.0\nbackoff_min = 50\nsummary = 3\ndrain = 1\n"
+    )
+    _, _, err = cli("--policy", "p.toml")
+    nearest = [line.partition("; nearest: ")[2] for line in err.splitlines()]
+    assert nearest[:3] == ["2", "50s", '"3"']
+    assert nearest[3]
 
 
 def test_mistakes_of_several_options_are_all_named(cli: Cli) -> None:

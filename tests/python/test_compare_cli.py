@@ -314,7 +314,7 @@ def test_a_file_that_is_no_result_is_one_line(
         ("compare base.json base.json --threshold -1", ["-1", "nearest: 0"]),
         ("compare base.json base.json --threshold 101", ["101", "nearest: 100"]),
         ("compare base.json base.json --threshold nan", ["nan", "not from 0 to 100"]),
-        ("compare base.json base.json --format xml", ["xml", "junit"]),
+        ("compare base.json base.json --format xml", ["xml", "nearest: table"]),
         ("compare base.json base.json --json missing/c.json", ["--json missing/c.json"]),
         ("compare base.json base.json --json base.json", ["--json base.json", "base-2.json"]),
         ("run --baseline missing.json", ["missing.json", "No such file"]),

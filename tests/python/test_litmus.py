@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 import gupstress
 from conftest import Ended
-from gupstress import _core
+from gupstress import _core, engine
 from gupstress.cli import invoke
 from gupstress.litmus import LitmusResult
 
@@ -235,7 +235,23 @@ BAD_FILES = {
     "no expectations": ({"more": ""}, ["mine.toml", "no expectations", "nearest: --kernel linux-"]),
     "step that cannot be done": (
         {"steps": '["map a 4 anon", "touch a", "release a 2", "pin a"]'},
-        ["mine", 'step 3 "release a 2"', "held by nobody"],
+        ["mine.toml:1", 'step 3 "release a 2"', "held by nobody", "nearest: hold a 2"],
+    ),
+    "end that no pin has": (
+        {"more": '[expect."linux-7.2.13"]\nresult = "okk"\n'},
+        ["mine.toml:3", 'result: "okk"', "nearest: ok"],
+    ),
+    "end that is no word": (
+        {"more": '[expect."linux-7.2.13"]\nresult = 0\n'},
+        ["mine.toml:3", "result: 0", "nearest: ok"],
+    ),
+    "count below nothing": (
+        {"more": '[expect."linux-7.2.13"]\nacquired = -1\n'},
+        ["mine.toml:3", "acquired: -1 is not a count", "nearest: 0"],
+    ),
+    "count that is a word": (
+        {"more": '[expect."linux-7.2.13"]\nacquired = "4"\n'},
+        ["mine.toml:3", 'acquired: "4" is not a count', "nearest: 4"],
     ),
 }
 
@@ -256,6 +272,57 @@ def test_every_bad_step_has_its_line(cli: Cli) -> None:
     steps = '["map a 4 anon", "tuch a", "fil 3", "pin a", "pin a 1"]'
     _, _, err = cli("litmus", scenario(steps=steps))
     assert [line.split('"')[1] for line in err.splitlines()] == ["tuch a", "fil 3", "pin a 1"]
+
+
+def test_steps_out_of_range_are_all_told_before_anything_runs(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gupstress.litmus.run", None)
+    wrong = {
+        "map b 0 anon": "map b 1 anon",
+        "map c 13000 shmem": "map c 12288 shmem",
+        "fill 0": "fill 1",
+        "cpu 9": "cpu 3",
+        "touch a 4 5": "touch a 3 4",
+        "share a 3 2": "share a 3 4",
+        "pin a 2 9": "pin a 2 4",
+        "hold a 9": "hold a 3",
+        "release a 1": "hold a 1",
+    }
+    steps = ["map a 4 anon", *wrong, "pin a"]
+    code, out, err = cli("litmus", scenario(steps=json.dumps(steps)))
+    assert (code, out) == (2, "")
+    for number, ((step, near), line) in enumerate(
+        zip(wrong.items(), err.splitlines(), strict=True), 2
+    ):
+        assert line.startswith(f'gupstress: mine.toml:1: step {number} "{step}": ')
+        assert line.endswith(f"; nearest: {near}")
+
+
+def test_a_step_that_fails_when_it_is_run_has_its_place(cli: Cli) -> None:
+    steps = '["map a 12000 shmem", "map b 12000 shmem", "touch a", "touch b", "pin a"]'
+    code, _, err = cli("litmus", scenario(steps=steps))
+    assert code == 2
+    assert err == 'gupstress: mine.toml: step 4 "touch b": touch: ENOMEM\n'
+
+
+def test_part_of_a_mapping_may_be_shared(cli: Cli) -> None:
+    def faults(*share: str) -> int:
+        steps = ["map a 4 anon", "touch a", *share, "pin a"]
+        return int(result(scenario(steps=json.dumps(steps))).cells[0].counters["faults"])
+
+    assert faults("share a") == faults() + 4
+    assert faults("share a 1 3") == faults() + 2
+
+
+@pytest.mark.parametrize("axis", ["ranges.count=77", "threads=0", "pins=3", "memory.movable=0"])
+def test_an_axis_without_effect_is_refused(cli: Cli, axis: str) -> None:
+    code, _, err = cli("litmus", "anon-remote", "--set", axis)
+    name = axis.partition("=")[0]
+    assert code == 2
+    assert err.startswith(f'gupstress: --set: axis "{name}" has no effect on a scenario; nearest: ')
+    near = err.rpartition(": ")[2].strip()
+    assert near in {**engine.preset("kernel", "linux-7.2.13"), **engine.preset("policy", "none")}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,16 @@ def test_a_shared_page_is_mapped_twice(machine: Machine) -> None:
     mapping = on_lru(machine)
     machine.share(mapping, cpu=1)
     assert [state(machine, mapping, page).mapcount for page in range(4)] == [2] * 4
+    machine.check()
+
+
+def test_what_is_not_shared_is_not_the_childs(machine: Machine) -> None:
+    mapping = on_lru(machine)
+    machine.share(mapping[1:3])
+    assert [state(machine, mapping, page).mapcount for page in range(4)] == [1, 2, 2, 1]
+    assert machine.pin(mapping).ok
+    # A write for the pin has given the parent copies of its own.
+    assert [state(machine, mapping, page).mapcount for page in range(4)] == [1] * 4
     machine.check()
 
 
@@ -405,8 +416,13 @@ MISUSE: dict[str, tuple[Use, str]] = {
     "page after unmap": (lambda m, a: m.page(gone(m, a), 0), "has been unmapped"),
     "unmap twice": (lambda m, a: m.unmap(gone(m, a)), "has been unmapped"),
     "unmap what is pinned": (lambda m, a: m.unmap(pinned(m, a)), "is pinned"),
-    "part of a fork": (lambda m, a: m.share(a[1:]), r"\[1:4\].* not all of it; nearest: <map"),
-    "part of an unmapping": (lambda m, a: m.unmap(a[:2]), "not all of it"),
+    "part of an unmapping": (
+        lambda m, a: m.unmap(a[1:]),
+        r"\[1:4\].* not all of it; nearest: <map",
+    ),
+    "cpu that is no number": (lambda m, a: m.touch(a, cpu="0"), "no cpu '0'.*nearest: 0"),  # type: ignore[arg-type]
+    "pages that are no number": (lambda m, a: m.map(4.0, "anon"), r"4\.0 .*nearest: 4"),  # type: ignore[arg-type]
+    "kind that is no text": (lambda m, a: m.map(4, 3), 'no kind of mapping "3"'),  # type: ignore[arg-type]
     "unpin nothing": (lambda m, a: m.unpin(a), "no pin lies in"),
     "release what is not held": (lambda m, a: m.release(a[3]), "page 3 .* held by nobody"),
     "lazyfree of shmem": (lambda m, a: m.lazyfree(m.map(1, "shmem")), "lazyfree: EINVAL"),
@@ -448,21 +464,41 @@ def test_an_unpin_on_no_cpu_leaves_the_pin(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "said"),
+    ("arguments", "said"),
     [
-        (lambda: Machine(cpus=0), gupstress.MachineError, r"cpus=0 .*nearest: 1"),
-        (lambda: Machine(cpus=-3), gupstress.MachineError, r"cpus=-3 .*nearest: 1"),
-        (lambda: Machine(cpus=2000), gupstress.MachineError, r"cpus=2000 .*nearest: 1024"),
-        (lambda: Machine(kernel="linux-6.12.44"), gupstress.ConfigError, "nearest: linux-6.12.43"),
-        (lambda: Machine(policy="bonded"), gupstress.ConfigError, "nearest: bounded"),
-        (lambda: Machine(policy="none.toml"), gupstress.ConfigError, "none.toml.*No such file"),
+        ({"cpus": 0}, ["cpus: 0 is below 1; nearest: 1"]),
+        ({"cpus": -3}, ["cpus: -3 is below 1; nearest: 1"]),
+        ({"cpus": 2000}, ["cpus: 2000 is above 1024; nearest: 1024"]),
+        ({"cpus": 4.0}, ["cpus: 4.0 is not a whole number; nearest: 4"]),
+        ({"kernel": "linux-6.12.44"}, ["nearest: linux-6.12.43"]),
+        ({"kernel": None}, ["kernel: None is not the name of a kernel or a file"]),
+        ({"policy": "bonded"}, ["nearest: bounded"]),
+        ({"policy": "none.toml"}, ["none.toml: cannot be read: No such file"]),
+        ({"policy": 3}, ["policy: 3 is not a Policy"]),
+        (
+            {"cpus": "4", "kernel": "linux-6.12.44", "policy": "bonded"},
+            ["cpus: '4' is not", "nearest: linux-6.12.43", "nearest: bounded"],
+        ),
     ],
 )
-def test_a_machine_that_cannot_be(
-    make: Callable[[], Machine], error: type[Exception], said: str
-) -> None:
-    with pytest.raises(error, match=said):
-        make()
+def test_a_machine_that_cannot_be(arguments: dict[str, Any], said: list[str]) -> None:
+    with pytest.raises(gupstress.ConfigError) as caught:
+        Machine(**arguments)
+    assert len(caught.value.problems) == len(said)
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_a_machine_takes_paths_and_numbers_of_other_make(tmp_path: Path) -> None:
+    class Four:
+        def __index__(self) -> int:
+            return 4
+
+    file = tmp_path / "patient.toml"
+    file.write_text('base = "bounded"\n')
+    machine = Machine(cpus=Four(), policy=file)  # type: ignore[arg-type]
+    assert (machine.cpus, machine.policy) == (4, str(file))
+    assert len(machine.map(Four(), "anon")) == 4  # type: ignore[arg-type]
 
 
 def test_a_machine_may_go_from_thread_to_thread() -> None:

@@ -450,7 +450,7 @@ def test_a_long_name_is_wrapped_and_a_short_heading_is_whole() -> None:
         ("--seed -1", ["--seed", "nearest: 0"]),
         ("--threads 0", ["--threads", "nearest: 1"]),
         ("--timeout soon", ["--timeout", "soon"]),
-        ("--stall-after 0s", ["--stall-after", "nearest: 0.001"]),
+        ("--stall-after 0s", ["--stall-after", "nearest: 1ms"]),
         ("--set isolate_retris=3", ["isolate_retris", "nearest: isolate_retries"]),
         ("--format junit", ["junit", "markdown"]),
         ("--json missing/r.json", ["--json missing/r.json", "No such file"]),

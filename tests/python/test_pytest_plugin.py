@@ -108,7 +108,7 @@ def test_what_was_asserted_is_part_of_the_command(pytester: pytest.Pytester) -> 
         )
 
         def test_needless(gupstress_run):
-            gupstress_run(threads=16, pins=2000).assert_no_spurious()
+            gupstress_run("short-refs", threads=16, pins=2000).assert_no_spurious()
 
         def test_threshold(gupstress_run):
             gupstress_run().assert_threshold("calls.stuck==0", "cooperative:sweeps.max<0")
@@ -237,12 +237,34 @@ def test_a_machine_starts_from_the_marker_and_a_failure_shows_its_steps(
     )
 
 
+def test_a_wrong_type_fails_the_test_with_one_line(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.gupstress(policy=[3], threshold=None, sets=5, threads=4.0)
+        def test_it(gupstress_run):
+            gupstress_run()
+        """
+    )
+    ended = pytester.runpytest()
+    ended.assert_outcomes(failed=1)
+    ended.stdout.fnmatch_lines(["*ConfigError: --set: 5 is not a dict*--threads: 4.0 is not*"])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--gupstress-pins=x"], "'x' is not a whole number; nearest: 1"),
         (["--gupstress-pins=0"], "0 is below 1; nearest: 1"),
+        (["--gupstress-pins=1e6"], "'1e6' is not a whole number; nearest: 1000000"),
         (["--gupstress-timeout=soon"], '"soon" is not a length of time'),
+        (
+            ["--gupstress-timeout=none"],
+            '"none" is not a length of time such as "50us" or "2s"; nearest: 2s',
+        ),
+        (["--gupstress-timeout=0"], "0s is below 1ms; nearest: 1ms"),
+        (["--gupstress-timeout=1us"], "1us is below 1ms; nearest: 1ms"),
         (["--gupstress-json=missing/r.json"], "missing/r.json: cannot be written: No such file"),
         (["--gupstress-json=."], "--gupstress-json .: cannot be written: Is a directory"),
     ],

@@ -1,5 +1,7 @@
 """The command that makes a run again."""
 
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +23,11 @@ SMALL = {"driver": "sim", "threads": 2, "cpus": 2, "pins": 200, "seed": 7}
         ({"policy": ["bounded", "my own.toml"]}, "--policy bounded --policy 'my own.toml'"),
         ({"sets": {"isolate_retries": 5, "pinner.dma": False}},
          "--set isolate_retries=5 --set pinner.dma=false"),
-        ({"timeout": "90s", "stall_after": 0.25}, "--timeout 90s --stall-after 0.250000s"),
-        ({"timeout": 1_000_000}, "--timeout 1000000.000000s"),
+        ({"timeout": "90s", "stall_after": 0.25}, "--timeout 90s --stall-after 250ms"),
+        ({"timeout": 1_000_000}, "--timeout 1000000s"),
+        ({"policy": Path("my own.toml"), "kernel": Path("k.toml")},
+         "--policy 'my own.toml' --kernel k.toml"),
+        ({"timeout": Fraction(3, 2)}, "--timeout 1500ms"),
         ({"interleave": False, "repeat": 3}, "--no-interleave --repeat 3"),
         ({"interleave": True}, "--interleave"),
         ({"threads": None, "perturb": 0.5}, "--perturb 0.5"),

@@ -5,13 +5,14 @@ import click
 from gupstress import _core, engine
 from gupstress.cli import completion
 from gupstress.cli.exits import HELP
+from gupstress.cli.params import OneOf
 
 KINDS = {"policies": "policy", "profiles": "profile", "kernels": "kernel", "litmus": "litmus"}
 """What can be listed, each with the name of one of them."""
 
 
 @click.command("list", short_help="List what comes with gupstress.", epilog=HELP)
-@click.argument("kinds", metavar="|".join(KINDS), type=click.Choice(list(KINDS)))
+@click.argument("kinds", metavar="|".join(KINDS), type=OneOf(list(KINDS)))
 def list_names(kinds: str) -> None:
     """List what comes with gupstress.
 
@@ -29,7 +30,7 @@ def list_names(kinds: str) -> None:
 
 
 @click.command(short_help="Print one of them as TOML.", epilog=HELP)
-@click.argument("kind", metavar="|".join(KINDS.values()), type=click.Choice(list(KINDS.values())))
+@click.argument("kind", metavar="|".join(KINDS.values()), type=OneOf(list(KINDS.values())))
 @click.argument("name", shell_complete=completion.shown)
 def show(kind: str, name: str) -> None:
     """Print one of them as TOML, with every key explained.

@@ -9,6 +9,7 @@ import click
 
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit, complain
+from gupstress.cli.params import OneOf
 
 if TYPE_CHECKING:
     from gupstress.comparison.models import Comparison
@@ -56,7 +57,7 @@ def _percent(value: str) -> float:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(_FORMATS),
+    type=OneOf(_FORMATS),
     default=_FORMATS[0],
     show_default=True,
     help="What standard output gets.",

@@ -8,7 +8,7 @@ import click
 
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit
-from gupstress.cli.params import setting
+from gupstress.cli.params import OneOf, setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ _EXITS = {
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(_FORMATS),
+    type=OneOf(_FORMATS),
     default=_FORMATS[0],
     show_default=True,
     help="What standard output gets.",

@@ -8,7 +8,7 @@ import click
 
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
-from gupstress.cli.params import duration
+from gupstress.cli.params import OneOf, number
 from gupstress.cli.run import command_line, run
 from gupstress.request import Request
 
@@ -57,7 +57,7 @@ _AS_IN_RUN = (
 @click.option(
     "--timeout",
     "timeout_s",
-    type=duration,
+    type=number("timeout_s"),
     metavar="TIME",
     default=_DEFAULT.timeout_s,
     help=f"Longest time for one cell.  [default: {_DEFAULT.timeout_s:g}s]",
@@ -65,7 +65,7 @@ _AS_IN_RUN = (
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(_FORMATS),
+    type=OneOf(_FORMATS),
     default=_FORMATS[0],
     show_default=True,
     help="What standard output gets.",

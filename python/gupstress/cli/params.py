@@ -1,34 +1,39 @@
 """Reads option values; a refusal says what would be accepted."""
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
-from gupstress import _core, errors
+from gupstress.problems import nearest
+from gupstress.request import NUMBERS
 
 
-def whole(value: str) -> int:
-    """Read a whole number; its range is the request's to check."""
-    try:
-        return int(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a whole number; nearest: 1") from None
+def number(name: str) -> Callable[[Any], Any]:
+    """Return what reads a number of a request; its range is the request's to check."""
+    kind = NUMBERS[name]
+
+    def read(value: Any) -> Any:
+        # A default comes as it is.
+        if not isinstance(value, str):
+            return value
+        try:
+            return kind.parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return read
 
 
-def probability(value: str) -> float:
-    """Read a number; its range is the request's to check."""
-    try:
-        return float(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a number from 0 to 1; nearest: 0") from None
+class OneOf(click.Choice[str]):
+    """A choice of words, the nearest of which a refusal names."""
 
-
-def duration(value: str | float) -> float:
-    """Read a length of time in words as seconds."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return _core.parse_duration(value)
-    except errors.ConfigError as error:
-        raise click.BadParameter("; ".join(message for _, message in error.problems)) from None
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word if it is one."""
+        if value not in self.choices:
+            near = nearest(str(value), self.choices)
+            self.fail(f"{value!r} is not one of {', '.join(self.choices)}; nearest: {near}", param)
+        return super().convert(value, param, ctx)
 
 
 def setting(value: str) -> tuple[str, str]:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gupstress import _core
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
-from gupstress.cli.params import duration, probability, setting, whole
+from gupstress.cli.params import OneOf, number, setting
 from gupstress.request import PRESETS, STALL_AFTER_S, Request
 from gupstress.trace import DEFAULT_LAST, Recorder
 
@@ -51,24 +52,31 @@ _FORMATS = ("table", "markdown", "json", "junit")
     help="The rules of the machine.",
 )
 @click.option(
-    "--threads", type=whole, metavar="N", help="Pinning threads.  [default: the profile's]"
+    "--threads",
+    type=number("threads"),
+    metavar="N",
+    help="Pinning threads.  [default: the profile's]",
 )
-@click.option("--cpus", type=whole, metavar="N", help="Simulated CPUs.  [default: the profile's]")
+@click.option(
+    "--cpus", type=number("cpus"), metavar="N", help="Simulated CPUs.  [default: the profile's]"
+)
 @click.option(
     "--pins",
-    type=whole,
+    type=number("pins"),
     metavar="N",
     help="Page pins for each policy.  [default: the profile's]",
 )
 @click.option(
     "--timeout",
     "timeout_s",
-    type=duration,
+    type=number("timeout_s"),
     metavar="TIME",
     default=_DEFAULT.timeout_s,
     help=f"Longest time for one run of one policy.  [default: {_DEFAULT.timeout_s:g}s]",
 )
-@click.option("--seed", type=whole, metavar="N", help="Of all random choices.  [default: drawn]")
+@click.option(
+    "--seed", type=number("seed"), metavar="N", help="Of all random choices.  [default: drawn]"
+)
 @click.option(
     "--driver",
     default=_DEFAULT.driver,
@@ -79,13 +87,13 @@ _FORMATS = ("table", "markdown", "json", "junit")
 )
 @click.option(
     "--perturb",
-    type=probability,
+    type=number("perturb"),
     metavar="P",
     help="Probability of a yield at each step.  [default: the profile's]",
 )
 @click.option(
     "--repeat",
-    type=whole,
+    type=number("repeat"),
     metavar="N",
     default=_DEFAULT.repeat,
     show_default=True,
@@ -100,7 +108,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 @click.option(
     "--stall-after",
     "stall_after_s",
-    type=duration,
+    type=number("stall_after_s"),
     metavar="TIME",
     help="Time without progress after which a call may be judged stuck."
     f"  [default: {STALL_AFTER_S['os']:g}s, on the simulator {STALL_AFTER_S['sim']:g}s]",
@@ -130,7 +138,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(_FORMATS),
+    type=OneOf(_FORMATS),
     default=_FORMATS[0],
     show_default=True,
     help="What standard output gets.",
@@ -152,7 +160,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 @click.option(
     "--trace-last",
     "last",
-    type=whole,
+    type=number("trace_last"),
     metavar="N",
     help="Steps, waits and calls of each thread that --trace keeps, the newest."
     f"  [default: {DEFAULT_LAST}]",
@@ -282,5 +290,5 @@ def _written(name: str, value: Any) -> str:
     if name == "sets":
         return "=".join(value)
     if name in ("timeout_s", "stall_after_s"):
-        return f"{value:.0f}s" if value == round(value) else f"{value * 1000:.0f}ms"
+        return _core.show_duration(value)
     return str(value)

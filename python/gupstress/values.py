@@ -1,0 +1,154 @@
+"""Reads what a user gives as a value: words of a command line, arguments of a call.
+
+What is refused raises `ValueError`, in one line that names the nearest value.
+"""
+
+import math
+import operator
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from gupstress import _core
+from gupstress.errors import ConfigError
+
+
+def shown(value: object) -> str:
+    """Return a value as messages name it, on one line."""
+    return " ".join(repr(value).split())
+
+
+def whole(value: object) -> int | None:
+    """Return the whole number that a value is, None if it is none."""
+    try:
+        # What is true or false is no number, though Python counts with it.
+        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Whole numbers of a range."""
+
+    low: int
+    high: int
+
+    def parse(self, word: str) -> int:
+        """Read a word; whether the number is in the range is for `check` to say."""
+        try:
+            return int(word)
+        except ValueError:
+            raise self._no_number(word) from None
+
+    def check(self, value: object) -> int:
+        """Return the number that a value is."""
+        number = whole(value)
+        if number is None:
+            raise self._no_number(value)
+        _require(number, number, self.low, self.high, str)
+        return number
+
+    def _no_number(self, value: object) -> ValueError:
+        guess = _core.guess_number(str(value))
+        near = int(min(max(guess or self.low, self.low), self.high))
+        return ValueError(f"{shown(value)} is not a whole number; nearest: {near}")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Numbers from 0 to 1."""
+
+    def parse(self, word: str) -> float:
+        """Read a word; whether the number is in the range is for `check` to say."""
+        try:
+            return float(word)
+        except ValueError:
+            raise self._no_share(word) from None
+
+    def check(self, value: object) -> float:
+        """Return the number that a value is."""
+        if not isinstance(value, Real) or isinstance(value, bool) or math.isnan(value):
+            raise self._no_share(value)
+        _require(value, float(value), 0, 1, str)
+        return float(value)
+
+    def _no_share(self, value: object) -> ValueError:
+        near = min(max(_core.guess_number(str(value)) or 0.0, 0.0), 1.0)
+        return ValueError(f"{shown(value)} is not a number from 0 to 1; nearest: {near:g}")
+
+
+@dataclass(frozen=True)
+class Length:
+    """Lengths of time in seconds, of a range."""
+
+    low: float
+    high: float
+
+    def parse(self, words: str) -> float:
+        """Read words such as `500ms`; whether the length is in the range is for `check` to say."""
+        try:
+            return _core.parse_duration(words)
+        except ConfigError as error:
+            raise ValueError(error.problems[0][1]) from None
+
+    def check(self, value: object) -> float:
+        """Return the length that a value is, given in seconds or in words."""
+        if isinstance(value, str):
+            seconds, said = self.parse(value), value
+        elif isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value):
+            seconds = float(value)
+            said = _core.show_duration(seconds) if 0 <= seconds < 10 * self.high else str(seconds)
+        else:
+            near = _core.show_duration(min(max(60.0, self.low), self.high))
+            raise ValueError(f"{shown(value)} is not a length of time; nearest: {near}")
+        _require(said, seconds, self.low, self.high, _core.show_duration)
+        return seconds
+
+
+def _require(said: object, number: Any, low: Any, high: Any, show: Any) -> None:
+    """Refuse a number that is out of its range."""
+    if number > high:
+        raise ValueError(f"{said} is above {show(high)}; nearest: {show(high)}")
+    if number < low:
+        raise ValueError(f"{said} is below {show(low)}; nearest: {show(low)}")
+
+
+def text(value: object, what: str, near: str) -> str:
+    """Return a value that has to be text; `what` and `near` say what it should have been."""
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"{shown(value)} is not {what}; nearest: {near}")
+
+
+def flag(value: object) -> bool:
+    """Return a value that has to be true or false."""
+    if isinstance(value, bool):
+        return value
+    near = str(value).lower() not in ("0", "no", "off", "false", "none")
+    raise ValueError(f"{shown(value)} is not True or False; nearest: {near}")
+
+
+def name(value: object, what: str, near: str) -> str:
+    """Return a preset's name or the path of a file, which may be given as a `Path`."""
+    if isinstance(value, os.PathLike):
+        path = os.fspath(value)
+        if isinstance(path, str):
+            # A path is one wherever it leads: never a preset's name.
+            return path if is_file(path) else os.path.join(os.curdir, path)  # noqa: PTH118
+    return text(value, f"{what} or a file", near)
+
+
+def is_file(name: str) -> bool:
+    """Whether a name given for a policy, profile, kernel or scenario means a file."""
+    return name.endswith(".toml") or "/" in name
+
+
+def several(value: Any) -> list[Any]:
+    """Return what may be one or many as a list."""
+    from gupstress.policy import Policy
+
+    one = isinstance(value, str | bytes | os.PathLike | Policy) or not isinstance(value, Iterable)
+    return [value] if one else list(value)
