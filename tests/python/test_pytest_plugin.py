@@ -108,7 +108,7 @@ def test_what_was_asserted_is_part_of_the_command(pytester: pytest.Pytester) -> 
         )
 
         def test_needless(gupstress_run):
-            gupstress_run("short-refs", threads=16, pins=2000).assert_no_spurious()
+            gupstress_run(threads=16, pins=10_000).assert_no_spurious()
 
         def test_threshold(gupstress_run):
             gupstress_run().assert_threshold("calls.stuck==0", "cooperative:sweeps.max<0")
