@@ -9,7 +9,6 @@ import click
 
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit, complain
-from gupstress.cli.params import OneOf
 
 if TYPE_CHECKING:
     from gupstress.comparison.models import Comparison
@@ -54,21 +53,7 @@ def _percent(value: str) -> float:
     show_default=True,
     help="Smallest change of a median that counts, in percent.",
 )
-@click.option(
-    "--format",
-    "format_",
-    type=OneOf(_FORMATS),
-    default=_FORMATS[0],
-    show_default=True,
-    help="What standard output gets.",
-)
-@click.option(
-    "--json",
-    "json_file",
-    shell_complete=completion.file,
-    metavar="FILE",
-    help="Also write the result as JSON.",
-)
+@output.options(_FORMATS)
 def compare(
     base: str,
     head: str,

@@ -8,7 +8,7 @@ import click
 
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit
-from gupstress.cli.params import OneOf, setting
+from gupstress.cli.params import setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,21 +48,7 @@ _EXITS = {
     multiple=True,
     help="Set one key of the kernel or its policy; may be repeated.",
 )
-@click.option(
-    "--format",
-    "format_",
-    type=OneOf(_FORMATS),
-    default=_FORMATS[0],
-    show_default=True,
-    help="What standard output gets.",
-)
-@click.option(
-    "--json",
-    "json_file",
-    shell_complete=completion.file,
-    metavar="FILE",
-    help="Also write the result as JSON.",
-)
+@output.options(_FORMATS)
 def litmus(
     scenarios: tuple[str, ...],
     kernels: tuple[str, ...],

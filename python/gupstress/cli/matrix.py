@@ -8,7 +8,7 @@ import click
 
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
-from gupstress.cli.params import OneOf, number
+from gupstress.cli.params import number
 from gupstress.cli.run import command_line, run
 from gupstress.request import Request
 
@@ -30,7 +30,6 @@ _AS_IN_RUN = (
     "threads",
     "stall_after_s",
     "sets",
-    "json_file",
     "quiet",
 )
 
@@ -62,14 +61,7 @@ _AS_IN_RUN = (
     default=_DEFAULT.timeout_s,
     help=f"Longest time for one cell.  [default: {_DEFAULT.timeout_s:g}s]",
 )
-@click.option(
-    "--format",
-    "format_",
-    type=OneOf(_FORMATS),
-    default=_FORMATS[0],
-    show_default=True,
-    help="What standard output gets.",
-)
+@output.options(_FORMATS)
 def matrix(
     profiles: tuple[str, ...], format_: str, json_file: str | None, quiet: bool, **asked: Any
 ) -> int:

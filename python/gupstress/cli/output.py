@@ -1,10 +1,40 @@
 """Where a command's result goes: standard output, and a file if one was asked for."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
+import click
+
+from gupstress.cli import completion
 from gupstress.cli.exits import CommandError
+from gupstress.cli.params import OneOf
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def options(formats: Sequence[str]) -> Callable[[Command], Command]:
+    """Return what gives a command the options that say where its result goes."""
+
+    def add(command: Command) -> Command:
+        command = click.option(
+            "--json",
+            "json_file",
+            shell_complete=completion.file,
+            metavar="FILE",
+            help="Also write the result as JSON.",
+        )(command)
+        return click.option(
+            "--format",
+            "format_",
+            type=OneOf(formats),
+            default=formats[0],
+            show_default=True,
+            help="What standard output gets.",
+        )(command)
+
+    return add
 
 
 def check(outputs: Mapping[str, str | None], inputs: Iterable[str] = ()) -> None:

@@ -10,7 +10,7 @@ from gupstress import _core
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
-from gupstress.cli.params import OneOf, number, setting
+from gupstress.cli.params import number, setting
 from gupstress.request import PRESETS, STALL_AFTER_S, Request
 from gupstress.trace import DEFAULT_LAST, Recorder
 
@@ -135,21 +135,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
     metavar="FILE",
     help="Also compare with this result, as `gupstress compare FILE` does.",
 )
-@click.option(
-    "--format",
-    "format_",
-    type=OneOf(_FORMATS),
-    default=_FORMATS[0],
-    show_default=True,
-    help="What standard output gets.",
-)
-@click.option(
-    "--json",
-    "json_file",
-    shell_complete=completion.file,
-    metavar="FILE",
-    help="Also write the result as JSON.",
-)
+@output.options(_FORMATS)
 @click.option(
     "--trace",
     "trace_file",
