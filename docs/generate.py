@@ -175,7 +175,8 @@ def profile_sizes() -> str:
 
 
 def _goal(profile: Mapping[str, Any]) -> str:
-    pins, calls = f"{profile['pins']:,} pins", f"{profile['calls']:,} calls"
+    pins = f"{profile['pins']:,} pins"
+    calls = "1 call" if profile["calls"] == 1 else f"{profile['calls']:,} calls"
     if not profile["calls"]:
         return pins
     # The largest call: where the calls end a run, the pins are out of reach.
