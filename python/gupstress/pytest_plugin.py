@@ -55,9 +55,9 @@ class Attempt:
         if not isinstance(error, UnmetError) or error.run is not self.result:
             return page.plain(self.result, self.command())
         # As if the run had been made under what was asserted: so will the next one.
-        judged = self.result.model_copy(
-            update={"thresholds": (*self.result.thresholds, *error.thresholds)}
-        )
+        # One may be both given to the run and asserted.
+        every = dict.fromkeys((*self.result.thresholds, *error.thresholds))
+        judged = self.result.model_copy(update={"thresholds": tuple(every)})
         return page.plain(judged, self.command(one.expr for one in error.thresholds))
 
 

@@ -123,6 +123,8 @@ impl<D: Driver> Task<'_, D> {
                 return Ok(());
             }
             self.misbehave(policy, &pin.pages[base..]);
+            // The pages whose unpinning is forgotten, by the one defect that forgets any.
+            let kept = base + usize::from(policy.defect == Defect::LeakPin && pin.sweeps == 1);
             let collected = match policy.order {
                 SweepOrder::IsolateWhilePinned => {
                     let collected =
@@ -130,16 +132,15 @@ impl<D: Driver> Task<'_, D> {
                     if collected.isolated.is_empty() && policy.empty == Empty::Success {
                         return Ok(());
                     }
-                    let leaked = usize::from(policy.defect == Defect::LeakPin && pin.sweeps == 1);
-                    self.unpin_from(base + leaked, pin);
-                    pin.pages.truncate(base);
+                    self.unpin_from(kept, pin);
                     collected
                 }
                 SweepOrder::UnpinFirst => {
-                    self.unpin_from(base, pin);
+                    self.unpin_from(kept, pin);
                     self.collect_unpinned(request, tries.overdue)
                 }
             };
+            pin.pages.truncate(base);
             self.step_at(Step::Unpinned);
             match self.settle(request, collected, &mut tries)? {
                 Sweep::Again => {}

@@ -122,7 +122,8 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// Pauses until no page may be pinned any more: to try a migration before
-    /// would only burn its passes.
+    /// would only burn its passes. Where the policy has no pauses, for as short as can be:
+    /// whoever pins them needs the processor.
     fn wait_for_pins(
         &self,
         policy: &Policy,
@@ -131,7 +132,8 @@ impl<D: Driver> Task<'_, D> {
         tries: &mut Tries,
     ) -> Result<(), Errno> {
         loop {
-            self.pause(policy, errno, tries)?;
+            let length = self.next_pause(policy, errno, tries)?;
+            self.pause_for(length.max(1))?;
             if !isolated.iter().any(|&frame| self.m.maybe_dma_pinned(self.page(frame))) {
                 return Ok(());
             }
@@ -173,10 +175,13 @@ impl<D: Driver> Task<'_, D> {
     /// What the policy does between sweeps after a failure that may pass:
     /// gives up at its deadline, otherwise backs off.
     fn pause(&self, policy: &Policy, errno: Errno, tries: &mut Tries) -> Result<(), Errno> {
-        let length = self.next_pause(policy, errno, tries)?;
-        if length == 0 {
-            return Ok(());
+        match self.next_pause(policy, errno, tries)? {
+            0 => Ok(()),
+            length => self.pause_for(length),
         }
+    }
+
+    fn pause_for(&self, length: u64) -> Result<(), Errno> {
         self.event(Event::Backoffs);
         self.step_at(Step::Backoff);
         if self.d.sleep(length) { Ok(()) } else { Err(Errno::EINTR) }

@@ -5,7 +5,7 @@ use crate::error::{Error, Problem, Result};
 use crate::litmus::Scenario;
 use crate::observe::Traced;
 use crate::policy::{Policy, Rules, Source, load_kernel, load_policy};
-use crate::stress::{Job, Profile, Which, load_profile};
+use crate::stress::{Job, MOST_CPUS, MOST_THREADS, Profile, Which, load_profile};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -201,10 +201,6 @@ fn profile(reference: &Ref, overrides: &Overrides, sets: &[(String, String)]) ->
     }
     if problems.is_empty() { Ok(profile) } else { Err(Error::Config(problems)) }
 }
-
-/// Bounds of what a run can be asked for at all; what fits is the host's to say.
-const MOST_THREADS: u32 = 100_000;
-const MOST_CPUS: u32 = 4096;
 
 fn driver(name: &str) -> Result<Which> {
     match name {

@@ -15,8 +15,8 @@ pub mod verdict;
 pub mod watchdog;
 
 pub use profile::{
-    ActorCfg, Age, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special, load_profile, profile_names,
-    show_profile,
+    ActorCfg, Age, MOST_CPUS, MOST_THREADS, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special,
+    load_profile, profile_names, show_profile,
 };
 pub use result::RunResult;
 pub use run::{Host, Job, Progress, Which};

@@ -162,7 +162,7 @@ table! {
         key summary: String,
         /// Where it comes from.
         key reference: String,
-        /// Whether it is a piece of the kernel's history: a column of the matrix.
+        /// Whether it is a piece of the kernel's history: a row of the matrix.
         key history: bool,
         /// Pinning threads unless a run says otherwise.
         key threads: u32,
@@ -225,6 +225,11 @@ pub struct Plan {
     /// Bytes of frames, page tables and stacks.
     pub memory_bytes: u64,
 }
+
+/// Most pinners that a run can be asked for at all; what fits is the host's to say.
+pub const MOST_THREADS: u32 = 100_000;
+/// Most simulated CPUs.
+pub const MOST_CPUS: u32 = 4096;
 
 /// Stack of a run's thread, in bytes.
 pub(super) const STACK: usize = 256 * 1024;
@@ -304,31 +309,46 @@ impl Profile {
 
     /// What a run takes from the host.
     pub fn plan(&self) -> Plan {
-        let actors: u32 = self.actors().iter().map(|(_, actor)| actor.threads).sum();
-        let os_threads = self.threads + actors + self.cpus;
-        let layout = self.layout();
-        let frames = u64::from(layout.normal) + u64::from(layout.movable) + u64::from(layout.cma) + 1;
+        let actors = self.actors().iter().map(|(_, actor)| u64::from(actor.threads)).sum::<u64>();
+        let os_threads = u64::from(self.threads) + actors + u64::from(self.cpus);
+        let Layout { movable, cma, page_bytes, .. } = self.memory;
+        let frames = self.normal_frames().saturating_add(u64::from(movable) + u64::from(cma) + 1);
+        let parts = [
+            frames.saturating_mul(u64::from(page_bytes) + 64),
+            os_threads.saturating_mul(STACK as u64),
+            // Histograms, counters and buffers of a pinner.
+            u64::from(self.threads) * (256 << 10),
+            // PTE, lock state and page-cache slot of a page, and the mapping around them.
+            self.mapped().saturating_mul(32),
+            u64::from(self.mappings()) * 512,
+        ];
         Plan {
             threads: self.threads,
             cpus: self.cpus,
-            os_threads,
-            memory_bytes: frames * (u64::from(layout.page_bytes) + 64)
-                + u64::from(os_threads) * STACK as u64
-                // Histograms, counters and buffers of a pinner.
-                + u64::from(self.threads) * (256 << 10),
+            os_threads: u32::try_from(os_threads).unwrap_or(u32::MAX),
+            memory_bytes: parts.into_iter().fold(0, u64::saturating_add),
         }
+    }
+
+    /// Pages of all mappings, present or not.
+    fn mapped(&self) -> u64 {
+        let [mappings, pages] = [self.mappings(), self.ranges.pages].map(u64::from);
+        (mappings * pages).saturating_add(u64::from(self.threads) * u64::from(self.pinner.fill))
+    }
+
+    fn normal_frames(&self) -> u64 {
+        if self.memory.normal != 0 {
+            return u64::from(self.memory.normal);
+        }
+        let in_flight = (u64::from(self.threads) + 4) * u64::from(self.pinner.pages_max);
+        self.mapped().saturating_add(in_flight).saturating_add(u64::from(self.cpus) * 3 * 64 + 256)
     }
 
     /// The frames, with `normal = 0` worked out: everything mapped, a target
     /// for each page that each thread may be migrating, and page caches.
     pub fn layout(&self) -> Layout {
-        let mut layout = self.memory.clone();
-        if layout.normal == 0 {
-            let mapped = self.mappings() * self.ranges.pages + self.threads * self.pinner.fill;
-            let in_flight = (self.threads + 4) * self.pinner.pages_max;
-            layout.normal = mapped + in_flight + self.cpus * 3 * 64 + 256;
-        }
-        layout
+        // More than can be numbered fits into no host.
+        Layout { normal: u32::try_from(self.normal_frames()).unwrap_or(u32::MAX), ..self.memory.clone() }
     }
 
     /// What types alone cannot check.
@@ -344,6 +364,11 @@ impl Profile {
         for (key, value) in at_least_one {
             if value == 0 {
                 return Err(format!("{key}: 0 is too few; nearest: 1"));
+            }
+        }
+        for (key, value, most) in [("threads", self.threads, MOST_THREADS), ("cpus", self.cpus, MOST_CPUS)] {
+            if value > most {
+                return Err(format!("{key}: {value} is above {most}; nearest: {most}"));
             }
         }
         let PinnerCfg { pages_min, pages_max, .. } = self.pinner;

@@ -359,9 +359,10 @@ impl Watchdog {
     }
 }
 
-/// Whether a wait is for something that a thread holds.
+/// Whether a wait inside a call may never end: for something that a thread holds, or for time
+/// to pass where no deadline is set.
 fn can_block(on: Wait) -> bool {
-    !matches!(on, Wait::Barrier | Wait::Time | Wait::Work(_) | Wait::Paused)
+    !matches!(on, Wait::Barrier | Wait::Work(_) | Wait::Paused)
 }
 
 /// Which thread holds what is waited for, if any thread does.

@@ -145,6 +145,7 @@ def test_a_missed_threshold_of_the_run_fails_the_test(pytester: pytest.Pytester)
     result = pytester.runpytest()
     result.assert_outcomes(passed=1, failed=1)
     assert "threshold calls.stuck==1 missed: observed 0" in result.stdout.str()
+    assert len(re.findall(r"^calls.stuck==1 +none ", result.stdout.str(), re.MULTILINE)) == 1
     assert in_a_shell(reproducing(result.stdout.str())).returncode == 1
 
 

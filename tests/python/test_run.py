@@ -92,6 +92,24 @@ def test_what_a_show_prints_is_taken_back(cli: Cli) -> None:
 # ---------------------------------------------------------------- exit codes
 
 
+@pytest.mark.parametrize("policy", ["bounded", "cooperative"])
+def test_who_waits_for_others_without_a_pause_lets_time_pass(cli: Cli, policy: str) -> None:
+    load = ("--driver", "sim", "--profile", "isolation-race", "--seed", "1", "--timeout", "10ms")
+    waits = ("--set", "other_pinner=wait", "--set", "backoff_min=0")
+    assert cli("--policy", policy, *load, *waits, "--quiet").code in (0, 3)
+
+
+@pytest.mark.parametrize("policy", ["bounded", "linux-7.2"])
+@pytest.mark.parametrize(
+    ("defect", "verdict"), [("leak-pin", "broken"), ("hold-lock", "livelocked")]
+)
+def test_a_defect_is_found_in_any_policy(cli: Cli, policy: str, defect: str, verdict: str) -> None:
+    load = ("--driver", "sim", "--profile", "short-refs", "--seed", "1", "--pins", "500")
+    code, out, _ = cli("--policy", policy, *load, "--set", f"defect={defect}")
+    assert code == 1
+    assert f"finding: {policy}: {verdict}" in out
+
+
 def test_a_run_in_which_no_call_ended_proves_nothing(cli: Cli) -> None:
     never = ("--policy", "unbounded", "--profile", "zero-page", "--driver", "sim", "--seed", "1")
     code, out, _ = cli(*never, "--timeout", "100ms", "--stall-after", "10s")
