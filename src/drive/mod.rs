@@ -5,17 +5,31 @@
 //! themselves; what they need of that they ask the driver for, at named
 //! [`Step`]s and with a reason for every wait ([`Wait`]).
 
+mod choice;
+mod control;
+#[cfg(not(loom))]
+mod listed;
 #[cfg(not(loom))]
 pub mod os;
-mod sched;
+#[cfg(not(loom))]
+mod place;
 #[cfg(not(loom))]
 pub mod sim;
 mod step;
-
 #[cfg(not(loom))]
-pub use os::Place;
-pub use sched::{Candidate, Random, Scheduler, TaskId, Timed};
+mod timed;
+#[cfg(not(loom))]
+mod world;
+
+pub use choice::{Pending, Strategy, Streams, TaskId};
+pub use control::{Control, Decision};
+#[cfg(not(loom))]
+pub use listed::{Listed, Pick, Uniform};
+#[cfg(not(loom))]
+pub use place::Place;
 pub use step::{Costs, Step};
+#[cfg(not(loom))]
+pub use timed::Timed;
 
 use crate::machine::Frame;
 use crate::observe::Deed;

@@ -13,7 +13,7 @@
 //! confirmed alone too, and passing then clears it.
 
 use super::shared::{Shared, Slot};
-use crate::drive::Wait;
+use crate::drive::{Control, Decision, Wait};
 use crate::machine::{Obstacle, PageState};
 use crate::sync::Ordering;
 use serde::Serialize;
@@ -83,25 +83,6 @@ pub struct Sample {
     pub pages_pinned: u64,
     /// Calls ended so far.
     pub calls: u64,
-}
-
-/// What a watchdog may do to the threads it watches.
-pub trait Control {
-    /// CPU time that a thread has had, in nanoseconds; `None` where the host does not say.
-    fn cpu_time(&self, thread: usize) -> Option<u64>;
-    /// Pauses every thread but one.
-    fn pause_all_but(&self, thread: usize);
-    /// Ends the pause.
-    fn resume(&self);
-}
-
-/// What is to be done now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Ask again at this time.
-    Continue(u64),
-    /// End the run.
-    Kill,
 }
 
 /// When a run must end at the latest, and when a call is suspect.
