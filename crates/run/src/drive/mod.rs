@@ -1,0 +1,24 @@
+//! Who runs the machine: real threads ([`os`]) or coroutines ([`sim`]).
+//!
+//! What operations ask of a driver is the machine's own [`Driver`].
+
+mod choice;
+mod control;
+#[cfg(not(loom))]
+mod listed;
+#[cfg(not(loom))]
+pub mod os;
+mod place;
+#[cfg(not(loom))]
+pub mod sim;
+mod timed;
+#[cfg(not(loom))]
+mod world;
+
+pub use choice::{Pending, Strategy, Streams, TaskId};
+pub use control::{Control, Decision};
+pub use gupstress_machine::drive::{Costs, Deed, Driver, STEPS, Step, Wait, Waited};
+#[cfg(not(loom))]
+pub use listed::{Listed, Pick, Uniform};
+pub use place::Place;
+pub use timed::Timed;
