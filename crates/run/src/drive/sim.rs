@@ -44,13 +44,16 @@ pub struct SimTask {
     pub body: Body,
 }
 
+/// Does the work that is queued for a CPU, and returns when there is none.
+pub type Work = Rc<dyn Fn(&SimThread<'_>, usize)>;
+
 /// The kworkers of a run, numbered after its tasks. They outlive the others' death.
 #[derive(Clone)]
 pub struct Kworkers {
     /// Where each publishes its steps; one for each CPU.
     pub places: Rc<[Arc<Place>]>,
-    /// Does the work that is queued for a CPU, and returns when there is none.
-    pub work: Rc<dyn Fn(&SimThread<'_>, usize)>,
+    /// What each does.
+    pub work: Work,
 }
 
 impl Kworkers {

@@ -123,10 +123,11 @@ impl Timed {
                 continue;
             }
             self.leaves[cpu] = best;
-            let mut node = if self.leaves.len() > 1 { (self.leaves.len() + cpu) / 2 } else { 0 };
-            while node != 0 {
-                self.play(node);
+            // Its leaf stands behind the inner nodes; one CPU alone has none above it.
+            let mut node = self.leaves.len() + cpu;
+            while node > 1 {
                 node /= 2;
+                self.play(node);
             }
         }
     }
