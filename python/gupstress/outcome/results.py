@@ -432,7 +432,6 @@ class PolicyResult(Record):
     stability: Stability | None = None
     """Of all repeats of the policy, the same in each."""
 
-
     @model_validator(mode="after")
     def _failures_have_causes(self) -> "PolicyResult":
         if self.causes is not None:
