@@ -49,9 +49,7 @@ def typed(words: Iterable[str]) -> str:
 def _typed(word: str) -> str:
     if not _UNSEEN.search(word):
         return shlex.quote(word)
-    spelled = "".join(
-        _in_bytes(one) if _UNSEEN.match(one) or one in "\\'" else one for one in word
-    )
+    spelled = "".join(_in_bytes(one) if _UNSEEN.match(one) or one in "\\'" else one for one in word)
     return f"$'{spelled}'"
 
 
