@@ -10,8 +10,14 @@ use std::path::Path;
 /// What was counted, as one file in `data/measured` has it.
 struct Measured {
     counters: Vec<String>,
-    /// Name, steps, and by kernel the values of `counters`, `-` where one could not be had.
-    scenarios: Vec<(String, String, Vec<(String, Vec<String>)>)>,
+    scenarios: Vec<Counted>,
+}
+
+struct Counted {
+    name: String,
+    steps: String,
+    /// Kernel, and the values of `counters` there: `-` where one could not be had.
+    cells: Vec<(String, Vec<String>)>,
 }
 
 fn read(name: &str) -> Measured {
@@ -24,7 +30,7 @@ fn read(name: &str) -> Measured {
             let kernels = kernels.as_str().unwrap().split(' ');
             cells.extend(kernels.map(|kernel| (format!("linux-{kernel}"), values.clone())));
         }
-        (name.clone(), scenario["steps"].as_str().unwrap().to_owned(), cells)
+        Counted { name: name.clone(), steps: scenario["steps"].as_str().unwrap().to_owned(), cells }
     });
     let counters = file["counters"].as_array().unwrap().iter();
     Measured {
@@ -36,7 +42,7 @@ fn read(name: &str) -> Measured {
 /// Runs all cells; how many there were, and a line for each that differs.
 fn compare(measured: &Measured) -> (usize, Vec<String>) {
     let (mut cells, mut red) = (0, Vec::new());
-    for (name, steps, kernels) in &measured.scenarios {
+    for Counted { name, steps, cells: kernels } in &measured.scenarios {
         let words: Vec<&str> = steps.split("; ").collect();
         let scenario = Scenario::parse(name, &format!("steps = {words:?}\n")).unwrap();
         for (kernel, values) in kernels {
