@@ -9,7 +9,7 @@ mod step;
 
 pub use step::{Costs, STEPS, Step};
 
-use crate::machine::Frame;
+use crate::machine::{Frame, Hindrance};
 
 /// What a thread waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -148,8 +148,8 @@ pub trait Driver {
     /// The thread's number in its run.
     fn id(&self) -> u32;
 
-    /// Told at which step a call could not get on, and which page was in its way.
-    fn hindered(&self, _at: Step, _frame: Frame) {}
+    /// Told at which step a call could not get on, and why.
+    fn hindered(&self, _at: Step, _by: Hindrance) {}
 
     /// Told what the thread does beside steps and waits, for a trace.
     fn trace(&self, _deed: Deed) {}

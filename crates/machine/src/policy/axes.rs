@@ -180,3 +180,31 @@ table! {
         key defect: Defect,
     } => policy_keys
 }
+
+impl Policy {
+    /// Stands for keys that no preset has given yet; every preset gives them all.
+    pub fn blank() -> Self {
+        Self {
+            name: String::new(),
+            summary: String::new(),
+            source: String::new(),
+            scope: Scope::MovableAndCma,
+            drain: DrainRule::Never,
+            order: SweepOrder::IsolateWhilePinned,
+            isolation_failure: IsolationFailure::Skip,
+            isolate_retries: Count::Unlimited,
+            empty: Empty::Retry,
+            migration_failure: MigrationFailure::Count,
+            migrate_retries: Count::AtMost(0),
+            migrate_errno: FailedErrno::Enomem,
+            zero_page: ZeroPage::Pinnable,
+            permanent: Permanent::Retry,
+            other_pinner: OtherPinner::Contend,
+            backoff_min: Ns(0),
+            backoff_max: Ns(0),
+            backoff_jitter: Share(0.0),
+            deadline: Ns(0),
+            defect: Defect::None,
+        }
+    }
+}

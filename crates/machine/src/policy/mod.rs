@@ -12,4 +12,4 @@ pub use axes::{
     Defect, DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent,
     Policy, Scope, SweepOrder, ZeroPage,
 };
-pub use kernel::{DrainAfterMigrate, Entry, MigrateStyle, Rules};
+pub use kernel::{Cold, DrainAfterMigrate, Entry, MigrateStyle, Rules};

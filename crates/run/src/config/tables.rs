@@ -5,11 +5,11 @@ use super::{impl_table, impl_words};
 use crate::drive::{Costs, Step};
 use crate::machine::Layout;
 use crate::policy::{
-    Defect, DrainAfterMigrate, DrainRule, Empty, Entry, FailedErrno, IsolationFailure, MigrateStyle,
+    Cold, Defect, DrainAfterMigrate, DrainRule, Empty, Entry, FailedErrno, IsolationFailure, MigrateStyle,
     MigrationFailure, OtherPinner, Permanent, Policy, Rules, Scope, SweepOrder, ZeroPage,
 };
 
-impl_words!(Defect DrainAfterMigrate DrainRule Empty Entry FailedErrno IsolationFailure MigrateStyle
+impl_words!(Cold Defect DrainAfterMigrate DrainRule Empty Entry FailedErrno IsolationFailure MigrateStyle
     MigrationFailure OtherPinner Permanent Scope SweepOrder ZeroPage);
 
 gupstress_machine::layout_keys!();
