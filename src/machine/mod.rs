@@ -12,6 +12,7 @@
 //! what the kernel sleeps on (page lock, writeback, migration entry, drain
 //! work, the drain mutex) is machine state waited for through the driver.
 
+mod area;
 pub mod cpu;
 pub mod lruvec;
 pub mod memory;
@@ -22,6 +23,7 @@ pub mod space;
 mod turns;
 mod validate;
 
+pub use area::Area;
 pub use cpu::{Batch, Cpu};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};

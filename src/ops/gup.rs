@@ -87,7 +87,7 @@ impl<D: Driver> Task<'_, D> {
         let first = range.start;
         for index in range.clone() {
             self.step_at(Step::GupWalk);
-            let frame = loop {
+            let (frame, clean) = loop {
                 let locked = vma.lock(index);
                 let pte = locked.get(index);
                 let replaced = walk.replace_zero && pte.frame() == ZERO_FRAME;
@@ -97,7 +97,7 @@ impl<D: Driver> Task<'_, D> {
                         return Err(Stopped::Refused);
                     }
                     self.page(frame).get(self.m.rules.pin_bias as i32);
-                    break frame;
+                    break (frame, !pte.is_dirty());
                 }
                 drop(locked);
                 if walk.stop_at_migration && pte.is_migration() && index != first {
@@ -108,6 +108,10 @@ impl<D: Driver> Task<'_, D> {
             self.event(Event::Acquired);
             pages.push(frame);
             if touch && frame != ZERO_FRAME {
+                if write && clean {
+                    // Who pins it to write may do so behind the page table's back.
+                    self.page(frame).set(flag::DIRTY);
+                }
                 self.mark_accessed(frame);
             }
         }
@@ -130,6 +134,10 @@ impl<D: Driver> Task<'_, D> {
             let locked = mapping.vma.lock(index);
             let frame = locked.get(index).frame();
             self.page(frame).get(1);
+            if frame != ZERO_FRAME {
+                // As GUP-fast does, through which a pipe gets its pages.
+                self.page(frame).set(flag::REFERENCED);
+            }
             self.page(frame).add_lasting(1);
             held.push(frame);
         }
