@@ -23,7 +23,6 @@ compile_error!("the model checker and the Python module exclude each other");
 
 pub mod config;
 pub mod drive;
-pub mod errno;
 pub mod error;
 #[cfg(not(loom))]
 pub mod litmus;

@@ -7,9 +7,9 @@
 use super::Task;
 use super::longterm::Call;
 use crate::drive::{Driver, Step};
-use crate::errno::Errno;
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, ZERO_FRAME, flag};
+use crate::policy::Errno;
 use crate::policy::decide::{Over, PageSeen, PlaceSeen, Seen, Walk};
 
 /// Where collection is.

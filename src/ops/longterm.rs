@@ -265,17 +265,17 @@ impl<D: Driver> Call<'_, '_, D> {
         let length = pause.least.saturating_add(drawn).min(pause.most);
         match until {
             Until::Time if length == 0 => Seen::Waited { over: true },
-            Until::Time => self.sleep(length, |_| true),
+            Until::Time => self.pause(length, |_| true),
             // Where the policy has no pauses, for as short as can be: whoever pins them needs
             // the processor.
-            Until::Unpinned => self.sleep(length.max(1), |call| {
+            Until::Unpinned => self.pause(length.max(1), |call| {
                 !call.isolated.iter().any(|&frame| call.t.m.maybe_dma_pinned(call.t.page(frame)))
             }),
             Until::Returned => self.wait_for_return(length),
         }
     }
 
-    fn sleep(&self, length: u64, over: impl FnOnce(&Self) -> bool) -> Seen {
+    fn pause(&self, length: u64, over: impl FnOnce(&Self) -> bool) -> Seen {
         self.t.event(Event::Backoffs);
         self.t.step_at(Step::Backoff);
         if self.t.d.sleep(length) { Seen::Waited { over: over(self) } } else { Seen::Killed }

@@ -39,7 +39,7 @@ mod rmap;
 mod special;
 mod zap;
 
-pub use crate::errno::Errno;
+pub use crate::policy::Errno;
 pub use dma::{Dma, DmaError};
 pub use longterm::{Pin, PinRequest};
 pub use migrate::{MigrateMode, Migrated};

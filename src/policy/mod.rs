@@ -8,6 +8,7 @@
 
 mod axes;
 pub mod decide;
+mod errno;
 mod kernel;
 mod presets;
 
@@ -15,6 +16,7 @@ pub use axes::{
     Defect, DrainRule, DrainWhen, Empty, FailedErrno, IsolationFailure, Look, MigrationFailure, OtherPinner,
     Permanent, Policy, Scope, SweepOrder, Waiters, ZeroPage,
 };
+pub use errno::Errno;
 pub use kernel::{Cold, DrainAfterMigrate, Entry, MigrateStyle, Rules};
 pub use presets::{Source, kernel_names, load_kernel, load_policy, policy_names, show_kernel, show_policy};
 #[cfg(not(loom))]

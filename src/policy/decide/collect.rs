@@ -1,7 +1,7 @@
 //! During collection: which pages are drained for, isolated, passed over.
 
 use super::{At, Cpus, Do, Drained, Loop, Over, PageSeen, Seen, Sweep, Then};
-use crate::errno::Errno;
+use crate::policy::Errno;
 use crate::policy::{DrainRule, DrainWhen, Empty, Permanent};
 
 impl Loop<'_> {

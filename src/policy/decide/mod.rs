@@ -29,7 +29,7 @@
 //! - `EAGAIN` is never a reason to fail: a migration in the way is waited for.
 
 use super::{Look, OtherPinner, Policy, Scope, SweepOrder, Waiters, ZeroPage};
-use crate::errno::Errno;
+use crate::policy::Errno;
 
 mod collect;
 mod settle;

@@ -1,7 +1,7 @@
 //! After collection: what failures mean, and how long to wait.
 
 use super::{At, Do, Drained, Loop, Over, Pause, Seen, Sweep, Then, Until};
-use crate::errno::Errno;
+use crate::policy::Errno;
 use crate::policy::{Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent};
 
 impl Loop<'_> {

@@ -1,6 +1,6 @@
 //! What the loop says and is told.
 
-use crate::errno::Errno;
+use crate::policy::Errno;
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
