@@ -81,7 +81,8 @@ def test_a_cause_may_be_asked_for_and_is_missed_where_nobody_counted() -> None:
         "same-range", policy="linux-7.2", driver="sim", seed=1, sets={"calls": 100}
     )
     causes = result.results[0].causes
-    assert causes is not None and causes.pinned > 0
+    assert causes is not None
+    assert causes.pinned > 0
     result.assert_threshold(f"causes.pinned=={causes.pinned}", "contention.enomem_share<=1")
     old = result.results[0].model_copy(update={"causes": None})
     assert observe(old, "causes.pinned") is None
