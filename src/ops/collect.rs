@@ -8,7 +8,7 @@ use super::Task;
 use super::longterm::Call;
 use crate::drive::{Driver, Step};
 use crate::machine::page::NO_FRAME;
-use crate::machine::{Frame, ZERO_FRAME, flag};
+use crate::machine::{Frame, Test, ZERO_FRAME, flag};
 use crate::policy::Errno;
 use crate::policy::decide::{Over, PageSeen, PlaceSeen, Seen, Walk};
 
@@ -21,11 +21,13 @@ pub(super) struct Cursor {
     frame: Frame,
     /// The one before: a page that is mapped twice running is looked at once.
     previous: Option<Frame>,
+    /// Whether nothing has been tried yet with the page it has come to.
+    untried: bool,
 }
 
 impl Cursor {
     pub(super) fn new(over: Over) -> Self {
-        Self { over, position: 0, frame: NO_FRAME, previous: None }
+        Self { over, position: 0, frame: NO_FRAME, previous: None, untried: false }
     }
 
     /// The page it has come to.
@@ -85,6 +87,9 @@ impl<D: Driver> Call<'_, '_, D> {
 
     /// The next one.
     pub(super) fn next(&mut self) -> Seen {
+        if self.cursor.untried {
+            self.refused_here(Step::CollectCheck);
+        }
         self.cursor.position += 1;
         self.come_to()
     }
@@ -95,6 +100,7 @@ impl<D: Driver> Call<'_, '_, D> {
     }
 
     fn come_to(&mut self) -> Seen {
+        self.cursor.untried = false;
         loop {
             let candidate = match self.cursor.over {
                 Over::Pinned => self.pin.pages.get(self.base + self.cursor.position).copied(),
@@ -104,10 +110,16 @@ impl<D: Driver> Call<'_, '_, D> {
                 Over::Faulted(walk) => match self.faulted(walk) {
                     Ok(frame) => Some(frame),
                     Err(Errno::EINTR) => return Seen::Killed,
-                    Err(errno) => return Seen::Failed(errno),
+                    Err(errno) => {
+                        self.t.unreachable_page(errno);
+                        return Seen::Failed(errno);
+                    }
                 },
             };
-            let Some(frame) = candidate else { return Seen::NoMore };
+            let Some(frame) = candidate else {
+                self.t.hindered(std::mem::take(&mut self.refused));
+                return Seen::NoMore;
+            };
             self.cursor.frame = frame;
             if self.cursor.over == Over::Isolated {
                 return Seen::Page(self.t.see(frame, 1));
@@ -118,6 +130,7 @@ impl<D: Driver> Call<'_, '_, D> {
             {
                 self.t.step(Step::CollectCheck, frame);
                 if let Some(page) = self.see_current() {
+                    self.cursor.untried = true;
                     return Seen::Page(page);
                 }
             }
@@ -166,6 +179,13 @@ impl<D: Driver> Call<'_, '_, D> {
         Some(body(frame, own))
     }
 
+    /// The page it has come to is not to be had; kept for whoever asks why the call failed.
+    #[cold]
+    fn refused_here(&mut self, at: Step) {
+        let own = if self.cursor.over == Over::Pinned { self.t.m.rules.pin_bias as i32 } else { 0 };
+        self.t.refused(&mut self.refused, at, self.cursor.frame, Test::Isolation, own);
+    }
+
     fn see_current(&self) -> Option<PageSeen> {
         self.with_current(|frame, own| self.t.see(frame, own))
     }
@@ -174,6 +194,7 @@ impl<D: Driver> Call<'_, '_, D> {
     pub(super) fn isolate(&mut self) -> Seen {
         let (index, frame) = (self.index(), self.cursor.frame);
         self.t.step(Step::CollectIsolate, frame);
+        self.cursor.untried = false;
         let Some(isolated) = self.with_current(|frame, _| self.t.isolate_lru(frame)) else {
             return self.next();
         };
@@ -181,7 +202,7 @@ impl<D: Driver> Call<'_, '_, D> {
             self.isolated.push(frame);
         } else {
             self.missed.push((index, frame));
-            self.t.d.hindered(Step::CollectIsolate, frame);
+            self.refused_here(Step::CollectIsolate);
         }
         self.t.step(Step::CollectIsolated, frame);
         Seen::Isolated(isolated)

@@ -6,9 +6,10 @@
 use super::busted::Hooks;
 use super::collect::Cursor;
 use super::gup::Stopped;
+use super::refused::Refused;
 use super::{Errno, MigrateMode, Task};
 use crate::drive::{Driver, Step, Wait, Waited};
-use crate::machine::{Frame, Gfp, Mapping};
+use crate::machine::{Frame, Gfp, Hindrance, Mapping, Obstacle};
 use crate::observe::Event;
 use crate::policy::decide::{Cpus, Do, Loop, Over, Pause, Seen, Until, Walk};
 use crate::policy::{Entry, Policy};
@@ -106,6 +107,7 @@ impl<D: Driver> Task<'_, D> {
             cursor: Cursor::new(Over::Pinned),
             isolated: Vec::new(),
             missed: Vec::new(),
+            refused: Refused::default(),
             stopped_at: request.range.start,
             ticket: 0,
         };
@@ -134,6 +136,16 @@ impl<D: Driver> Task<'_, D> {
     }
 }
 
+impl<D: Driver> Task<'_, D> {
+    /// A page that no walk could reach; without memory that is the obstacle, and there is no page yet.
+    #[cold]
+    pub(super) fn unreachable_page(&self, errno: Errno) {
+        if errno == Errno::ENOMEM {
+            self.d.hindered(Step::Fault, Hindrance { obstacle: Obstacle::NoMemory, page: None });
+        }
+    }
+}
+
 /// A call under way: what the loop's words are about.
 pub(super) struct Call<'c, 'r, D> {
     pub(super) t: &'c Task<'c, D>,
@@ -148,6 +160,8 @@ pub(super) struct Call<'c, 'r, D> {
     pub(super) isolated: Vec<Frame>,
     /// Pages of the sweep that must move and could not be isolated, and where they are mapped.
     pub(super) missed: Vec<(u32, Frame)>,
+    /// Why pages could not be isolated.
+    pub(super) refused: Refused,
     /// The page under migration at which the walk stopped.
     stopped_at: u32,
     ticket: u32,
@@ -186,6 +200,9 @@ impl<D: Driver> Call<'_, '_, D> {
         let got =
             self.t.get_user_pages(self.request, self.touch, walk, |frame| self.must_move(frame), &mut pages);
         self.pin.pages = pages;
+        if let Err(Stopped::Failed(errno)) = got {
+            self.t.unreachable_page(errno);
+        }
         match got {
             Err(Stopped::Failed(Errno::EINTR)) => return Seen::Killed,
             Err(Stopped::Failed(errno)) if self.pin.pages.len() == self.base => return Seen::Failed(errno),
@@ -243,11 +260,7 @@ impl<D: Driver> Call<'_, '_, D> {
         if complete {
             return Seen::Migrated;
         }
-        if let Some(&frame) = self.isolated.first() {
-            let out_of_memory = result.error == Some(Errno::ENOMEM);
-            let at = if out_of_memory { Step::MigrateTarget } else { Step::MigrateFreeze };
-            self.t.d.hindered(at, frame);
-        }
+        self.t.hindered(result.refused);
         (self.busted.after_migrate)(&mut self.isolated);
         Seen::MigrateFailed { error: result.error, left: !self.isolated.is_empty() }
     }
