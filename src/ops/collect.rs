@@ -111,7 +111,7 @@ impl<D: Driver> Call<'_, '_, D> {
                     Ok(frame) => Some(frame),
                     Err(Errno::EINTR) => return Seen::Killed,
                     Err(errno) => {
-                        self.t.unreachable_page(errno);
+                        self.t.unreachable_page(errno, self.request.mapping.vma.pte(self.index()));
                         return Seen::Failed(errno);
                     }
                 },

@@ -9,7 +9,7 @@ use super::gup::Stopped;
 use super::refused::Refused;
 use super::{Errno, MigrateMode, Task};
 use crate::drive::{Driver, Step, Wait, Waited};
-use crate::machine::{Frame, Gfp, Hindrance, Mapping, Obstacle};
+use crate::machine::{Frame, Gfp, Hindrance, Mapping, Obstacle, Pte, Test};
 use crate::observe::Event;
 use crate::policy::decide::{Cpus, Do, Loop, Over, Pause, Seen, Until, Walk};
 use crate::policy::{Entry, Policy};
@@ -137,10 +137,13 @@ impl<D: Driver> Task<'_, D> {
 }
 
 impl<D: Driver> Task<'_, D> {
-    /// A page that no walk could reach; without memory that is the obstacle, and there is no page yet.
+    /// A page that no walk could reach: it is poisoned, or without memory there is none yet.
     #[cold]
-    pub(super) fn unreachable_page(&self, errno: Errno) {
-        if errno == Errno::ENOMEM {
+    pub(super) fn unreachable_page(&self, errno: Errno, pte: Pte) {
+        if pte.is_poison() {
+            let by = self.m.hindrance(pte.frame(), Test::Isolation, self.d.id(), 0);
+            self.d.hindered(Step::Fault, by);
+        } else if errno == Errno::ENOMEM {
             self.d.hindered(Step::Fault, Hindrance { obstacle: Obstacle::NoMemory, page: None });
         }
     }
@@ -201,7 +204,8 @@ impl<D: Driver> Call<'_, '_, D> {
             self.t.get_user_pages(self.request, self.touch, walk, |frame| self.must_move(frame), &mut pages);
         self.pin.pages = pages;
         if let Err(Stopped::Failed(errno)) = got {
-            self.t.unreachable_page(errno);
+            let index = self.request.range.start + (self.pin.pages.len() - self.base) as u32;
+            self.t.unreachable_page(errno, self.request.mapping.vma.pte(index));
         }
         match got {
             Err(Stopped::Failed(Errno::EINTR)) => return Seen::Killed,
