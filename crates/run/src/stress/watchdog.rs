@@ -372,6 +372,7 @@ fn owner(sh: &Shared, on: Wait) -> Option<usize> {
     match on {
         Wait::PageLock(frame) => sh.m.page(frame).lock_owner().map(|thread| thread as usize),
         Wait::DrainMutex => Some(sh.m.drain_mutex_owner() as usize),
+        Wait::Turn(_) => sh.m.turns.holder().map(|thread| thread as usize),
         _ => None,
     }
 }
