@@ -39,7 +39,8 @@ def in_ci(line: str) -> Callable[[], bool]:
 
 
 def bench(name: str) -> Callable[[], bool]:
-    return lambda: f'[[bench]]\nname = "{name}"' in CARGO and (ROOT / f"crates/run/benches/{name}.rs").exists()
+    path = ROOT / f"crates/run/benches/{name}.rs"
+    return lambda: f'[[bench]]\nname = "{name}"' in CARGO and path.exists()
 
 
 ELSEWHERE: dict[str, Callable[[], bool]] = {
