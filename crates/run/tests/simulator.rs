@@ -160,7 +160,7 @@ fn a_kworker_is_a_task_only_while_its_cpu_has_work() {
     let tasks = vec![task(0, body)];
     let report = lab.run(strategy, &Costs::default(), 1, tasks, Some(&kworkers), &mut never, &mut |_| true);
     assert!(matches!(report.end, SimEnd::Done), "{:?}", report.end);
-    assert_eq!(background.get(Event::DrainWork), 5);
+    assert_eq!(count.get(Event::DrainWork), 5);
     let at_work: Vec<u32> = report.trace.iter().filter_map(|ring| ring.thread()).collect();
     assert_eq!(at_work, [0, 4], "the caller and the kworker of cpu 3 alone did anything");
 }
@@ -190,7 +190,7 @@ fn a_choice_is_offered_where_there_is_one_with_every_task_at_its_step() {
     run(Rc::clone(&recorder), vec![stepper(0, 0, 3, &log), stepper(1, 1, 3, &log)], 1);
     let strategy = recorder.borrow();
     let offers = &strategy.pick.offers;
-    let seen: Vec<(Option<TaskId>, Vec<(TaskId, Step)>)> = offers
+    let seen: Vec<(_, Vec<_>)> = offers
         .iter()
         .map(|(current, offer)| (*current, offer.iter().map(|task| (task.task, task.step)).collect()))
         .collect();

@@ -9,7 +9,7 @@ mod step;
 
 pub use step::{Costs, STEPS, Step};
 
-use crate::machine::Frame;
+use crate::machine::{Frame, Hindrance};
 
 /// What a thread waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +30,8 @@ pub enum Wait {
     Time,
     /// The other threads of a round.
     Barrier,
+    /// The turn of a ticket ([`Turns`](crate::machine::Turns)).
+    Turn(u32),
     /// The end of a pause that the watchdog ordered.
     Paused,
 }
@@ -47,6 +49,7 @@ impl Wait {
             Self::Time => (7, 0),
             Self::Barrier => (8, 0),
             Self::Paused => (9, 0),
+            Self::Turn(ticket) => (10, ticket),
         };
         kind << 32 | u64::from(detail)
     }
@@ -64,6 +67,7 @@ impl Wait {
             7 => Self::Time,
             8 => Self::Barrier,
             9 => Self::Paused,
+            10 => Self::Turn(detail),
             _ => return None,
         })
     }
@@ -79,6 +83,7 @@ impl Wait {
             Self::Returned(frame) => format!("frame {frame} to be put back"),
             Self::Time => "time to pass".into(),
             Self::Barrier => "the other threads of the round".into(),
+            Self::Turn(_) => "its turn".into(),
             Self::Paused => "the end of a pause".into(),
         }
     }
@@ -148,8 +153,8 @@ pub trait Driver {
     /// The thread's number in its run.
     fn id(&self) -> u32;
 
-    /// Told at which step a call could not get on, and which page was in its way.
-    fn hindered(&self, _at: Step, _frame: Frame) {}
+    /// Told at which step a call could not get on, and why.
+    fn hindered(&self, _at: Step, _by: Hindrance) {}
 
     /// Told what the thread does beside steps and waits, for a trace.
     fn trace(&self, _deed: Deed) {}

@@ -12,6 +12,7 @@
 //! what the kernel sleeps on (page lock, writeback, migration entry, drain
 //! work, the drain mutex) is machine state waited for through the driver.
 
+mod area;
 pub mod cpu;
 pub mod lruvec;
 pub mod memory;
@@ -19,14 +20,17 @@ mod obstacle;
 pub mod page;
 pub mod payload;
 pub mod space;
+mod turns;
 mod validate;
 
+pub use area::Area;
 pub use cpu::{Batch, Cpu};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
-pub use obstacle::{Obstacle, PageState};
+pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
 pub use page::{Frame, Page, ZERO_FRAME, flag};
 pub use space::{Kind, Mapping, Pte, Vma};
+pub use turns::Turns;
 pub use validate::{Broken, Recount};
 
 use crate::policy::Rules;
@@ -51,6 +55,8 @@ pub struct Machine {
     pub(crate) drain_mutex: AtomicBool,
     /// Who holds it (model's truth).
     pub(crate) drain_mutex_owner: AtomicU32,
+    /// The queue of calls whose policy has one.
+    pub turns: Turns,
     /// `lru_disable_count`.
     cache_disabled: AtomicU32,
 }
@@ -66,6 +72,7 @@ impl Machine {
             drain_gen: CachePadded::new(AtomicU32::new(0)),
             drain_mutex: AtomicBool::new(false),
             drain_mutex_owner: AtomicU32::new(0),
+            turns: Turns::default(),
             cache_disabled: AtomicU32::new(0),
             rules,
         }

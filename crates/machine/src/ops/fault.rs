@@ -8,13 +8,14 @@ use crate::drive::{Driver, Step, Wait};
 use crate::machine::payload::{Fresh, pattern};
 use crate::machine::{Frame, Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag};
 use crate::observe::Event;
+use crate::policy::Cold;
 use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
     /// Writes each page of the range, as a user's stores do.
     ///
     /// # Errors
-    /// `ENOMEM` without a free frame, `EINTR` if killed.
+    /// `ENOMEM` without a free frame, `EFAULT` on a poisoned page, `EINTR` if killed.
     pub fn touch(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
         for index in range {
             while !mapping.vma.pte(index).is_present() || !mapping.vma.pte(index).is_writable() {
@@ -68,6 +69,10 @@ impl<D: Driver> Task<'_, D> {
         if pte.is_migration() {
             return self.migration_entry_wait(vma, index, pte);
         }
+        if pte.is_poison() {
+            // `VM_FAULT_HWPOISON`: a program's access is SIGBUS, a pin's -EFAULT.
+            return Err(Errno::EFAULT);
+        }
         match (mapping.kind, pte.is_present()) {
             (_, true) if !write || pte.is_writable() => Ok(()),
             (Kind::Anon, true) => self.do_wp_page(mapping, vma, index, pte),
@@ -103,8 +108,12 @@ impl<D: Driver> Task<'_, D> {
 
     /// `do_anonymous_page`, and the copy of `do_wp_page`: a fresh page in place of `old`.
     fn do_anonymous_page(&self, mapping: &Mapping, vma: &Vma, index: u32, old: Pte) -> Result<(), Errno> {
+        vma.anon_vma_prepare(index);
         let fresh = self.alloc_filled(mapping, index)?;
         self.page(fresh.frame()).set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);
+        if self.m.rules.cold == Cold::NotOldest {
+            self.page(fresh.frame()).set(flag::REFERENCED);
+        }
         self.step(Step::FaultAlloc, fresh.frame());
         let locked = vma.lock(index);
         let frame = fresh.publish();
@@ -197,6 +206,9 @@ impl<D: Driver> Task<'_, D> {
     /// `shmem_get_folio`: locked, with a reference; `None` where the caller lost a race.
     fn shmem_get_folio(&self, mapping: &Mapping, index: u32) -> Result<Option<Frame>, Errno> {
         if let Some(frame) = mapping.cached(index) {
+            if self.page(frame).has(flag::HWPOISON) {
+                return Err(Errno::EFAULT);
+            }
             if !self.page(frame).try_get(1) {
                 return Ok(None);
             }

@@ -118,6 +118,36 @@ words! {
 }
 
 words! {
+    /// When all CPUs are drained, where the rule wants it.
+    pub enum DrainWhen {
+        /// During collection, with the range pinned if `order` has it so (every kernel).
+        Pinned = "pinned",
+        /// After the range was unpinned: nobody meets passing pins for as long as a drain takes.
+        Unpinned = "unpinned",
+    }
+}
+
+words! {
+    /// When it is seen that a page must move.
+    pub enum Look {
+        /// When it is pinned (every kernel).
+        AfterPin = "after-pin",
+        /// Before anything is pinned: under the page-table lock, where it is isolated too.
+        BeforePin = "before-pin",
+    }
+}
+
+words! {
+    /// In which order calls that cannot go the fast way take their sweeps.
+    pub enum Waiters {
+        /// None (every kernel).
+        None = "none",
+        /// First come, first served: one sweep at a time.
+        Ticket = "ticket",
+    }
+}
+
+words! {
     /// A deliberate fault in the loop, by which a detector is shown to fire.
     pub enum Defect {
         /// None.
@@ -148,6 +178,10 @@ table! {
         key scope: Scope,
         /// When batches are drained.
         key drain: DrainRule,
+        /// When all CPUs are drained.
+        key drain_when: DrainWhen,
+        /// When it is seen that a page must move.
+        key look: Look,
         /// Whether the range stays pinned while isolating.
         key order: SweepOrder,
         /// What a page's failed isolation does.
@@ -168,6 +202,8 @@ table! {
         key permanent: Permanent,
         /// What a page in another's hands does.
         key other_pinner: OtherPinner,
+        /// In which order calls take their sweeps.
+        key waiters: Waiters,
         /// First pause between sweeps that failed for a passing reason.
         key backoff_min: Ns,
         /// Longest such pause; each is twice the one before up to this.
@@ -179,4 +215,35 @@ table! {
         /// A deliberate fault, for testing the tester.
         key defect: Defect,
     } => policy_keys
+}
+
+impl Policy {
+    /// Stands for keys that no preset has given yet; every preset gives them all.
+    pub fn blank() -> Self {
+        Self {
+            name: String::new(),
+            summary: String::new(),
+            source: String::new(),
+            scope: Scope::MovableAndCma,
+            drain: DrainRule::Never,
+            drain_when: DrainWhen::Pinned,
+            look: Look::AfterPin,
+            order: SweepOrder::IsolateWhilePinned,
+            isolation_failure: IsolationFailure::Skip,
+            isolate_retries: Count::Unlimited,
+            empty: Empty::Retry,
+            migration_failure: MigrationFailure::Count,
+            migrate_retries: Count::AtMost(0),
+            migrate_errno: FailedErrno::Enomem,
+            zero_page: ZeroPage::Pinnable,
+            permanent: Permanent::Retry,
+            other_pinner: OtherPinner::Contend,
+            waiters: Waiters::None,
+            backoff_min: Ns(0),
+            backoff_max: Ns(0),
+            backoff_jitter: Share(0.0),
+            deadline: Ns(0),
+            defect: Defect::None,
+        }
+    }
 }

@@ -34,6 +34,18 @@ words! {
     }
 }
 
+words! {
+    /// Which evictable pages MADV_COLD queues under multi-gen LRU.
+    pub enum Cold {
+        /// All (to 6.13).
+        Any = "any",
+        /// All but those that MADV_FREE has put into the oldest generation (6.14 to 7.1).
+        Swapbacked = "swapbacked",
+        /// Likewise, but MADV_FREE leaves a page that was referenced in a younger one (7.2 on).
+        NotOldest = "not-oldest",
+    }
+}
+
 table! {
     /// What the machine does as one kernel version does it.
     pub struct Rules {
@@ -65,6 +77,10 @@ table! {
         key entry: Entry,
         /// Whether multi-gen LRU is on.
         key mglru: bool,
+        /// Which pages MADV_COLD queues under multi-gen LRU.
+        key cold: Cold,
+        /// Whether an area with an anon_vma merges with a neighbour that was never written (6.16 on; 879bca0a2c4f).
+        key merge_into_unfaulted: bool,
         /// Whether lru_add_drain_all drains its own CPU first, directly (7.2).
         key drain_all_local_first: bool,
         /// Whether a page with no reference but its batch's is freed at drain (7.2).
@@ -79,6 +95,33 @@ table! {
 }
 
 impl Rules {
+    /// Stands for keys that no preset has given yet; every preset gives them all.
+    pub fn blank() -> Self {
+        Self {
+            name: String::new(),
+            summary: String::new(),
+            policy: String::new(),
+            batch_size: 31,
+            queueing_clears_lru: false,
+            mlock_batched: true,
+            migrate: MigrateStyle::Batched,
+            migrate_passes: 10,
+            migrate_async_passes: 3,
+            migrate_sync_passes: 7,
+            unmap_respects_pins: true,
+            drain_after_migrate: DrainAfterMigrate::Mlocked,
+            entry: Entry::Fast,
+            mglru: true,
+            cold: Cold::NotOldest,
+            merge_into_unfaulted: true,
+            drain_all_local_first: false,
+            free_at_drain: false,
+            cow_drains: true,
+            pin_alloc_avoids_movable: true,
+            pin_bias: 1024,
+        }
+    }
+
     /// What `table!` cannot check by type alone.
     pub fn check(&self) -> Result<(), String> {
         if !(1..=31).contains(&self.batch_size) {

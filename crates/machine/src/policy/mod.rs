@@ -6,10 +6,13 @@
 //! version that the machine follows.
 
 mod axes;
+pub mod decide;
+mod errno;
 mod kernel;
 
 pub use axes::{
-    Defect, DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent,
-    Policy, Scope, SweepOrder, ZeroPage,
+    Defect, DrainRule, DrainWhen, Empty, FailedErrno, IsolationFailure, Look, MigrationFailure, OtherPinner,
+    Permanent, Policy, Scope, SweepOrder, Waiters, ZeroPage,
 };
-pub use kernel::{DrainAfterMigrate, Entry, MigrateStyle, Rules};
+pub use errno::Errno;
+pub use kernel::{Cold, DrainAfterMigrate, Entry, MigrateStyle, Rules};

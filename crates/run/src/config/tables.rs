@@ -5,12 +5,13 @@ use super::{impl_table, impl_words};
 use crate::drive::{Costs, Step};
 use crate::machine::Layout;
 use crate::policy::{
-    Defect, DrainAfterMigrate, DrainRule, Empty, Entry, FailedErrno, IsolationFailure, MigrateStyle,
-    MigrationFailure, OtherPinner, Permanent, Policy, Rules, Scope, SweepOrder, ZeroPage,
+    Cold, Defect, DrainAfterMigrate, DrainRule, DrainWhen, Empty, Entry, FailedErrno, IsolationFailure, Look,
+    MigrateStyle, MigrationFailure, OtherPinner, Permanent, Policy, Rules, Scope, SweepOrder, Waiters,
+    ZeroPage,
 };
 
-impl_words!(Defect DrainAfterMigrate DrainRule Empty Entry FailedErrno IsolationFailure MigrateStyle
-    MigrationFailure OtherPinner Permanent Scope SweepOrder ZeroPage);
+impl_words!(Cold Defect DrainAfterMigrate DrainRule DrainWhen Empty Entry FailedErrno IsolationFailure Look MigrateStyle
+    MigrationFailure OtherPinner Permanent Scope SweepOrder Waiters ZeroPage);
 
 gupstress_machine::layout_keys!();
 gupstress_machine::policy_keys!();

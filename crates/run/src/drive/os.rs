@@ -5,7 +5,7 @@
 //! two stores into the thread's own cache line and one load.
 
 use super::{Driver, Place, Step, Wait, Waited};
-use crate::machine::Frame;
+use crate::machine::{Frame, Hindrance};
 use crate::observe::{Deed, Ring, Traced};
 use crate::sync::{AtomicU32, Monitor, Mutex, Ordering, assert_unlocked, thread};
 use crossbeam_utils::CachePadded;
@@ -122,6 +122,8 @@ impl OsRun {
             Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame) => {
                 &self.pages[frame as usize % PAGE_MONITORS]
             }
+            // Waiters of one turn each: spread over the same monitors.
+            Wait::Turn(ticket) => &self.pages[ticket as usize % PAGE_MONITORS],
             Wait::Work(cpu) => &self.work[cpu],
             Wait::DrainWork(cpu) => &self.drained[cpu],
             Wait::DrainMutex => &self.drain_mutex,
@@ -284,8 +286,8 @@ impl Driver for OsThread<'_> {
         self.id
     }
 
-    fn hindered(&self, at: Step, frame: Frame) {
-        self.place.hinder(at, frame);
+    fn hindered(&self, at: Step, by: Hindrance) {
+        self.place.hinder(at, by);
     }
 
     fn trace(&self, deed: Deed) {

@@ -1,9 +1,9 @@
 //! Where a thread is, for whoever looks.
 
 use super::{Step, Wait};
-use crate::machine::Frame;
 use crate::machine::page::NO_FRAME;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::machine::{Frame, Hindrance};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 
 /// Where a thread is: the last step it passed, and the page that it was about.
 ///
@@ -12,8 +12,10 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 #[derive(Debug)]
 pub struct Place {
     at: AtomicU64,
-    /// Where the call under way last failed to get on, and over which page.
-    hindered: AtomicU64,
+    /// Whether the call under way has failed to get on so far.
+    is_hindered: AtomicBool,
+    /// Where it last did, and why.
+    hindrance: Mutex<Option<(Step, Hindrance)>>,
     /// What it waits for without a deadline, encoded; 0: it does not.
     waiting: AtomicU64,
     /// Such waits begun so far: tells one wait from the next for the same thing.
@@ -27,7 +29,8 @@ impl Default for Place {
     fn default() -> Self {
         Self {
             at: AtomicU64::new(NOWHERE),
-            hindered: AtomicU64::new(NOWHERE),
+            is_hindered: AtomicBool::new(false),
+            hindrance: Mutex::new(None),
             waiting: AtomicU64::new(0),
             waits: AtomicU32::new(0),
         }
@@ -45,20 +48,20 @@ impl Place {
         Some((self.at.load(Ordering::Relaxed) >> 32) as Frame).filter(|&frame| frame != NO_FRAME)
     }
 
-    /// The step at which the call under way last failed to get on, and the page that was in its way.
-    pub fn hindered(&self) -> Option<(Step, Frame)> {
-        let word = self.hindered.load(Ordering::Relaxed);
-        (word != NOWHERE).then(|| (Step::ALL[word as u32 as usize], (word >> 32) as Frame))
+    /// The step at which the call under way last failed to get on, and why.
+    pub fn hindered(&self) -> Option<(Step, Hindrance)> {
+        if self.is_hindered.load(Ordering::Acquire) { self.hindrance.lock().clone() } else { None }
     }
 
     /// Publishes such a failure.
-    pub(super) fn hinder(&self, step: Step, frame: Frame) {
-        self.hindered.store(u64::from(frame) << 32 | step as u64, Ordering::Relaxed);
+    pub(super) fn hinder(&self, step: Step, by: Hindrance) {
+        *self.hindrance.lock() = Some((step, by));
+        self.is_hindered.store(true, Ordering::Release);
     }
 
-    /// A call begins, to which nothing has happened yet.
+    /// A call begins, to which nothing has happened yet: no more than a store.
     pub fn begin(&self) {
-        self.hindered.store(NOWHERE, Ordering::Relaxed);
+        self.is_hindered.store(false, Ordering::Relaxed);
     }
 
     /// What it waits for without a deadline.

@@ -2,8 +2,8 @@
 
 use super::choice::{Pending, Strategy, TaskId};
 use super::{Costs, Driver, Place, Step, Wait, Waited};
-use crate::machine::Frame;
 use crate::machine::page::NO_FRAME;
+use crate::machine::{Frame, Hindrance};
 use crate::observe::{Deed, Ring, Traced};
 use crate::sync::assert_unlocked;
 use corosensei::Yielder;
@@ -321,8 +321,8 @@ impl Driver for SimThread<'_> {
         self.id as u32
     }
 
-    fn hindered(&self, at: Step, frame: Frame) {
-        self.place.hinder(at, frame);
+    fn hindered(&self, at: Step, by: Hindrance) {
+        self.place.hinder(at, by);
     }
 
     fn trace(&self, deed: Deed) {

@@ -19,8 +19,9 @@ const POLICIES: &[(&str, &str)] = presets!("policies":
     "busted-wait-cycle");
 
 const KERNELS: &[(&str, &str)] = presets!("kernels":
-    "linux-5.10" "linux-5.13" "linux-6.1.176" "linux-6.12.43" "linux-6.12.57" "linux-6.14"
-    "linux-6.17" "linux-7.2.13");
+    "linux-5.10" "linux-5.13" "linux-6.1.176" "linux-6.1.192" "linux-6.12.43" "linux-6.12.57" "linux-6.12.117"
+    "linux-6.14" "linux-6.16.3" "linux-6.16.12" "linux-6.17" "linux-6.17.13" "linux-6.18.15" "linux-7.1.13"
+    "linux-7.2.13" "linux-7.3.4");
 
 /// Where a table comes from.
 #[derive(Debug, Clone, Copy)]
@@ -129,7 +130,7 @@ pub fn kernel_names() -> Vec<&'static str> {
 /// Reads a policy. `kernel` as a name stands for the rule set's own and is
 /// resolved by the caller.
 pub fn load_policy(source: Source<'_>, sets: &[(String, String)]) -> Result<Policy> {
-    let policy = load("policy", POLICIES, Some("linux-7.2"), &blank_policy(), source, sets)?;
+    let policy = load("policy", POLICIES, Some("linux-7.2"), &Policy::blank(), source, sets)?;
     if policy.backoff_max < policy.backoff_min {
         return Err(Error::config(
             "",
@@ -144,7 +145,7 @@ pub fn load_policy(source: Source<'_>, sets: &[(String, String)]) -> Result<Poli
 
 /// Reads a kernel rule set.
 pub fn load_kernel(source: Source<'_>, sets: &[(String, String)]) -> Result<Rules> {
-    let rules = load("kernel", KERNELS, Some("linux-7.2.13"), &blank_rules(), source, sets)?;
+    let rules = load("kernel", KERNELS, Some("linux-7.2.13"), &Rules::blank(), source, sets)?;
     rules.check().map_err(|reason| Error::config(rules.name.clone(), reason))?;
     Ok(rules)
 }
@@ -157,62 +158,6 @@ pub fn show_policy(policy: &Policy) -> String {
 /// A rule set as the TOML text that [`load_kernel`] takes back.
 pub fn show_kernel(rules: &Rules) -> String {
     to_toml(rules)
-}
-
-/// Stands for keys that no preset has given yet; every preset gives them all.
-fn blank_policy() -> Policy {
-    use super::{
-        Defect, DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent,
-        Scope, SweepOrder, ZeroPage,
-    };
-    use crate::config::{Count, Ns, Share};
-    Policy {
-        name: String::new(),
-        summary: String::new(),
-        source: String::new(),
-        scope: Scope::MovableAndCma,
-        drain: DrainRule::Never,
-        order: SweepOrder::IsolateWhilePinned,
-        isolation_failure: IsolationFailure::Skip,
-        isolate_retries: Count::Unlimited,
-        empty: Empty::Retry,
-        migration_failure: MigrationFailure::Count,
-        migrate_retries: Count::AtMost(0),
-        migrate_errno: FailedErrno::Enomem,
-        zero_page: ZeroPage::Pinnable,
-        permanent: Permanent::Retry,
-        other_pinner: OtherPinner::Contend,
-        backoff_min: Ns(0),
-        backoff_max: Ns(0),
-        backoff_jitter: Share(0.0),
-        deadline: Ns(0),
-        defect: Defect::None,
-    }
-}
-
-fn blank_rules() -> Rules {
-    use super::{DrainAfterMigrate, Entry, MigrateStyle};
-    Rules {
-        name: String::new(),
-        summary: String::new(),
-        policy: String::new(),
-        batch_size: 31,
-        queueing_clears_lru: false,
-        mlock_batched: true,
-        migrate: MigrateStyle::Batched,
-        migrate_passes: 10,
-        migrate_async_passes: 3,
-        migrate_sync_passes: 7,
-        unmap_respects_pins: true,
-        drain_after_migrate: DrainAfterMigrate::Mlocked,
-        entry: Entry::Fast,
-        mglru: true,
-        drain_all_local_first: false,
-        free_at_drain: false,
-        cow_drains: true,
-        pin_alloc_avoids_movable: true,
-        pin_bias: 1024,
-    }
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         Limits {
             timeout_ns: job.timeout.as_nanos() as u64,
             // A policy that gives up by itself is not stuck before it could have.
-            stall_after_ns: job.stall_after.as_nanos() as u64 + job.policy.deadline.0,
+            stall_after_ns: (job.stall_after.as_nanos() as u64).saturating_add(job.policy.deadline.0),
         },
         job.profile.threads as usize,
     );
@@ -335,11 +335,11 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut
             }
         })
         .collect();
-    let worked = Arc::clone(sh);
+    let (worked, first) = (Arc::clone(sh), kworkers);
     let kworkers = Kworkers {
-        places: sh.kworkers().iter().map(|slot| Arc::clone(&slot.place)).collect(),
+        places: sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)).collect(),
         work: Rc::new(move |thread, cpu| {
-            Task::new(&worked.m, thread, &worked.kworkers()[cpu].counters, cpu).drain_works();
+            Task::new(&worked.m, thread, &worked.slots[first + cpu].counters, cpu).drain_works();
         }),
     };
     let mut interrupted_at = None;

@@ -1,6 +1,6 @@
 //! How a call that ended is judged: by the truth about its pages, at that moment.
 
-use crate::machine::{Frame, Machine, Mapping, Obstacle, ZERO_FRAME};
+use crate::machine::{Frame, Machine, Mapping, ZERO_FRAME};
 use crate::ops::Errno;
 use crate::policy::{Policy, ZeroPage};
 use serde::Serialize;
@@ -56,30 +56,12 @@ fn to_move<'a>(
     range: Range<u32>,
 ) -> impl Iterator<Item = Frame> + Clone + 'a {
     let pages = range.map(|index| mapping.vma.pte(index)).filter(|pte| !pte.is_none());
-    pages.map(|pte| pte.frame()).filter(|&frame| {
-        m.must_move(frame) && (frame != ZERO_FRAME || policy.zero_page == ZeroPage::MustMove)
-    })
-}
-
-/// The page of a range that stands most in the way, with its obstacle: one with
-/// a permanent obstacle, else the first with any.
-pub fn worst_obstacle(
-    m: &Machine,
-    policy: &Policy,
-    mapping: &Mapping,
-    range: Range<u32>,
-) -> Option<(Frame, Obstacle)> {
-    let pages = to_move(m, policy, mapping, range);
-    let lacking = m.lacks_targets(pages.clone().count());
-    let mut first = None;
-    for frame in pages {
-        if let Some(permanent) = m.permanent_obstacle(frame) {
-            return Some((frame, permanent));
-        }
-        let obstacle = if lacking { Some(Obstacle::NoMemory) } else { m.obstacle(frame) };
-        first = first.or(obstacle.map(|obstacle| (frame, obstacle)));
-    }
-    first
+    let in_the_way = pages.filter(|pte| {
+        let zero = pte.frame() == ZERO_FRAME && policy.zero_page != ZeroPage::MustMove;
+        // Where a poisoned page was there is nothing to move, and nothing to pin, ever.
+        pte.is_poison() || (m.must_move(pte.frame()) && !zero)
+    });
+    in_the_way.map(|pte| pte.frame())
 }
 
 /// The class of a call that has ended; `Stuck` is for the watchdog to say.

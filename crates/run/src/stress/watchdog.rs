@@ -14,7 +14,7 @@
 
 use super::shared::{Shared, Slot};
 use crate::drive::{Control, Decision, Wait};
-use crate::machine::{Obstacle, PageState};
+use crate::machine::{Breakdown, Obstacle, PageState};
 use crate::sync::Ordering;
 use serde::Serialize;
 
@@ -52,6 +52,8 @@ pub struct Stall {
     pub page: Option<PageState>,
     /// What stood in that page's way.
     pub obstacle: Option<Obstacle>,
+    /// For one that sweeps: who had what of the page when it last failed to get on.
+    pub found: Option<Breakdown>,
     /// Whether that is permanent.
     pub permanent: bool,
     /// Sweeps it had taken.
@@ -351,6 +353,7 @@ fn owner(sh: &Shared, on: Wait) -> Option<usize> {
     match on {
         Wait::PageLock(frame) => sh.m.page(frame).lock_owner().map(|thread| thread as usize),
         Wait::DrainMutex => Some(sh.m.drain_mutex_owner() as usize),
+        Wait::Turn(_) => sh.m.turns.holder().map(|thread| thread as usize),
         _ => None,
     }
 }
@@ -370,18 +373,23 @@ fn wait_cycle(sh: &Shared, thread: usize) -> Option<Vec<(usize, Wait)>> {
 }
 
 fn stall(sh: &Shared, thread: usize, slot: &Slot, waited: u64) -> Stall {
-    let here = (slot.place.step(), slot.place.frame());
-    // A thread that loops is somewhere in its loop; what matters is where that fails.
-    let (step, frame) = match slot.place.waiting() {
-        Some(on) if can_block(on) => here,
-        _ => slot.place.hindered().map_or(here, |(step, frame)| (step, Some(frame))),
+    // A thread that loops is somewhere in its loop; what matters is where that fails, and why.
+    let looping = !slot.place.waiting().is_some_and(can_block);
+    let hindrance = slot.place.hindered().filter(|_| looping);
+    let (step, frame) = match &hindrance {
+        Some((step, by)) => (*step, by.page.as_ref().map(|page| page.frame)),
+        None => (slot.place.step(), slot.place.frame()),
     };
-    let obstacle = frame.and_then(|frame| sh.m.obstacle(frame));
+    let (obstacle, found) = match hindrance {
+        Some((_, by)) => (Some(by.obstacle), by.page),
+        None => (frame.and_then(|frame| sh.m.obstacle(frame)), None),
+    };
     Stall {
         thread,
         step: step.name(),
         page: frame.map(|frame| sh.m.page_state(frame)),
         obstacle,
+        found,
         permanent: obstacle.is_some_and(Obstacle::is_permanent),
         sweeps: slot.sweeps_of_call(),
         waited_s: waited as f64 / 1e9,
