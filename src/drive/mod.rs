@@ -13,7 +13,7 @@ pub mod sim;
 mod step;
 
 #[cfg(not(loom))]
-pub use os::Place;
+pub use os::{Place, Waiting};
 pub use sched::{Candidate, Random, Scheduler, TaskId, Timed};
 pub use step::{Costs, Step};
 

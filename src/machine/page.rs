@@ -112,6 +112,8 @@ pub struct Page {
     lasting: AtomicU32,
     /// Who holds `PG_locked`, plus one: known to the model only.
     lock_owner: AtomicU32,
+    /// Who writes it back, plus one: known to the model only.
+    writeback_owner: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Page>() == 64 || cfg!(loom));
@@ -131,6 +133,7 @@ impl Page {
             mlock_count: AtomicU32::new(0),
             lasting: AtomicU32::new(0),
             lock_owner: AtomicU32::new(0),
+            writeback_owner: AtomicU32::new(0),
         }
     }
 
@@ -286,6 +289,16 @@ impl Page {
     /// Records who holds the page lock, or that nobody will. By the holder only.
     pub fn set_lock_owner(&self, holder: Option<u32>) {
         self.lock_owner.store(holder.map_or(0, |id| id.wrapping_add(1)), Ordering::Relaxed);
+    }
+
+    /// The thread that writes it back, while it is under writeback (model's truth).
+    pub fn writeback_owner(&self) -> Option<u32> {
+        self.writeback_owner.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Records who writes it back. By that one only.
+    pub fn set_writeback_owner(&self, writer: u32) {
+        self.writeback_owner.store(writer.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// References held by those that never let go (model's truth).
