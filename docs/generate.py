@@ -28,9 +28,12 @@ from typing import Any
 import griffe
 
 import gupstress
-from gupstress import _core, engine, runner, thresholds
+from gupstress import _core
 from gupstress.cli.exits import HELP
-from gupstress.request import Request
+from gupstress.model import catalog
+from gupstress.outcome import thresholds
+from gupstress.running import runner
+from gupstress.running.request import Request
 
 DOCS = Path(__file__).parent
 PAGES = sorted(DOCS.glob("*.md"))
@@ -68,7 +71,7 @@ def code(text: object) -> str:
 
 def presets(kind: str) -> dict[str, dict[str, Any]]:
     """Return every preset of a kind as the table that its TOML is, by name."""
-    return {name: engine.preset(kind, name) for name in _core.names(kind)}
+    return {name: catalog.preset(kind, name) for name in _core.names(kind)}
 
 
 _AXIS = re.compile(r"# (?P<doc>.*) \((?P<takes>.*)\)\n(?P<key>\w+) = (?P<value>.*)\n")

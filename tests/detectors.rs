@@ -133,7 +133,7 @@ fn fill_batch(t: &Task<'_, SimThread<'_>>, id: u32, batch: Batch) {
     t.touch(mapping, 0..3).unwrap();
     t.lru_add_drain();
     match batch {
-        Batch::Mlock => (0..3).for_each(|index| mapping.vma.set_locked(index, true)),
+        Batch::Mlock => _ = mapping.vma.fix_locked(&(0..3), true, true),
         Batch::Activate => t.mark_range_accessed(mapping, 0..3),
         Batch::DeactivateFile => t.madvise_free(mapping, 0..3).unwrap(),
         _ => {}

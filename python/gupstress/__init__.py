@@ -12,32 +12,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gupstress._core import __version__
-    from gupstress.api import kernels, policies, profiles, run
-    from gupstress.comparison.judge import compare
-    from gupstress.comparison.models import Comparison
+    from gupstress.api import run
     from gupstress.errors import ConfigError, GupstressError, MachineError, ResourceError
-    from gupstress.machine import Machine
-    from gupstress.policy import Policy
-    from gupstress.results import PolicyResult, RunResult
-    from gupstress.schemas import schema
+    from gupstress.model.catalog import kernels, policies, profiles
+    from gupstress.model.machine import Machine
+    from gupstress.model.policy import Policy
+    from gupstress.outcome.comparison import Comparison
+    from gupstress.outcome.results import PolicyResult
+    from gupstress.outcome.schemas import schema
+    from gupstress.running.result import RunResult
+    from gupstress.studies.comparison.judge import compare
 
 _HOMES = {
-    "Comparison": "comparison.models",
+    "Comparison": "outcome.comparison",
     "ConfigError": "errors",
     "GupstressError": "errors",
-    "Machine": "machine",
+    "Machine": "model.machine",
     "MachineError": "errors",
-    "Policy": "policy",
-    "PolicyResult": "results",
+    "Policy": "model.policy",
+    "PolicyResult": "outcome.results",
     "ResourceError": "errors",
-    "RunResult": "results",
+    "RunResult": "running.result",
     "__version__": "_core",
-    "compare": "comparison.judge",
-    "kernels": "api",
-    "policies": "api",
-    "profiles": "api",
+    "compare": "studies.comparison.judge",
+    "kernels": "model.catalog",
+    "policies": "model.catalog",
+    "profiles": "model.catalog",
     "run": "api",
-    "schema": "schemas",
+    "schema": "outcome.schemas",
 }
 
 __all__ = [

@@ -5,14 +5,16 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from gupstress import _core, files, runner
 from gupstress.errors import ConfigError
-from gupstress.policy import AxisValue, Policy
+from gupstress.model.policy import AxisValue, Policy
+from gupstress.model.reference import several
+from gupstress.outcome import files
 from gupstress.problems import Problems
-from gupstress.request import Request
-from gupstress.results import RunResult
-from gupstress.trace import DEFAULT_LAST, Recorder
-from gupstress.values import several, shown
+from gupstress.running import runner
+from gupstress.running.request import Request
+from gupstress.running.result import RunResult
+from gupstress.running.trace import DEFAULT_LAST, Recorder
+from gupstress.values import shown
 
 _DEFAULT = Request()
 
@@ -114,18 +116,3 @@ def _words(sets: object, problems: Problems) -> Iterator[tuple[str, str]]:
             yield str(axis), word.lower() if word in ("True", "False") else word
     elif sets is not None:
         problems.add("--set", f"{shown(sets)} is not a dict; nearest: {{'isolate_retries': 5}}")
-
-
-def policies() -> list[str]:
-    """Return the names of the retry policies that come with gupstress."""
-    return _core.names("policy")
-
-
-def profiles() -> list[str]:
-    """Return the names of the loads that come with gupstress."""
-    return _core.names("profile")
-
-
-def kernels() -> list[str]:
-    """Return the names of the kernel rule sets that come with gupstress, oldest first."""
-    return _core.names("kernel")

@@ -6,7 +6,6 @@ What is refused raises `ValueError`, in one line that names the nearest value.
 import math
 import operator
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -144,11 +143,3 @@ def name(value: object, what: str, near: str) -> str:
 def is_file(name: str) -> bool:
     """Whether a name given for a policy, profile, kernel or scenario means a file."""
     return name.endswith(".toml") or "/" in name
-
-
-def several(value: Any) -> list[Any]:
-    """Return what may be one or many as a list."""
-    from gupstress.policy import Policy
-
-    one = isinstance(value, str | bytes | os.PathLike | Policy) or not isinstance(value, Iterable)
-    return [value] if one else list(value)

@@ -108,7 +108,13 @@ impl Lists {
 
     fn insert(&mut self, memory: &Memory, frame: Frame, at_head: bool) {
         let page = memory.page(frame);
-        let lru = Lru::of(page.flags());
+        let flags = page.flags();
+        let lru = Lru::of(flags);
+        if flags & (flag::SWAPBACKED | flag::REFERENCED) == 0 {
+            page.set(flag::OLDEST);
+        } else {
+            page.clear(flag::OLDEST);
+        }
         debug_assert_eq!(page.list.load(Ordering::Relaxed), 0, "frame {frame} is on a list already");
         let list = &mut self.0[lru as usize];
         let (prev, next) = if at_head { (NO_FRAME, list.head) } else { (list.tail, NO_FRAME) };

@@ -12,6 +12,7 @@
 //! what the kernel sleeps on (page lock, writeback, migration entry, drain
 //! work, the drain mutex) is machine state waited for through the driver.
 
+mod area;
 pub mod cpu;
 pub mod lruvec;
 pub mod memory;
@@ -21,6 +22,7 @@ pub mod payload;
 pub mod space;
 mod validate;
 
+pub use area::Area;
 pub use cpu::{Batch, Cpu};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};

@@ -63,6 +63,8 @@ pub mod flag {
     pub const ANON_EXCLUSIVE: u32 = 1 << 12;
     /// Someone may sleep until `LOCKED` or `WRITEBACK` is clear (see below).
     pub const WAITERS: u32 = 1 << 13;
+    /// Put into the oldest generation of the multi-gen LRU, where `MADV_COLD` leaves it.
+    pub const OLDEST: u32 = 1 << 14;
     /// In `ZONE_MOVABLE`; never changes.
     pub const ZONE_MOVABLE: u32 = 1 << 16;
     /// In a CMA pageblock; never changes.

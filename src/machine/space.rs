@@ -14,10 +14,12 @@
 //! again: [`PtLocked::clear_flush`] and every read are `SeqCst`. All other
 //! changes only publish what they map, and release.
 
+use super::area::{Area, Areas};
 use super::page::{Frame, NO_FRAME, ZERO_FRAME};
 use crate::sync::{
     AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, seq_cst_in_models,
 };
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a mapping is made of.
@@ -125,8 +127,12 @@ pub struct Vma {
     pub kind: Kind,
     ptes: Box<[AtomicU64]>,
     ptls: Box<[Mutex<()>]>,
-    /// `VM_LOCKED`, each page by itself as a range may be mlocked in part.
+    /// `VM_LOCKED` by page, as faults ask for it; what [`Areas`] say.
     locked: Box<[AtomicBool]>,
+    /// What `mlock` has made of the mapping. Never held across a step.
+    areas: Mutex<Areas>,
+    /// Whether every area has an `anon_vma`.
+    prepared: AtomicBool,
     /// Whether it has been unmapped for good.
     gone: AtomicBool,
 }
@@ -146,6 +152,8 @@ impl Vma {
             ptes: (0..pages).map(|_| AtomicU64::new(0)).collect(),
             ptls: (0..pages.div_ceil(PTES_PER_TABLE)).map(|_| Mutex::new(())).collect(),
             locked: (0..pages).map(|_| AtomicBool::new(false)).collect(),
+            areas: Mutex::new(Areas::new(pages as u32)),
+            prepared: AtomicBool::new(kind == Kind::Shmem),
             gone: AtomicBool::new(false),
         }
     }
@@ -178,9 +186,31 @@ impl Vma {
         self.locked[index as usize].load(Ordering::Relaxed)
     }
 
-    /// Sets or clears `VM_LOCKED` for a page.
-    pub fn set_locked(&self, index: u32, locked: bool) {
-        self.locked[index as usize].store(locked, Ordering::Relaxed);
+    /// The parts of the range that lie in one area each.
+    pub fn areas(&self, range: &Range<u32>) -> Vec<Area> {
+        self.areas.lock().parts(range)
+    }
+
+    /// `mlock_fixup`: sets or clears `VM_LOCKED` of the first area in the range where it is
+    /// otherwise, and returns its pages; an area of which only a part is meant is split.
+    ///
+    /// `into_unfaulted`: whether what has an `anon_vma` merges with a neighbour that has none.
+    pub fn fix_locked(&self, range: &Range<u32>, locked: bool, into_unfaulted: bool) -> Option<Range<u32>> {
+        let mut areas = self.areas.lock();
+        let pages = areas.fix_locked(range, locked, into_unfaulted)?;
+        self.locked[pages.start as usize..pages.end as usize]
+            .iter()
+            .for_each(|page| page.store(locked, Ordering::Relaxed));
+        Some(pages)
+    }
+
+    /// `anon_vma_prepare`, before a page of its own is mapped at `index`.
+    #[inline]
+    pub fn anon_vma_prepare(&self, index: u32) {
+        if !self.prepared.load(Ordering::Relaxed) {
+            let prepared = self.areas.lock().anon_vma_prepare(index);
+            self.prepared.store(prepared, Ordering::Relaxed);
+        }
     }
 
     /// Whether it has been unmapped for good.

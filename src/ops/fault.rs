@@ -8,6 +8,7 @@ use crate::drive::{Driver, Step, Wait};
 use crate::machine::payload::{Fresh, pattern};
 use crate::machine::{Frame, Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag};
 use crate::observe::Event;
+use crate::policy::Cold;
 use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
@@ -103,8 +104,12 @@ impl<D: Driver> Task<'_, D> {
 
     /// `do_anonymous_page`, and the copy of `do_wp_page`: a fresh page in place of `old`.
     fn do_anonymous_page(&self, mapping: &Mapping, vma: &Vma, index: u32, old: Pte) -> Result<(), Errno> {
+        vma.anon_vma_prepare(index);
         let fresh = self.alloc_filled(mapping, index)?;
         self.page(fresh.frame()).set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);
+        if self.m.rules.cold == Cold::NotOldest {
+            self.page(fresh.frame()).set(flag::REFERENCED);
+        }
         self.step(Step::FaultAlloc, fresh.frame());
         let locked = vma.lock(index);
         let frame = fresh.publish();

@@ -93,13 +93,13 @@ impl<D: Driver> Task<'_, D> {
         let first = range.start;
         for index in range {
             self.step_at(Step::GupWalk);
-            let frame = loop {
+            let (frame, clean) = loop {
                 let locked = vma.lock(index);
                 let pte = locked.get(index);
                 let zero_refused = pte.frame() == ZERO_FRAME && policy.zero_page == ZeroPage::WriteFault;
                 if pte.is_present() && (!write || pte.is_writable()) && !zero_refused {
                     self.page(pte.frame()).get(self.m.rules.pin_bias as i32);
-                    break pte.frame();
+                    break (pte.frame(), !pte.is_dirty());
                 }
                 drop(locked);
                 if pte.is_migration() && index != first && policy.other_pinner == OtherPinner::Wait {
@@ -111,6 +111,10 @@ impl<D: Driver> Task<'_, D> {
             self.event(Event::Acquired);
             pages.push(frame);
             if touch && frame != ZERO_FRAME {
+                if write && clean {
+                    // Who pins it to write may do so behind the page table's back.
+                    self.page(frame).set(flag::DIRTY);
+                }
                 self.mark_accessed(frame);
             }
         }
@@ -133,6 +137,10 @@ impl<D: Driver> Task<'_, D> {
             let locked = mapping.vma.lock(index);
             let frame = locked.get(index).frame();
             self.page(frame).get(1);
+            if frame != ZERO_FRAME {
+                // As GUP-fast does, through which a pipe gets its pages.
+                self.page(frame).set(flag::REFERENCED);
+            }
             self.page(frame).add_lasting(1);
             held.push(frame);
         }

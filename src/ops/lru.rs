@@ -6,7 +6,8 @@
 
 use super::{Errno, Task};
 use crate::drive::{Driver, Step};
-use crate::machine::{Batch, Frame, Kind, Mapping, flag};
+use crate::machine::{Area, Batch, Frame, Kind, Mapping, flag};
+use crate::policy::Cold;
 use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
@@ -109,7 +110,10 @@ impl<D: Driver> Task<'_, D> {
             }
             Batch::Lazyfree => {
                 if flags & flag::ANON != 0 && flags & flag::SWAPBACKED != 0 {
-                    page.clear(flag::ACTIVE | flag::REFERENCED | flag::SWAPBACKED);
+                    page.clear(flag::ACTIVE | flag::SWAPBACKED);
+                    if self.m.rules.cold != Cold::NotOldest {
+                        page.clear(flag::REFERENCED);
+                    }
                 }
             }
             Batch::Activate => {
@@ -158,13 +162,14 @@ impl<D: Driver> Task<'_, D> {
     /// `madvise_walk_vmas`: area by area, each after a drain of this CPU, to the first locked one,
     /// which is `EINVAL`.
     fn madvise(&self, mapping: &Mapping, range: Range<u32>, visit: impl Fn(Frame)) -> Result<(), Errno> {
-        let locked = range.clone().find(|&index| mapping.vma.is_locked(index));
-        let unlocked = range.start..locked.unwrap_or(range.end);
-        if !unlocked.is_empty() {
+        for Area { pages, locked, .. } in mapping.vma.areas(&range) {
+            if locked {
+                return Err(Errno::EINVAL);
+            }
             self.lru_add_drain();
-            self.for_each_mapped(mapping, unlocked, visit);
+            self.for_each_mapped(mapping, pages, &visit);
         }
-        locked.map_or(Ok(()), |_| Err(Errno::EINVAL))
+        Ok(())
     }
 
     /// `MADV_COLD`: drains this CPU, then queues what is mapped once and on a list.
@@ -179,11 +184,20 @@ impl<D: Driver> Task<'_, D> {
                 return;
             }
             page.clear(flag::REFERENCED);
-            let inactive = flags & flag::ACTIVE == 0;
-            if flags & flag::UNEVICTABLE == 0 && (!inactive || self.m.rules.mglru) {
+            if flags & flag::UNEVICTABLE == 0 && self.may_cool(flags) {
                 self.queue_listed(Batch::Deactivate, frame);
             }
         })
+    }
+
+    /// Whether `folio_deactivate` queues an evictable page with these flags.
+    fn may_cool(&self, flags: u32) -> bool {
+        match self.m.rules.cold {
+            _ if !self.m.rules.mglru => flags & flag::ACTIVE != 0,
+            Cold::Any => true,
+            Cold::Swapbacked => flags & flag::SWAPBACKED != 0,
+            Cold::NotOldest => flags & flag::OLDEST == 0,
+        }
     }
 
     /// `MADV_FREE`: drains this CPU, cleans the PTEs and queues what is on a list.

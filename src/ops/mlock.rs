@@ -13,8 +13,9 @@ use crate::sync::{MutexGuard, Ordering};
 use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
-    /// `mlock2(MLOCK_ONFAULT)`: marks the range, drains this CPU, mlocks what
-    /// is mapped, drains again. A range that is locked already: nothing.
+    /// `mlock2(MLOCK_ONFAULT)`, area by area (`apply_vma_lock_flags`): marks it,
+    /// drains this CPU, mlocks what is mapped, drains again. An area that is
+    /// locked already: nothing.
     pub fn mlock(&self, mapping: &Mapping, range: Range<u32>) {
         self.mlock_range(mapping, range, true);
     }
@@ -25,24 +26,23 @@ impl<D: Driver> Task<'_, D> {
     }
 
     fn mlock_range(&self, mapping: &Mapping, range: Range<u32>, lock: bool) {
-        let vma = &mapping.vma;
-        let changed: Vec<u32> = range.filter(|&index| vma.is_locked(index) != lock).collect();
-        if changed.is_empty() {
-            return;
-        }
-        changed.iter().for_each(|&index| vma.set_locked(index, lock));
-        self.lru_add_drain();
-        for index in changed {
-            let Some(frame) = self.get_mapped(vma, index) else { continue };
-            if lock {
-                self.mlock_folio(frame);
-            } else {
-                self.munlock_folio(frame);
+        let (vma, into_unfaulted) = (&mapping.vma, self.m.rules.merge_into_unfaulted);
+        let mut rest = range;
+        while let Some(pages) = vma.fix_locked(&rest, lock, into_unfaulted) {
+            rest.start = pages.end;
+            self.lru_add_drain();
+            for index in pages {
+                let Some(frame) = self.get_mapped(vma, index) else { continue };
+                if lock {
+                    self.mlock_folio(frame);
+                } else {
+                    self.munlock_folio(frame);
+                }
+                self.put(frame, 1);
+                self.step(Step::Mlock, frame);
             }
-            self.put(frame, 1);
-            self.step(Step::Mlock, frame);
+            self.lru_add_drain();
         }
-        self.lru_add_drain();
     }
 
     /// `mlock_folio`.

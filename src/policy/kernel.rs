@@ -34,6 +34,18 @@ words! {
     }
 }
 
+words! {
+    /// Which evictable pages MADV_COLD queues under multi-gen LRU.
+    pub enum Cold {
+        /// All (to 6.13).
+        Any = "any",
+        /// All but those that MADV_FREE has put into the oldest generation (6.14 to 7.1).
+        Swapbacked = "swapbacked",
+        /// Likewise, but MADV_FREE leaves a page that was referenced in a younger one (7.2 on).
+        NotOldest = "not-oldest",
+    }
+}
+
 table! {
     /// What the machine does as one kernel version does it.
     pub struct Rules {
@@ -65,6 +77,10 @@ table! {
         key entry: Entry,
         /// Whether multi-gen LRU is on.
         key mglru: bool,
+        /// Which pages MADV_COLD queues under multi-gen LRU.
+        key cold: Cold,
+        /// Whether an area with an anon_vma merges with a neighbour that was never written (6.16 on; 879bca0a2c4f).
+        key merge_into_unfaulted: bool,
         /// Whether lru_add_drain_all drains its own CPU first, directly (7.2).
         key drain_all_local_first: bool,
         /// Whether a page with no reference but its batch's is freed at drain (7.2).

@@ -14,7 +14,7 @@ pub use axes::{
     Defect, DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent,
     Policy, Scope, SweepOrder, ZeroPage,
 };
-pub use kernel::{DrainAfterMigrate, Entry, MigrateStyle, Rules};
+pub use kernel::{Cold, DrainAfterMigrate, Entry, MigrateStyle, Rules};
 pub use presets::{Source, kernel_names, load_kernel, load_policy, policy_names, show_kernel, show_policy};
 #[cfg(not(loom))]
 pub(crate) use presets::{load, names, preset_text, presets};

@@ -19,8 +19,9 @@ const POLICIES: &[(&str, &str)] = presets!("policies":
     "busted-wait-cycle");
 
 const KERNELS: &[(&str, &str)] = presets!("kernels":
-    "linux-5.10" "linux-5.13" "linux-6.1.176" "linux-6.12.43" "linux-6.12.57" "linux-6.14"
-    "linux-6.17" "linux-7.2.13");
+    "linux-5.10" "linux-5.13" "linux-6.1.176" "linux-6.1.192" "linux-6.12.43" "linux-6.12.57" "linux-6.12.117"
+    "linux-6.14" "linux-6.16.3" "linux-6.16.12" "linux-6.17" "linux-6.17.13" "linux-6.18.15" "linux-7.1.13"
+    "linux-7.2.13" "linux-7.3.4");
 
 /// Where a table comes from.
 #[derive(Debug, Clone, Copy)]
@@ -194,7 +195,7 @@ impl Policy {
 
 impl Rules {
     fn blank() -> Self {
-        use super::{DrainAfterMigrate, Entry, MigrateStyle};
+        use super::{Cold, DrainAfterMigrate, Entry, MigrateStyle};
         Self {
             name: String::new(),
             summary: String::new(),
@@ -210,6 +211,8 @@ impl Rules {
             drain_after_migrate: DrainAfterMigrate::Mlocked,
             entry: Entry::Fast,
             mglru: true,
+            cold: Cold::NotOldest,
+            merge_into_unfaulted: true,
             drain_all_local_first: false,
             free_at_drain: false,
             cow_drains: true,

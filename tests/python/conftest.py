@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gupstress import engine, runner
 from gupstress.cli import invoke
-from gupstress.request import Request
-from gupstress.results import PolicyResult, RunResult
+from gupstress.outcome.results import PolicyResult
+from gupstress.running import engine, runner
+from gupstress.running.request import Request
+from gupstress.running.result import RunResult
 
 Row = dict[str, Any]
 

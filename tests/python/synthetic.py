@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from gupstress.results import PolicyResult, RunResult
+from gupstress.outcome.results import PolicyResult
+from gupstress.running.result import RunResult
 
 
 def repeat(

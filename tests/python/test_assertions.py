@@ -4,8 +4,9 @@ import pytest
 
 import gupstress
 from conftest import Row, broken, stuck, unsafe
-from gupstress.assertions import UnmetError
-from gupstress.results import PolicyResult, RunResult
+from gupstress.outcome.assertions import UnmetError
+from gupstress.outcome.results import PolicyResult
+from gupstress.running.result import RunResult
 
 
 def run_of(run: RunResult, *rows: Row) -> RunResult:

@@ -11,10 +11,12 @@ import pytest
 
 import gupstress
 from conftest import Row, broken, stuck, unsafe
-from gupstress.comparison import inference, metrics, rules
-from gupstress.comparison.models import Comparison, MetricComparison
-from gupstress.comparison.rules import Evidence
-from gupstress.results import Disturbance, PolicyResult, RunResult
+from gupstress.outcome import metrics
+from gupstress.outcome.comparison import Comparison, MetricComparison
+from gupstress.outcome.results import Disturbance, PolicyResult
+from gupstress.running.result import RunResult
+from gupstress.studies.comparison import inference, rules
+from gupstress.studies.comparison.rules import Evidence
 from synthetic import noisy, repeat, run_of, run_with
 
 Change = Callable[[RunResult], RunResult]

@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator
 
 import gupstress
 from conftest import SMALL_OPTIONS, Ended, Row, stuck, unsafe
-from gupstress.results import RunResult, Stability
+from gupstress.outcome.results import Stability
+from gupstress.running.result import RunResult
 from synthetic import repeat, run_of, run_with
 
 Cli = Callable[..., Ended]

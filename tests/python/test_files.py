@@ -13,8 +13,8 @@ import pytest
 
 import gupstress
 from conftest import COMMAND, SMALL_OPTIONS, Ended, in_a_shell
-from gupstress import files
-from gupstress.results import RunResult
+from gupstress.outcome import files
+from gupstress.running.result import RunResult
 
 Cli = Callable[..., Ended]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gupstress import host
-from gupstress.engine import Plan
+from gupstress.running import host
+from gupstress.running.engine import Plan
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from conftest import SMALL_OPTIONS, Ended, Row
-from gupstress import engine, stability
 from gupstress.cli import interrupts, output
-from gupstress.results import RunResult
+from gupstress.outcome import stability
+from gupstress.running import engine
+from gupstress.running.result import RunResult
 
 Cli = Callable[..., Ended]
 

@@ -11,9 +11,10 @@ from jsonschema import Draft202012Validator
 
 import gupstress
 from conftest import Ended
-from gupstress import _core, engine
+from gupstress import _core
 from gupstress.cli import invoke
-from gupstress.litmus import LitmusResult
+from gupstress.model import catalog
+from gupstress.outcome.litmus import LitmusResult
 
 Cli = Callable[..., Ended]
 
@@ -277,7 +278,7 @@ def test_every_bad_step_has_its_line(cli: Cli) -> None:
 def test_steps_out_of_range_are_all_told_before_anything_runs(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gupstress.litmus.run", None)
+    monkeypatch.setattr("gupstress.studies.litmus.run", None)
     wrong = {
         "map b 0 anon": "map b 1 anon",
         "map c 13000 shmem": "map c 12288 shmem",
@@ -322,7 +323,7 @@ def test_an_axis_without_effect_is_refused(cli: Cli, axis: str) -> None:
     assert code == 2
     assert err.startswith(f'gupstress: --set: axis "{name}" has no effect on a scenario; nearest: ')
     near = err.rpartition(": ")[2].strip()
-    assert near in {**engine.preset("kernel", "linux-7.2.13"), **engine.preset("policy", "none")}
+    assert near in {**catalog.preset("kernel", "linux-7.2.13"), **catalog.preset("policy", "none")}
 
 
 @pytest.mark.parametrize(

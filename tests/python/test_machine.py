@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import gupstress
-from gupstress.machine import Counts, Machine, Mapping, PageState, Range
+from gupstress.model.machine import Counts, Machine, Mapping, PageState, Range
 
 KERNEL = "linux-6.12.43"
 

@@ -13,13 +13,16 @@ from jsonschema import Draft202012Validator
 
 import gupstress
 from conftest import Ended, Row, broken, stuck, unsafe
-from gupstress import _core, engine, matrix, progress
+from gupstress import _core
 from gupstress.cli import invoke
-from gupstress.matrix import MatrixResult
+from gupstress.model import catalog
+from gupstress.outcome.matrix import MatrixResult, Verdict
+from gupstress.outcome.results import PolicyResult
 from gupstress.render import cross
-from gupstress.request import Request
-from gupstress.results import PolicyResult
-from gupstress.runner import Turn, Watch
+from gupstress.running import engine, progress
+from gupstress.running.request import Request
+from gupstress.running.runner import Turn, Watch
+from gupstress.studies import matrix
 
 Cli = Callable[..., Ended]
 Rows = Callable[..., list[Row]]
@@ -48,7 +51,7 @@ def load(name: str = "r.json") -> MatrixResult:
 def stricter(profile: str, *policies: str) -> str:
     """Write a profile of which some policies are expected to be all right."""
     table, _, _ = _core.show("profile", profile).partition("[expect]")
-    expect = {**engine.preset("profile", profile)["expect"], **dict.fromkeys(policies, "ok")}
+    expect = {**catalog.preset("profile", profile)["expect"], **dict.fromkeys(policies, "ok")}
     lines = [f'"{policy}" = "{verdict}"\n' for policy, verdict in expect.items()]
     Path("mine.toml").write_text(f"{table}[expect]\n{''.join(lines)}")
     return "mine.toml"
@@ -269,7 +272,7 @@ def test_of_several_the_worst_is_said(row: Row) -> None:
 
 
 def test_every_verdict_is_known() -> None:
-    assert set(WORST_FIRST) == set(get_args(matrix.Verdict))
+    assert set(WORST_FIRST) == set(get_args(Verdict))
 
 
 def test_drains_are_slow_from_one_in_two_calls_on(row: Row) -> None:
@@ -335,7 +338,7 @@ def test_everything_is_run_where_nothing_is_named(cli: Cli, rows: Rows) -> None:
     assert len({job["seed"] for job in jobs}) == 1
     for job in jobs:
         assert (job["timeout_s"], job["stall_after_s"]) == (20, 2)
-        assert job["pins"] == engine.preset("profile", job["profile"]["name"])["pins"]
+        assert job["pins"] == catalog.preset("profile", job["profile"]["name"])["pins"]
 
 
 def test_an_interrupt_keeps_the_cells_before_it(

@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from gupstress import progress
-from gupstress.engine import Snapshot
-from gupstress.runner import Turn
+from gupstress.running import progress
+from gupstress.running.engine import Snapshot
+from gupstress.running.runner import Turn
 
 BOUNDED = Turn("bounded", 1, 1)
 

@@ -10,9 +10,10 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from conftest import SMALL_OPTIONS, Ended, Row, broken, stuck, unsafe
+from gupstress.outcome.results import PolicyResult, ThresholdResult
 from gupstress.render import columns, page
 from gupstress.render.junit import junit
-from gupstress.results import PolicyResult, RunResult, ThresholdResult
+from gupstress.running.result import RunResult
 
 Cli = Callable[..., Ended]
 Rows = Callable[..., list[Row]]

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from conftest import Ended, Row, broken, stuck, unsafe
+from gupstress.outcome.results import PolicyResult, ThresholdResult
+from gupstress.outcome.suite import Case, SuiteResult
+from gupstress.outcome.thresholds import metrics
 from gupstress.render.columns import COSTS, DEEDS, grid
-from gupstress.results import PolicyResult, RunResult, ThresholdResult
-from gupstress.suite import Case, SuiteResult
-from gupstress.thresholds import metrics
+from gupstress.running.result import RunResult
 
 Cli = Callable[..., Ended]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gupstress.report import page
-from gupstress.report.sources import Source
-from gupstress.results import RunResult
+from gupstress.reporting import page
+from gupstress.reporting.sources import Source
+from gupstress.running.result import RunResult
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 

@@ -9,7 +9,7 @@ import pytest
 import gupstress
 from conftest import in_a_shell
 from gupstress.cli.run import run
-from gupstress.reproduce import command
+from gupstress.running.reproduce import command
 
 SMALL = {"driver": "sim", "threads": 2, "cpus": 2, "pins": 200, "seed": 7}
 

@@ -11,10 +11,11 @@ from pydantic import ValidationError as ModelError
 
 import gupstress
 from conftest import SMALL, SMALL_OPTIONS, Row, broken, stuck, unsafe
-from gupstress import runner
 from gupstress.cli import invoke
-from gupstress.request import Request
-from gupstress.results import Counters, PolicyResult, RunResult
+from gupstress.outcome.results import Counters, PolicyResult
+from gupstress.running import runner
+from gupstress.running.request import Request
+from gupstress.running.result import RunResult
 
 VALIDATOR = Draft202012Validator(gupstress.schema())
 

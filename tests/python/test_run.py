@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from conftest import SMALL, SMALL_OPTIONS, Ended, Row, broken, stuck, unsafe
-from gupstress import engine, host, progress, runner
-from gupstress.engine import Observer, Snapshot
 from gupstress.errors import ResourceError
-from gupstress.results import RunResult
-from gupstress.runner import Turn
+from gupstress.running import engine, host, progress, runner
+from gupstress.running.engine import Observer, Snapshot
+from gupstress.running.result import RunResult
+from gupstress.running.runner import Turn
 
 Cli = Callable[..., Ended]
 Rows = Callable[..., list[Row]]

@@ -10,9 +10,11 @@ import psutil
 import pytest
 
 from conftest import SMALL, Ended, Row
-from gupstress import disturbance, runner, stability
-from gupstress.disturbance import Reading
-from gupstress.results import Disturbance, Interval, PolicyResult, RunResult
+from gupstress.outcome import stability
+from gupstress.outcome.results import Disturbance, Interval, PolicyResult
+from gupstress.running import disturbance, runner
+from gupstress.running.disturbance import Reading
+from gupstress.running.result import RunResult
 from synthetic import repeat
 
 Cli = Callable[..., Ended]

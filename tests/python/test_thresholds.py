@@ -3,9 +3,9 @@
 import pytest
 
 from gupstress import ConfigError
+from gupstress.outcome.results import PolicyResult
+from gupstress.outcome.thresholds import check, metrics, observe, parse
 from gupstress.problems import Problems
-from gupstress.results import PolicyResult
-from gupstress.thresholds import check, metrics, observe, parse
 
 
 def outcome(expr: str, result: PolicyResult) -> bool:

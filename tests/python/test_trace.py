@@ -11,7 +11,7 @@ import pytest
 
 import gupstress
 from conftest import SMALL_OPTIONS, Ended
-from gupstress.results import RunResult
+from gupstress.running.result import RunResult
 
 Cli = Callable[..., Ended]
 Event = dict[str, Any]

@@ -2,10 +2,11 @@
 
 import click
 
-from gupstress import _core, engine
+from gupstress import _core
 from gupstress.cli import completion
 from gupstress.cli.exits import HELP
 from gupstress.cli.params import OneOf
+from gupstress.model import catalog
 
 KINDS = {"policies": "policy", "profiles": "profile", "kernels": "kernel", "litmus": "litmus"}
 """What can be listed, each with the name of one of them."""
@@ -23,7 +24,7 @@ def list_names(kinds: str) -> None:
     names = _core.names(KINDS[kinds])
     width = max(map(len, names))
     for name in names:
-        table = engine.preset(KINDS[kinds], name)
+        table = catalog.preset(KINDS[kinds], name)
         # A litmus scenario is told best by its steps.
         summary = table.get("summary") or "; ".join(table["steps"])
         click.echo(f"{name:<{width}}  {summary}")

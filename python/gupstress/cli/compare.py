@@ -11,7 +11,7 @@ from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit, complain
 
 if TYPE_CHECKING:
-    from gupstress.comparison.models import Comparison
+    from gupstress.outcome.comparison import Comparison
 
 _FORMATS = ("table", "markdown", "json", "junit")
 
@@ -76,7 +76,7 @@ def compare(
     gupstress compare base.json head.json --metric latency_ns.p50 --threshold 10
     """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for it.
-    from gupstress.comparison import judge
+    from gupstress.studies.comparison import judge
 
     output.check({"--json": json_file}, (base, head))
     found = judge.compare(base, head, metric=metrics, threshold=threshold)

@@ -9,7 +9,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from gupstress import _core, engine
+from gupstress import _core
+from gupstress.model import catalog
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -43,7 +44,9 @@ def shown(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Compl
 
 def axis(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Offer the keys that `--set` takes."""
-    tables = (engine.preset(kind, _core.names(kind)[0]) for kind in ("policy", "profile", "kernel"))
+    tables = (
+        catalog.preset(kind, _core.names(kind)[0]) for kind in ("policy", "profile", "kernel")
+    )
     keys = dict.fromkeys(key for table in tables for key in _keys(table))
     return _beginning(incomplete, (f"{key}=" for key in keys if key not in _NOT_SET))
 

@@ -13,7 +13,8 @@ from gupstress.cli.params import setting
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gupstress.litmus import LitmusResult, Plan
+    from gupstress.outcome.litmus import LitmusResult
+    from gupstress.studies.litmus import Plan
 
 _FORMATS = ("table", "markdown", "json", "junit")
 
@@ -67,7 +68,7 @@ def litmus(
     gupstress litmus --set mglru=false
     """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for it.
-    from gupstress import litmus as model
+    from gupstress.studies import litmus as model
 
     plan = model.prepare(scenarios, kernels, sets)
     output.check({"--json": json_file}, plan.files)

@@ -10,13 +10,14 @@ from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import number
 from gupstress.cli.run import command_line, run
-from gupstress.request import Request
+from gupstress.running.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gupstress.matrix import Cell, MatrixResult, Plan
-    from gupstress.runner import Watch
+    from gupstress.outcome.matrix import Cell, MatrixResult
+    from gupstress.running.runner import Watch
+    from gupstress.studies.matrix import Plan
 
 _FORMATS = ("table", "markdown", "json")
 
@@ -76,8 +77,9 @@ def matrix(
     gupstress matrix --profile isolation-race --kernel linux-6.14 --driver sim --seed 7
     """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for them.
-    from gupstress import matrix as model
-    from gupstress import progress, runner
+    from gupstress.outcome.matrix import undecided
+    from gupstress.running import progress, runner
+    from gupstress.studies import matrix as model
 
     plan = model.prepare(Request(**asked), profiles)
     output.check({"--json": json_file}, [file for job in plan.jobs for file in job.request.files])
@@ -98,7 +100,7 @@ def matrix(
         return Exit.INTERRUPTED
     if any(cell.worse for cell in result.cells):
         return Exit.FAILURE
-    return Exit.INCONCLUSIVE if any(map(model.undecided, result.cells)) else Exit.SUCCESS
+    return Exit.INCONCLUSIVE if any(map(undecided, result.cells)) else Exit.SUCCESS
 
 
 # What means the same is said once.

@@ -47,7 +47,7 @@ def check(outputs: Mapping[str, str | None], inputs: Iterable[str] = ()) -> None
     Raises:
         CommandError: One cannot be written, or is another one or an input.
     """
-    from gupstress import files
+    from gupstress.outcome import files
 
     taken = dict.fromkeys(inputs, "is read by this command")
     for option, file in outputs.items():
@@ -86,7 +86,7 @@ def write(file: str, text: str, option: str) -> None:
     Raises:
         CommandError: It cannot be written.
     """
-    from gupstress import files
+    from gupstress.outcome import files
 
     with _reporting(f"{option} {file}"):
         files.write_whole(file, text)

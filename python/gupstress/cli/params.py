@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from gupstress.problems import nearest
-from gupstress.request import NUMBERS
+from gupstress.running.request import NUMBERS
 
 
 def number(name: str) -> Callable[[Any], Any]:

@@ -38,7 +38,7 @@ def report(files: tuple[str, ...], page_file: str) -> int:
     gupstress report base.json head.json -o report.html
     """  # noqa: D301 -- click looks for the character
     try:
-        from gupstress.report import page, sources
+        from gupstress.reporting import page, sources
     except ModuleNotFoundError as error:
         missing = str(error.name).partition(".")[0]
         if missing not in _EXTRA:

@@ -11,12 +11,12 @@ from gupstress.cli import completion, interrupts, output
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import number, setting
-from gupstress.request import PRESETS, STALL_AFTER_S, Request
-from gupstress.trace import DEFAULT_LAST, Recorder
+from gupstress.running.request import PRESETS, STALL_AFTER_S, Request
+from gupstress.running.trace import DEFAULT_LAST, Recorder
 
 if TYPE_CHECKING:
-    from gupstress.comparison.models import Comparison
-    from gupstress.results import RunResult
+    from gupstress.outcome.comparison import Comparison
+    from gupstress.running.result import RunResult
 
 _DEFAULT = Request()
 _FORMATS = ("table", "markdown", "json", "junit")
@@ -182,8 +182,9 @@ def run(
     if trace_file is not None:
         asked["trace_last"] = DEFAULT_LAST if last is None else last
     # Here, so that `--help` and `--version` need not wait for them.
-    from gupstress import progress, runner, verdict
-    from gupstress.comparison import sources
+    from gupstress.outcome import verdict
+    from gupstress.running import progress, runner
+    from gupstress.studies.comparison import sources
 
     job = runner.prepare(Request(**asked))
     base = None if baseline is None else sources.read(baseline)
@@ -198,7 +199,7 @@ def run(
     found = None
     # An interrupt may have left nothing to compare.
     if base is not None and result.results:
-        from gupstress.comparison import judge
+        from gupstress.studies.comparison import judge
 
         found = judge.judge(base, sources.of_run(result, json_file))
         result = result.model_copy(update={"comparison": found.model_dump(mode="json")})

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Literal, NamedTuple
 
-from gupstress.results import PolicyResult, RunResult
-from gupstress.verdict import label, verdicts, worst
+from gupstress.outcome.results import PolicyResult, Run
+from gupstress.outcome.verdict import label, verdicts, worst
 
 Repeats = Sequence[PolicyResult]
 """All results of one policy."""
@@ -143,7 +143,7 @@ class Grid(NamedTuple):
     widths: list[int | None]
 
 
-def grid(run: RunResult, columns: Sequence[Column]) -> Grid:
+def grid(run: Run, columns: Sequence[Column]) -> Grid:
     """Return one row for each policy, in the order in which they were run."""
     policies = dict.fromkeys(result.policy for result in run.results)
     repeats = [[r for r in run.results if r.policy == policy] for policy in policies]
@@ -155,7 +155,7 @@ def grid(run: RunResult, columns: Sequence[Column]) -> Grid:
     )
 
 
-def threshold_grid(run: RunResult) -> Grid:
+def threshold_grid(run: Run) -> Grid:
     """Return one row for each threshold at each result."""
     return Grid(
         headings=["threshold", "policy", "observed", "verdict"],

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from xml.etree import ElementTree as ET
 
-from gupstress.comparison.metrics import short
-from gupstress.comparison.models import Comparison, MetricComparison, PolicyComparison
+from gupstress.outcome.comparison import Comparison, MetricComparison, PolicyComparison
+from gupstress.outcome.metrics import short
 from gupstress.render import junit
 from gupstress.render.columns import Grid, amount, duration, share
 from gupstress.render.page import piped, ruled

@@ -2,12 +2,12 @@
 
 from xml.etree import ElementTree as ET
 
+from gupstress.outcome.results import PolicyResult, Run
+from gupstress.outcome.verdict import UNDECIDED, label, missed, result_findings, verdicts
 from gupstress.render.page import end_line
-from gupstress.results import PolicyResult, RunResult
-from gupstress.verdict import UNDECIDED, label, missed, result_findings, verdicts
 
 
-def junit(run: RunResult, command: str, *more: ET.Element) -> str:
+def junit(run: Run, command: str, *more: ET.Element) -> str:
     """Return the result as JUnit XML.
 
     Findings and missed thresholds are failures, an undecided verdict is an error.
@@ -51,7 +51,7 @@ def complete(suite: ET.Element, said: str) -> ET.Element:
     return suite
 
 
-def _add_case(suite: ET.Element, run: RunResult, result: PolicyResult) -> None:
+def _add_case(suite: ET.Element, run: Run, result: PolicyResult) -> None:
     case = ET.SubElement(
         suite,
         "testcase",

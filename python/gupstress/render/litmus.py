@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
 from gupstress import _core
-from gupstress.litmus import LitmusCell, LitmusResult
+from gupstress.outcome.litmus import LitmusCell, LitmusResult
 from gupstress.render import cross, junit
 
 _EQUAL = "="

@@ -6,7 +6,7 @@ that makes it again.
 
 from collections.abc import Callable, Iterator
 
-from gupstress.matrix import Cell, MatrixResult, undecided
+from gupstress.outcome.matrix import Cell, MatrixResult, undecided
 from gupstress.render import cross
 from gupstress.render.columns import share
 

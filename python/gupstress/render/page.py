@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 
 from tabulate import SEPARATING_LINE, tabulate
 
+from gupstress.outcome.results import Run
+from gupstress.outcome.verdict import BAD, GOOD, UNDECIDED, findings, outcome, remarks
 from gupstress.render.columns import COSTS, DEEDS, LEGEND, Grid, grid, threshold_grid
-from gupstress.results import RunResult
-from gupstress.verdict import BAD, GOOD, UNDECIDED, findings, outcome, remarks
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 
-def end_line(run: RunResult) -> str:
+def end_line(run: Run) -> str:
     """Return the outcome with the main parameters, so that one line tells what was run."""
     names = ("profile", "kernel", "driver", "threads", "cpus", "pins", "seed")
     said = " ".join(f"{name}={getattr(run.settings, name)}" for name in names)
     return f"gupstress: {outcome(run).value}: {said}"
 
 
-def plain(run: RunResult, command: str) -> str:
+def plain(run: Run, command: str) -> str:
     """Return the result as text; its tables are at most 80 columns wide."""
     blocks = []
     if run.results:
@@ -53,7 +53,7 @@ def ruled(table: Grid) -> str:
     )
 
 
-def markdown(run: RunResult, command: str) -> str:
+def markdown(run: Run, command: str) -> str:
     """Return the result as Markdown."""
     blocks = []
     if run.results:
@@ -84,7 +84,7 @@ def _escaped(cells: Sequence[str]) -> list[str]:
     return [cell.replace("|", r"\|") for cell in cells]
 
 
-def terminal(run: RunResult, command: str, console: "Console") -> None:
+def terminal(run: Run, command: str, console: "Console") -> None:
     """Print the result to a terminal, in one table where it is wide enough."""
     from rich.text import Text
 

@@ -1,0 +1,1 @@
+"""What users name and build: policies, profiles, kernels, a machine by hand."""

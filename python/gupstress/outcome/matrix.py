@@ -1,0 +1,80 @@
+"""What a matrix found: the models of its JSON, schema `gupstress.matrix/1`."""
+
+from typing import Literal, get_args
+
+from pydantic import AwareDatetime, Field
+
+from gupstress.outcome.results import Amount, Build, Calls, Count, Document, Host, Record
+
+Verdict = Literal[
+    "ok",
+    "justified",
+    "slow-drains",
+    "spurious",
+    "inconclusive",
+    "unsafe",
+    "stuck",
+    "broken",
+]
+"""What a policy came to on a profile, best first.
+
+`justified`: every failure had a permanent obstacle; `slow-drains`: every call pinned,
+but most drain all CPUs for nothing; `inconclusive`: may be anything up to stuck;
+`broken`: the machine's invariants do not hold, which is a bug in gupstress.
+"""
+
+SEVERITY = {verdict: rank for rank, verdict in enumerate(get_args(Verdict))}
+"""Of each, the best being 0."""
+
+
+class Cell(Record):
+    """One policy on one profile."""
+
+    policy: str
+    profile: str
+    verdict: Verdict
+    expected: Verdict
+    """The worst that the profile takes from the policy."""
+    worse: bool
+    """Whether the verdict is worse than expected; of an undecided one it is not known."""
+    status: Literal["complete", "timeout", "stuck", "interrupted"]
+    elapsed_s: Amount
+    calls: Calls
+    finding: str | None
+    """The first one, in words."""
+
+
+class MatrixSettings(Record):
+    """What all cells share."""
+
+    kernel: str
+    driver: str
+    threads: Count | None
+    """Null: as each profile says."""
+    timeout_s: Amount
+    """Longest time for one cell."""
+    stall_after_s: Amount
+    seed: Count
+    sets: dict[str, str]
+
+
+class MatrixResult(Document):
+    """Everything that one `gupstress matrix` found."""
+
+    # pydantic's BaseModel has a deprecated method of this name.
+    schema_: Literal["gupstress.matrix/1"] = Field(default="gupstress.matrix/1", alias="schema")
+    gupstress: Build
+    argv: tuple[str, ...]
+    started_at: AwareDatetime
+    status: Literal["complete", "interrupted"]
+    host: Host
+    settings: MatrixSettings
+    policies: tuple[str, ...]
+    profiles: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    """By profile, then policy; those that an interrupt left out are missing."""
+
+
+def undecided(cell: Cell) -> bool:
+    """Whether a cell may be worse than expected, and nobody knows."""
+    return cell.verdict == "inconclusive" and SEVERITY[cell.expected] < SEVERITY["stuck"]

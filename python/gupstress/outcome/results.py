@@ -1,0 +1,406 @@
+"""What a run found: the models of the result JSON, schema `gupstress.run/1`.
+
+Times are in seconds where a name ends in `_s` and in nanoseconds where it ends in
+`_ns`; rates are per second. Additions by later versions are kept when read.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[int | float, Field(ge=0)]
+Sample = Amount | None
+"""A statistic, null where there was nothing to take it from."""
+
+
+class Record(BaseModel):
+    """A frozen part of a result."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        serialize_by_alias=True,
+        validate_by_name=True,
+        # JSON has no such numbers.
+        allow_inf_nan=False,
+    )
+
+
+class Document(Record):
+    """All that one command found: what a file holds."""
+
+    def to_json(self) -> str:
+        """Return the result as JSON text that `schema()` describes, with a final newline."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+class Build(Record):
+    """Which gupstress it was."""
+
+    version: str
+    build_profile: str
+    """`release`, or a build whose speed says nothing: `checked`, `debug`."""
+
+
+class Host(Record):
+    """The machine that the run was made on."""
+
+    kernel: str
+    cpu_model: str
+    cpus: Count
+    """CPUs that this process may use."""
+    memory_bytes: Count
+    load: tuple[Amount, Amount, Amount]
+    """Load averages over 1, 5 and 15 minutes, before the run."""
+
+
+class Settings(Record):
+    """What was asked for, with defaults filled in; further keys are the profile's."""
+
+    profile: str
+    kernel: str
+    driver: str
+    threads: Count
+    cpus: Count
+    """Simulated CPUs."""
+    pins: Count
+    timeout_s: Amount
+    stall_after_s: Amount
+    seed: Count
+    """Of the first repeat; each further one adds 1."""
+    perturb: Amount | None
+    repeat: Count
+    interleave: bool
+    sets: dict[str, str]
+
+
+class Calls(Record):
+    """Calls of `pin_user_pages` by how they ended."""
+
+    issued: Count
+    pinned: Count
+    pinned_unsafe: Count
+    """Success, with a page where pages must stay movable."""
+    failed_justified: Count
+    """Failed, with a page in the range that had a permanent obstacle."""
+    failed_spurious: Count
+    """Failed without need."""
+    stuck: Count
+    """Never ended."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "Calls":
+        ended = self.pinned + self.pinned_unsafe + self.failed_justified + self.failed_spurious
+        if self.issued != ended + self.stuck:
+            raise ValueError(f"{self.issued} calls issued, {ended + self.stuck} accounted for")
+        return self
+
+
+class Errors(Record):
+    """Failed calls by errno."""
+
+    ENOMEM: Count = 0
+    EBUSY: Count = 0
+    EFAULT: Count = 0
+    EAGAIN: Count = 0
+    EINTR: Count = 0
+    EINVAL: Count = 0
+    ETIMEDOUT: Count = 0
+    EHWPOISON: Count = 0
+
+
+class Pages(Record):
+    """Pages by what happened to them."""
+
+    pinned: Count
+    contended: Count
+    """Pinned by a call that met resistance."""
+
+
+class Throughput(Record):
+    """Rates; null where no time passed."""
+
+    calls_per_s: Sample
+    pages_per_s: Sample
+
+
+class Latency(Record):
+    """Of a call, in nanoseconds."""
+
+    min: Sample
+    mean: Sample
+    p50: Sample
+    p90: Sample
+    p99: Sample
+    p99_9: Sample
+    max: Sample
+
+
+class Sweeps(Record):
+    """Of the long-term loop, for each call."""
+
+    mean: Sample
+    p50: Sample
+    p99: Sample
+    max: Sample
+
+
+class Counters(Record):
+    """Events, named as in the kernel."""
+
+    acquired: Count
+    """Page pins taken, `nr_foll_pin_acquired`; a range that was migrated is taken twice."""
+    released: Count
+    migrated: Count
+    migrate_failed: Count
+    """Pages given up by `migrate_pages`."""
+    migrate_calls: Count
+    isolate_calls: Count
+    isolate_busy: Count
+    """Isolations that found PG_lru clear."""
+    drain_all: Count
+    drain_idle: Count
+    """Drains of all that found no batch with anything in it."""
+    drain_shortcut: Count
+    """Drains of all that returned because another's had covered them."""
+    drain_local: Count
+    drain_work: Count
+    """Drains run by kworkers."""
+    faults: Count
+    gup_fast: Count
+    """Pages pinned without the slow path."""
+    sweeps: Count
+    migration_waits: Count
+    lock_waits: Count
+    drain_waits: Count
+    owner_waits: Count
+    """Waits for a page in another's hands."""
+    backoffs: Count
+    zapped: Count
+    offlined: Count
+    """Blocks that offlining emptied."""
+    offline_failed: Count
+    dma_checked: Count
+    """Patterns that a device wrote and that were found again at unpin."""
+
+
+class Fairness(Record):
+    """How the work was shared between threads."""
+
+    jain: Sample
+    """Jain's index: 1 where all shares are equal, 1/threads where one has all."""
+    min_max: Sample
+    """Smallest share by largest."""
+    longest_wait_ns: Sample
+    max_bypass: Count | None
+    """Most calls that overtook one call."""
+
+
+class Obstacle(Record):
+    """What stands in the way of a page's migration; further keys say whose or how many."""
+
+    kind: str
+
+
+class PageState(Record):
+    """A page as it was found."""
+
+    frame: Count
+    refcount: int
+    mapcount: int
+    flags: tuple[str, ...]
+    zone: str
+    list: str | None
+    """The LRU list that it is on."""
+    batches: tuple[tuple[int, str], ...]
+    """The per-CPU batches that it is in: CPU and kind."""
+    obstacle: Obstacle | None
+
+
+class StuckCall(Record):
+    """A call that did not end, and what it was doing."""
+
+    thread: Count
+    step: str
+    page: PageState | None
+    obstacle: Obstacle | None
+    permanent: bool
+    sweeps: Count
+    waited_s: Amount
+    alone: str | None
+    """What it did with all others paused: `fails`, `passes`; null: not tried."""
+    waits_for: str | None = None
+    """In a deadlock."""
+
+
+class UnsafePin(Record):
+    """A pin of a page that must stay movable."""
+
+    thread: Count
+    sweeps: Count
+    page: PageState
+
+
+class BrokenInvariant(Record):
+    """A book of the machine that does not balance."""
+
+    invariant: str
+    frame: Count | None
+    found: str
+
+
+class FailedCall(Record):
+    """A call that failed, judged."""
+
+    thread: Count
+    class_: Literal["failed_justified", "failed_spurious"] = Field(alias="class")
+    errno: str
+    step: str
+    sweeps: Count
+    obstacle: Obstacle | None
+    permanent: bool
+    page: PageState | None
+
+
+class Liveness(Record):
+    """Whether every call returned."""
+
+    verdict: Literal["live", "starved", "livelocked", "deadlocked", "inconclusive"]
+    findings: tuple[StuckCall, ...]
+
+
+class Safety(Record):
+    """Whether every success was true."""
+
+    verdict: Literal["safe", "violated"]
+    findings: tuple[UnsafePin, ...]
+    """The first hundred; `calls.pinned_unsafe` counts all."""
+
+
+class Invariants(Record):
+    """Whether the machine's own books balance; broken is a bug in gupstress."""
+
+    verdict: Literal["held", "broken"]
+    checked: Count
+    broken: Count = 0
+    """Those that did not hold."""
+    findings: tuple[BrokenInvariant, ...]
+    """The first hundred of them."""
+
+
+class Contention(Record):
+    """Shares as they were measured on real kernels, where all threads pin one range in rounds."""
+
+    rounds: Count
+    pages: Count
+    """In the range."""
+    acquired_per_page_per_thread: Amount
+    """A round."""
+    migrated_per_page: Amount
+    """A round, by all threads."""
+    migrate_failed_per_page: Amount
+    enomem_share: Amount
+    """Of all calls."""
+
+
+class Interval(Record):
+    """One point of the timeline."""
+
+    t_s: Amount
+    pages_pinned: Count
+    calls: Count
+
+
+class Disturbance(Record):
+    """What came between a run and its CPUs; null where the host does not tell."""
+
+    cpu_s: Amount
+    """CPU time that there was on all CPUs of the process while it ran, used or not."""
+    others_s: Amount
+    """CPU time that other processes took of it."""
+    steal_s: Amount
+    """CPU time that the hypervisor took of it."""
+    quota_throttled_s: Sample
+    """Time in which a cgroup's CPU quota was used up."""
+    thermal_events: Count | None
+    """Times that a CPU slowed down because it was hot."""
+    clock: Sample
+    """Highest clock that the CPUs were allowed at the end, by that at the start."""
+
+
+class Stability(Record):
+    """Whether the times and rates of a policy's repeats are worth trusting."""
+
+    stable: bool
+    reasons: tuple[str, ...]
+
+
+class PolicyResult(Record):
+    """One run of one policy."""
+
+    policy: str
+    kernel: str
+    repeat: Annotated[int, Field(ge=1)]
+    status: Literal["complete", "timeout", "stuck", "interrupted"]
+    elapsed_s: Amount
+    cpu_s: Amount
+    seed: Count
+    calls: Calls
+    interrupted: Count = 0
+    """Calls that the end of the run cut off, which are of no class."""
+    errors: Errors
+    pages: Pages
+    throughput: Throughput
+    latency_ns: Latency
+    sweeps: Sweeps
+    counters: Counters
+    """In the pinning threads, and the drain work that they caused."""
+    background: Counters
+    """In all other actors."""
+    fairness: Fairness
+    liveness: Liveness
+    safety: Safety
+    invariants: Invariants
+    failures: tuple[FailedCall, ...]
+    """The first hundred; `calls` and `errors` count all."""
+    contention: Contention | None = None
+    """Null unless the profile's pinners go in rounds."""
+    timeline: tuple[Interval, ...]
+    resolved: dict[str, dict[str, JsonValue]]
+    """Policy, profile and kernel with every key, as they were run."""
+    disturbance: Disturbance | None = None
+    """Null on a virtual clock, which nothing disturbs."""
+    stability: Stability | None = None
+    """Of all repeats of the policy, the same in each."""
+
+
+class ThresholdResult(Record):
+    """One threshold at one result."""
+
+    expr: str
+    policy: str
+    repeat: Count
+    observed: float | None
+    """Null where the metric had nothing to be taken from; such a threshold is missed."""
+    passed: bool
+
+
+class Run(Document):
+    """Everything one command or `gupstress.run` found."""
+
+    # What users hold adds to this: it is one thing to whoever reads a schema.
+    model_config = ConfigDict(title="RunResult")
+
+    # pydantic's BaseModel has a deprecated method of this name.
+    schema_: Literal["gupstress.run/1"] = Field(default="gupstress.run/1", alias="schema")
+    gupstress: Build
+    argv: tuple[str, ...]
+    started_at: AwareDatetime
+    status: Literal["complete", "timeout", "interrupted"]
+    host: Host
+    settings: Settings
+    results: tuple[PolicyResult, ...]
+    thresholds: tuple[ThresholdResult, ...]
+    comparison: dict[str, JsonValue] | None = None
+    """With what `--baseline` named: a `gupstress.compare/1`, this run the head."""

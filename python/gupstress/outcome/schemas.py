@@ -1,0 +1,37 @@
+"""JSON Schemas of the files that the commands write."""
+
+from typing import Any
+
+from gupstress.errors import ConfigError
+from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.litmus import LitmusResult
+from gupstress.outcome.matrix import MatrixResult
+from gupstress.outcome.results import Document, Run
+from gupstress.outcome.suite import SuiteResult
+from gupstress.problems import nearest
+
+_MODELS: dict[str, type[Document]] = {
+    "run": Run,
+    "matrix": MatrixResult,
+    "litmus": LitmusResult,
+    "compare": Comparison,
+    "pytest": SuiteResult,
+}
+
+
+def schema(command: str = "run") -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of what a command writes.
+
+    Args:
+        command: `run`, `matrix`, `litmus`, `compare`, or `pytest` for `--gupstress-json`.
+
+    Raises:
+        ConfigError: There is no such command, or it writes no JSON.
+    """
+    if command not in _MODELS:
+        near = nearest(command, _MODELS)
+        raise ConfigError([("", f"no schema of {command!r}; nearest: {near}")])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **_MODELS[command].model_json_schema(mode="serialization"),
+    }

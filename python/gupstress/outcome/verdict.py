@@ -1,0 +1,175 @@
+"""What a result means: its findings in words, and the outcome as a whole."""
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+from gupstress.outcome.results import (
+    BrokenInvariant,
+    FailedCall,
+    Obstacle,
+    PageState,
+    PolicyResult,
+    Run,
+    StuckCall,
+    ThresholdResult,
+    UnsafePin,
+)
+
+_SHOWN = 5
+"""Findings of one result that are shown; all that were recorded are in the JSON."""
+
+
+class Outcome(Enum):
+    """How a run as a whole is judged."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    """There is a finding, or a threshold was missed."""
+    INCONCLUSIVE = "INCONCLUSIVE"
+    """No failure, but a verdict that could not be reached."""
+    INTERRUPTED = "INTERRUPTED"
+
+
+GOOD = frozenset({"live", "safe", "held"})
+UNDECIDED = "inconclusive"
+BAD = frozenset({"starved", "livelocked", "deadlocked", "violated", "broken"})
+"""The verdicts that are findings."""
+
+
+def verdicts(result: PolicyResult) -> tuple[str, str, str]:
+    """Return the three verdicts of a result: liveness, safety, invariants."""
+    return result.liveness.verdict, result.safety.verdict, result.invariants.verdict
+
+
+def worst(found: Iterable[str]) -> str:
+    """Return the worst of some verdicts: a finding before undecided before good."""
+    return max(found, key=lambda verdict: (verdict in BAD, verdict == UNDECIDED))
+
+
+def outcome(run: Run) -> Outcome:
+    """Judge a run as a whole."""
+    if run.status == "interrupted":
+        return Outcome.INTERRUPTED
+    if any(not threshold.passed for threshold in run.thresholds):
+        return Outcome.FAILURE
+    if any(not BAD.isdisjoint(verdicts(result)) for result in run.results):
+        return Outcome.FAILURE
+    if any(UNDECIDED in verdicts(result) for result in run.results):
+        return Outcome.INCONCLUSIVE
+    return Outcome.SUCCESS
+
+
+def findings(run: Run) -> Iterator[str]:
+    """Yield what was found, one line each; thresholds have their own table."""
+    for result in run.results:
+        lines = list(result_findings(result))
+        for line in lines[:_SHOWN]:
+            yield f"{label(result, run)}: {line}"
+        if len(lines) > _SHOWN:
+            yield f"{label(result, run)}: {len(lines) - _SHOWN} more like these, see the JSON"
+
+
+def label(result: PolicyResult | ThresholdResult, run: Run) -> str:
+    """Return the name of a result among those of its run."""
+    repeats = run.settings.repeat
+    return result.policy if repeats == 1 else f"{result.policy} {result.repeat}/{repeats}"
+
+
+def result_findings(result: PolicyResult) -> Iterator[str]:
+    """Yield what is wrong with one result, one line each, thresholds aside."""
+    for part in (result.liveness, result.safety, result.invariants):
+        if part.verdict not in BAD:
+            continue
+        # A verdict stands even where no single case of it was recorded.
+        if not part.findings:
+            yield part.verdict
+        for finding in part.findings:
+            yield f"{part.verdict}: {describe(finding)}"
+
+
+def describe(finding: StuckCall | UnsafePin | BrokenInvariant | FailedCall) -> str:
+    """Return a finding in words, on one line."""
+    match finding:
+        case StuckCall():
+            alone = f", alone it {finding.alone}" if finding.alone else ""
+            waits = f", waits for {finding.waits_for}" if finding.waits_for else ""
+            return (
+                f"thread {finding.thread} in {finding.step} on {_page(finding.page)}:"
+                f" {_in_the_way(finding)}, {finding.sweeps} sweeps,"
+                f" {finding.waited_s:.1f} s without an end{alone}{waits}"
+            )
+        case UnsafePin():
+            return (
+                f"thread {finding.thread} pinned {_page(finding.page)}, which must stay movable,"
+                f" after {finding.sweeps} sweeps"
+            )
+        case BrokenInvariant():
+            frame = "" if finding.frame is None else f" (frame {finding.frame})"
+            return f"{finding.invariant}{frame}: {finding.found}"
+        case FailedCall():
+            return (
+                f"thread {finding.thread} got {finding.errno} in {finding.step}"
+                f" on {_page(finding.page)}: {_in_the_way(finding)}, {finding.sweeps} sweeps"
+            )
+
+
+def _page(page: PageState | None) -> str:
+    if page is None:
+        return "no page"
+    flags = " ".join(page.flags) or "no flags"
+    return f"frame {page.frame} ({page.zone}, refcount {page.refcount}, {flags})"
+
+
+def _in_the_way(finding: StuckCall | FailedCall) -> str:
+    lasting = "permanent" if finding.permanent else "transient"
+    return f"{obstacle_words(finding.obstacle)} ({lasting})"
+
+
+def obstacle_words(obstacle: Obstacle | None) -> str:
+    """Return in words what stands in the way of a page's migration."""
+    if obstacle is None:
+        return "no obstacle"
+    more = ", ".join(f"{key} {value}" for key, value in (obstacle.model_extra or {}).items())
+    return f"{obstacle.kind}, {more}" if more else obstacle.kind
+
+
+def missed(threshold: ThresholdResult) -> str:
+    """Return in words how a threshold was missed."""
+    observed = "nothing" if threshold.observed is None else f"{threshold.observed:g}"
+    return f"threshold {threshold.expr} missed: observed {observed}"
+
+
+def remarks(run: Run) -> Iterator[str]:
+    """Yield what a reader must know to take the numbers for what they are, one line each."""
+    for result in run.results:
+        name = label(result, run)
+        if result.status == "timeout":
+            yield (
+                f"{name}: the timeout of {run.settings.timeout_s:g} s ended the run"
+                f" after {result.pages.pinned} of {run.settings.pins} page pins"
+            )
+        if result.status == "interrupted":
+            yield (
+                f"{name}: interrupted after {result.pages.pinned} of {run.settings.pins} page pins"
+            )
+        if UNDECIDED in verdicts(result):
+            yield f"{name}: inconclusive, {why_undecided(result)}"
+    unstable = {
+        result.policy: result.stability.reasons
+        for result in run.results
+        if result.stability is not None and not result.stability.stable
+    }
+    for policy, reasons in unstable.items():
+        yield f"{policy}: times and rates may be unstable: {'; '.join(reasons)}"
+    if run.gupstress.build_profile != "release":
+        yield (
+            f"this is a {run.gupstress.build_profile} build:"
+            " its verdicts hold, its times and rates say nothing"
+        )
+
+
+def why_undecided(result: PolicyResult) -> str:
+    """Return in words why the liveness verdict of a result could not be reached."""
+    if result.liveness.findings:
+        return "; ".join(map(describe, result.liveness.findings))
+    return "the host left too little CPU time" if result.calls.issued else "no call ended in time"

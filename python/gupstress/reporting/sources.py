@@ -1,0 +1,75 @@
+"""The runs that a report shows, each with a name of its own."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gupstress.outcome import stored
+from gupstress.outcome.results import Document, PolicyResult, Run
+from gupstress.outcome.suite import SuiteResult
+from gupstress.problems import Problems
+from gupstress.studies.comparison.sources import read as pooled
+
+_KINDS: dict[str, type[Document]] = {
+    "gupstress.run/1": Run,
+    "gupstress.pytest/1": SuiteResult,
+}
+
+
+class Source(NamedTuple):
+    """A run and where it is from."""
+
+    name: str
+    """Of its file, and of its test if it is one of a suite's."""
+    run: Run
+
+    def repeats(self, policy: str) -> list[PolicyResult]:
+        """Return all results of a policy in this run."""
+        return [result for result in self.run.results if result.policy == policy]
+
+
+def read(paths: Sequence[str]) -> list[Source]:
+    """Return every run in some files, in their order.
+
+    Raises:
+        ConfigError: Everything wrong with the files, at once.
+    """
+    problems = Problems()
+    found: list[Source] = []
+    names = [Path(path).name for path in paths]
+    for path, name in zip(paths, names, strict=True):
+        file = path if names.count(name) > 1 else name
+        with problems.collecting():
+            runs = list(_runs(_document(path)))
+            if not runs:
+                problems.add(path, "holds no run; nearest: one of a test that has run")
+            for test, run in runs:
+                among = f"{file}: {test}" if len(paths) > 1 else test
+                found.append(Source(among if test else file, run))
+    for path in dict.fromkeys(paths):
+        if paths.count(path) > 1:
+            problems.add(path, "more than once; nearest: once")
+    problems.refuse()
+    return found
+
+
+def _document(path: str) -> Document:
+    # The files of a folder are runs made in turn: shown as one, as they are compared.
+    return pooled(path).run if Path(path).is_dir() else stored.read(path, _KINDS)
+
+
+def _runs(document: Document) -> Iterator[tuple[str, Run]]:
+    """Yield each run with its test, if it is one of a suite's."""
+    if isinstance(document, Run):
+        yield "", document
+    elif isinstance(document, SuiteResult):
+        short = [case.test.rpartition("::")[2] for case in document.tests]
+        for case, name in zip(document.tests, short, strict=True):
+            test = case.test if short.count(name) > 1 else name
+            for number, run in enumerate(case.runs, 1):
+                yield (f"{test} {number}/{len(case.runs)}" if len(case.runs) > 1 else test), run
+
+
+def policies(sources: Sequence[Source]) -> list[str]:
+    """Return the name of every policy, in the order in which they first occur."""
+    return list(dict.fromkeys(result.policy for source in sources for result in source.run.results))

@@ -1,0 +1,240 @@
+"""The tables of a report. Every number in them keeps the exact value of the JSON."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple, cast
+
+from gupstress.outcome.results import PolicyResult, Run
+from gupstress.outcome.thresholds import metrics
+from gupstress.outcome.verdict import BAD, GOOD, UNDECIDED, label, outcome
+from gupstress.render.columns import COSTS, DEEDS, Align, Column
+from gupstress.reporting.sources import Source, policies
+from gupstress.reporting.story import failures_by_reason
+
+
+class Cell(NamedTuple):
+    """A table's cell."""
+
+    text: str
+    value: float | None = None
+    """The number that the text stands for, None if it stands for none."""
+    tone: str = ""
+    """`good`, `bad` or `undecided`."""
+    key: str = ""
+    """What the number is called in the JSON."""
+    align: Align = "left"
+
+
+class Table(NamedTuple):
+    """A table: as many columns as headings, the first ones name their row."""
+
+    caption: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    stubs: int = 1
+    """How many of the first columns name their row."""
+
+
+_TONES = {
+    **dict.fromkeys((*GOOD, "passed", "SUCCESS"), "good"),
+    **dict.fromkeys((*BAD, "missed", "FAILURE"), "bad"),
+    **dict.fromkeys((UNDECIDED, "INCONCLUSIVE", "INTERRUPTED"), "undecided"),
+}
+
+
+def word(text: str, align: Align = "left") -> Cell:
+    """Return a cell of text; a verdict has its tone."""
+    return Cell(text, tone=_TONES.get(text, ""), align=align)
+
+
+def number(value: float | None, key: str = "") -> Cell:
+    """Return a cell of a number, with as many digits as a reader takes in."""
+    if value is None:
+        return Cell("-", key=key, align="right")
+    long = isinstance(value, int) or abs(value) >= 1000
+    return Cell(f"{value:,.0f}" if long else f"{value:.4g}", value, key=key, align="right")
+
+
+def overview(sources: Sequence[Source]) -> list[Table]:
+    """Return the runs, and what each policy did and cost, as `gupstress run` prints it."""
+    return [
+        _runs(sources),
+        _by_policy(sources, "What each policy did", DEEDS),
+        _by_policy(sources, "What it cost", COSTS),
+    ]
+
+
+def _by_policy(sources: Sequence[Source], caption: str, columns: Sequence[Column]) -> Table:
+    _, *others = columns
+    return Table(
+        caption=caption,
+        headings=[whose(sources), *(column.heading for column in others)],
+        rows=[
+            [Cell(heading), *(word(column.cell(repeats), column.align) for column in others)]
+            for heading, repeats in by_policy(sources)
+        ],
+    )
+
+
+def whose(sources: Sequence[Source]) -> str:
+    """Return what the headings of `by_policy` name."""
+    if len(sources) == 1:
+        return "policy"
+    return "policy, run" if len(policies(sources)) > 1 else "run"
+
+
+def by_policy(sources: Sequence[Source]) -> Iterator[tuple[str, list[PolicyResult]]]:
+    """Yield the repeats of each policy in each run, with as short a heading as will do."""
+    names = policies(sources)
+    for name in names:
+        for source in sources:
+            if repeats := source.repeats(name):
+                both = f"{name}, {source.name}" if len(names) > 1 else source.name
+                yield (both if len(sources) > 1 else name), repeats
+
+
+_MAIN = ("profile", "kernel", "driver", "threads", "cpus", "pins", "seed")
+
+
+def _runs(sources: Sequence[Source]) -> Table:
+    """Return one row for each run: how it ended and what was asked of it."""
+    return Table(
+        caption="Runs",
+        headings=["run", "outcome", *_MAIN],
+        rows=[
+            [
+                Cell(source.name),
+                word(outcome(source.run).value),
+                *(_any(getattr(source.run.settings, name), name) for name in _MAIN),
+            ]
+            for source in sources
+        ],
+    )
+
+
+def hosts(sources: Sequence[Source]) -> Table:
+    """Return one row for each run: when, with which build and on which host it was made."""
+    return Table(
+        caption="Hosts",
+        headings=["run", "started at", "gupstress", "kernel", "CPU", "CPUs", "memory", "load"],
+        rows=[[Cell(source.name), *_facts(source.run)] for source in sources],
+    )
+
+
+def _facts(run: Run) -> Iterator[Cell]:
+    yield Cell(f"{run.started_at:%Y-%m-%d %H:%M:%S %Z}")
+    yield Cell(f"{run.gupstress.version} ({run.gupstress.build_profile})")
+    yield Cell(run.host.kernel)
+    yield Cell(run.host.cpu_model)
+    yield number(run.host.cpus, "host.cpus")
+    yield Cell(f"{run.host.memory_bytes / 2**30:.1f} GiB")
+    yield Cell(" ".join(f"{load:.2f}" for load in run.host.load))
+
+
+def settings(sources: Sequence[Source]) -> Table:
+    """Return one column for each run with every setting and every key of the profile."""
+    return _keys(
+        "Settings and profile",
+        {source.name: source.run.settings.model_dump() for source in sources},
+    )
+
+
+def axes(name: str, sources: Sequence[Source]) -> Table:
+    """Return one column for each run with the axes of a policy and its kernel's rules."""
+    resolved = {
+        source.name: repeats[0].resolved for source in sources if (repeats := source.repeats(name))
+    }
+    return _keys(
+        f"Axes of {name} and rules of its kernel",
+        {
+            run: {part: tables[part] for part in ("policy", "kernel")}
+            for run, tables in resolved.items()
+        },
+    )
+
+
+def _keys(caption: str, runs: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return one row for each key that any run has, one column for each run."""
+    flat = {name: dict(_flat(table)) for name, table in runs.items()}
+    keys = dict.fromkeys(key for table in flat.values() for key in table)
+    return Table(
+        caption=caption,
+        headings=["key", *flat],
+        rows=[
+            [Cell(key), *(_any(table.get(key, "-"), key) for table in flat.values())]
+            for key in keys
+        ],
+    )
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _any(value: Any, key: str) -> Cell:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Cell(f"{value}", value, key=key, align="right")
+    return Cell(str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def thresholds(sources: Sequence[Source]) -> Table:
+    """Return one row for each threshold at each result."""
+    return Table(
+        caption="Thresholds",
+        headings=["threshold", "policy", "run", "observed", "verdict"],
+        rows=[
+            [
+                Cell(threshold.expr),
+                Cell(label(threshold, source.run)),
+                Cell(source.name),
+                number(threshold.observed, threshold.expr),
+                word("passed" if threshold.passed else "missed"),
+            ]
+            for source in sources
+            for threshold in source.run.thresholds
+        ],
+        stubs=3,
+    )
+
+
+def measurements(name: str, sources: Sequence[Source]) -> Table:
+    """Return every number of a policy's results: a column for each run and repeat."""
+    columns = list(results(name, sources))
+    return Table(
+        caption=f"{name}: every measurement, named as --threshold takes it",
+        headings=["metric", *(heading for heading, _ in columns)],
+        rows=[
+            [Cell(metric), *(number(_exact(result, metric), metric) for _, result in columns)]
+            for metric in metrics()
+        ],
+    )
+
+
+def _exact(result: PolicyResult, metric: str) -> float | None:
+    """Return a number as it is: a seed is too long for a float."""
+    return cast("float | None", reduce(getattr, metric.split("."), result))
+
+
+def results(name: str, sources: Sequence[Source]) -> Iterator[tuple[str, PolicyResult]]:
+    """Yield all results of a policy, each with a heading that tells it from its others."""
+    for source in sources:
+        for result in source.repeats(name):
+            repeat = label(result, source.run).removeprefix(name)
+            yield (source.name if len(sources) > 1 else name) + repeat, result
+
+
+def reasons(heading: str, result: PolicyResult) -> Table:
+    """Return the failed calls that were recorded, counted by what stood in the way."""
+    return Table(
+        caption=f"{heading}: {len(result.failures)} recorded failures by reason",
+        headings=["class", "errno", "step", "obstacle", "calls"],
+        rows=[
+            [*map(Cell, reason), number(count)]
+            for reason, count in failures_by_reason(result).most_common()
+        ],
+        stubs=4,
+    )

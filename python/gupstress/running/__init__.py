@@ -1,0 +1,1 @@
+"""One request: read, refused or carried out, and watched meanwhile."""

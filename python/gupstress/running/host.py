@@ -1,0 +1,142 @@
+"""The machine a run is made on: its facts, and what it has left."""
+
+import os
+import platform
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from gupstress.outcome.results import Host
+from gupstress.running.engine import Plan
+
+
+def facts() -> Host:
+    """Return what describes this machine, with its load at this moment."""
+    return Host(
+        kernel=f"{platform.system()} {platform.release()}",
+        cpu_model=_cpu_model(),
+        cpus=len(os.sched_getaffinity(0)),
+        memory_bytes=psutil.virtual_memory().total,
+        load=os.getloadavg(),
+    )
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    # Not every architecture gives its processor a name there.
+    return platform.machine()
+
+
+class Room(NamedTuple):
+    """How much of something a limit leaves."""
+
+    left: int
+    limit: str
+    """Who sets the limit."""
+
+
+class _Controller(NamedTuple):
+    """The files of a cgroup controller: `(limit, usage)`."""
+
+    name: str
+    v2: tuple[str, str]
+    v1: tuple[str, str]
+
+
+_PIDS = _Controller("pids", ("pids.max", "pids.current"), ("pids.max", "pids.current"))
+_MEMORY = _Controller(
+    "memory",
+    ("memory.max", "memory.current"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+
+_MEMORY_SHARE = 0.9
+"""Of the memory that is left, what a run may take; the rest keeps the host alive."""
+
+
+def thread_room(root: Path = Path("/")) -> Room:
+    """Return how many more threads can be started.
+
+    Args:
+        root: Where `proc` and `sys` are.
+    """
+    rooms = list(_cgroup_rooms(root, _PIDS))
+    running = int((root / "proc/loadavg").read_text().split()[3].partition("/")[2])
+    for limit in ("threads-max", "pid_max"):
+        most = int((root / "proc/sys/kernel" / limit).read_text())
+        rooms.append(Room(most - running, f"kernel.{limit}"))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    # The kernel does not hold root to this one.
+    if soft != resource.RLIM_INFINITY and os.geteuid() != 0:
+        rooms.append(Room(soft - _threads_of_user(), "RLIMIT_NPROC (ulimit -u)"))
+    return min(rooms)
+
+
+def _threads_of_user() -> int:
+    user = os.getuid()
+    return sum(
+        process.info["num_threads"] or 0
+        for process in psutil.process_iter(["uids", "num_threads"])
+        if process.info["uids"] is not None and process.info["uids"].real == user
+    )
+
+
+def memory_room(root: Path = Path("/")) -> Room:
+    """Return how many bytes a run may use.
+
+    Args:
+        root: Where `proc` and `sys` are.
+    """
+    rooms = [*_cgroup_rooms(root, _MEMORY), Room(psutil.virtual_memory().available, "free memory")]
+    left, limit = min(rooms)
+    return Room(int(left * _MEMORY_SHARE), limit)
+
+
+def _cgroup_rooms(root: Path, controller: _Controller) -> Iterator[Room]:
+    mount = root / "sys/fs/cgroup"
+    for line in (root / "proc/self/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if not names:
+            top, (limit, usage) = mount, controller.v2
+        elif controller.name in names.split(","):
+            top, (limit, usage) = mount / controller.name, controller.v1
+        else:
+            continue
+        group = top / path.strip("/")
+        # Each ancestor's limit holds too; which of them are visible depends on the namespace.
+        for place in (group, *group.parents):
+            if place.is_relative_to(top) and (place / limit).exists():
+                most = (place / limit).read_text().strip()
+                if most != "max":
+                    used = int((place / usage).read_text()) - _reclaimable(place, controller)
+                    yield Room(int(most) - used, f"cgroup {limit}")
+
+
+def _reclaimable(group: Path, controller: _Controller) -> int:
+    """Return the bytes of page cache that a cgroup's usage counts but gives up when asked."""
+    if controller is not _MEMORY:
+        return 0
+    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    return int(stat.get("total_inactive_file", stat["inactive_file"]))
+
+
+def shortage(plan: Plan, threads: Room, memory: Room) -> str | None:
+    """Return what a run needs and the host does not have, None if it fits."""
+    if plan.os_threads > threads.left:
+        return (
+            f"{plan.threads} pinning threads need {plan.os_threads} threads in all,"
+            f" {threads.limit} leaves {threads.left}"
+        )
+    if plan.memory_bytes > memory.left:
+        return (
+            f"{plan.threads} pinning threads on {plan.cpus} CPUs need"
+            f" {plan.memory_bytes / 2**20:.0f} MiB,"
+            f" {memory.limit} leaves {memory.left / 2**20:.0f} MiB"
+        )
+    return None

@@ -1,0 +1,152 @@
+"""What is asked of a run, before anything is looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gupstress import _core, values
+from gupstress.model.reference import KERNEL, PROFILE, kernel_name, policy_name, profile_name
+from gupstress.values import Length, Share, Whole, is_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gupstress.model.policy import Policy
+    from gupstress.problems import Problems
+
+PRESETS = ("none", "unbounded", "bounded", "linux-7.2", "cooperative")
+"""The policies that are run where none is named."""
+
+STALL_AFTER_S = {"os": 2.0, "sim": 0.2}
+"""By driver. The simulator's clock is a virtual one, which no busy host holds up: ten times
+the longest call of a policy that gets through is enough there, and what never gets through
+makes millions of sweeps in a second of it."""
+
+SEED_MAX = 2**64 - 1
+
+_TIMES = Whole(1, 2**32 - 1)
+_LENGTH = Length(0.001, 1e9)
+"""From where threads have had time to start, to where a clock in nanoseconds still counts."""
+
+NUMBERS: dict[str, Whole | Share | Length] = {
+    "threads": Whole(1, 100_000),
+    "cpus": Whole(1, 4096),
+    "pins": Whole(1, 2**64 - 1),
+    "perturb": Share(),
+    "timeout_s": _LENGTH,
+    "stall_after_s": _LENGTH,
+    "seed": Whole(0, SEED_MAX),
+    "repeat": _TIMES,
+    "trace_last": _TIMES,
+}
+"""What each number of a request may be."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything a run depends on; the defaults are those of the command line.
+
+    Names may be paths of TOML files.
+    """
+
+    policies: tuple[str | Policy, ...] = ()
+    """Empty: the presets."""
+    profile: str = PROFILE
+    kernel: str = KERNEL
+    sets: tuple[tuple[str, str], ...] = ()
+    """Keys of policy, profile or kernel set by themselves, as `(axis, value)`."""
+    threads: int | None = None
+    """Pinning threads; None, here and below: as the profile says."""
+    cpus: int | None = None
+    """Simulated CPUs."""
+    pins: int | None = None
+    """Page pins after which a run is complete."""
+    perturb: float | None = None
+    """Probability of a yield at each step, to widen race windows."""
+    driver: str = "os"
+    timeout_s: float = 60.0
+    """Longest time for one run of one policy."""
+    stall_after_s: float | None = None
+    """Time without any progress after which a call may be judged stuck; None: `STALL_AFTER_S`."""
+    seed: int | None = None
+    """None: drawn."""
+    repeat: int = 1
+    """Runs of each policy."""
+    interleave: bool = True
+    """Whether repeats go round-robin over the policies, so that drift meets all alike."""
+    thresholds: tuple[str, ...] = ()
+    trace_last: int | None = None
+    """Events of each thread that are kept; None: nothing is traced."""
+
+    @property
+    def stall_limit_s(self) -> float:
+        """Time without any progress that counts, given or usual."""
+        if self.stall_after_s is not None:
+            return self.stall_after_s
+        # What is no driver is refused elsewhere.
+        return STALL_AFTER_S.get(self.driver, STALL_AFTER_S["os"])
+
+    @property
+    def files(self) -> list[str]:
+        """The files among the names."""
+        names = (*self.policies, self.profile, self.kernel)
+        return [name for name in names if isinstance(name, str) and is_file(name)]
+
+    def checked(self, problems: Problems) -> Request:
+        """Note everything that is not of its type or range; return the request without it.
+
+        Callers of `gupstress.run` give what they like, whatever the types here say.
+        """
+        good: dict[str, Any] = {"sets": self.sets}
+        for name, check in CHECKS.items():
+            value = getattr(self, name)
+            option = _SEVERAL.get(name) or "--" + name.removesuffix("_s").replace("_", "-")
+            found = []
+            for one in value if name in _SEVERAL else (value,):
+                with problems.noting(option):
+                    found.append(one if one is getattr(DEFAULT, name) else check(one))
+            if found:
+                good[name] = tuple(found) if name in _SEVERAL else found[0]
+        checked = Request(**good)
+        checked._note_contradictions(problems)
+        return checked
+
+    def _note_contradictions(self, problems: Problems) -> None:
+        for name in ("threads", "cpus", "pins", "perturb"):
+            value = getattr(self, name)
+            for axis, word in self.sets:
+                same = _core.guess_number(word) == value
+                if value is None or axis.removeprefix("profile.") != name or same:
+                    continue
+                said = f"--{name} {value}"
+                problems.add(said, f"contradicts --set {axis}={word}; nearest: {said} alone")
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the core looks at beside names and sets."""
+        return {
+            "threads": self.threads,
+            "cpus": self.cpus,
+            "pins": self.pins,
+            "perturb": self.perturb,
+            "driver": self.driver,
+            "trace_last": self.trace_last,
+        }
+
+
+DEFAULT = Request()
+_SEVERAL = {"policies": "--policy", "thresholds": "--threshold"}
+"""What there may be several of, with its option."""
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "policies": policy_name,
+    "profile": profile_name,
+    "kernel": kernel_name,
+    "driver": partial(values.text, what="a driver", near=DEFAULT.driver),
+    "interleave": values.flag,
+    "thresholds": partial(values.text, what="a condition", near="calls.stuck==0"),
+    **{name: number.check for name, number in NUMBERS.items()},
+}
+"""What returns each value as it has to be, or refuses it."""

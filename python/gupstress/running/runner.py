@@ -1,0 +1,227 @@
+"""Carries a request out: look up, refuse what cannot be, run each policy, gather."""
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import NamedTuple
+
+from gupstress import _core
+from gupstress.errors import ResourceError
+from gupstress.model.reference import Reference, reference
+from gupstress.outcome import stability, thresholds
+from gupstress.outcome.results import Build, PolicyResult, Settings
+from gupstress.outcome.thresholds import Threshold
+from gupstress.problems import Problems
+from gupstress.running import disturbance, engine, host
+from gupstress.running.engine import Observer, References, Resolved
+from gupstress.running.request import PRESETS, SEED_MAX, Request
+from gupstress.running.result import RunResult
+from gupstress.running.trace import Recorder
+
+
+class Turn(NamedTuple):
+    """One run among those of a job."""
+
+    policy: str
+    repeat: int
+    """From 1."""
+    repeats: int
+
+    def __str__(self) -> str:
+        return f"{self.policy} {self.repeat}/{self.repeats}" if self.repeats > 1 else self.policy
+
+
+Watch = Callable[[Turn], AbstractContextManager[Observer | None]]
+"""Opened around each run; gives what is told how far the run has come."""
+
+
+def unwatched(turn: Turn) -> AbstractContextManager[None]:
+    """Return the watch that looks at nothing."""
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that can be run."""
+
+    request: Request
+    """With its policies named, its seed drawn and the profile's numbers filled in."""
+    seed: int
+    """Of the first repeat."""
+    references: References
+    resolved: Resolved
+    thresholds: Sequence[Threshold]
+
+    @property
+    def policies(self) -> list[str]:
+        """Names of the policies, as results give them."""
+        return [policy["name"] for policy in self.resolved.policies]
+
+    def schedule(self) -> Iterator[tuple[int, int]]:
+        """Yield the runs in their order, as (index of the policy, repeat from 1)."""
+        policies, repeats = range(len(self.references.policies)), range(1, self.request.repeat + 1)
+        if self.request.interleave:
+            yield from ((policy, repeat) for repeat in repeats for policy in policies)
+        else:
+            yield from ((policy, repeat) for policy in policies for repeat in repeats)
+
+    def core_job(self, policy: int, repeat: int) -> dict[str, object]:
+        """Return one run as the core takes it."""
+        return {
+            **self.request.settings(),
+            "policy": self.references.policies[policy],
+            "profile": self.references.profile,
+            "kernel": self.references.kernel,
+            "sets": self.request.sets,
+            "timeout_s": self.request.timeout_s,
+            "stall_after_s": self.request.stall_limit_s,
+            "seed": (self.seed + repeat - 1) % (SEED_MAX + 1),
+        }
+
+
+_ANY = Request()
+"""Stands in for what cannot be read, while other mistakes are looked for."""
+
+
+def prepare(request: Request, problems: Problems | None = None) -> Job:
+    """Look up everything a request names and check that the host can carry it.
+
+    Args:
+        request: What is asked.
+        problems: What is known to be wrong already.
+
+    Raises:
+        ConfigError: Everything wrong with the request, at once.
+        ResourceError: The host has too few threads or too little memory left.
+    """
+    problems = problems or Problems()
+    # What is wrong with one part does not keep the others from being looked at.
+    request = request.checked(problems)
+    settings = request.settings()
+    names = request.policies or tuple(name for name in PRESETS if name in _core.names("policy"))
+    policies: list[Reference] = []
+    for name in names:
+        with problems.collecting():
+            policies.append(reference(name))
+    load, rules = reference(_ANY.profile), reference(_ANY.kernel)
+    with problems.collecting():
+        load = reference(request.profile)
+    with problems.collecting():
+        rules = reference(request.kernel)
+
+    references = References(tuple(policies), load, rules)
+    found: list[str] | None = None
+    with problems.collecting():
+        resolved = engine.resolve(references, request.sets, settings)
+        found = [policy["name"] for policy in resolved.policies]
+        for name in sorted({name for name in found if found.count(name) > 1}):
+            problems.add("--policy", f"{name!r} more than once; nearest: --repeat 2")
+    conditions = thresholds.parse(request.thresholds, found, problems)
+    problems.refuse()
+
+    _require_room(request, references, resolved)
+    seed = secrets.randbits(32) if request.seed is None else request.seed
+    plan, profile = resolved.plan, resolved.profile
+    full = replace(
+        request,
+        policies=names,
+        threads=plan.threads,
+        cpus=plan.cpus,
+        pins=profile["pins"] if request.pins is None else request.pins,
+        seed=seed,
+    )
+    return Job(full, seed, references, resolved, conditions)
+
+
+def _require_room(request: Request, references: References, resolved: Resolved) -> None:
+    threads, memory = host.thread_room(), host.memory_room()
+    missing = host.shortage(resolved.plan, threads, memory)
+    if missing is None:
+        return
+    fitting, refused = 0, resolved.plan.threads
+    while refused - fitting > 1:
+        middle = (fitting + refused) // 2
+        settings = {**request.settings(), "threads": middle}
+        plan = engine.resolve(references, request.sets, settings).plan
+        if host.shortage(plan, threads, memory) is None:
+            fitting = middle
+        else:
+            refused = middle
+    hint = f"largest that fits: --threads {fitting}" if fitting else "not even --threads 1 fits"
+    raise ResourceError(f"{missing}; {hint}")
+
+
+def run(
+    job: Job,
+    argv: Sequence[str],
+    watch: Watch = unwatched,
+    recorder: Recorder | None = None,
+) -> RunResult:
+    """Run every policy as often as asked; Ctrl-C ends it and keeps what was counted.
+
+    Args:
+        job: What to run.
+        argv: The command line, for the result.
+        watch: Shows how far it has come.
+        recorder: Takes the traces of a request with `trace_last`.
+
+    Raises:
+        ResourceError: The host refused a thread or memory after all.
+    """
+    started_at, facts = datetime.now(timezone.utc), host.facts()
+    results: list[PolicyResult] = []
+    interrupted = False
+    try:
+        for policy, repeat in job.schedule():
+            turn = Turn(job.policies[policy], repeat, job.request.repeat)
+            with watch(turn) as observer:
+                before = disturbance.read()
+                row = engine.run(job.core_job(policy, repeat), observer, recorder, str(turn))
+                after = disturbance.read()
+            row["repeat"] = repeat
+            if job.request.driver == "os":
+                row["disturbance"] = disturbance.between(before, after)
+            results.append(PolicyResult.model_validate(row))
+            if results[-1].status == "interrupted":
+                break
+    except KeyboardInterrupt:
+        # Between two runs there is nobody else to take it.
+        interrupted = True
+    statuses = {result.status for result in results}
+    return RunResult(
+        gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
+        argv=tuple(argv),
+        started_at=started_at,
+        status=(
+            "interrupted"
+            if interrupted or "interrupted" in statuses
+            else "timeout"
+            if "timeout" in statuses
+            else "complete"
+        ),
+        host=facts,
+        settings=_settings(job),
+        results=stability.judged(results, _core.build_profile),
+        thresholds=tuple(thresholds.check(job.thresholds, results)),
+    )
+
+
+def _settings(job: Job) -> Settings:
+    request, resolved = job.request, job.resolved
+    asked = {
+        **request.settings(),
+        "profile": resolved.profile["name"],
+        "kernel": resolved.kernel["name"],
+        # The profile comes with what was asked for in its place.
+        "perturb": resolved.profile["perturb"],
+        "timeout_s": request.timeout_s,
+        "stall_after_s": request.stall_limit_s,
+        "seed": job.seed,
+        "repeat": request.repeat,
+        "interleave": request.interleave,
+        "sets": dict(request.sets),
+    }
+    rest = {key: value for key, value in resolved.profile.items() if key != "name"}
+    return Settings.model_validate({**rest, **asked})

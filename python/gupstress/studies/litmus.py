@@ -1,0 +1,148 @@
+"""Litmus scenarios: what the model counts, held against what real kernels counted.
+
+A scenario is a script of steps with the counts that kernels gave for its last pin. A
+cell is one scenario under one kernel's rules; only the counters that the scenario gives
+for that kernel are compared.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gupstress import _core
+from gupstress.model.reference import reference
+from gupstress.outcome.litmus import Difference, LitmusCell, LitmusResult, Value
+from gupstress.outcome.results import Build
+from gupstress.problems import Problems, nearest
+from gupstress.running import engine
+from gupstress.values import is_file
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A scenario that has been read."""
+
+    given: str
+    """Its preset's name or its file's path, as the user wrote it."""
+    text: str
+    """TOML."""
+    name: str
+    expect: Mapping[str, Mapping[str, Value]]
+    """By kernel."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which scenarios are run under which kernels."""
+
+    scenarios: Sequence[Scenario]
+    kernels: Sequence[str]
+    """Those that were asked for; none: those that each scenario has expectations for."""
+    sets: Sequence[tuple[str, str]]
+
+    @property
+    def files(self) -> list[str]:
+        """The files that scenarios were read from."""
+        return [scenario.given for scenario in self.scenarios if is_file(scenario.given)]
+
+    def cells(self) -> Iterator[tuple[Scenario, str]]:
+        """Yield every scenario with each of its kernels."""
+        for scenario in self.scenarios:
+            for kernel in self.kernels or _in_order(scenario.expect):
+                yield scenario, kernel
+
+
+def prepare(names: Sequence[str], kernels: Sequence[str], sets: Sequence[tuple[str, str]]) -> Plan:
+    """Read every scenario and check every name.
+
+    Args:
+        names: Presets or paths of TOML files; none: all presets.
+        kernels: Rule sets; none: those that each scenario has expectations for.
+        sets: Keys of kernel or policy set by themselves, as `(axis, value)`.
+
+    Raises:
+        ConfigError: Everything wrong with the request, at once.
+    """
+    problems = Problems()
+    known = _core.names("kernel")
+    for kernel in kernels:
+        if kernel not in known:
+            near = nearest(kernel, known)
+            problems.add("--kernel", f"no kernel {kernel!r}; nearest: {near}")
+    scenarios: list[Scenario] = []
+    for name in dict.fromkeys(names or _core.names("litmus")):
+        with problems.collecting():
+            scenarios.append(_read(name))
+    owners: dict[str, str] = {}
+    for scenario in scenarios:
+        name = scenario.name
+        if owners.setdefault(name, scenario.given) != scenario.given:
+            message = f"the name {name!r} is that of {owners[name]} too; nearest: {name}-2"
+            problems.add(scenario.given, message)
+        for kernel in scenario.expect:
+            if kernel not in known:
+                near = nearest(kernel, known)
+                problems.add(scenario.given, f"expect: no kernel {kernel!r}; nearest: {near}")
+        if not kernels and not scenario.expect:
+            problems.add(scenario.given, f"no expectations; nearest: --kernel {known[-1]}")
+    for kernel in known:
+        if kernel in kernels or any(kernel in scenario.expect for scenario in scenarios):
+            with problems.collecting():
+                engine.check_litmus(kernel, sets)
+    problems.refuse()
+    return Plan(scenarios, list(dict.fromkeys(kernels)), sets)
+
+
+def _read(name: str) -> Scenario:
+    text = reference(name)["text"] if is_file(name) else _core.show("litmus", name)
+    table = engine.read_litmus(name, text)
+    return Scenario(name, text, table["name"], table["expect"])
+
+
+def _in_order(kernels: Mapping[str, object]) -> list[str]:
+    """Return kernels oldest first."""
+    return [kernel for kernel in _core.names("kernel") if kernel in kernels]
+
+
+def run(plan: Plan, argv: Sequence[str]) -> LitmusResult:
+    """Run every cell and compare what can be compared.
+
+    Raises:
+        ConfigError: A step cannot be done.
+    """
+    cells = tuple(_cell(scenario, kernel, plan.sets) for scenario, kernel in plan.cells())
+    compared = sum(len(cell.expect or {}) for cell in cells)
+    return LitmusResult(
+        gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
+        argv=tuple(argv),
+        sets=dict(plan.sets),
+        verdict=(
+            "different"
+            if any(cell.differences for cell in cells)
+            else "equal"
+            if compared
+            # Nothing was contradicted because nothing was asked.
+            else "not compared"
+        ),
+        compared=compared,
+        cells=cells,
+    )
+
+
+def _cell(scenario: Scenario, kernel: str, sets: Sequence[tuple[str, str]]) -> LitmusCell:
+    found = engine.run_litmus(scenario.given, scenario.text, kernel, sets)
+    counters, expect = found["counters"], found["expect"]
+    differences = [
+        Difference(counter=counter, found=counters[counter], expected=value)
+        for counter, value in (expect or {}).items()
+        if counters[counter] != value
+    ]
+    return LitmusCell.model_validate(
+        {
+            "scenario": scenario.name,
+            "kernel": kernel,
+            "class": found["class"],
+            "counters": counters,
+            "expect": expect,
+            "differences": differences,
+        }
+    )

@@ -1,0 +1,185 @@
+//! The areas of one mapping: what `mlock` splits and what merges again.
+//!
+//! An area is a run of pages with one set of flags and, once one of its pages
+//! has been written, one `anon_vma`. `mlock` and `munlock` of a part split an
+//! area; areas with equal flags merge again unless each has an `anon_vma` of
+//! its own: they were faulted apart and stay apart. `madvise` goes area by
+//! area, so where they lie shows in what it drains.
+
+use std::ops::Range;
+
+/// A run of pages that one `vm_area_struct` maps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Area {
+    /// Its pages.
+    pub pages: Range<u32>,
+    /// `VM_LOCKED`.
+    pub locked: bool,
+    /// Its `anon_vma`, by number; none before the first write fault.
+    anon_vma: Option<u32>,
+}
+
+/// All areas of a mapping, in order, without gaps.
+#[derive(Debug)]
+pub(super) struct Areas {
+    list: Vec<Area>,
+    anon_vmas: u32,
+}
+
+impl Areas {
+    /// One area of `pages` pages.
+    pub fn new(pages: u32) -> Self {
+        Self { list: vec![Area { pages: 0..pages, locked: false, anon_vma: None }], anon_vmas: 0 }
+    }
+
+    fn at(&self, index: u32) -> usize {
+        self.list.partition_point(|area| area.pages.end <= index)
+    }
+
+    /// The parts of the range that lie in one area each.
+    pub fn parts(&self, range: &Range<u32>) -> Vec<Area> {
+        let overlapping = self.list[self.at(range.start)..].iter();
+        overlapping
+            .take_while(|area| area.pages.start < range.end)
+            .map(|area| Area { pages: clip(&area.pages, range), ..area.clone() })
+            .collect()
+    }
+
+    /// `anon_vma_prepare`: gives the area of a page its `anon_vma`, a neighbour's of the same
+    /// flags (`find_mergeable_anon_vma`) or a new one. True if no area is without one now.
+    pub fn anon_vma_prepare(&mut self, index: u32) -> bool {
+        let at = self.at(index);
+        if self.list[at].anon_vma.is_none() {
+            let locked = self.list[at].locked;
+            let neighbours = [self.list.get(at + 1), at.checked_sub(1).map(|before| &self.list[before])];
+            let shared = neighbours
+                .into_iter()
+                .flatten()
+                .filter(|near| near.locked == locked)
+                .find_map(|near| near.anon_vma);
+            self.list[at].anon_vma = shared.or_else(|| {
+                self.anon_vmas += 1;
+                Some(self.anon_vmas)
+            });
+        }
+        self.list.iter().all(|area| area.anon_vma.is_some())
+    }
+
+    /// `mlock_fixup` of the first area in the range that is not `locked` as wanted: splits it
+    /// off, sets its flag and merges it with its neighbours. Returns its pages.
+    ///
+    /// `into_unfaulted`: whether what has an `anon_vma` merges with a neighbour that has none.
+    pub fn fix_locked(
+        &mut self,
+        range: &Range<u32>,
+        locked: bool,
+        into_unfaulted: bool,
+    ) -> Option<Range<u32>> {
+        let first = self.at(range.start);
+        let at = first
+            + self.list[first..]
+                .iter()
+                .take_while(|area| area.pages.start < range.end)
+                .position(|area| area.locked != locked)?;
+        let old = self.list.remove(at);
+        let pages = clip(&old.pages, range);
+        let before = (old.pages.start < pages.start)
+            .then(|| Area { pages: old.pages.start..pages.start, ..old.clone() });
+        let after =
+            (pages.end < old.pages.end).then(|| Area { pages: pages.end..old.pages.end, ..old.clone() });
+        let middle = at + usize::from(before.is_some());
+        let parts = [before, Some(Area { pages: pages.clone(), locked, ..old }), after];
+        self.list.splice(at..at, parts.into_iter().flatten());
+        self.merge(middle, into_unfaulted);
+        Some(pages)
+    }
+
+    /// `vma_merge`: with the area before, with the one after, or with both.
+    fn merge(&mut self, at: usize, into_unfaulted: bool) {
+        let middle = self.list[at].clone();
+        let fits = |near: &Area| {
+            near.locked == middle.locked
+                && match (middle.anon_vma, near.anon_vma) {
+                    (Some(_), None) => into_unfaulted,
+                    (Some(mine), Some(theirs)) => mine == theirs,
+                    (None, _) => true,
+                }
+        };
+        let before = at.checked_sub(1).filter(|&near| fits(&self.list[near]));
+        let after = Some(at + 1).filter(|&near| self.list.get(near).is_some_and(fits)).filter(|&near| {
+            before.is_none_or(|before| compatible(self.list[before].anon_vma, self.list[near].anon_vma))
+        });
+        let (from, to) = (before.unwrap_or(at), after.unwrap_or(at));
+        let merged = Area {
+            pages: self.list[from].pages.start..self.list[to].pages.end,
+            locked: middle.locked,
+            anon_vma: self.list[from..=to].iter().find_map(|area| area.anon_vma),
+        };
+        self.list.splice(from..=to, [merged]);
+    }
+}
+
+fn clip(pages: &Range<u32>, range: &Range<u32>) -> Range<u32> {
+    pages.start.max(range.start)..pages.end.min(range.end)
+}
+
+fn compatible(one: Option<u32>, other: Option<u32>) -> bool {
+    one.is_none() || other.is_none() || one == other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where areas end, after each of the steps: `+` locks, `-` unlocks, `!` writes a page.
+    fn ends(pages: u32, into_unfaulted: bool, steps: &[(char, Range<u32>)]) -> Vec<u32> {
+        let mut areas = Areas::new(pages);
+        for (what, range) in steps {
+            if *what == '!' {
+                range.clone().for_each(|index| _ = areas.anon_vma_prepare(index));
+            }
+            while *what != '!' && areas.fix_locked(range, *what == '+', into_unfaulted).is_some() {}
+            let mut next = 0;
+            for area in &areas.list {
+                assert!(area.pages.start == next && !area.pages.is_empty(), "{areas:?}");
+                next = area.pages.end;
+            }
+            assert_eq!(next, pages);
+        }
+        areas.list.iter().map(|area| area.pages.end).collect()
+    }
+
+    #[test]
+    fn areas_faulted_apart_stay_apart() {
+        let apart = [('+', 0..2), ('!', 0..4), ('-', 0..4)];
+        assert_eq!(ends(4, true, &apart), [2, 4]);
+        // Faulted before it was split, it is one again.
+        assert_eq!(ends(4, true, &[('!', 0..4), ('+', 0..2), ('-', 0..4)]), [4]);
+        // Not even locking all of it joins them.
+        assert_eq!(ends(4, true, &[&apart[..], &[('+', 0..4), ('-', 0..4)]].concat()), [2, 4]);
+        // The one in the middle goes with the one before it.
+        assert_eq!(ends(6, true, &[('+', 2..4), ('!', 0..2), ('!', 4..6), ('-', 0..6)]), [4, 6]);
+    }
+
+    #[test]
+    fn an_area_never_faulted_takes_the_others_in_by_kernel() {
+        let steps = [('+', 0..2), ('!', 0..2), ('-', 0..4)];
+        assert_eq!(ends(4, true, &steps), [4]);
+        assert_eq!(ends(4, false, &steps), [2, 4]);
+        // The other way round every kernel does.
+        let steps = [('+', 0..2), ('!', 2..4), ('-', 0..4)];
+        assert_eq!(ends(4, false, &steps), [4]);
+        // Left apart, but with one `anon_vma` from then on, they merge when next changed.
+        let steps = [('+', 0..2), ('!', 0..2), ('-', 0..4), ('!', 2..4), ('+', 0..4), ('-', 0..4)];
+        assert_eq!(ends(4, false, &steps), [4]);
+    }
+
+    #[test]
+    fn parts_are_cut_at_areas_and_at_the_range() {
+        let mut areas = Areas::new(8);
+        while areas.fix_locked(&(2..4), true, false).is_some() {}
+        let parts: Vec<(Range<u32>, bool)> =
+            areas.parts(&(1..5)).into_iter().map(|part| (part.pages, part.locked)).collect();
+        assert_eq!(parts, [(1..2, false), (2..4, true), (4..5, false)]);
+    }
+}
