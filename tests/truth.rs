@@ -1,6 +1,7 @@
 //! Each class and each detector is right about what a profile or a broken policy does, on its own.
 
-use gupstress::policy::{Source, load_kernel, load_policy};
+use gupstress::observe::Event;
+use gupstress::policy::{Policy, Source, load_kernel, load_policy};
 use gupstress::stress::run::run;
 use gupstress::stress::{Job, RunResult, Which, load_profile};
 use std::time::Duration;
@@ -10,12 +11,14 @@ fn simulate(policy: &str, profile: &str, sets: &[(&str, &str)]) -> RunResult {
     simulate_seed(5, policy, profile, sets)
 }
 
-fn simulate_seed(seed: u64, policy: &str, profile: &str, sets: &[(&str, &str)]) -> RunResult {
-    let sets: Vec<(String, String)> =
-        sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    let profile = load_profile(Source::Preset(profile), &sets).unwrap();
-    let job = Job {
-        policy: load_policy(Source::Preset(policy), &[]).unwrap(),
+fn words(sets: &[(&str, &str)]) -> Vec<(String, String)> {
+    sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn job(seed: u64, policy: Policy, profile: &str, sets: &[(&str, &str)]) -> Job {
+    let profile = load_profile(Source::Preset(profile), &words(sets)).unwrap();
+    Job {
+        policy,
         rules: load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap(),
         pins: u64::from(profile.pins),
         profile,
@@ -24,8 +27,15 @@ fn simulate_seed(seed: u64, policy: &str, profile: &str, sets: &[(&str, &str)]) 
         stall_after: Duration::from_millis(50),
         seed,
         trace: None,
-    };
-    let result = run(&job, &mut ()).unwrap();
+    }
+}
+
+fn policy(name: &str, sets: &[(&str, &str)]) -> Policy {
+    load_policy(Source::Preset(name), &words(sets)).unwrap()
+}
+
+fn simulate_seed(seed: u64, name: &str, profile: &str, sets: &[(&str, &str)]) -> RunResult {
+    let result = run(&job(seed, policy(name, &[]), profile, sets), &mut ()).unwrap();
     let class = |name: &str| result.calls[name].as_u64().unwrap();
     let classes = ["pinned", "pinned_unsafe", "failed_justified", "failed_spurious", "stuck"];
     assert_eq!(class("issued"), classes.iter().map(|name| class(name)).sum::<u64>());
@@ -135,7 +145,7 @@ fn a_stuck_call_names_the_step_that_fails_and_the_page_in_its_way() {
         ("zero-page", "collect:isolate", "zero-page"),
         ("hwpoison", "collect:isolate", "hwpoison"),
         ("cma-driver", "collect:isolate", "never-on-lru"),
-        ("prepinned", "migrate:freeze", "held"),
+        ("prepinned", "migrate:unmap", "held"),
         ("oom", "migrate:target", "no-memory"),
     ] {
         let result = simulate("unbounded", profile, &[]);
@@ -184,4 +194,89 @@ fn a_deadlock_names_who_waits_for_whom() {
         let waits = stall["waits_for"].as_str().unwrap();
         assert!(waits.contains("the lock of frame") && waits.contains("which thread"), "{waits}");
     }
+}
+
+/// Failed calls by what made them fail, as results give them.
+fn causes(result: &RunResult) -> Vec<(String, u64)> {
+    let causes = serde_json::to_value(result.causes).unwrap();
+    let found = causes.as_object().unwrap().iter().map(|(cause, n)| (cause.clone(), n.as_u64().unwrap()));
+    let mut found: Vec<_> = found.filter(|(_, n)| *n != 0).collect();
+    found.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let failed = calls(result, "failed_justified") + calls(result, "failed_spurious");
+    assert_eq!(found.iter().map(|(_, n)| n).sum::<u64>(), failed, "{found:?}");
+    found
+}
+
+#[test]
+fn pinners_of_one_range_fail_by_each_others_pins() {
+    for seed in 1..=5 {
+        let result = simulate_seed(seed, "linux-7.2", "same-range", &[("threads", "2")]);
+        let causes = causes(&result);
+        assert_eq!(causes[0].0, "pinned", "{causes:?}");
+        for failure in &result.failures {
+            let failure = serde_json::to_value(failure).unwrap();
+            let found = &failure["found"];
+            // The call's own pins are gone by then, its own isolation is expected, its own putback is yet to come.
+            if failure["obstacle"]["kind"] == "pinned" {
+                assert_eq!(found["pins"], 1, "{failure}");
+                assert_eq!(found["isolated"], false, "{failure}");
+            }
+        }
+    }
+}
+/// Where one thing alone stands in the way, that is what calls fail by; every failed call has a cause.
+#[test]
+fn a_failure_is_put_down_to_what_caused_it() {
+    for (name, sets, profile, cause) in [
+        ("none", &[][..], "same-range", "isolated"),
+        ("linux-7.2", &[], "isolation-race", "pinned"),
+        ("none", &[], "mlock-batch", "in_batch"),
+        ("linux-5.13", &[], "lru-batch-ref", "in_batch"),
+        ("none", &[], "short-refs", "short_refs"),
+        ("bounded", &[], "oom", "no_memory"),
+        ("bounded", &[], "early-boot", "reserved"),
+        ("bounded", &[], "hwpoison", "hwpoison"),
+        ("bounded", &[], "prepinned", "held"),
+        ("bounded", &[], "cma-driver", "never_on_lru"),
+        ("bounded", &[("zero_page", "must-move")], "zero-page", "zero_page"),
+    ] {
+        let result = run(&job(5, policy(name, sets), profile, &[("calls", "200")]), &mut ()).unwrap();
+        let found = causes(&result);
+        assert_eq!(
+            (found.len(), found.first().map(|(cause, _)| cause.as_str())),
+            (1, Some(cause)),
+            "{profile}"
+        );
+    }
+}
+
+/// A migration that only tries the lock fails by whoever has it, and by what he has it for.
+#[test]
+fn a_lock_and_a_writeback_that_are_not_waited_for_are_causes() {
+    let rules = words(&[("migrate_passes", "1")]);
+    let job = Job {
+        rules: load_kernel(Source::Preset("linux-6.1.176"), &rules).unwrap(),
+        ..job(5, policy("none", &[]), "writeback", &[("calls", "1000")])
+    };
+    let result = run(&job, &mut ()).unwrap();
+    let found = causes(&result);
+    let of = |wanted: &str| found.iter().find(|(cause, _)| cause == wanted).map_or(0, |(_, n)| *n);
+    assert!(of("locked") > 0 && of("writeback") > 0, "{found:?}");
+    let by = result.failures.iter().filter_map(|failure| failure.found.as_ref()?.locked_by);
+    assert!(by.clone().count() > 0 && by.clone().all(|thread| thread >= job.profile.threads), "{found:?}");
+}
+
+/// A kworker's work is counted by whoever had it queued.
+#[test]
+fn drain_work_is_its_causers() {
+    let drained = |rule: &str| {
+        let policy = policy("linux-7.2", &[("drain", rule)]);
+        run(&job(5, policy, "contended", &[("pins", "2000"), ("threads", "8")]), &mut ()).unwrap()
+    };
+    let never = drained("never");
+    assert_eq!(never.counters.get(Event::DrainAll), 0);
+    assert_eq!(never.counters.get(Event::DrainWork), 0);
+    assert!(never.background.get(Event::DrainAll) > 0);
+    assert!(never.background.get(Event::DrainWork) > 0);
+    assert!(drained("all").counters.get(Event::DrainWork) > 0);
 }

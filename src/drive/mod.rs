@@ -17,7 +17,7 @@ pub use os::{Place, Waiting};
 pub use sched::{Candidate, Random, Scheduler, TaskId, Timed};
 pub use step::{Costs, Step};
 
-use crate::machine::Frame;
+use crate::machine::{Frame, Hindrance};
 use crate::observe::Deed;
 
 /// What a thread waits for.
@@ -143,8 +143,8 @@ pub trait Driver {
     /// The thread's number in its run.
     fn id(&self) -> u32;
 
-    /// Told at which step a call could not get on, and which page was in its way.
-    fn hindered(&self, _at: Step, _frame: Frame) {}
+    /// Told at which step a call could not get on, and why.
+    fn hindered(&self, _at: Step, _by: Hindrance) {}
 
     /// Told what the thread does beside steps and waits, for a trace.
     fn trace(&self, _deed: Deed) {}

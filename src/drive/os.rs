@@ -5,10 +5,10 @@
 //! two stores into the thread's own cache line and one load.
 
 use super::{Driver, Step, Wait, Waited};
-use crate::machine::Frame;
 use crate::machine::page::NO_FRAME;
+use crate::machine::{Frame, Hindrance};
 use crate::observe::{Deed, Ring, Traced};
-use crate::sync::{AtomicU32, AtomicU64, Monitor, Mutex, Ordering, assert_unlocked, thread};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Monitor, Mutex, Ordering, assert_unlocked, thread};
 use crossbeam_utils::CachePadded;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -31,8 +31,10 @@ const NOBODY: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Place {
     at: AtomicU64,
-    /// Where the call under way last failed to get on, and over which page.
-    hindered: AtomicU64,
+    /// Whether the call under way has failed to get on so far.
+    is_hindered: AtomicBool,
+    /// Where it last did, and why.
+    hindrance: Mutex<Option<(Step, Hindrance)>>,
     /// What it waits for, encoded; 0: it does not.
     waiting: AtomicU64,
     /// Until when at the latest; `u64::MAX`: for as long as it takes.
@@ -61,7 +63,8 @@ impl Default for Place {
     fn default() -> Self {
         Self {
             at: AtomicU64::new(NOWHERE),
-            hindered: AtomicU64::new(NOWHERE),
+            is_hindered: AtomicBool::new(false),
+            hindrance: Mutex::new(None),
             waiting: AtomicU64::new(0),
             until: AtomicU64::new(u64::MAX),
             waits: AtomicU32::new(0),
@@ -81,20 +84,20 @@ impl Place {
         Some((self.at.load(Ordering::Relaxed) >> 32) as Frame).filter(|&frame| frame != NO_FRAME)
     }
 
-    /// The step at which the call under way last failed to get on, and the page that was in its way.
-    pub fn hindered(&self) -> Option<(Step, Frame)> {
-        let word = self.hindered.load(Ordering::Relaxed);
-        (word != NOWHERE).then(|| (Step::ALL[word as u32 as usize], (word >> 32) as Frame))
+    /// The step at which the call under way last failed to get on, and why.
+    pub fn hindered(&self) -> Option<(Step, Hindrance)> {
+        if self.is_hindered.load(Ordering::Acquire) { self.hindrance.lock().clone() } else { None }
     }
 
     /// Publishes such a failure.
-    pub(super) fn hinder(&self, step: Step, frame: Frame) {
-        self.hindered.store(u64::from(frame) << 32 | step as u64, Ordering::Relaxed);
+    pub(super) fn hinder(&self, step: Step, by: Hindrance) {
+        *self.hindrance.lock() = Some((step, by));
+        self.is_hindered.store(true, Ordering::Release);
     }
 
-    /// A call begins, to which nothing has happened yet.
+    /// A call begins, to which nothing has happened yet: no more than a store.
     pub fn begin(&self) {
-        self.hindered.store(NOWHERE, Ordering::Relaxed);
+        self.is_hindered.store(false, Ordering::Relaxed);
     }
 
     /// The wait it is in, if it is in one.
@@ -411,8 +414,8 @@ impl Driver for OsThread<'_> {
         self.id
     }
 
-    fn hindered(&self, at: Step, frame: Frame) {
-        self.place.hinder(at, frame);
+    fn hindered(&self, at: Step, by: Hindrance) {
+        self.place.hinder(at, by);
     }
 
     fn trace(&self, deed: Deed) {

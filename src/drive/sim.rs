@@ -13,7 +13,7 @@
 use super::os::Place;
 use super::sched::{Candidate, Scheduler, TaskId};
 use super::{Costs, Driver, Step, Wait, Waited};
-use crate::machine::Frame;
+use crate::machine::{Frame, Hindrance};
 use crate::observe::{Deed, Ring, Traced};
 use crate::sync::assert_unlocked;
 use corosensei::stack::DefaultStack;
@@ -353,8 +353,8 @@ impl Driver for SimThread<'_> {
         self.id as u32
     }
 
-    fn hindered(&self, at: Step, frame: Frame) {
-        self.place.hinder(at, frame);
+    fn hindered(&self, at: Step, by: Hindrance) {
+        self.place.hinder(at, by);
     }
 
     fn trace(&self, deed: Deed) {

@@ -26,7 +26,7 @@ pub use area::Area;
 pub use cpu::{Batch, Cpu};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
-pub use obstacle::{Obstacle, PageState};
+pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
 pub use page::{Frame, Page, ZERO_FRAME, flag};
 pub use space::{Kind, Mapping, Pte, Vma};
 pub use validate::{Broken, Recount};

@@ -112,10 +112,14 @@ pub struct Page {
     pub(crate) mlock_count: AtomicU32,
     /// References that never let go: known to the model only, never to a policy.
     lasting: AtomicU32,
+    /// Those of them that are pins.
+    lasting_pins: AtomicU32,
     /// Who holds `PG_locked`, plus one: known to the model only.
     lock_owner: AtomicU32,
     /// Who writes it back, plus one: known to the model only.
     writeback_owner: AtomicU32,
+    /// Who isolated it last, plus one: known to the model only.
+    isolator: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Page>() == 64 || cfg!(loom));
@@ -134,8 +138,10 @@ impl Page {
             list: AtomicU32::new(0),
             mlock_count: AtomicU32::new(0),
             lasting: AtomicU32::new(0),
+            lasting_pins: AtomicU32::new(0),
             lock_owner: AtomicU32::new(0),
             writeback_owner: AtomicU32::new(0),
+            isolator: AtomicU32::new(0),
         }
     }
 
@@ -182,15 +188,18 @@ impl Page {
     }
 
     /// `folio_ref_freeze`: from exactly `expected` to none, so that nobody gets a new one.
+    ///
+    /// # Errors
+    /// The count that was found instead.
     #[inline]
-    pub fn freeze(&self, expected: i32) -> Option<Frozen<'_>> {
+    pub fn freeze(&self, expected: i32) -> Result<Frozen<'_>, i32> {
         // A read first: a refused exchange costs as much as one that is not.
-        if self.refcount.load(Ordering::Relaxed) != expected {
-            return None;
+        let found = self.refcount.load(Ordering::Relaxed);
+        if found != expected {
+            return Err(found);
         }
         self.refcount
             .compare_exchange(expected, 0, Ordering::AcqRel, Ordering::Relaxed)
-            .ok()
             .map(|_| Frozen { page: self })
     }
 
@@ -303,9 +312,31 @@ impl Page {
         self.writeback_owner.store(writer.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// References held by those that never let go (model's truth).
+    /// The thread that isolated it last, of use while it is off the LRU (model's truth).
+    pub fn isolator(&self) -> Option<u32> {
+        self.isolator.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Records who has isolated it. By the one who has, who owns its line for that anyway.
+    #[inline]
+    pub fn set_isolator(&self, thread: Option<u32>) {
+        self.isolator.store(thread.map_or(0, |id| id.wrapping_add(1)), Ordering::Relaxed);
+    }
+
+    /// Holders that never let go, pins among them (model's truth).
     pub fn lasting(&self) -> u32 {
         self.lasting.load(Ordering::Relaxed)
+    }
+
+    /// Those holders that are pins.
+    pub fn lasting_pins(&self) -> u32 {
+        self.lasting_pins.load(Ordering::Relaxed)
+    }
+
+    /// Records a pin that never lets go.
+    pub fn add_lasting_pin(&self) {
+        self.add_lasting(1);
+        self.lasting_pins.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Records references that never let go, or their end.
@@ -319,6 +350,7 @@ impl Page {
         self.flags.store(place, Ordering::Relaxed);
         self.set_mapping(None, 0);
         self.mlock_count.store(0, Ordering::Relaxed);
+        self.set_isolator(None);
     }
 }
 
@@ -349,7 +381,7 @@ mod tests {
         let page = Page::new(0);
         page.first_ref();
         assert!(page.try_get(1024));
-        assert!(page.freeze(1).is_none(), "an extra reference must refuse the freeze");
+        assert_eq!(page.freeze(1).err(), Some(1025), "an extra reference must refuse the freeze");
         assert!(!page.put_testzero(1024));
         let frozen = page.freeze(1).unwrap();
         assert!(!page.try_get(1));

@@ -44,7 +44,7 @@ events! {
     DrainIdle = "drain_idle",
     /// Direct calls of `lru_add_drain`.
     DrainLocal = "drain_local",
-    /// Drain works run by kworkers (`lru_add_drain_per_cpu`).
+    /// Drain works queued for kworkers (`lru_add_drain_per_cpu`), by who had them done.
     DrainWork = "drain_work",
     /// Page faults handled.
     Faults = "faults",

@@ -1,9 +1,10 @@
 //! Collection: which pages of a range must move, and isolating them.
 
 use super::longterm::PinRequest;
+use super::refused::Refused;
 use super::{Errno, Task};
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, ZERO_FRAME, flag};
+use crate::machine::{Frame, Test, ZERO_FRAME, flag};
 use crate::policy::{DrainRule, Permanent, Policy};
 
 /// How far the batches have been drained in this sweep.
@@ -21,6 +22,13 @@ struct Sweep<'p> {
     own: i32,
     overdue: bool,
     drained: Drained,
+    refused: Refused,
+}
+
+impl<'p> Sweep<'p> {
+    fn new(policy: &'p Policy, own: i32, overdue: bool) -> Self {
+        Self { policy, own, overdue, drained: Drained::No, refused: Refused::default() }
+    }
 }
 
 /// What one sweep's collection found.
@@ -45,7 +53,7 @@ impl<D: Driver> Task<'_, D> {
         pages: &[Frame],
         overdue: bool,
     ) -> Collected {
-        let mut sweep = Sweep { policy, own: self.m.rules.pin_bias as i32, overdue, drained: Drained::No };
+        let mut sweep = Sweep::new(policy, self.m.rules.pin_bias as i32, overdue);
         let mut collected = Collected::default();
         let mut previous = None;
         for (index, &frame) in (first..).zip(pages) {
@@ -55,21 +63,30 @@ impl<D: Driver> Task<'_, D> {
             previous = Some(frame);
             self.collect(&mut sweep, index, frame, &mut collected);
         }
+        self.hindered(sweep.refused);
         collected
     }
 
     /// Isolates after the range was unpinned: each page is looked up again.
     pub(super) fn collect_unpinned(&self, request: &PinRequest<'_>, overdue: bool) -> Collected {
         let policy = request.policy;
-        let mut sweep = Sweep { policy, own: 1, overdue, drained: Drained::No };
+        let mut sweep = Sweep::new(policy, 1, overdue);
         let mut collected = Collected::default();
         for index in request.range.clone() {
-            let Some(frame) = self.get_mapped(&request.mapping.vma, index) else { continue };
+            let vma = &request.mapping.vma;
+            let Some(frame) = self.get_mapped(vma, index) else {
+                // No reference is to be had on the zero page, so nobody could isolate it.
+                if vma.pte(index).frame() == ZERO_FRAME && self.must_move(policy, ZERO_FRAME) {
+                    self.refused(&mut sweep.refused, Step::CollectIsolate, ZERO_FRAME, Test::Isolation, 0);
+                }
+                continue;
+            };
             if self.must_move(policy, frame) {
                 self.collect(&mut sweep, index, frame, &mut collected);
             }
             self.put(frame, 1);
         }
+        self.hindered(sweep.refused);
         collected
     }
 
@@ -80,6 +97,7 @@ impl<D: Driver> Task<'_, D> {
             && let Some(errno) = self.visibly_permanent(frame)
         {
             collected.permanent = collected.permanent.or(Some(errno));
+            self.refused(&mut sweep.refused, Step::CollectCheck, frame, Test::Isolation, sweep.own);
             return;
         }
         self.drain_for(sweep, frame);
@@ -88,7 +106,7 @@ impl<D: Driver> Task<'_, D> {
             collected.isolated.push(frame);
         } else {
             collected.missed.push((index, frame));
-            self.d.hindered(Step::CollectIsolate, frame);
+            self.refused(&mut sweep.refused, Step::CollectIsolate, frame, Test::Isolation, sweep.own);
         }
         self.step(Step::CollectIsolated, frame);
     }
@@ -108,7 +126,7 @@ impl<D: Driver> Task<'_, D> {
     /// Drains by rule for pages that a migration has left isolated: they may have
     /// been put into a batch after collection looked at them.
     pub(super) fn drain_for_isolated(&self, policy: &Policy, isolated: &[Frame]) {
-        let mut sweep = Sweep { policy, own: 1, overdue: true, drained: Drained::No };
+        let mut sweep = Sweep::new(policy, 1, true);
         for &frame in isolated {
             self.drain_for(&mut sweep, frame);
         }

@@ -18,6 +18,7 @@ impl<D: Driver> Task<'_, D> {
                 continue;
             }
             if page.test_clear(flag::LRU) {
+                page.set_isolator(Some(self.d.id()));
                 self.m.lruvec.lock().del(&self.m.memory, frame);
                 taken.push(frame);
                 self.step(Step::Compact, frame);

@@ -108,6 +108,8 @@ impl<D: Driver> Task<'_, D> {
         for (number, cpu) in self.m.cpus.iter().enumerate() {
             if cpu.needs_drain() {
                 works.push((number, cpu.queue_drain()));
+                // Whoever has it done is who caused it; a kworker counts nothing of its own.
+                self.event(Event::DrainWork);
                 self.d.wake(Wait::Work(number));
             }
         }
@@ -139,7 +141,6 @@ impl<D: Driver> Task<'_, D> {
                 continue;
             };
             self.step_at(Step::Kworker);
-            self.event(Event::DrainWork);
             self.drain_cpu(number);
             cpu.drain_done(ticket);
             self.d.wake(Wait::DrainWork(number));

@@ -19,6 +19,7 @@ impl<D: Driver> Task<'_, D> {
             return false;
         }
         page.get(1);
+        page.set_isolator(Some(self.d.id()));
         self.m.lruvec.lock().del(&self.m.memory, frame);
         true
     }

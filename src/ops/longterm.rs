@@ -8,7 +8,7 @@
 use super::retry::{Sweep, Tries};
 use super::{Errno, Task};
 use crate::drive::{Driver, Step, Wait};
-use crate::machine::{Frame, Mapping};
+use crate::machine::{Frame, Hindrance, Mapping, Obstacle};
 use crate::observe::Event;
 use crate::policy::{Defect, Empty, Entry, Policy, SweepOrder};
 use std::ops::Range;
@@ -111,6 +111,9 @@ impl<D: Driver> Task<'_, D> {
                 self.handle_mm_fault(mapping, &mapping.vma, index, write)?;
                 continue;
             }
+            if let Err(errno) = got {
+                self.unreachable_page(errno);
+            }
             if let Err(errno) = got
                 && (pin.pages.len() == base || errno == Errno::EINTR)
             {
@@ -148,6 +151,14 @@ impl<D: Driver> Task<'_, D> {
                     return self.get_user_pages(policy, mapping, range.clone(), write, touch, &mut pin.pages);
                 }
             }
+        }
+    }
+
+    /// A page that no walk could reach; without memory that is the obstacle, and there is no page yet.
+    #[cold]
+    fn unreachable_page(&self, errno: Errno) {
+        if errno == Errno::ENOMEM {
+            self.d.hindered(Step::Fault, Hindrance { obstacle: Obstacle::NoMemory, page: None });
         }
     }
 

@@ -11,10 +11,11 @@
 //! pages are unmapped first, then all are moved, in asynchronous passes; what
 //! is left is then tried one by one, synchronously.
 
+use super::refused::Refused;
 use super::{Errno, Task};
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::payload::Fresh;
-use crate::machine::{Frame, Gfp, flag};
+use crate::machine::{Frame, Gfp, Test, flag};
 use crate::observe::Event;
 use crate::policy::{DrainAfterMigrate, MigrateStyle};
 
@@ -36,6 +37,8 @@ pub struct Migrated {
     failed: u64,
     /// Why the whole call was aborted, if it was.
     pub error: Option<Errno>,
+    /// Why pages were given up.
+    pub(super) refused: Refused,
 }
 
 impl Migrated {
@@ -65,6 +68,17 @@ enum Unmap {
     Freed,
 }
 
+/// Why a page could not be unmapped, or moved.
+#[derive(Clone, Copy)]
+struct Refusal {
+    errno: Errno,
+    at: Step,
+    test: Test,
+}
+
+/// References of the migration itself on each page: the isolation's.
+const OWN: i32 = 1;
+
 impl<D: Driver> Task<'_, D> {
     /// Migrates isolated pages to where `gfp` allows.
     pub fn migrate_pages(&self, frames: &[Frame], gfp: Gfp, mode: MigrateMode) -> Migrated {
@@ -78,15 +92,25 @@ impl<D: Driver> Task<'_, D> {
     /// The loop to 6.2: passes over all pages, each unmapped and moved in turn.
     fn migrate_one_by_one(&self, mut from: Vec<Frame>, gfp: Gfp, mode: MigrateMode) -> Migrated {
         let mut result = Migrated::default();
-        for pass in 0..self.m.rules.migrate_passes {
+        let passes = self.m.rules.migrate_passes;
+        for pass in 0..passes {
             let force = pass > LAST_TRYLOCK_PASS && mode == MigrateMode::Sync;
             let mut again = Vec::new();
             let mut pages = from.into_iter();
             for frame in pages.by_ref() {
-                match self.unmap_and_move(frame, gfp, mode, force) {
-                    Ok(()) => self.event(Event::Migrated),
-                    Err(Errno::EAGAIN) => again.push(frame),
-                    Err(Errno::ENOMEM) => {
+                let refusal = match self.unmap_and_move(frame, gfp, mode, force) {
+                    Ok(()) => {
+                        self.event(Event::Migrated);
+                        continue;
+                    }
+                    Err(refusal) => refusal,
+                };
+                if refusal.errno != Errno::EAGAIN || pass + 1 == passes {
+                    self.refused(&mut result.refused, refusal.at, frame, refusal.test, OWN);
+                }
+                match refusal.errno {
+                    Errno::EAGAIN => again.push(frame),
+                    Errno::ENOMEM => {
                         self.count.add(Event::MigrateFailed, 1 + (again.len() + result.left.len()) as u64);
                         result.error = Some(Errno::ENOMEM);
                         result.left.push(frame);
@@ -94,7 +118,7 @@ impl<D: Driver> Task<'_, D> {
                         result.left.extend(pages);
                         return result;
                     }
-                    Err(_) => result.left.push(frame),
+                    _ => result.left.push(frame),
                 }
             }
             from = again;
@@ -107,12 +131,12 @@ impl<D: Driver> Task<'_, D> {
         result
     }
 
-    fn unmap_and_move(&self, frame: Frame, gfp: Gfp, mode: MigrateMode, force: bool) -> Result<(), Errno> {
+    fn unmap_and_move(&self, frame: Frame, gfp: Gfp, mode: MigrateMode, force: bool) -> Result<(), Refusal> {
         match self.migrate_folio_unmap(frame, gfp, mode, force)? {
             Unmap::Freed => Ok(()),
-            Unmap::Done(unmapped) => self.migrate_folio_move(unmapped).map_err(|unmapped| {
+            Unmap::Done(unmapped) => self.migrate_folio_move(unmapped).map_err(|(unmapped, refusal)| {
                 self.migrate_undo(unmapped);
-                Errno::EAGAIN
+                refusal
             }),
         }
     }
@@ -128,6 +152,7 @@ impl<D: Driver> Task<'_, D> {
                 self.count.add(Event::MigrateFailed, batch.failed);
                 result.left.extend(batch.left);
                 result.error = batch.error;
+                result.refused.or(batch.refused);
             } else {
                 self.migrate_sync(chunk, gfp, &mut result);
             }
@@ -147,6 +172,7 @@ impl<D: Driver> Task<'_, D> {
             self.count.add(Event::MigrateFailed, first.failed);
             result.left.extend(first.left);
             result.error = first.error;
+            result.refused.or(first.refused);
             return;
         }
         let mut rest = first.left.into_iter();
@@ -154,6 +180,7 @@ impl<D: Driver> Task<'_, D> {
             let one = self.migrate_batch(vec![frame], gfp, MigrateMode::Sync, rules.migrate_sync_passes);
             self.count.add(Event::MigrateFailed, one.failed);
             result.left.extend(one.left);
+            result.refused.or(one.refused);
             if one.error.is_some() {
                 result.error = one.error;
                 break;
@@ -168,21 +195,33 @@ impl<D: Driver> Task<'_, D> {
         let mut result = Migrated::default();
         let mut unmapped = Vec::with_capacity(from.len());
         let mut retried = 0;
-        for _ in 0..passes {
+        for pass in 1..=passes {
             let mut again = Vec::new();
             let mut pages = from.into_iter();
             for frame in pages.by_ref() {
-                match self.migrate_folio_unmap(frame, gfp, mode, mode == MigrateMode::Sync) {
-                    Ok(Unmap::Freed) => self.event(Event::Migrated),
-                    Ok(Unmap::Done(page)) => unmapped.push(page),
-                    Err(Errno::EAGAIN) => again.push(frame),
-                    Err(Errno::ENOMEM) => {
+                let refusal = match self.migrate_folio_unmap(frame, gfp, mode, mode == MigrateMode::Sync) {
+                    Ok(Unmap::Freed) => {
+                        self.event(Event::Migrated);
+                        continue;
+                    }
+                    Ok(Unmap::Done(page)) => {
+                        unmapped.push(page);
+                        continue;
+                    }
+                    Err(refusal) => refusal,
+                };
+                if refusal.errno != Errno::EAGAIN || pass == passes {
+                    self.refused(&mut result.refused, refusal.at, frame, refusal.test, OWN);
+                }
+                match refusal.errno {
+                    Errno::EAGAIN => again.push(frame),
+                    Errno::ENOMEM => {
                         // What has been unmapped is still moved.
                         result.error = Some(Errno::ENOMEM);
                         result.left.push(frame);
                         break;
                     }
-                    Err(_) => result.left.push(frame),
+                    _ => result.left.push(frame),
                 }
             }
             retried = again.len();
@@ -194,16 +233,20 @@ impl<D: Driver> Task<'_, D> {
         }
         result.failed = (result.left.len() + retried) as u64;
         result.left.extend(from);
-        for _ in 0..passes {
+        for pass in 1..=passes {
             if unmapped.is_empty() {
                 break;
             }
             let mut again = Vec::new();
             for page in unmapped {
-                match self.migrate_folio_move(page) {
-                    Ok(()) => self.event(Event::Migrated),
-                    Err(page) => again.push(page),
+                let Err((page, refusal)) = self.migrate_folio_move(page) else {
+                    self.event(Event::Migrated);
+                    continue;
+                };
+                if pass == passes {
+                    self.refused(&mut result.refused, refusal.at, page.src, refusal.test, OWN);
                 }
+                again.push(page);
             }
             unmapped = again;
         }
@@ -222,36 +265,39 @@ impl<D: Driver> Task<'_, D> {
         gfp: Gfp,
         mode: MigrateMode,
         sleep: bool,
-    ) -> Result<Unmap, Errno> {
+    ) -> Result<Unmap, Refusal> {
         let page = self.page(src);
         if page.refcount() == 1 {
             page.clear(flag::ACTIVE | flag::UNEVICTABLE);
             self.put(src, 1);
             return Ok(Unmap::Freed);
         }
-        let dst = self.m.memory.alloc(self.cpu(), gfp).ok_or(Errno::ENOMEM)?;
+        let Some(dst) = self.m.memory.alloc(self.cpu(), gfp) else {
+            return Err(Refusal { errno: Errno::ENOMEM, at: Step::MigrateTarget, test: Test::Target });
+        };
         self.step(Step::MigrateTarget, src);
         let ready = if self.lock_for_migration(src, sleep) {
             self.wait_writeback_for_migration(src, mode, sleep)
         } else {
-            Err(Errno::EAGAIN)
+            Err(Refusal { errno: Errno::EAGAIN, at: Step::MigrateLock, test: Test::Lock })
         };
-        if let Err(errno) = ready {
+        if let Err(refusal) = ready {
             self.put(dst.publish(), 1);
-            return Err(errno);
+            return Err(refusal);
         }
         let was_mlocked = page.has(flag::MLOCKED);
         let was_mapped = page.mapcount() > 0;
         self.step(Step::MigrateUnmap, src);
         self.set_locked(dst.frame());
-        if was_mapped {
-            self.try_to_migrate(src);
-        }
+        let kept = if was_mapped { self.try_to_migrate(src, OWN) } else { None };
         self.step(Step::MigrateUnmapped, src);
         let unmapped = Unmapped { src, dst, was_mapped, was_mlocked };
         if page.mapcount() > 0 {
             self.migrate_undo(unmapped);
-            return Err(Errno::EAGAIN);
+            // Mapped again meanwhile, where no PTE was kept: by a reference that is there now.
+            let now = || Test::Refs { found: page.refcount(), expected: self.m.expected_refs(page) + OWN };
+            let test = kept.unwrap_or_else(now);
+            return Err(Refusal { errno: Errno::EAGAIN, at: Step::MigrateUnmap, test });
         }
         Ok(Unmap::Done(unmapped))
     }
@@ -262,7 +308,12 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// The page is locked; on an error it is unlocked again.
-    fn wait_writeback_for_migration(&self, src: Frame, mode: MigrateMode, sleep: bool) -> Result<(), Errno> {
+    fn wait_writeback_for_migration(
+        &self,
+        src: Frame,
+        mode: MigrateMode,
+        sleep: bool,
+    ) -> Result<(), Refusal> {
         if !self.page(src).has(flag::WRITEBACK) {
             return Ok(());
         }
@@ -274,15 +325,16 @@ impl<D: Driver> Task<'_, D> {
             Errno::EAGAIN
         };
         self.unlock(src);
-        Err(errno)
+        Err(Refusal { errno, at: Step::MigrateWriteback, test: Test::Writeback })
     }
 
     /// `migrate_folio_move`; gives the page back where it has to be tried again.
-    fn migrate_folio_move(&self, unmapped: Unmapped) -> Result<(), Unmapped> {
+    fn migrate_folio_move(&self, unmapped: Unmapped) -> Result<(), (Unmapped, Refusal)> {
         let Unmapped { src, .. } = unmapped;
         self.step(Step::MigrateFreeze, src);
-        if !self.move_to_new_folio(&unmapped) {
-            return Err(unmapped);
+        if let Err(found) = self.move_to_new_folio(&unmapped) {
+            let test = Test::Refs { found, expected: 1 + i32::from(self.m.in_page_cache(self.page(src))) };
+            return Err((unmapped, Refusal { errno: Errno::EAGAIN, at: Step::MigrateFreeze, test }));
         }
         let Unmapped { dst, was_mapped, was_mlocked, .. } = unmapped;
         let dst = dst.publish();
@@ -310,11 +362,11 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// `move_to_new_folio`: freezes the source, copies contents and state, and
-    /// replaces it in the page cache; false on an unexpected reference.
-    fn move_to_new_folio(&self, unmapped: &Unmapped) -> bool {
+    /// replaces it in the page cache. On an unexpected reference: how many there are.
+    fn move_to_new_folio(&self, unmapped: &Unmapped) -> Result<(), i32> {
         let (page, target) = (self.page(unmapped.src), self.page(unmapped.dst.frame()));
         let cached = self.m.in_page_cache(page);
-        let Some(frozen) = page.freeze(1 + i32::from(cached)) else { return false };
+        let frozen = page.freeze(1 + i32::from(cached))?;
         self.m.memory.payload.copy(unmapped.src, &frozen, &unmapped.dst);
         let (mapping, index) = (page.mapping(), page.index());
         target.set_mapping(mapping, index);
@@ -331,7 +383,7 @@ impl<D: Driver> Task<'_, D> {
         // Migration entries still name the frame; its number is all they need.
         page.set_mapping(None, 0);
         frozen.unfreeze(1);
-        true
+        Ok(())
     }
 
     /// `migrate_folio_undo_src` and `_dst`: maps the page again and drops the target.

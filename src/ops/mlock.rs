@@ -78,6 +78,7 @@ impl<D: Driver> Task<'_, D> {
     fn relist_evictable(&self, frame: Frame) {
         let page = self.page(frame);
         if page.test_clear(flag::LRU) {
+            page.set_isolator(Some(self.d.id()));
             let mut lists = self.m.lruvec.lock();
             lists.del(&self.m.memory, frame);
             drop(lists);

@@ -35,6 +35,7 @@ mod migrate;
 mod mlock;
 mod offline;
 mod reclaim;
+mod refused;
 mod retry;
 mod rmap;
 mod special;

@@ -41,6 +41,7 @@ impl<D: Driver> Task<'_, D> {
                 continue;
             }
             if page.test_clear(flag::LRU) {
+                page.set_isolator(Some(self.d.id()));
                 lists.del(memory, frame);
                 taken.push(frame);
             } else {

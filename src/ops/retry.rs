@@ -94,11 +94,7 @@ impl<D: Driver> Task<'_, D> {
             };
             tries.migration += 1;
             isolated = result.left;
-            if let Some(&frame) = isolated.first() {
-                let out_of_memory = result.error == Some(Errno::ENOMEM);
-                let at = if out_of_memory { Step::MigrateTarget } else { Step::MigrateFreeze };
-                self.d.hindered(at, frame);
-            }
+            self.hindered(result.refused);
             if policy.defect == Defect::LosePage {
                 isolated.pop();
             }

@@ -10,7 +10,7 @@
 
 use super::Task;
 use crate::drive::Driver;
-use crate::machine::{Frame, Vma, flag};
+use crate::machine::{Frame, Test, Vma, flag};
 
 impl<D: Driver> Task<'_, D> {
     /// `folio_add_*_rmap_pte` for a page mapped again: counts it, and in a
@@ -34,11 +34,13 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// `try_to_migrate`: replaces every PTE of a locked page by a migration
-    /// entry. PTEs stay where the page may be pinned and the rules respect that.
-    pub(super) fn try_to_migrate(&self, frame: Frame) {
+    /// entry. PTEs stay where the page may be pinned and the rules respect that: the
+    /// references that say so, `own` of them the caller's, are returned.
+    pub(super) fn try_to_migrate(&self, frame: Frame, own: i32) -> Option<Test> {
         let page = self.page(frame);
-        let Some(id) = page.mapping() else { return };
+        let id = page.mapping()?;
         let index = page.index();
+        let mut kept = None;
         self.m.mapping(id).for_each_vma(|vma| {
             let locked = vma.lock(index);
             let pte = locked.get(index);
@@ -50,6 +52,8 @@ impl<D: Driver> Task<'_, D> {
                 && page.has(flag::ANON_EXCLUSIVE)
                 && self.m.maybe_dma_pinned(page)
             {
+                kept =
+                    Some(Test::Refs { found: page.refcount(), expected: self.m.expected_refs(page) + own });
                 locked.set(index, pte);
                 return;
             }
@@ -63,6 +67,7 @@ impl<D: Driver> Task<'_, D> {
             }
             self.put(frame, 1);
         });
+        kept
     }
 
     /// `remove_migration_ptes`: every migration entry of `old` maps `new` again

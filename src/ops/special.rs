@@ -47,7 +47,7 @@ impl<D: Driver> Task<'_, D> {
         self.touch(mapping, index..index + 1)?;
         let frame = mapping.vma.pte(index).frame();
         self.page(frame).get(self.m.rules.pin_bias as i32);
-        self.page(frame).add_lasting(1);
+        self.page(frame).add_lasting_pin();
         Ok(frame)
     }
 }

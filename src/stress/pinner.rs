@@ -4,10 +4,10 @@ use super::profile::Age;
 use super::result::{Failure, UnsafePin};
 use super::setup::{populate, set_up};
 use super::shared::{Ledger, MAX_FINDINGS, Shared, Slot};
-use super::verdict::{Class, Fate, class, fate, unsafe_page, worst_obstacle};
+use super::verdict::{Class, Fate, class, fate, unsafe_page};
 use crate::drive::{Driver, Step};
-use crate::machine::Mapping;
 use crate::machine::page::NO_FRAME;
+use crate::machine::{Cause, Mapping, Obstacle};
 use crate::observe::Deed;
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
 use crate::sync::Ordering;
@@ -175,20 +175,27 @@ impl<'a, D: Driver> Pinner<'a, D> {
         match result {
             Err(errno) => {
                 *self.ledger.errors.entry(errno).or_default() += 1;
+                let hindrance = self.slot.place.hindered();
+                self.ledger
+                    .causes
+                    .add(hindrance.as_ref().map_or(Cause::Unknown, |(_, by)| by.obstacle.into()));
                 let mut findings = self.sh.findings.lock();
                 let wanted = findings.failures.len() < MAX_FINDINGS;
                 drop(findings);
                 if wanted {
-                    let worst = worst_obstacle(m, &self.sh.policy, mapping, range);
+                    let (step, by) = hindrance.unzip();
+                    let obstacle = by.as_ref().map(|by| by.obstacle);
+                    let found = by.and_then(|by| by.page);
                     let failure = Failure {
                         thread: self.id,
                         class,
                         errno,
-                        step: self.slot.place.step().name(),
+                        step: step.unwrap_or_else(|| self.slot.place.step()).name(),
                         sweeps: self.pin.sweeps,
-                        obstacle: worst.map(|(_, obstacle)| obstacle),
-                        permanent: worst.is_some_and(|(_, obstacle)| obstacle.is_permanent()),
-                        page: worst.map(|(frame, _)| m.page_state(frame)),
+                        obstacle,
+                        permanent: obstacle.is_some_and(Obstacle::is_permanent),
+                        page: found.as_ref().map(|found| m.page_state(found.frame)),
+                        found,
                     };
                     findings = self.sh.findings.lock();
                     findings.failures.push(failure);

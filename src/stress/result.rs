@@ -3,7 +3,7 @@
 use super::shared::{Ledger, Shared, Slot};
 use super::verdict::Class;
 use super::watchdog::{Liveness, Sample};
-use crate::machine::{Broken, Obstacle, PageState, Recount};
+use crate::machine::{Breakdown, Broken, Cause, Obstacle, PageState, Recount};
 use crate::observe::{Event, Totals};
 use crate::ops::Errno;
 use crossbeam_utils::CachePadded;
@@ -21,15 +21,17 @@ pub struct Failure {
     pub class: Class,
     /// What it failed with.
     pub errno: Errno,
-    /// The last step it passed.
+    /// The step at which it failed to get on.
     pub step: &'static str,
     /// Sweeps it took.
     pub sweeps: u32,
-    /// What stood in the way of the page that was worst.
+    /// What made it fail.
     pub obstacle: Option<Obstacle>,
     /// Whether that is permanent.
     pub permanent: bool,
-    /// That page.
+    /// Who had what of the page that it failed over, at that moment.
+    pub found: Option<Breakdown>,
+    /// That page, as the call left it.
     pub page: Option<PageState>,
 }
 
@@ -58,6 +60,38 @@ pub enum Status {
     Interrupted,
 }
 
+/// Failed calls by what made them fail; the sum is all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Causes([u64; Cause::ALL.len()]);
+
+impl Causes {
+    /// One more.
+    pub fn add(&mut self, cause: Cause) {
+        self.0[cause as usize] += 1;
+    }
+
+    /// How many of one.
+    pub fn get(&self, cause: Cause) -> u64 {
+        self.0[cause as usize]
+    }
+
+    /// All of them.
+    pub fn sum(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Another's on top.
+    pub fn merge(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
+    }
+}
+
+impl Serialize for Causes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Cause::ALL.map(|cause| (cause.name(), self.get(cause))))
+    }
+}
+
 /// A whole run.
 #[derive(Debug, Serialize)]
 pub struct RunResult {
@@ -79,6 +113,8 @@ pub struct RunResult {
     pub interrupted: u64,
     /// Failures by errno.
     pub errors: BTreeMap<&'static str, u64>,
+    /// Failures by what made them fail.
+    pub causes: Causes,
     /// Page pins.
     pub pages: Map<String, Value>,
     /// Rates.
@@ -87,7 +123,7 @@ pub struct RunResult {
     pub latency_ns: Map<String, Value>,
     /// Sweeps of calls that ended.
     pub sweeps: Map<String, Value>,
-    /// What pinners counted, and the drain work they caused.
+    /// What pinners counted since they set off.
     pub counters: Totals,
     /// What the other actors counted.
     pub background: Totals,
@@ -169,6 +205,7 @@ fn merge(ledgers: &mut Vec<Ledger>) -> Ledger {
         for (errno, n) in ledger.errors {
             *all.errors.entry(errno).or_default() += n;
         }
+        all.causes.merge(&ledger.causes);
         all.contended_pages += ledger.contended_pages;
         all.interrupted += ledger.interrupted;
         all.max_bypass = all.max_bypass.max(ledger.max_bypass);
@@ -208,8 +245,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
     for (class, n) in Class::ALL.into_iter().zip(classes) {
         calls.insert(class.name().into(), json!(n));
     }
-    let mut counters = totals(sh.pinners()).since(&ledger.before);
-    counters.add(&totals(sh.kworkers()));
+    let counters = totals(sh.pinners()).since(&ledger.before);
     let errors: BTreeMap<&'static str, u64> =
         ledger.errors.iter().map(|(errno, &n)| (errno.name(), n)).collect();
     let rate = |n: u64| if end.elapsed_s > 0.0 { json!(n as f64 / end.elapsed_s) } else { Value::Null };
@@ -226,6 +262,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
         interrupted: ledger.interrupted,
         contention: sh.profile.pinner.rounds.then(|| contention(sh, &counters, issued, &errors)),
         errors,
+        causes: ledger.causes,
         pages: object(json!({ "pinned": pinned, "contended": ledger.contended_pages })),
         throughput: object(json!({ "calls_per_s": rate(issued), "pages_per_s": rate(pinned) })),
         latency_ns: latency(&ledger.latency),

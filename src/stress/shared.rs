@@ -1,7 +1,7 @@
 //! What the threads of one run share, and what each shows of itself.
 
 use super::profile::Profile;
-use super::result::{Failure, UnsafePin};
+use super::result::{Causes, Failure, UnsafePin};
 use crate::drive::{Driver, Place, Wait};
 use crate::machine::{Frame, Kind, Machine};
 use crate::observe::{Counters, Event, Totals};
@@ -165,6 +165,8 @@ pub struct Ledger {
     pub sweeps: Histogram<u32>,
     /// Failures by errno.
     pub errors: HashMap<Errno, u64>,
+    /// Failures by what made them fail.
+    pub causes: Causes,
     /// Page pins of contended calls.
     pub contended_pages: u64,
     /// Calls cut off by the end of the run.
@@ -187,6 +189,7 @@ impl Ledger {
             latency: histogram(),
             sweeps: histogram(),
             errors: HashMap::new(),
+            causes: Causes::default(),
             contended_pages: 0,
             interrupted: 0,
             max_bypass: 0,
@@ -306,11 +309,6 @@ impl Shared {
     pub fn actors(&self) -> &[CachePadded<Slot>] {
         let kworkers = self.slots.len() - self.profile.cpus as usize;
         &self.slots[self.profile.threads as usize..kworkers]
-    }
-
-    /// The slots of the kworkers.
-    pub fn kworkers(&self) -> &[CachePadded<Slot>] {
-        &self.slots[self.slots.len() - self.profile.cpus as usize..]
     }
 
     /// Whether the run's work is not done yet.

@@ -1,7 +1,7 @@
 //! How a call that ended is judged: by the truth about its pages, at that moment.
 
 use super::shared::Said;
-use crate::machine::{Frame, Machine, Mapping, Obstacle, ZERO_FRAME};
+use crate::machine::{Frame, Machine, Mapping, ZERO_FRAME};
 use crate::ops::Errno;
 use crate::policy::{Policy, ZeroPage};
 use serde::Serialize;
@@ -81,27 +81,6 @@ fn to_move<'a>(
     pages.map(|pte| pte.frame()).filter(|&frame| {
         m.must_move(frame) && (frame != ZERO_FRAME || policy.zero_page == ZeroPage::MustMove)
     })
-}
-
-/// The page of a range that stands most in the way, with its obstacle: one with
-/// a permanent obstacle, else the first with any.
-pub fn worst_obstacle(
-    m: &Machine,
-    policy: &Policy,
-    mapping: &Mapping,
-    range: Range<u32>,
-) -> Option<(Frame, Obstacle)> {
-    let pages = to_move(m, policy, mapping, range);
-    let lacking = m.lacks_targets(pages.clone().count());
-    let mut first = None;
-    for frame in pages {
-        if let Some(permanent) = m.permanent_obstacle(frame) {
-            return Some((frame, permanent));
-        }
-        let obstacle = if lacking { Some(Obstacle::NoMemory) } else { m.obstacle(frame) };
-        first = first.or(obstacle.map(|obstacle| (frame, obstacle)));
-    }
-    first
 }
 
 /// The class of a call that has ended; `Stuck` is for the watchdog to say.

@@ -6,6 +6,7 @@ from enum import IntEnum
 import click
 
 from gupstress import _core, errors
+from gupstress.visible import visible
 
 
 class Exit(IntEnum):
@@ -41,7 +42,7 @@ class CommandError(Exception):
 
 def complain(line: str) -> None:
     """Write one line to standard error."""
-    click.echo(f"gupstress: {' '.join(line.split())}", err=True)
+    click.echo(f"gupstress: {visible(' '.join(line.split()))}", err=True)
 
 
 def guard(command: Callable[[], int | None]) -> int:

@@ -3,8 +3,10 @@
 import errno
 import fcntl
 import os
+import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,15 @@ _PROBE_BYTES = 1 << 20
 
 _LINKS = 40
 """Links behind each other that the kernel follows."""
+
+_READER_S = 10.0
+"""How long a pipe may have nobody who reads it, before it is given up."""
+
+_NAME = 200
+"""Characters of a file's name that the name of its new content begins with."""
+
+_LOOK_S = 0.05
+"""Time between two looks whether a pipe is read."""
 
 
 def check_writable(path: str) -> None:
@@ -46,8 +57,11 @@ def write_whole(path: str, text: str) -> None:
         OSError: It could not be written; the file is as it was.
     """
     descriptor = _descriptor(path)
-    if descriptor is not None or _special(path):
-        place = path if descriptor is None else os.dup(descriptor)
+    if descriptor is not None or (special := _special(path)):
+        if descriptor is not None:
+            place: str | int = os.dup(descriptor)
+        else:
+            place = _read_by_someone(path) if stat.S_ISFIFO(special) else path
         with open(place, "w", encoding="utf-8") as stream:  # noqa: PTH123 -- may be a number
             stream.write(text)
         return
@@ -108,6 +122,9 @@ def _replaced(path: str) -> Path:
     Raises:
         OSError: It is a folder, or must not be written.
     """
+    if path.endswith(os.sep):
+        # As a path it would lose the one sign that a folder is meant.
+        raise _error(errno.EISDIR)
     # A link stays a link: what it points to is replaced.
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -123,10 +140,34 @@ def _error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+def _read_by_someone(path: str) -> int:
+    """Open a pipe that has a reader, or has one soon."""
+    end = time.monotonic() + _READER_S
+    while (descriptor := _opened(path)) is None:
+        if time.monotonic() > end:
+            raise OSError(errno.ENXIO, "nobody reads from it")
+        time.sleep(_LOOK_S)
+    # How fast it is read is the reader's business.
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def _opened(pipe: str) -> int | None:
+    """Open a pipe, if it has a reader."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise
+
+
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """Give a name for a new file in the same folder, and leave nothing there on failure."""
-    file = target.with_name(f".{target.name}.{os.getpid()}.part")
+    # A number of the process would be the same in every container, and what one that was
+    # killed left behind would be in the way of all that follow.
+    file = target.with_name(f".{target.name[:_NAME]}.{secrets.token_hex(6)}.part")
     try:
         yield file
     except BaseException:

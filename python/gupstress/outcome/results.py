@@ -110,6 +110,31 @@ class Errors(Record):
     EHWPOISON: Count = 0
 
 
+class Causes(Record):
+    """Failed calls by what made them fail, at the test that their page failed."""
+
+    pinned: Count = 0
+    """Others' pins: more references than a migration takes."""
+    in_batch: Count = 0
+    """A batch that had the page off the LRU, or a reference on it."""
+    isolated: Count = 0
+    """Another had it off the LRU."""
+    locked: Count = 0
+    writeback: Count = 0
+    short_refs: Count = 0
+    """References that pass, of none of these."""
+    zero_page: Count = 0
+    reserved: Count = 0
+    hwpoison: Count = 0
+    never_on_lru: Count = 0
+    held: Count = 0
+    """By an earlier pin or holder that does not let go."""
+    no_memory: Count = 0
+    """None outside Movable and CMA."""
+    unknown: Count = 0
+    """No page failed a test."""
+
+
 class Pages(Record):
     """Pages by what happened to them."""
 
@@ -166,7 +191,7 @@ class Counters(Record):
     """Drains of all that returned because another's had covered them."""
     drain_local: Count
     drain_work: Count
-    """Drains run by kworkers."""
+    """Drains that these threads had kworkers run."""
     faults: Count
     gup_fast: Count
     """Pages pinned without the slow path."""
@@ -218,6 +243,30 @@ class PageState(Record):
     obstacle: Obstacle | None
 
 
+class Breakdown(Record):
+    """Who had what of a page at the moment when it failed a test; the caller's own left out."""
+
+    frame: Count
+    refcount: int
+    expected: int
+    """References of mappings, of the page cache and of the caller."""
+    pins: Count
+    """Of others."""
+    batches: tuple[tuple[int, str], ...]
+    """CPU and kind; a reference each."""
+    holders: Count
+    """Those that never let go, pins among them."""
+    passing: Count
+    """References that are none of these."""
+    isolated: bool
+    """Whether another had it isolated."""
+    isolated_by: int | None
+    """Which thread had."""
+    locked_by: int | None
+    """Which thread held its lock."""
+    writeback: bool
+
+
 class StuckCall(Record):
     """A call that did not end, and what it was doing."""
 
@@ -225,6 +274,8 @@ class StuckCall(Record):
     step: str
     page: PageState | None
     obstacle: Obstacle | None
+    found: Breakdown | None = None
+    """For one that sweeps: the page when it last failed to get on."""
     permanent: bool
     sweeps: Count
     waited_s: Amount
@@ -257,10 +308,15 @@ class FailedCall(Record):
     class_: Literal["failed_justified", "failed_spurious"] = Field(alias="class")
     errno: str
     step: str
+    """At which it failed to get on."""
     sweeps: Count
     obstacle: Obstacle | None
+    """What made it fail."""
     permanent: bool
+    found: Breakdown | None = None
+    """The page that it failed over, at that moment."""
     page: PageState | None
+    """The same page as the call left it."""
 
 
 class Liveness(Record):
@@ -350,12 +406,14 @@ class PolicyResult(Record):
     interrupted: Count = 0
     """Calls that the end of the run cut off, which are of no class."""
     errors: Errors
+    causes: Causes | None = None
+    """The sum is all failed calls; null in files of versions that did not count them."""
     pages: Pages
     throughput: Throughput
     latency_ns: Latency
     sweeps: Sweeps
     counters: Counters
-    """In the pinning threads, and the drain work that they caused."""
+    """In the pinning threads since they set off, and what they had kworkers do."""
     background: Counters
     """In all other actors."""
     fairness: Fairness
@@ -373,6 +431,15 @@ class PolicyResult(Record):
     """Null on a virtual clock, which nothing disturbs."""
     stability: Stability | None = None
     """Of all repeats of the policy, the same in each."""
+
+    @model_validator(mode="after")
+    def _failures_have_causes(self) -> "PolicyResult":
+        if self.causes is not None:
+            caused = sum(getattr(self.causes, name) for name in Causes.model_fields)
+            failed = self.calls.failed_justified + self.calls.failed_spurious
+            if caused != failed:
+                raise ValueError(f"{failed} calls failed, {caused} of them by a known cause")
+        return self
 
 
 class ThresholdResult(Record):
