@@ -81,7 +81,11 @@ impl Obstacle {
     pub fn is_in_hands(self) -> bool {
         matches!(
             self,
-            Self::Writeback | Self::Pinned { .. } | Self::Isolated | Self::Locked | Self::ShortRefs { .. }
+            Self::Writeback
+                | Self::Pinned { .. }
+                | Self::Isolated { .. }
+                | Self::Locked { .. }
+                | Self::ShortRefs { .. }
         )
     }
 

@@ -149,7 +149,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
                 let others = sh.ended.fetch_add(1, Ordering::Relaxed) - ended_before;
                 self.ledger.max_bypass = self.ledger.max_bypass.max(others);
                 self.record(took);
-                self.report(class, mapping, range.clone(), result);
+                self.report(class, result);
                 let pages = if result.is_ok() { range.len() as u64 } else { 0 };
                 self.slot.count(class, pages);
                 if result.is_ok() {
@@ -170,7 +170,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
     }
 
     /// Records what there is to find in a call that was counted.
-    fn report(&mut self, class: Class, mapping: &Mapping, range: Range<u32>, result: Result<(), Errno>) {
+    fn report(&mut self, class: Class, result: Result<(), Errno>) {
         let m = &self.sh.m;
         match result {
             Err(errno) => {

@@ -333,6 +333,12 @@ impl Shared {
         })
     }
 
+    /// As if the pinners had set off then.
+    #[cfg(test)]
+    pub fn start_at(&self, now: u64) {
+        self.started.store(now + 1, Ordering::Release);
+    }
+
     /// A pinner is done.
     pub fn pinner_left<D: Driver>(&self, d: &D) {
         if self.pinners_left.fetch_sub(1, Ordering::AcqRel) == 1 {

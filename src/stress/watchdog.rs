@@ -13,20 +13,22 @@
 //!
 //! A suspect is *confirmed alone*: every other thread rests at its next point where it holds
 //! nothing, so all that keep it waiting go on until they have let go. Once all others rest, or are
-//! known never to, it is alone. It ends: others kept it from ending, which is starvation. It does
-//! not, though it sweeps on or its chain stays the same: it never will, livelock. Where that cannot
+//! known never to, it is alone. It ends on the way there: others kept it from ending, which is
+//! starvation. It does not, though it sweeps on or its chain stays the same: it never will, livelock. Where that cannot
 //! be brought about, as the host gives too little, the run is inconclusive.
 
 use super::chain::{Chain, End, Link, follow, holder};
 use super::grace::Grace;
 use super::shared::{Call, MAX_FINDINGS, Shared, Slot};
 use crate::drive::{Step, Wait, Waiting};
-use crate::machine::{Frame, Obstacle, PageState};
+use crate::machine::{Breakdown, Frame, Obstacle, PageState};
 use crate::sync::Ordering;
 use serde::Serialize;
 
-/// Sweeps without an end that make a call suspect, and confirm it; grace periods too.
-const MANY: u64 = 32;
+/// Sweeps without an end that make a call suspect, and confirm it.
+const MANY_SWEEPS: u64 = 32;
+/// Grace periods through which a call must have lost for others to have kept it from ending.
+const MANY_PERIODS: u64 = 16;
 /// CPU time that whoever is judged must have had: one part of this many of the stall limit.
 const CPU_SHARE: u64 = 40;
 /// Looks at which a thread that could run was found somewhere else than before.
@@ -65,6 +67,8 @@ pub struct Stall {
     pub page: Option<PageState>,
     /// What stood in that page's way.
     pub obstacle: Option<Obstacle>,
+    /// For one that sweeps: who had what of the page when it last failed to get on.
+    pub found: Option<Breakdown>,
     /// Whether that is permanent.
     pub permanent: bool,
     /// Sweeps it had taken.
@@ -202,6 +206,13 @@ struct Trial {
     runner: Option<Runner>,
 }
 
+impl Trial {
+    /// Whether the call is told that it ends only because of the trial, should it end.
+    fn told(&self) -> bool {
+        self.why == Suspicion::Sweeping { kept_from: true }
+    }
+}
+
 /// How a trial stands.
 enum Outcome {
     Open,
@@ -293,8 +304,11 @@ impl Watchdog {
         let Some(mut trial) = self.trial.take() else {
             let found = (0..self.seen.len()).find_map(|thread| self.suspect(sh, thread, now, control));
             if let Some(trial) = found {
-                control.pause_all_but(trial.thread);
-                self.trial = Some(trial);
+                // From here on it ends only as the others are made to rest, and is told so first.
+                if !trial.told() || sh.pinners()[trial.thread].put_alone(trial.call) {
+                    control.pause_all_but(trial.thread);
+                    self.trial = Some(trial);
+                }
             }
             return false;
         };
@@ -312,7 +326,8 @@ impl Watchdog {
                 let verdict = if circle { LivenessVerdict::Deadlocked } else { LivenessVerdict::Livelocked };
                 self.conclude(sh, now, &trial, verdict);
             }
-            // It has ended after all, this very moment.
+            // It has ended after all, this very moment, and was told that it would not have.
+            Outcome::Fails if trial.told() => self.conclude(sh, now, &trial, LivenessVerdict::Starved),
             Outcome::Fails => {}
         }
         control.resume();
@@ -347,18 +362,15 @@ impl Watchdog {
             }
         }
         let lasted = now.saturating_sub(seen.since);
-        if lasted < window || slot.sweeps_of_call() < seen.sweeps + MANY {
+        if lasted < window || slot.sweeps_of_call() < seen.sweeps + MANY_SWEEPS {
             return None;
         }
         let cpu = control.cpu_time(thread).map_or(0, |cpu| cpu.saturating_sub(seen.cpu));
         if cpu < window / CPU_SHARE {
             return None;
         }
-        let kept_from = periods - seen.periods >= MANY;
-        let permanent = || {
-            let hindered = slot.place.hindered().and_then(|(_, frame)| sh.m.obstacle(frame));
-            hindered.is_some_and(Obstacle::is_permanent)
-        };
+        let kept_from = periods - seen.periods >= MANY_PERIODS;
+        let permanent = || slot.place.hindered().is_some_and(|(_, by)| by.obstacle.is_permanent());
         (kept_from || lasted / LONG >= window || permanent())
             .then(|| trial(Suspicion::Sweeping { kept_from }, None))
     }
@@ -370,12 +382,12 @@ impl Watchdog {
         let waits = slot.place.waiting().map(|waiting| waiting.number);
         let ended = slot.call() != Some(trial.call);
         match &trial.why {
-            Suspicion::Sweeping { kept_from } if ended => match (trial.alone, kept_from) {
-                (Some(_), true) => return Outcome::Passes,
-                // It ended once it was alone, but may have had to wait for the host and not for others.
-                (Some(_), false) => return Outcome::Unknown,
-                (None, _) => return Outcome::Cleared,
-            },
+            // As soon as the others were made to rest, whoever of them it was.
+            Suspicion::Sweeping { kept_from: true } if ended => return Outcome::Passes,
+            // It may have had to wait for the host and not for others.
+            Suspicion::Sweeping { kept_from: false } if ended => {
+                return if trial.alone.is_some() { Outcome::Unknown } else { Outcome::Cleared };
+            }
             Suspicion::Blocked(number) if ended || waits != Some(*number) => return Outcome::Cleared,
             Suspicion::Circle(_) if ended => return Outcome::Cleared,
             _ => {}
@@ -392,9 +404,6 @@ impl Watchdog {
         let (since, sweeps, cpu) = match trial.alone {
             Some(alone) => alone,
             None if self.others_rest(sh, trial) => {
-                if trial.why == (Suspicion::Sweeping { kept_from: true }) && !slot.put_alone(trial.call) {
-                    return Outcome::Cleared;
-                }
                 let had = control.cpu_time(trial.thread).unwrap_or(0);
                 trial.runner = trial.runner.map(|runner| Runner::new(sh, runner.thread, now, control));
                 *trial.alone.insert((now, slot.sweeps_of_call(), had))
@@ -406,7 +415,9 @@ impl Watchdog {
             (Suspicion::Sweeping { .. }, _) => {
                 let cpu = control.cpu_time(trial.thread).map_or(0, |now| now.saturating_sub(cpu));
                 let least = window / 5;
-                alone_for >= least && slot.sweeps_of_call() >= sweeps + MANY && cpu >= least / CPU_SHARE
+                alone_for >= least
+                    && slot.sweeps_of_call() >= sweeps + MANY_SWEEPS
+                    && cpu >= least / CPU_SHARE
             }
             // Who sleeps may wait for a thread that has yet to be given its turn.
             (Suspicion::Blocked(_), Some(End::Sleeps { until, .. })) => {
@@ -427,11 +438,8 @@ impl Watchdog {
         if now < trial.since.saturating_add(CONFIRM_WINDOWS * self.limits.stall_after_ns) {
             return Outcome::Open;
         }
-        match trial.why {
-            // Too late: it has ended alone.
-            Suspicion::Sweeping { kept_from: true } if !slot.take_back(trial.call) => Outcome::Passes,
-            _ => Outcome::Unknown,
-        }
+        // Too late: it has ended.
+        if trial.told() && !slot.take_back(trial.call) { Outcome::Passes } else { Outcome::Unknown }
     }
 
     /// Whether all others rest, or never will.
@@ -472,7 +480,7 @@ impl Watchdog {
                     End::Sleeps { until, .. } => until >= end,
                     End::Runs(at) => at == trial.thread,
                 },
-                _ => slot.sweeps_of_call() >= MANY,
+                _ => slot.sweeps_of_call() >= MANY_SWEEPS,
             };
             if never && slot.judge_stuck(call) && self.liveness.findings.len() < MAX_FINDINGS {
                 self.liveness.findings.push(stall(sh, number, slot, now.saturating_sub(call.since())));
@@ -497,8 +505,7 @@ impl Watchdog {
     /// Ends a trial that is under way: what the suspect pins from here on it pins because the run is over.
     pub fn let_go(&mut self, sh: &Shared, now: u64) {
         let Some(trial) = self.trial.take() else { return };
-        let alone = trial.alone.is_some() && trial.why == (Suspicion::Sweeping { kept_from: true });
-        if alone && !sh.pinners()[trial.thread].take_back(trial.call) {
+        if trial.told() && !sh.pinners()[trial.thread].take_back(trial.call) {
             self.conclude(sh, now, &trial, LivenessVerdict::Starved);
         }
     }
@@ -552,18 +559,22 @@ fn can_block(waiting: Waiting) -> bool {
 }
 
 fn stall(sh: &Shared, thread: usize, slot: &Slot, waited: u64) -> Stall {
-    let here = (slot.place.step(), slot.place.frame());
     let waiting = slot.place.waiting().filter(|waiting| can_block(*waiting));
-    // A thread that loops is somewhere in its loop; what matters is where that fails.
-    let (step, frame) = match waiting {
-        Some(_) => here,
-        None => slot.place.hindered().map_or(here, |(step, frame)| (step, Some(frame))),
+    // A thread that loops is somewhere in its loop; what matters is where that fails, and why.
+    let hindrance = slot.place.hindered().filter(|_| waiting.is_none());
+    let (step, frame) = match &hindrance {
+        Some((step, by)) => (*step, by.page.as_ref().map(|page| page.frame)),
+        None => (slot.place.step(), slot.place.frame()),
     };
+    let by = |thread: usize| Some(thread as u32);
     // What it waits for is what is in its way, whatever else it has done to that page itself.
-    let obstacle = match waiting.map(|waiting| waiting.on) {
-        Some(Wait::PageLock(_)) => Some(Obstacle::Locked),
-        Some(Wait::Writeback(_)) => Some(Obstacle::Writeback),
-        _ => frame.and_then(|frame| sh.m.obstacle(frame)),
+    let (obstacle, found) = match (waiting.map(|waiting| waiting.on), hindrance) {
+        (Some(on @ Wait::PageLock(_)), _) => {
+            (Some(Obstacle::Locked { by: holder(sh, on).and_then(by) }), None)
+        }
+        (Some(Wait::Writeback(_)), _) => (Some(Obstacle::Writeback), None),
+        (_, Some((_, by))) => (Some(by.obstacle), by.page),
+        (_, None) => (frame.and_then(|frame| sh.m.obstacle(frame)), None),
     };
     let waits_for = waiting.map(|waiting| {
         let holder = holder(sh, waiting.on).map_or_else(String::new, |holder| {
@@ -576,6 +587,7 @@ fn stall(sh: &Shared, thread: usize, slot: &Slot, waited: u64) -> Stall {
         step: step.name(),
         page: frame.map(|frame| sh.m.page_state(frame)),
         obstacle,
+        found,
         permanent: obstacle.is_some_and(Obstacle::is_permanent),
         sweeps: slot.sweeps_of_call(),
         waited_s: waited as f64 / 1e9,
@@ -583,3 +595,6 @@ fn stall(sh: &Shared, thread: usize, slot: &Slot, waited: u64) -> Stall {
         waits_for,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,7 +147,10 @@ fn a_wait_for_a_thread_that_runs_and_never_lets_go_is_livelock() {
     assert!(killed && bench.verdict() == LivenessVerdict::Livelocked);
     assert!(bench.slot(SUSPECT).finish().stuck);
     let stall = &bench.dog.liveness.findings[0];
-    assert_eq!((stall.thread, stall.obstacle, stall.permanent), (SUSPECT, Some(Obstacle::Locked), true));
+    assert_eq!(
+        (stall.thread, stall.obstacle, stall.permanent),
+        (SUSPECT, Some(Obstacle::Locked { by: Some(LOCKER as u32) }), true)
+    );
     assert!(stall.waits_for.as_ref().unwrap().contains("thread 2 (lockers 0)"), "{stall:?}");
 }
 
