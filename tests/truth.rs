@@ -1,7 +1,7 @@
 //! Each class and each detector is right about what a profile or a broken policy does, on its own.
 
 use gupstress::observe::Event;
-use gupstress::policy::{Policy, Source, load_kernel, load_policy};
+use gupstress::policy::{Policy, Source, load_kernel, load_policy, policy_names};
 use gupstress::stress::run::run;
 use gupstress::stress::{Job, RunResult, Which, load_profile};
 use std::time::Duration;
@@ -72,6 +72,7 @@ fn a_failure_with_a_permanent_obstacle_is_justified() {
     for (profile, obstacle) in [
         ("oom", "no-memory"),
         ("hwpoison", "hwpoison"),
+        ("hwpoison-mapped", "hwpoison"),
         ("prepinned", "held"),
         ("early-boot", "reserved"),
         ("cma-driver", "never-on-lru"),
@@ -82,6 +83,36 @@ fn a_failure_with_a_permanent_obstacle_is_justified() {
         let failure = serde_json::to_value(&result.failures[0]).unwrap();
         assert_eq!(failure["obstacle"]["kind"], obstacle, "{profile}");
         assert_eq!(failure["permanent"], true, "{profile}");
+    }
+}
+
+#[test]
+fn a_poisoned_page_ends_a_pin_at_once_whatever_the_policy() {
+    for policy in policy_names().into_iter().filter(|name| !name.starts_with("busted-")) {
+        for shmem in ["0", "1"] {
+            let result = simulate(policy, "hwpoison", &[("ranges.shmem", shmem)]);
+            let what = format!("{policy}, shmem {shmem}: {:?} {:?}", result.calls, result.errors);
+            assert_eq!(calls(&result, "failed_justified"), 4, "{what}");
+            assert_eq!(result.errors["EFAULT"], 4, "{what}");
+            assert_eq!(
+                (&result.sweeps["max"], result.counters.get(Event::DrainAll)),
+                (&1.into(), 0),
+                "{what}"
+            );
+            assert_eq!(verdicts(&result), ["live", "safe", "held"], "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_poisoned_page_that_could_not_be_unmapped_fails_its_migration_once() {
+    for policy in ["linux-5.13", "linux-6.14", "linux-6.17", "linux-7.2"] {
+        let result = simulate(policy, "hwpoison-mapped", &[]);
+        let what = format!("{policy}: {:?} {:?}", result.calls, result.errors);
+        assert_eq!(calls(&result, "failed_justified"), 4, "{what}");
+        assert_eq!(result.errors["ENOMEM"], 4, "{what}");
+        assert_eq!(result.sweeps["max"], 1, "{what}");
+        assert_eq!(verdicts(&result), ["live", "safe", "held"], "{what}");
     }
 }
 
@@ -143,7 +174,8 @@ fn a_call_that_never_ends_is_stuck_and_the_report_says_why() {
 fn a_stuck_call_names_the_step_that_fails_and_the_page_in_its_way() {
     for (profile, step, obstacle) in [
         ("zero-page", "collect:isolate", "zero-page"),
-        ("hwpoison", "collect:isolate", "hwpoison"),
+        ("early-boot", "collect:isolate", "reserved"),
+        ("hwpoison-mapped", "migrate:freeze", "hwpoison"),
         ("cma-driver", "collect:isolate", "never-on-lru"),
         ("prepinned", "migrate:unmap", "held"),
         ("oom", "migrate:target", "no-memory"),

@@ -41,6 +41,7 @@ impl Pte {
     const MIGRATION: u64 = 2;
     const WRITE: u64 = 4;
     const DIRTY: u64 = 8;
+    const POISON: u64 = 16;
     const FRAME: u32 = 32;
 
     /// Nothing mapped.
@@ -68,6 +69,16 @@ impl Pte {
     /// The present entry that this migration entry stood for, now of `frame`.
     pub fn from_migration(self, frame: Frame) -> Self {
         Self::present(frame, self.is_writable(), self.is_dirty())
+    }
+
+    /// The entry that stands where this frame was mapped until it was poisoned.
+    pub fn poison(frame: Frame) -> Self {
+        Self(Self::POISON | u64::from(frame) << Self::FRAME)
+    }
+
+    /// Whether the page that was here is poisoned: `is_hwpoison_entry`.
+    pub fn is_poison(self) -> bool {
+        self.0 & Self::POISON != 0
     }
 
     /// Whether a page is mapped.
@@ -110,7 +121,7 @@ impl Pte {
         Self(self.0 & !Self::DIRTY)
     }
 
-    /// The frame that a present or migration entry names.
+    /// The frame that a present, migration or poison entry names.
     pub fn frame(self) -> Frame {
         (self.0 >> Self::FRAME) as Frame
     }

@@ -15,7 +15,7 @@ impl<D: Driver> Task<'_, D> {
     /// Writes each page of the range, as a user's stores do.
     ///
     /// # Errors
-    /// `ENOMEM` without a free frame, `EINTR` if killed.
+    /// `ENOMEM` without a free frame, `EFAULT` on a poisoned page, `EINTR` if killed.
     pub fn touch(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
         for index in range {
             while !mapping.vma.pte(index).is_present() || !mapping.vma.pte(index).is_writable() {
@@ -68,6 +68,10 @@ impl<D: Driver> Task<'_, D> {
         let pte = vma.pte(index);
         if pte.is_migration() {
             return self.migration_entry_wait(vma, index, pte);
+        }
+        if pte.is_poison() {
+            // `VM_FAULT_HWPOISON`: a program's access is SIGBUS, a pin's -EFAULT.
+            return Err(Errno::EFAULT);
         }
         match (mapping.kind, pte.is_present()) {
             (_, true) if !write || pte.is_writable() => Ok(()),
@@ -202,6 +206,9 @@ impl<D: Driver> Task<'_, D> {
     /// `shmem_get_folio`: locked, with a reference; `None` where the caller lost a race.
     fn shmem_get_folio(&self, mapping: &Mapping, index: u32) -> Result<Option<Frame>, Errno> {
         if let Some(frame) = mapping.cached(index) {
+            if self.page(frame).has(flag::HWPOISON) {
+                return Err(Errno::EFAULT);
+            }
             if !self.page(frame).try_get(1) {
                 return Ok(None);
             }

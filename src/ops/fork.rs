@@ -28,6 +28,9 @@ impl<D: Driver> Task<'_, D> {
         let parent = &mapping.vma;
         let locked = parent.lock(index);
         let pte = locked.get(index);
+        if pte.is_poison() {
+            child.lock(index).set(index, pte);
+        }
         if !pte.is_present() {
             return Ok(());
         }

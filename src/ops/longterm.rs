@@ -8,7 +8,7 @@
 use super::retry::{Sweep, Tries};
 use super::{Errno, Task};
 use crate::drive::{Driver, Step, Wait};
-use crate::machine::{Frame, Hindrance, Mapping, Obstacle};
+use crate::machine::{Frame, Hindrance, Mapping, Obstacle, Pte, Test};
 use crate::observe::Event;
 use crate::policy::{Defect, Empty, Entry, Policy, SweepOrder};
 use std::ops::Range;
@@ -112,7 +112,8 @@ impl<D: Driver> Task<'_, D> {
                 continue;
             }
             if let Err(errno) = got {
-                self.unreachable_page(errno);
+                let index = range.start + (pin.pages.len() - base) as u32;
+                self.unreachable_page(errno, mapping.vma.pte(index));
             }
             if let Err(errno) = got
                 && (pin.pages.len() == base || errno == Errno::EINTR)
@@ -154,10 +155,13 @@ impl<D: Driver> Task<'_, D> {
         }
     }
 
-    /// A page that no walk could reach; without memory that is the obstacle, and there is no page yet.
+    /// A page that no walk could reach: it is poisoned, or without memory there is none yet.
     #[cold]
-    fn unreachable_page(&self, errno: Errno) {
-        if errno == Errno::ENOMEM {
+    fn unreachable_page(&self, errno: Errno, pte: Pte) {
+        if pte.is_poison() {
+            let by = self.m.hindrance(pte.frame(), Test::Isolation, self.d.id(), 0);
+            self.d.hindered(Step::Fault, by);
+        } else if errno == Errno::ENOMEM {
             self.d.hindered(Step::Fault, Hindrance { obstacle: Obstacle::NoMemory, page: None });
         }
     }

@@ -24,18 +24,39 @@ impl<D: Driver> Task<'_, D> {
         Ok(frame)
     }
 
-    /// `memory_failure` of a mapped page that could not be taken away: off the
-    /// LRU for good, poisoned, with a reference held.
+    /// `memory_failure`: poisons a page and keeps a reference on it for good. Poison
+    /// entries replace the PTEs that map it, and it leaves the LRU; with `still_mapped`
+    /// that failed (`MF_MSG_UNMAP_FAILED`), and the page stays where it is.
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
-    pub fn poison(&self, mapping: &Mapping, index: u32) -> Result<Frame, Errno> {
+    pub fn memory_failure(&self, mapping: &Mapping, index: u32, still_mapped: bool) -> Result<Frame, Errno> {
         self.touch(mapping, index..index + 1)?;
+        // `shake_folio`
         self.lru_add_drain_all(true);
         let frame = mapping.vma.pte(index).frame();
-        self.isolate_lru(frame);
-        self.page(frame).set(flag::HWPOISON);
-        self.page(frame).add_lasting(1);
+        let page = self.page(frame);
+        page.get(1);
+        page.add_lasting(1);
+        page.set(flag::HWPOISON);
+        if still_mapped {
+            return Ok(frame);
+        }
+        mapping.for_each_vma(|vma| {
+            let locked = vma.lock(index);
+            let pte = locked.get(index);
+            if pte.is_present() && pte.frame() == frame {
+                locked.clear_flush(index, Pte::poison(frame));
+                self.remove_rmap(frame, vma, index);
+                drop(locked);
+                self.put(frame, 1);
+            }
+        });
+        // `delete_from_lru_cache`; a shared page stays in the page cache, which gives it to nobody.
+        if self.isolate_lru(frame) {
+            page.clear(flag::ACTIVE | flag::UNEVICTABLE | flag::MLOCKED);
+            self.put(frame, 1);
+        }
         Ok(frame)
     }
 

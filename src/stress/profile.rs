@@ -40,8 +40,10 @@ words! {
         Driver = "driver",
         /// Reserved by the boot process, in Movable.
         Reserved = "reserved",
-        /// Poisoned.
+        /// Poisoned and taken away.
         Hwpoison = "hwpoison",
+        /// Poisoned, but unmapping it failed.
+        HwpoisonMapped = "hwpoison-mapped",
         /// Pinned by someone who does not let go.
         Pinned = "pinned",
         /// Referenced by someone who does not let go.
@@ -210,7 +212,7 @@ table! {
 }
 
 const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "drain-storm" "same-range"
-    "zero-page" "drain-race" "oom" "early-boot" "hwpoison" "prepinned" "cma-driver" "isolation-race"
+    "zero-page" "drain-race" "oom" "early-boot" "hwpoison" "hwpoison-mapped" "prepinned" "cma-driver" "isolation-race"
     "mlock-batch" "lru-batch-ref" "wasted-drain" "short-refs" "writeback" "contig");
 
 /// What a run of a profile takes from the host.

@@ -23,10 +23,13 @@ pub fn set_up<D: Driver>(sh: &Shared, task: &Task<'_, D>, id: usize) -> Result<(
         for index in 0..ranges.special_pages {
             place_special(sh, task, mapping, index)?;
         }
+        // Nobody touches what is poisoned and lives.
+        let poisoned = if ranges.special == Special::Hwpoison { ranges.special_pages } else { 0 };
+        let rest = poisoned..all.end;
         if ranges.pinnable {
-            task.touch_pinnable(mapping, all)?;
+            task.touch_pinnable(mapping, rest)?;
         } else {
-            populate(sh, task, mapping, all)?;
+            populate(sh, task, mapping, rest)?;
         }
     }
     if id == 0 && sh.profile.hog {
@@ -59,9 +62,14 @@ fn place_special<D: Driver>(
         Special::None => return Ok(()),
         Special::Driver => (task.map_unlisted(mapping, index, true)?, 0, false),
         Special::Reserved => (task.map_unlisted(mapping, index, false)?, 0, false),
-        Special::Hwpoison => (task.poison(mapping, index)?, 1, false),
+        Special::Hwpoison => (task.memory_failure(mapping, index, false)?, 1, false),
+        Special::HwpoisonMapped => (task.memory_failure(mapping, index, true)?, 1, true),
         Special::Pinned => (task.pin_in_place(mapping, index)?, sh.m.rules.pin_bias as i32, true),
-        Special::Held => (task.hold(mapping, index..index + 1)?[0], 1, true),
+        Special::Held => {
+            // A page of its own: the zero page would be replaced by the first write.
+            task.touch(mapping, index..index + 1)?;
+            (task.hold(mapping, index..index + 1)?[0], 1, true)
+        }
     };
     let mut special = sh.special.lock();
     *special.held.entry(frame).or_default() += references;

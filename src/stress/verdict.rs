@@ -78,9 +78,12 @@ fn to_move<'a>(
     range: Range<u32>,
 ) -> impl Iterator<Item = Frame> + Clone + 'a {
     let pages = range.map(|index| mapping.vma.pte(index)).filter(|pte| !pte.is_none());
-    pages.map(|pte| pte.frame()).filter(|&frame| {
-        m.must_move(frame) && (frame != ZERO_FRAME || policy.zero_page == ZeroPage::MustMove)
-    })
+    let in_the_way = pages.filter(|pte| {
+        let zero = pte.frame() == ZERO_FRAME && policy.zero_page != ZeroPage::MustMove;
+        // Where a poisoned page was there is nothing to move, and nothing to pin, ever.
+        pte.is_poison() || (m.must_move(pte.frame()) && !zero)
+    });
+    in_the_way.map(|pte| pte.frame())
 }
 
 /// The class of a call that has ended; `Stuck` is for the watchdog to say.
