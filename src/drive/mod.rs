@@ -39,6 +39,8 @@ pub enum Wait {
     Time,
     /// The other threads of a round.
     Barrier,
+    /// The turn of a ticket ([`Turns`](crate::machine::Turns)).
+    Turn(u32),
     /// The end of a pause that the watchdog ordered.
     Paused,
 }
@@ -57,6 +59,7 @@ impl Wait {
             Self::Time => (7, 0),
             Self::Barrier => (8, 0),
             Self::Paused => (9, 0),
+            Self::Turn(ticket) => (10, ticket),
         };
         kind << 32 | u64::from(detail)
     }
@@ -74,6 +77,7 @@ impl Wait {
             7 => Self::Time,
             8 => Self::Barrier,
             9 => Self::Paused,
+            10 => Self::Turn(detail),
             _ => return None,
         })
     }
@@ -89,6 +93,7 @@ impl Wait {
             Self::Returned(frame) => format!("frame {frame} to be put back"),
             Self::Time => "time to pass".into(),
             Self::Barrier => "the other threads of the round".into(),
+            Self::Turn(_) => "its turn".into(),
             Self::Paused => "the end of a pause".into(),
         }
     }

@@ -249,6 +249,8 @@ impl OsRun {
             Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame) => {
                 &self.pages[frame as usize % PAGE_MONITORS]
             }
+            // Waiters of one turn each: spread over the same monitors.
+            Wait::Turn(ticket) => &self.pages[ticket as usize % PAGE_MONITORS],
             Wait::Work(cpu) => &self.work[cpu],
             Wait::DrainWork(cpu) => &self.drained[cpu],
             Wait::DrainMutex => &self.drain_mutex,

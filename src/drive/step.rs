@@ -52,6 +52,8 @@ steps! {
     Unpinned = "pin:unpinned", 20;
     /// A pause before the next sweep.
     Backoff = "pin:backoff", 50;
+    /// Waiting for the call's turn.
+    WaitTurn = "pin:wait-turn", 50;
     /// Waiting for a page in another's hands.
     WaitOwner = "pin:wait-owner", 50;
     /// A page's fault begins.

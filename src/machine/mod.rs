@@ -20,6 +20,7 @@ mod obstacle;
 pub mod page;
 pub mod payload;
 pub mod space;
+mod turns;
 mod validate;
 
 pub use area::Area;
@@ -29,6 +30,7 @@ pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
 pub use page::{Frame, Page, ZERO_FRAME, flag};
 pub use space::{Kind, Mapping, Pte, Vma};
+pub use turns::Turns;
 pub use validate::{Broken, Recount};
 
 use crate::policy::Rules;
@@ -53,6 +55,8 @@ pub struct Machine {
     pub(crate) drain_mutex: AtomicBool,
     /// Who holds it (model's truth).
     pub(crate) drain_mutex_owner: AtomicU32,
+    /// The queue of calls whose policy has one.
+    pub turns: Turns,
     /// `lru_disable_count`.
     cache_disabled: AtomicU32,
 }
@@ -68,6 +72,7 @@ impl Machine {
             drain_gen: CachePadded::new(AtomicU32::new(0)),
             drain_mutex: AtomicBool::new(false),
             drain_mutex_owner: AtomicU32::new(0),
+            turns: Turns::default(),
             cache_disabled: AtomicU32::new(0),
             rules,
         }

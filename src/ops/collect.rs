@@ -1,167 +1,210 @@
-//! Collection: which pages of a range must move, and isolating them.
+//! Collection: going through the pages that must move, and isolating them.
+//!
+//! A range that is pinned holds its pages by its pins. One that is not is
+//! looked at under the page-table lock, and isolated under it: nothing of it is
+//! held in between, also not while batches are drained.
 
-use super::longterm::PinRequest;
-use super::refused::Refused;
-use super::{Errno, Task};
+use super::Task;
+use super::longterm::Call;
 use crate::drive::{Driver, Step};
+use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, Test, ZERO_FRAME, flag};
-use crate::policy::{DrainRule, Permanent, Policy};
+use crate::policy::Errno;
+use crate::policy::decide::{Over, PageSeen, PlaceSeen, Seen, Walk};
 
-/// How far the batches have been drained in this sweep.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Drained {
-    No,
-    Local,
-    All,
+/// Where collection is.
+pub(super) struct Cursor {
+    over: Over,
+    /// Position in what it goes through.
+    position: usize,
+    /// The page it has come to.
+    frame: Frame,
+    /// The one before: a page that is mapped twice running is looked at once.
+    previous: Option<Frame>,
+    /// Whether nothing has been tried yet with the page it has come to.
+    untried: bool,
 }
 
-/// One sweep's collection under way.
-struct Sweep<'p> {
-    policy: &'p Policy,
-    /// References that we hold on each page ourselves.
-    own: i32,
-    overdue: bool,
-    drained: Drained,
-    refused: Refused,
-}
-
-impl<'p> Sweep<'p> {
-    fn new(policy: &'p Policy, own: i32, overdue: bool) -> Self {
-        Self { policy, own, overdue, drained: Drained::No, refused: Refused::default() }
+impl Cursor {
+    pub(super) fn new(over: Over) -> Self {
+        Self { over, position: 0, frame: NO_FRAME, previous: None, untried: false }
     }
-}
 
-/// What one sweep's collection found.
-#[derive(Default)]
-pub(super) struct Collected {
-    /// Pages isolated, each with a reference.
-    pub isolated: Vec<Frame>,
-    /// Pages that must move and could not be isolated.
-    pub missed: Vec<(u32, Frame)>,
-    /// What the kernel can see never to go away.
-    pub permanent: Option<Errno>,
+    /// The page it has come to.
+    pub(super) fn frame(&self) -> Frame {
+        self.frame
+    }
 }
 
 impl<D: Driver> Task<'_, D> {
-    /// `collect_longterm_unpinnable_folios`: isolates while the range is pinned.
-    ///
-    /// `overdue`: pages in another's hands were waited for in vain before.
-    pub(super) fn collect_pinned(
-        &self,
-        policy: &Policy,
-        first: u32,
-        pages: &[Frame],
-        overdue: bool,
-    ) -> Collected {
-        let mut sweep = Sweep::new(policy, self.m.rules.pin_bias as i32, overdue);
-        let mut collected = Collected::default();
-        let mut previous = None;
-        for (index, &frame) in (first..).zip(pages) {
-            if !self.must_move(policy, frame) || previous == Some(frame) {
-                continue;
-            }
-            previous = Some(frame);
-            self.collect(&mut sweep, index, frame, &mut collected);
+    /// What decides whether a page may be pinned where it is.
+    #[inline]
+    pub(super) fn place_of(frame: Frame, flags: u32) -> PlaceSeen {
+        PlaceSeen {
+            zero: frame == ZERO_FRAME,
+            movable: flags & flag::ZONE_MOVABLE != 0,
+            cma: flags & flag::CMA != 0,
         }
-        self.hindered(sweep.refused);
-        collected
     }
 
-    /// Isolates after the range was unpinned: each page is looked up again.
-    pub(super) fn collect_unpinned(&self, request: &PinRequest<'_>, overdue: bool) -> Collected {
-        let policy = request.policy;
-        let mut sweep = Sweep::new(policy, 1, overdue);
-        let mut collected = Collected::default();
-        for index in request.range.clone() {
-            let vma = &request.mapping.vma;
-            let Some(frame) = self.get_mapped(vma, index) else {
-                // No reference is to be had on the zero page, so nobody could isolate it.
-                if vma.pte(index).frame() == ZERO_FRAME && self.must_move(policy, ZERO_FRAME) {
-                    self.refused(&mut sweep.refused, Step::CollectIsolate, ZERO_FRAME, Test::Isolation, 0);
-                }
-                continue;
-            };
-            if self.must_move(policy, frame) {
-                self.collect(&mut sweep, index, frame, &mut collected);
-            }
-            self.put(frame, 1);
-        }
-        self.hindered(sweep.refused);
-        collected
-    }
-
-    /// Drains by rule, then tries to isolate one page.
-    fn collect(&self, sweep: &mut Sweep<'_>, index: u32, frame: Frame, collected: &mut Collected) {
-        self.step(Step::CollectCheck, frame);
-        if sweep.policy.permanent == Permanent::Report
-            && let Some(errno) = self.visibly_permanent(frame)
-        {
-            collected.permanent = collected.permanent.or(Some(errno));
-            self.refused(&mut sweep.refused, Step::CollectCheck, frame, Test::Isolation, sweep.own);
-            return;
-        }
-        self.drain_for(sweep, frame);
-        self.step(Step::CollectIsolate, frame);
-        if self.isolate_lru(frame) {
-            collected.isolated.push(frame);
-        } else {
-            collected.missed.push((index, frame));
-            self.refused(&mut sweep.refused, Step::CollectIsolate, frame, Test::Isolation, sweep.own);
-        }
-        self.step(Step::CollectIsolated, frame);
-    }
-
-    /// The errno for a page whose flags say that it can never be migrated.
-    fn visibly_permanent(&self, frame: Frame) -> Option<Errno> {
+    /// What a kernel sees of a page on which it holds `own` references.
+    fn see(&self, frame: Frame, own: i32) -> PageSeen {
         let page = self.page(frame);
-        if page.has(flag::HWPOISON) {
+        let extra = page.refcount() - self.m.expected_refs(page) - own;
+        let flags = page.flags();
+        let permanent = if flags & flag::HWPOISON != 0 {
             Some(Errno::EHWPOISON)
-        } else if page.has(flag::RESERVED) && frame != ZERO_FRAME {
+        } else if flags & flag::RESERVED != 0 && frame != ZERO_FRAME {
             Some(Errno::EFAULT)
         } else {
             None
+        };
+        PageSeen {
+            on_lru: flags & flag::LRU != 0,
+            extra,
+            beyond_pins: extra % self.m.rules.pin_bias as i32,
+            own,
+            permanent,
+        }
+    }
+}
+
+impl<D: Driver> Call<'_, '_, D> {
+    /// Whether a page may not be pinned where it is.
+    pub(super) fn must_move(&self, frame: Frame) -> bool {
+        let place = Task::<D>::place_of(frame, self.t.page(frame).flags());
+        (self.busted.must_move)(self.request.policy.must_move(place))
+    }
+
+    /// The first page of `over` that must move.
+    pub(super) fn collect(&mut self, over: Over) -> Seen {
+        self.cursor = Cursor::new(over);
+        if over != Over::Isolated {
+            self.missed.clear();
+        }
+        self.come_to()
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> Seen {
+        if self.cursor.untried {
+            self.refused_here(Step::CollectCheck);
+        }
+        self.cursor.position += 1;
+        self.come_to()
+    }
+
+    /// The same one as it is now, or the next one if it has left the range.
+    pub(super) fn look(&mut self) -> Seen {
+        self.see_current().map_or_else(|| self.next(), Seen::Page)
+    }
+
+    fn come_to(&mut self) -> Seen {
+        self.cursor.untried = false;
+        loop {
+            let candidate = match self.cursor.over {
+                Over::Pinned => self.pin.pages.get(self.base + self.cursor.position).copied(),
+                Over::Isolated => self.isolated.get(self.cursor.position).copied(),
+                Over::Mapped | Over::Faulted(_) if self.index() >= self.request.range.end => None,
+                Over::Mapped => Some(self.mapped()),
+                Over::Faulted(walk) => match self.faulted(walk) {
+                    Ok(frame) => Some(frame),
+                    Err(Errno::EINTR) => return Seen::Killed,
+                    Err(errno) => {
+                        self.t.unreachable_page(errno, self.request.mapping.vma.pte(self.index()));
+                        return Seen::Failed(errno);
+                    }
+                },
+            };
+            let Some(frame) = candidate else {
+                self.t.hindered(std::mem::take(&mut self.refused));
+                return Seen::NoMore;
+            };
+            self.cursor.frame = frame;
+            if self.cursor.over == Over::Isolated {
+                return Seen::Page(self.t.see(frame, 1));
+            }
+            if frame != NO_FRAME
+                && self.must_move(frame)
+                && self.cursor.previous.replace(frame) != Some(frame)
+            {
+                self.t.step(Step::CollectCheck, frame);
+                if let Some(page) = self.see_current() {
+                    self.cursor.untried = true;
+                    return Seen::Page(page);
+                }
+            }
+            self.cursor.position += 1;
         }
     }
 
-    /// Drains by rule for pages that a migration has left isolated: they may have
-    /// been put into a batch after collection looked at them.
-    pub(super) fn drain_for_isolated(&self, policy: &Policy, isolated: &[Frame]) {
-        let mut sweep = Sweep::new(policy, 1, true);
-        for &frame in isolated {
-            self.drain_for(&mut sweep, frame);
+    /// The index in the mapping of the page it has come to.
+    fn index(&self) -> u32 {
+        self.request.range.start + self.cursor.position as u32
+    }
+
+    /// The frame that is mapped there, if any.
+    fn mapped(&self) -> Frame {
+        let pte = self.request.mapping.vma.pte(self.index());
+        if pte.is_present() { pte.frame() } else { NO_FRAME }
+    }
+
+    /// The frame that is mapped there, once it is what a pin would find.
+    fn faulted(&self, walk: Walk) -> Result<Frame, Errno> {
+        let (mapping, write) = (self.request.mapping, self.request.write);
+        self.t.step_at(Step::GupWalk);
+        loop {
+            let pte = mapping.vma.pte(self.index());
+            let replaced = walk.replace_zero && pte.is_present() && pte.frame() == ZERO_FRAME;
+            if pte.is_present() && (!write || pte.is_writable()) && !replaced {
+                return Ok(pte.frame());
+            }
+            self.t.handle_mm_fault(mapping, &mapping.vma, self.index(), write || replaced)?;
         }
     }
 
-    fn drain_for(&self, sweep: &mut Sweep<'_>, frame: Frame) {
-        let page = self.page(frame);
-        let rule = sweep.policy.drain;
-        let (own, overdue) = (sweep.own, sweep.overdue);
-        let beyond = |own: i32| page.refcount() - self.m.expected_refs(page) - own;
-        let off_lru = || !page.has(flag::LRU);
-        let wanted = |drained: Drained| match rule {
-            DrainRule::Never => false,
-            DrainRule::All => drained == Drained::No,
-            DrainRule::AllIfOffLru => drained == Drained::No && off_lru(),
-            DrainRule::ExtraRefsNaive => drained != Drained::All && beyond(1) != 0,
-            DrainRule::ExtraRefs => drained != Drained::All && beyond(own) != 0,
-            DrainRule::WhereBatched => {
-                // A batch entry is one reference; others' pins are whole multiples of the bias.
-                let batched = beyond(own) % self.m.rules.pin_bias as i32 != 0;
-                // Off the LRU that may be an isolation as well, which no drain ends.
-                let elsewhere = drained == Drained::Local && off_lru() && !overdue;
-                drained != Drained::All && batched && !elsewhere
+    /// Runs `body` on the page it has come to, under the page-table lock where nothing else
+    /// holds it; `None` if it has left the range.
+    fn with_current<R>(&self, body: impl FnOnce(Frame, i32) -> R) -> Option<R> {
+        let frame = self.cursor.frame;
+        let own = match self.cursor.over {
+            Over::Pinned => self.t.m.rules.pin_bias as i32,
+            Over::Isolated => 1,
+            Over::Mapped | Over::Faulted(_) => {
+                let locked = self.request.mapping.vma.lock(self.index());
+                let pte = locked.get(self.index());
+                return (pte.is_present() && pte.frame() == frame).then(|| body(frame, 0));
             }
         };
-        let local_first = !matches!(rule, DrainRule::All | DrainRule::AllIfOffLru);
-        if local_first && sweep.drained == Drained::No && wanted(Drained::No) {
-            self.lru_add_drain();
-            sweep.drained = Drained::Local;
-            self.step(Step::CollectDrainLocal, frame);
+        Some(body(frame, own))
+    }
+
+    /// The page it has come to is not to be had; kept for whoever asks why the call failed.
+    #[cold]
+    fn refused_here(&mut self, at: Step) {
+        let own = if self.cursor.over == Over::Pinned { self.t.m.rules.pin_bias as i32 } else { 0 };
+        self.t.refused(&mut self.refused, at, self.cursor.frame, Test::Isolation, own);
+    }
+
+    fn see_current(&self) -> Option<PageSeen> {
+        self.with_current(|frame, own| self.t.see(frame, own))
+    }
+
+    /// Isolates the page it has come to.
+    pub(super) fn isolate(&mut self) -> Seen {
+        let (index, frame) = (self.index(), self.cursor.frame);
+        self.t.step(Step::CollectIsolate, frame);
+        self.cursor.untried = false;
+        let Some(isolated) = self.with_current(|frame, _| self.t.isolate_lru(frame)) else {
+            return self.next();
+        };
+        if isolated {
+            self.isolated.push(frame);
+        } else {
+            self.missed.push((index, frame));
+            self.refused_here(Step::CollectIsolate);
         }
-        if (sweep.drained == Drained::Local || !local_first) && wanted(sweep.drained) {
-            self.lru_add_drain_all(false);
-            sweep.drained = Drained::All;
-            self.step(Step::CollectDrainAll, frame);
-        }
+        self.t.step(Step::CollectIsolated, frame);
+        Seen::Isolated(isolated)
     }
 }

@@ -2,30 +2,22 @@
 
 use super::{Errno, PinRequest, Task};
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Mapping, Page, ZERO_FRAME, flag};
+use crate::machine::{Frame, Mapping, ZERO_FRAME, flag};
 use crate::observe::Event;
-use crate::policy::{OtherPinner, Policy, Scope, ZeroPage};
+use crate::policy::decide::Walk;
 use std::ops::Range;
 
+/// Why a walk did not reach the end of its range.
+pub(super) enum Stopped {
+    /// At a page that must move.
+    Refused,
+    /// At this page, which is under migration.
+    Migrating(u32),
+    /// At a page that could not be faulted in.
+    Failed(Errno),
+}
+
 impl<D: Driver> Task<'_, D> {
-    /// Whether the policy says that a page may not be pinned where it is:
-    /// `!folio_is_longterm_pinnable`.
-    #[inline]
-    pub(super) fn must_move(&self, policy: &Policy, frame: Frame) -> bool {
-        Self::page_must_move(policy, frame, self.page(frame))
-    }
-
-    #[inline]
-    fn page_must_move(policy: &Policy, frame: Frame, page: &Page) -> bool {
-        if frame == ZERO_FRAME {
-            return policy.zero_page != ZeroPage::Pinnable;
-        }
-        page.has(match policy.scope {
-            Scope::MovableAndCma => flag::ZONE_MOVABLE | flag::CMA,
-            Scope::Cma => flag::CMA,
-        })
-    }
-
     /// `gup_fast`: pins the leading run of pages that are present, writable
     /// where wanted, and fine where they are. Appends to `pages`.
     #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
@@ -62,7 +54,8 @@ impl<D: Driver> Task<'_, D> {
         }
         let frame = pte.frame();
         let page = self.page(frame);
-        if Self::page_must_move(request.policy, frame, page) || !page.try_get(self.m.rules.pin_bias as i32) {
+        let place = Self::place_of(frame, page.flags());
+        if request.policy.must_move(place) || !page.try_get(self.m.rules.pin_bias as i32) {
             return None;
         }
         self.step(Step::GupFast, frame);
@@ -78,35 +71,39 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// `__get_user_pages`: pins every page of the range, faulting in what is
-    /// missing. On an error the pages pinned so far stay in `pages`; `EAGAIN`
-    /// where the policy does not wait for a migration with pins held.
+    /// missing. What was pinned before it stopped stays in `pages`.
+    ///
+    /// `must_move`: whether a page may not be pinned where it is.
     pub(super) fn get_user_pages(
         &self,
-        policy: &Policy,
-        mapping: &Mapping,
-        range: Range<u32>,
-        write: bool,
+        request: &PinRequest<'_>,
         touch: bool,
+        walk: Walk,
+        must_move: impl Fn(Frame) -> bool,
         pages: &mut Vec<Frame>,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Stopped> {
+        let PinRequest { mapping, ref range, write, .. } = *request;
         let vma = &mapping.vma;
         let first = range.start;
-        for index in range {
+        for index in range.clone() {
             self.step_at(Step::GupWalk);
             let (frame, clean) = loop {
                 let locked = vma.lock(index);
                 let pte = locked.get(index);
-                let zero_refused = pte.frame() == ZERO_FRAME && policy.zero_page == ZeroPage::WriteFault;
-                if pte.is_present() && (!write || pte.is_writable()) && !zero_refused {
-                    self.page(pte.frame()).get(self.m.rules.pin_bias as i32);
-                    break (pte.frame(), !pte.is_dirty());
+                let replaced = walk.replace_zero && pte.frame() == ZERO_FRAME;
+                if pte.is_present() && (!write || pte.is_writable()) && !replaced {
+                    let frame = pte.frame();
+                    if walk.refuse && must_move(frame) {
+                        return Err(Stopped::Refused);
+                    }
+                    self.page(frame).get(self.m.rules.pin_bias as i32);
+                    break (frame, !pte.is_dirty());
                 }
                 drop(locked);
-                if pte.is_migration() && index != first && policy.other_pinner == OtherPinner::Wait {
-                    // Pins on the pages before this one would hold up their migration.
-                    return Err(Errno::EAGAIN);
+                if walk.stop_at_migration && pte.is_migration() && index != first {
+                    return Err(Stopped::Migrating(index));
                 }
-                self.handle_mm_fault(mapping, vma, index, write || zero_refused)?;
+                self.handle_mm_fault(mapping, vma, index, write || replaced).map_err(Stopped::Failed)?;
             };
             self.event(Event::Acquired);
             pages.push(frame);

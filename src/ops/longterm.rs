@@ -1,16 +1,18 @@
 //! The long-term pin: `pin_user_pages(FOLL_LONGTERM)` under a retry policy.
 //!
-//! One sweep: pin the range (`gup`) · find the pages that must move; none:
-//! done · drain by rule and isolate what can be isolated (`collect`) · unpin
-//! the whole range · migrate what was isolated (`retry`) · next sweep. The
-//! policy decides what each failure on the way means.
+//! What comes next is for the policy's loop to say ([`decide`](crate::policy::decide));
+//! here it is done, and what was seen is said back.
 
-use super::retry::{Sweep, Tries};
-use super::{Errno, Task};
-use crate::drive::{Driver, Step, Wait};
-use crate::machine::{Frame, Hindrance, Mapping, Obstacle, Pte, Test};
+use super::busted::Hooks;
+use super::collect::Cursor;
+use super::gup::Stopped;
+use super::refused::Refused;
+use super::{Errno, MigrateMode, Task};
+use crate::drive::{Driver, Step, Wait, Waited};
+use crate::machine::{Frame, Gfp, Hindrance, Mapping, Obstacle, Pte, Test};
 use crate::observe::Event;
-use crate::policy::{Defect, Empty, Entry, Policy, SweepOrder};
+use crate::policy::decide::{Cpus, Do, Loop, Over, Pause, Seen, Until, Walk};
+use crate::policy::{Entry, Policy};
 use std::ops::Range;
 
 /// What is to be pinned, and how.
@@ -94,70 +96,50 @@ impl<D: Driver> Task<'_, D> {
     /// `__gup_longterm_locked`: sweeps until nothing must move or the policy
     /// gives up. Pages are appended to `pin`; on an error none of them stays.
     fn gup_longterm_locked(&self, request: &PinRequest<'_>, touch: bool, pin: &mut Pin) -> Result<(), Errno> {
-        let PinRequest { policy, mapping, ref range, write } = *request;
-        let base = pin.pages.len();
-        let mut tries = Tries::new(self.d.now());
+        let mut policy = Loop::new(request.policy);
+        let mut call = Call {
+            t: self,
+            request,
+            touch,
+            base: pin.pages.len(),
+            pin,
+            busted: Hooks::of(request.policy.defect),
+            cursor: Cursor::new(Over::Pinned),
+            isolated: Vec::new(),
+            missed: Vec::new(),
+            refused: Refused::default(),
+            stopped_at: request.range.start,
+            ticket: 0,
+        };
+        let mut what = policy.begin();
         loop {
-            pin.sweeps += 1;
-            self.event(Event::Sweeps);
-            self.step_at(Step::Sweep);
-            if self.d.killed() {
-                return Err(Errno::EINTR);
-            }
-            let got = self.get_user_pages(policy, mapping, range.clone(), write, touch, &mut pin.pages);
-            if got == Err(Errno::EAGAIN) {
-                let index = range.start + (pin.pages.len() - base) as u32;
-                self.unpin_from(base, pin);
-                self.handle_mm_fault(mapping, &mapping.vma, index, write)?;
-                continue;
-            }
-            if let Err(errno) = got {
-                let index = range.start + (pin.pages.len() - base) as u32;
-                self.unreachable_page(errno, mapping.vma.pte(index));
-            }
-            if let Err(errno) = got
-                && (pin.pages.len() == base || errno == Errno::EINTR)
-            {
-                self.unpin_from(base, pin);
-                return Err(errno);
-            }
-            self.step_at(Step::Pinned);
-            let moves = pin.pages[base..].iter().any(|&frame| self.must_move(policy, frame));
-            if !moves || policy.defect == Defect::Accept {
-                return Ok(());
-            }
-            self.misbehave(policy, &pin.pages[base..]);
-            // The pages whose unpinning is forgotten, by the one defect that forgets any.
-            let kept = base + usize::from(policy.defect == Defect::LeakPin && pin.sweeps == 1);
-            let collected = match policy.order {
-                SweepOrder::IsolateWhilePinned => {
-                    let collected =
-                        self.collect_pinned(policy, range.start, &pin.pages[base..], tries.overdue);
-                    if collected.isolated.is_empty() && policy.empty == Empty::Success {
-                        return Ok(());
-                    }
-                    self.unpin_from(kept, pin);
-                    collected
-                }
-                SweepOrder::UnpinFirst => {
-                    self.unpin_from(kept, pin);
-                    self.collect_unpinned(request, tries.overdue)
-                }
-            };
-            pin.pages.truncate(base);
-            self.step_at(Step::Unpinned);
-            match self.settle(request, collected, &mut tries)? {
-                Sweep::Again => {}
-                Sweep::Accept => {
-                    return self.get_user_pages(policy, mapping, range.clone(), write, touch, &mut pin.pages);
-                }
-            }
+            what = policy.next(match what {
+                Do::Accept => return Ok(()),
+                Do::Fail(errno) => return Err(errno),
+                Do::Sweep => call.sweep(),
+                Do::Clock => Seen::Now(self.d.now()),
+                Do::TakeTurn => call.take_turn(),
+                Do::GiveTurn => call.give_turn(),
+                Do::Pin(walk) => call.pin(walk),
+                Do::AwaitMigration => call.await_migration(),
+                Do::Collect(over) => call.collect(over),
+                Do::Next => call.next(),
+                Do::Look => call.look(),
+                Do::Drain(cpus) => call.drain(cpus),
+                Do::Isolate => call.isolate(),
+                Do::Unpin => call.unpin(),
+                Do::Migrate => call.migrate(),
+                Do::PutBack => call.put_back(),
+                Do::Wait(until, pause) => call.wait(until, pause),
+            });
         }
     }
+}
 
+impl<D: Driver> Task<'_, D> {
     /// A page that no walk could reach: it is poisoned, or without memory there is none yet.
     #[cold]
-    fn unreachable_page(&self, errno: Errno, pte: Pte) {
+    pub(super) fn unreachable_page(&self, errno: Errno, pte: Pte) {
         if pte.is_poison() {
             let by = self.m.hindrance(pte.frame(), Test::Isolation, self.d.id(), 0);
             self.d.hindered(Step::Fault, by);
@@ -165,33 +147,175 @@ impl<D: Driver> Task<'_, D> {
             self.d.hindered(Step::Fault, Hindrance { obstacle: Obstacle::NoMemory, page: None });
         }
     }
+}
 
-    fn unpin_from(&self, base: usize, pin: &mut Pin) {
-        self.unpin_user_pages(&pin.pages[base..]);
-        pin.pages.truncate(base);
+/// A call under way: what the loop's words are about.
+pub(super) struct Call<'c, 'r, D> {
+    pub(super) t: &'c Task<'c, D>,
+    pub(super) request: &'c PinRequest<'r>,
+    touch: bool,
+    pub(super) pin: &'c mut Pin,
+    /// Pins before this one in `pin` are the caller's.
+    pub(super) base: usize,
+    pub(super) busted: Hooks<D>,
+    pub(super) cursor: Cursor,
+    /// Pages isolated, each with a reference.
+    pub(super) isolated: Vec<Frame>,
+    /// Pages of the sweep that must move and could not be isolated, and where they are mapped.
+    pub(super) missed: Vec<(u32, Frame)>,
+    /// Why pages could not be isolated.
+    pub(super) refused: Refused,
+    /// The page under migration at which the walk stopped.
+    stopped_at: u32,
+    ticket: u32,
+}
+
+impl<D: Driver> Call<'_, '_, D> {
+    fn sweep(&mut self) -> Seen {
+        self.pin.sweeps += 1;
+        self.t.event(Event::Sweeps);
+        self.t.step_at(Step::Sweep);
+        if self.t.d.killed() { Seen::Killed } else { Seen::Done }
     }
 
-    /// The defects that take page locks, on pages that we hold pinned.
-    fn misbehave(&self, policy: &Policy, pages: &[Frame]) {
-        let (first, last) = (pages[0], pages[pages.len() - 1]);
-        match policy.defect {
-            // Held until death: whoever needs it next waits as long.
-            Defect::HoldLock if self.lock(first) => {
-                self.d.wait(Wait::Time, &|| false);
-                self.unlock(first);
+    fn take_turn(&mut self) -> Seen {
+        let (turns, ticket) = (&self.t.m.turns, self.t.m.turns.join(self.t.d.id()));
+        self.ticket = ticket;
+        if !turns.is_served(ticket) {
+            self.t.step_at(Step::WaitTurn);
+            if !self.t.d.wait(Wait::Turn(ticket), &|| turns.is_served(ticket)) {
+                self.give_turn();
+                return Seen::Killed;
             }
-            Defect::WaitCycle if first != last => {
-                let (one, other) = if self.d.id().is_multiple_of(2) { (first, last) } else { (last, first) };
-                if self.lock(one) {
-                    // Wide enough for the other side to take its first lock too.
-                    self.d.sleep(1_000_000);
-                    if self.lock(other) {
-                        self.unlock(other);
-                    }
-                    self.unlock(one);
-                }
-            }
-            _ => {}
         }
+        Seen::Done
+    }
+
+    fn give_turn(&mut self) -> Seen {
+        if let Some(next) = self.t.m.turns.leave(self.ticket) {
+            self.t.d.wake(Wait::Turn(next));
+        }
+        Seen::Done
+    }
+
+    fn pin(&mut self, walk: Walk) -> Seen {
+        let mut pages = std::mem::take(&mut self.pin.pages);
+        let got =
+            self.t.get_user_pages(self.request, self.touch, walk, |frame| self.must_move(frame), &mut pages);
+        self.pin.pages = pages;
+        if let Err(Stopped::Failed(errno)) = got {
+            let index = self.request.range.start + (self.pin.pages.len() - self.base) as u32;
+            self.t.unreachable_page(errno, self.request.mapping.vma.pte(index));
+        }
+        match got {
+            Err(Stopped::Failed(Errno::EINTR)) => return Seen::Killed,
+            Err(Stopped::Failed(errno)) if self.pin.pages.len() == self.base => return Seen::Failed(errno),
+            Err(Stopped::Refused) => return Seen::Refused,
+            Err(Stopped::Migrating(index)) => {
+                self.stopped_at = index;
+                return Seen::Migrating;
+            }
+            // What has been pinned counts: the caller sees a short count.
+            Err(Stopped::Failed(_)) | Ok(()) => {}
+        }
+        self.t.step_at(Step::Pinned);
+        let pages = &self.pin.pages[self.base..];
+        (self.busted.after_pin)(self.t, pages);
+        Seen::Pinned { must_move: pages.iter().any(|&frame| self.must_move(frame)) }
+    }
+
+    fn await_migration(&mut self) -> Seen {
+        let (mapping, write) = (self.request.mapping, self.request.write);
+        match self.t.handle_mm_fault(mapping, &mapping.vma, self.stopped_at, write) {
+            Ok(()) => Seen::Done,
+            Err(Errno::EINTR) => Seen::Killed,
+            Err(errno) => Seen::Failed(errno),
+        }
+    }
+
+    fn drain(&mut self, cpus: Cpus) -> Seen {
+        let frame = self.cursor.frame();
+        match cpus {
+            Cpus::Local => {
+                self.t.lru_add_drain();
+                self.t.step(Step::CollectDrainLocal, frame);
+            }
+            Cpus::All => {
+                self.t.lru_add_drain_all(false);
+                self.t.step(Step::CollectDrainAll, frame);
+            }
+        }
+        Seen::Done
+    }
+
+    fn unpin(&mut self) -> Seen {
+        let kept = (self.busted.before_unpin)(self.pin.sweeps);
+        let pages = &self.pin.pages[self.base..];
+        self.t.unpin_user_pages(&pages[kept.min(pages.len())..]);
+        self.pin.pages.truncate(self.base);
+        self.t.step_at(Step::Unpinned);
+        Seen::Done
+    }
+
+    fn migrate(&mut self) -> Seen {
+        let result = self.t.migrate_pages(&self.isolated, Gfp::Pin, MigrateMode::Sync);
+        let complete = result.is_complete();
+        self.isolated = result.left;
+        if complete {
+            return Seen::Migrated;
+        }
+        self.t.hindered(result.refused);
+        (self.busted.after_migrate)(&mut self.isolated);
+        Seen::MigrateFailed { error: result.error, left: !self.isolated.is_empty() }
+    }
+
+    fn put_back(&mut self) -> Seen {
+        self.t.putback_movable(self.isolated.drain(..));
+        Seen::Done
+    }
+
+    fn wait(&mut self, until: Until, pause: Pause) -> Seen {
+        if self.t.d.killed() {
+            return Seen::Killed;
+        }
+        let drawn = if pause.random == 0 { 0 } else { self.t.d.below(pause.random + 1) };
+        let length = pause.least.saturating_add(drawn).min(pause.most);
+        match until {
+            Until::Time if length == 0 => Seen::Waited { over: true },
+            Until::Time => self.pause(length, |_| true),
+            // Where the policy has no pauses, for as short as can be: whoever pins them needs
+            // the processor.
+            Until::Unpinned => self.pause(length.max(1), |call| {
+                !call.isolated.iter().any(|&frame| call.t.m.maybe_dma_pinned(call.t.page(frame)))
+            }),
+            Until::Returned => self.wait_for_return(length),
+        }
+    }
+
+    fn pause(&self, length: u64, over: impl FnOnce(&Self) -> bool) -> Seen {
+        self.t.event(Event::Backoffs);
+        self.t.step_at(Step::Backoff);
+        if self.t.d.sleep(length) { Seen::Waited { over: over(self) } } else { Seen::Killed }
+    }
+
+    /// Until each missed page is on the LRU again or has left the range.
+    fn wait_for_return(&self, length: u64) -> Seen {
+        let until = self.t.d.now().saturating_add(length);
+        // Migration goes through a range in order: with the last page back, so are mostly all.
+        for &(index, frame) in self.missed.iter().rev() {
+            let (page, vma) = (self.t.page(frame), &self.request.mapping.vma);
+            let returned = || page.has(crate::machine::flag::LRU) || vma.pte(index).frame() != frame;
+            if returned() {
+                continue;
+            }
+            self.t.event(Event::OwnerWaits);
+            self.t.step(Step::WaitOwner, frame);
+            match self.t.d.wait_until(Wait::Returned(frame), until, &returned) {
+                Waited::Killed => return Seen::Killed,
+                Waited::TimedOut => return Seen::Waited { over: false },
+                Waited::Ready => {}
+            }
+        }
+        Seen::Waited { over: true }
     }
 }

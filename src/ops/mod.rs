@@ -19,11 +19,11 @@
 //! with exactly its expected references plus the isolation's one; a batch
 //! entry, a holder and a pin are unexpected ones, and that is what races.
 
+mod busted;
 mod collect;
 mod compact;
 mod dma;
 mod drain;
-mod errno;
 mod fault;
 mod fork;
 mod gup;
@@ -36,13 +36,12 @@ mod mlock;
 mod offline;
 mod reclaim;
 mod refused;
-mod retry;
 mod rmap;
 mod special;
 mod zap;
 
+pub use crate::policy::Errno;
 pub use dma::{Dma, DmaError};
-pub use errno::Errno;
 pub use longterm::{Pin, PinRequest};
 pub use migrate::{MigrateMode, Migrated};
 

@@ -117,6 +117,36 @@ words! {
 }
 
 words! {
+    /// When all CPUs are drained, where the rule wants it.
+    pub enum DrainWhen {
+        /// During collection, with the range pinned if `order` has it so (every kernel).
+        Pinned = "pinned",
+        /// After the range was unpinned: nobody meets passing pins for as long as a drain takes.
+        Unpinned = "unpinned",
+    }
+}
+
+words! {
+    /// When it is seen that a page must move.
+    pub enum Look {
+        /// When it is pinned (every kernel).
+        AfterPin = "after-pin",
+        /// Before anything is pinned: under the page-table lock, where it is isolated too.
+        BeforePin = "before-pin",
+    }
+}
+
+words! {
+    /// In which order calls that cannot go the fast way take their sweeps.
+    pub enum Waiters {
+        /// None (every kernel).
+        None = "none",
+        /// First come, first served: one sweep at a time.
+        Ticket = "ticket",
+    }
+}
+
+words! {
     /// A deliberate fault in the loop, by which a detector is shown to fire.
     pub enum Defect {
         /// None.
@@ -147,6 +177,10 @@ table! {
         key scope: Scope,
         /// When batches are drained.
         key drain: DrainRule,
+        /// When all CPUs are drained.
+        key drain_when: DrainWhen,
+        /// When it is seen that a page must move.
+        key look: Look,
         /// Whether the range stays pinned while isolating.
         key order: SweepOrder,
         /// What a page's failed isolation does.
@@ -167,6 +201,8 @@ table! {
         key permanent: Permanent,
         /// What a page in another's hands does.
         key other_pinner: OtherPinner,
+        /// In which order calls take their sweeps.
+        key waiters: Waiters,
         /// First pause between sweeps that failed for a passing reason.
         key backoff_min: Ns,
         /// Longest such pause; each is twice the one before up to this.

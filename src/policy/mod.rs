@@ -7,13 +7,16 @@
 //! may name a `base` and change only some keys.
 
 mod axes;
+pub mod decide;
+mod errno;
 mod kernel;
 mod presets;
 
 pub use axes::{
-    Defect, DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner, Permanent,
-    Policy, Scope, SweepOrder, ZeroPage,
+    Defect, DrainRule, DrainWhen, Empty, FailedErrno, IsolationFailure, Look, MigrationFailure, OtherPinner,
+    Permanent, Policy, Scope, SweepOrder, Waiters, ZeroPage,
 };
+pub use errno::Errno;
 pub use kernel::{Cold, DrainAfterMigrate, Entry, MigrateStyle, Rules};
 pub use presets::{Source, kernel_names, load_kernel, load_policy, policy_names, show_kernel, show_policy};
 #[cfg(not(loom))]

@@ -164,8 +164,8 @@ impl Policy {
     /// Stands for keys that no preset has given yet; every preset gives them all.
     fn blank() -> Self {
         use super::{
-            Defect, DrainRule, Empty, FailedErrno, IsolationFailure, MigrationFailure, OtherPinner,
-            Permanent, Scope, SweepOrder, ZeroPage,
+            Defect, DrainRule, DrainWhen, Empty, FailedErrno, IsolationFailure, Look, MigrationFailure,
+            OtherPinner, Permanent, Scope, SweepOrder, Waiters, ZeroPage,
         };
         use crate::config::{Count, Ns, Share};
         Self {
@@ -174,6 +174,8 @@ impl Policy {
             source: String::new(),
             scope: Scope::MovableAndCma,
             drain: DrainRule::Never,
+            drain_when: DrainWhen::Pinned,
+            look: Look::AfterPin,
             order: SweepOrder::IsolateWhilePinned,
             isolation_failure: IsolationFailure::Skip,
             isolate_retries: Count::Unlimited,
@@ -184,6 +186,7 @@ impl Policy {
             zero_page: ZeroPage::Pinnable,
             permanent: Permanent::Retry,
             other_pinner: OtherPinner::Contend,
+            waiters: Waiters::None,
             backoff_min: Ns(0),
             backoff_max: Ns(0),
             backoff_jitter: Share(0.0),

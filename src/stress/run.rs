@@ -104,7 +104,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         Limits {
             timeout_ns: job.timeout.as_nanos() as u64,
             // A policy that gives up by itself is not stuck before it could have.
-            stall_after_ns: job.stall_after.as_nanos() as u64 + job.policy.deadline.0,
+            stall_after_ns: (job.stall_after.as_nanos() as u64).saturating_add(job.policy.deadline.0),
         },
         job.profile.threads as usize,
     );
