@@ -318,7 +318,6 @@ impl Watchdog {
                 self.trial = Some(trial);
                 return false;
             }
-            Outcome::Cleared => {}
             Outcome::Unknown => self.liveness.verdict = LivenessVerdict::Inconclusive,
             Outcome::Passes => self.conclude(sh, now, &trial, LivenessVerdict::Starved),
             Outcome::Fails if sh.pinners()[trial.thread].judge_stuck(trial.call) => {
@@ -328,7 +327,7 @@ impl Watchdog {
             }
             // It has ended after all, this very moment, and was told that it would not have.
             Outcome::Fails if trial.told() => self.conclude(sh, now, &trial, LivenessVerdict::Starved),
-            Outcome::Fails => {}
+            Outcome::Cleared | Outcome::Fails => {}
         }
         control.resume();
         self.seen[trial.thread] = Seen::default();
