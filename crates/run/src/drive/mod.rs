@@ -25,6 +25,6 @@ pub use gupstress_machine::drive::{Costs, Deed, Driver, STEPS, Step, Wait, Waite
 #[cfg(not(loom))]
 pub use listed::{Listed, Pick, Uniform};
 #[cfg(not(loom))]
-pub use place::Place;
+pub use place::{Place, Waiting};
 #[cfg(not(loom))]
 pub use timed::Timed;

@@ -215,7 +215,7 @@ impl<'r> OsThread<'r> {
         if control & DELAY != 0 {
             turn(self.run.delay);
         }
-        if control & PAUSE != 0 && self.killable && matches!(at, Step::Sweep | Step::Idle) {
+        if control & PAUSE != 0 && self.killable && at.holds_nothing() {
             self.pause();
         }
     }
@@ -226,11 +226,11 @@ impl<'r> OsThread<'r> {
             control & PAUSE == 0 || control & KILL != 0 || self.run.exempt.load(Ordering::SeqCst) == self.id
         };
         if !over() {
-            self.place.set_waiting(Some(Wait::Paused));
+            self.place.wait(Wait::Paused, u64::MAX);
             self.record(Deed::Wait(Wait::Paused));
             self.run.pause.sleep_until(None, &over);
             self.record(Deed::Woken);
-            self.place.set_waiting(None);
+            self.place.woken();
         }
     }
 }
@@ -251,12 +251,15 @@ impl Driver for OsThread<'_> {
         if ready() {
             return Waited::Ready;
         }
-        let deadline = (deadline != u64::MAX).then(|| self.run.started + Duration::from_nanos(deadline));
-        self.place.set_waiting(Some(on).filter(|_| deadline.is_none()));
+        self.place.wait(on, deadline);
+        // Beyond what the host's clock can say there is no deadline.
+        let deadline = (deadline != u64::MAX)
+            .then(|| self.run.started.checked_add(Duration::from_nanos(deadline)))
+            .flatten();
         self.record(Deed::Wait(on));
         let in_time = self.run.monitor(on).sleep_until(deadline, &|| ready() || self.killed());
         self.record(Deed::Woken);
-        self.place.set_waiting(None);
+        self.place.woken();
         // What was so a moment ago need not be so now; it was waited for all the same.
         match (self.killed(), in_time) {
             (true, _) => Waited::Killed,
