@@ -18,6 +18,8 @@ pub mod config;
 pub mod drive;
 pub mod error;
 #[cfg(not(loom))]
+pub mod explore;
+#[cfg(not(loom))]
 pub mod litmus;
 pub mod observe;
 pub mod policy;

@@ -4,16 +4,16 @@
 //! machine, gives each actor a thread of its driver, watches for stalls
 //! ([`watchdog`]) and gathers a [`RunResult`].
 
-mod actors;
+pub(crate) mod actors;
 mod chain;
 mod cpu_clock;
 mod grace;
-mod pinner;
+pub(crate) mod pinner;
 mod profile;
 pub mod result;
 pub mod run;
-mod setup;
-mod shared;
+pub(crate) mod setup;
+pub(crate) mod shared;
 pub mod verdict;
 pub mod watchdog;
 

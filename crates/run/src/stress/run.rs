@@ -327,6 +327,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn
                 cpu: id % cpus,
                 place: Arc::clone(&sh.slots[id].place),
                 killable: true,
+                daemon: false,
                 body: Box::new(move |thread| live(&sh, thread, id)),
             }
         })
