@@ -10,6 +10,7 @@
 //! Case 2 excludes case 1: a frozen page has no references and no PTEs, and a
 //! fresh one has not been published. `tests/loom.rs` checks this.
 
+use super::build::{GoOn, Unbuilt, table};
 use super::page::{Frame, Frozen};
 use crate::sync::{AtomicU64, Exclusive, Ordering};
 
@@ -45,14 +46,17 @@ pub struct Payload {
 
 impl Payload {
     /// `frames` frames of `bytes` bytes (a multiple of 8), all zero.
-    pub fn new(frames: usize, bytes: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Unbuilt`], as the tables of a machine.
+    pub fn build(frames: usize, bytes: usize, go_on: &mut GoOn<'_>) -> Result<Self, Unbuilt> {
         let per_frame = bytes / 8;
-        Self {
-            words: (0..frames * per_frame).map(|_| AtomicU64::new(0)).collect(),
+        Ok(Self {
+            words: table(frames.saturating_mul(per_frame), go_on, |_| AtomicU64::new(0))?.into(),
             per_frame,
             // One marker a frame costs nothing where a marker is empty.
-            marks: (0..frames).map(|_| Exclusive::new()).collect(),
-        }
+            marks: table(frames, go_on, |_| Exclusive::new())?.into(),
+        })
     }
 
     /// 64-bit words in a frame.

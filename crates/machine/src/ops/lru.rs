@@ -254,7 +254,7 @@ impl<D: Driver> Task<'_, D> {
     /// Calls `visit` with every present page of the range but the zero page,
     /// with a reference held meanwhile.
     fn for_each_mapped(&self, mapping: &Mapping, range: Range<u32>, visit: impl Fn(Frame)) {
-        for index in range {
+        for index in range.take_while(|_| !self.d.killed()) {
             let Some(frame) = self.get_mapped(&mapping.vma, index) else { continue };
             visit(frame);
             self.put(frame, 1);

@@ -10,6 +10,9 @@
 //! To 6.2 each page goes through all of this before the next; from 6.3 all
 //! pages are unmapped first, then all are moved, in asynchronous passes; what
 //! is left is then tried one by one, synchronously.
+//!
+//! A kernel's passes are few and it looks at no signal between them; here they may be as many as
+//! somebody likes, and the run's end is looked for before each.
 
 use super::refused::Refused;
 use super::{Errno, Task};
@@ -93,7 +96,7 @@ impl<D: Driver> Task<'_, D> {
     fn migrate_one_by_one(&self, mut from: Vec<Frame>, gfp: Gfp, mode: MigrateMode) -> Migrated {
         let mut result = Migrated::default();
         let passes = self.m.rules.migrate_passes;
-        for pass in 0..passes {
+        for pass in (0..passes).take_while(|_| !self.d.killed()) {
             let force = pass > LAST_TRYLOCK_PASS && mode == MigrateMode::Sync;
             let mut again = Vec::new();
             let mut pages = from.into_iter();
@@ -195,7 +198,7 @@ impl<D: Driver> Task<'_, D> {
         let mut result = Migrated::default();
         let mut unmapped = Vec::with_capacity(from.len());
         let mut retried = 0;
-        for pass in 1..=passes {
+        for pass in (1..=passes).take_while(|_| !self.d.killed()) {
             let mut again = Vec::new();
             let mut pages = from.into_iter();
             for frame in pages.by_ref() {
@@ -233,7 +236,7 @@ impl<D: Driver> Task<'_, D> {
         }
         result.failed = (result.left.len() + retried) as u64;
         result.left.extend(from);
-        for pass in 1..=passes {
+        for pass in (1..=passes).take_while(|_| !self.d.killed()) {
             if unmapped.is_empty() {
                 break;
             }

@@ -31,7 +31,7 @@ impl<D: Driver> Task<'_, D> {
         while let Some(pages) = vma.fix_locked(&rest, lock, into_unfaulted) {
             rest.start = pages.end;
             self.lru_add_drain();
-            for index in pages {
+            for index in pages.take_while(|_| !self.d.killed()) {
                 let Some(frame) = self.get_mapped(vma, index) else { continue };
                 if lock {
                     self.mlock_folio(frame);

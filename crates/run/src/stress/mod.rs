@@ -8,6 +8,7 @@ mod actors;
 mod chain;
 mod cpu_clock;
 mod grace;
+pub mod limit;
 mod pinner;
 mod profile;
 pub mod result;
@@ -17,9 +18,10 @@ mod shared;
 pub mod verdict;
 pub mod watchdog;
 
+pub use limit::{Cut, Host, Limit};
 pub use profile::{
     ActorCfg, Age, MOST_CPUS, MOST_THREADS, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special,
     load_profile, profile_names, show_profile,
 };
 pub use result::RunResult;
-pub use run::{Host, Job, Progress, Which};
+pub use run::{Job, Progress, Which};
