@@ -298,7 +298,7 @@ fn invariants(mut recount: Recount, counters: &Totals, ledger: &Ledger) -> Value
     let total = recount.broken.len();
     recount.broken.truncate(super::shared::MAX_FINDINGS);
     json!({
-        "verdict": if total == 0 { "held" } else { "broken" },
+        "verdict": if total != 0 { "broken" } else if recount.complete { "held" } else { "inconclusive" },
         "checked": recount.checked,
         "broken": total,
         "findings": recount.broken,
