@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn a_table_is_whole_or_says_why_not() {
         assert_eq!(table(200_000, &mut || true, |n| n).unwrap(), (0..200_000).collect::<Vec<_>>());
-        assert_eq!(table(usize::MAX / 16, &mut || true, |n| n), Err(Unbuilt::NoMemory(usize::MAX / 2 - 3)));
+        assert_eq!(table(usize::MAX / 16, &mut || true, |n| n), Err(Unbuilt::NoMemory(usize::MAX / 16 * 8)));
         let mut asked = 0;
         let mut twice = || {
             asked += 1;
