@@ -48,7 +48,7 @@ impl<D: Driver> Task<'_, D> {
             let page = self.page(frame);
             if batch == Batch::LruAdd {
                 if self.m.rules.free_at_drain
-                    && let Ok(frozen) = page.freeze(1)
+                    && let Ok(frozen) = memory.freeze(frame, 1)
                 {
                     // Nobody but the batch refers to it: the batch's put frees it.
                     frozen.unfreeze(1);

@@ -8,7 +8,7 @@ use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
 use crate::stress::verdict::Class;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, Rank};
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
 use std::collections::HashMap;
@@ -200,7 +200,7 @@ impl Shared {
         let plan = profile.plan();
         Self {
             fillers,
-            special: Mutex::new(Special::default()),
+            special: Mutex::ranked(Rank::Run, Special::default()),
             mappings,
             slots: (0..plan.os_threads).map(|_| CachePadded::default()).collect(),
             ledgers: Mutex::new(Vec::new()),
