@@ -3,12 +3,12 @@
 use crate::config::Count;
 use crate::drive::sim::{Executor, SimEnd, SimTask, SimThread, Verdict};
 use crate::drive::{Costs, Driver, Timed, Wait};
+use crate::judge::class::{Class, class};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, Kind, Layout, Machine, Mapping, PageState, Recount};
 use crate::observe::{Counters, Deed, Event, Ring, Totals, Traced};
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
-use crate::stress::verdict::{Class, class};
 use serde::Serialize;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

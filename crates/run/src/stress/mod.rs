@@ -5,18 +5,17 @@
 //! ([`watchdog`]) and gathers a [`RunResult`].
 
 mod actors;
+mod gather;
 mod pinner;
 mod profile;
-pub mod result;
 pub mod run;
 mod setup;
 mod shared;
-pub mod verdict;
 pub mod watchdog;
 
+pub use crate::judge::RunResult;
 pub use profile::{
     ActorCfg, Age, MOST_CPUS, MOST_THREADS, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special,
     load_profile, profile_names, show_profile,
 };
-pub use result::RunResult;
 pub use run::{Host, Job, Progress, Which};

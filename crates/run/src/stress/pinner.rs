@@ -1,11 +1,11 @@
 //! A thread that pins: sets up its share, then call after call until the work is done.
 
 use super::profile::Age;
-use super::result::{Failure, UnsafePin};
 use super::setup::{populate, set_up};
-use super::shared::{Ledger, MAX_FINDINGS, Shared, Slot};
-use super::verdict::{Class, class, unsafe_page};
+use super::shared::{Ledger, Shared, Slot};
 use crate::drive::{Driver, Step};
+use crate::judge::class::{class, unsafe_page};
+use crate::judge::{Class, Failure, MAX_FINDINGS, UnsafePin};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Cause, Mapping, Obstacle};
 use crate::observe::Deed;
@@ -135,8 +135,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         self.slot.end(class, pages);
         if class.is_some_and(|class| class != Class::Stuck) {
             let others = sh.ended.fetch_add(1, Ordering::Relaxed) - ended_before;
-            self.ledger.max_bypass = self.ledger.max_bypass.max(others);
-            self.record(took);
+            self.ledger.ended(took, self.pin.sweeps, others);
         }
         if result.is_ok() {
             sh.pinned.fetch_add(pages, Ordering::Relaxed);
@@ -145,12 +144,6 @@ impl<'a, D: Driver> Pinner<'a, D> {
             }
             self.hold_and_unpin(mapping, range);
         }
-    }
-
-    fn record(&mut self, took: u64) {
-        // Both histograms grow as they must and refuse no value.
-        let _ = self.ledger.latency.record(took);
-        let _ = self.ledger.sweeps.record(u64::from(self.pin.sweeps));
     }
 
     /// The class of a call that ended; none if the end of the run cut it off.

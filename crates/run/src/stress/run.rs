@@ -1,15 +1,16 @@
 //! A run from its settings to its result, on either driver.
 
 use super::actors::Actor;
+use super::gather::{End, gather};
 use super::pinner::Pinner;
 use super::profile::{Profile, STACK};
-use super::result::{End, RunResult, Status, gather};
 use super::shared::Shared;
-use super::watchdog::{Control, Decision, Limits, LivenessVerdict, Watchdog};
+use super::watchdog::{Control, Decision, Limits, Watchdog};
 use crate::drive::os::{OsRun, OsThread};
 use crate::drive::sim::{Executor, SimEnd, SimTask, Supervision, Verdict};
 use crate::drive::{Driver, Timed};
 use crate::error::{Error, Result};
+use crate::judge::{Calls, Class, RunResult, Status};
 use crate::machine::Machine;
 use crate::observe::{Ring, Trace};
 use crate::ops::Task;
@@ -63,7 +64,7 @@ pub struct Progress {
     /// Page pins wanted.
     pub target: u64,
     /// Calls ended so far, by class.
-    pub calls: serde_json::Value,
+    pub calls: Calls,
     /// `lru_add_drain_all` calls of pinners so far.
     pub drain_all: u64,
     /// Page pins a second so far.
@@ -116,10 +117,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     if job.trace.is_some() {
         host.trace(Trace { names: thread_names(&job.profile), rings });
     }
-    let stuck = matches!(
-        watchdog.liveness.verdict,
-        LivenessVerdict::Livelocked | LivenessVerdict::Starved | LivenessVerdict::Deadlocked
-    );
+    let stuck = watchdog.liveness.verdict.is_stuck();
     let status = if interrupted {
         Status::Interrupted
     } else if stuck {
@@ -189,7 +187,7 @@ fn live<D: Driver>(sh: &Shared, d: &D, id: usize) {
 fn progress(sh: &Shared, now: u64) -> Progress {
     let elapsed_s = sh.started().map_or(0, |started| now.saturating_sub(started)) as f64 / 1e9;
     let pinned = sh.pinned.load(Ordering::Relaxed);
-    let mut classes = [0; 5];
+    let mut classes = [0; Class::COUNT];
     let mut drain_all = 0;
     let mut steps = [0u32; crate::drive::Step::ALL.len()];
     for slot in sh.pinners() {
@@ -198,12 +196,11 @@ fn progress(sh: &Shared, now: u64) -> Progress {
         steps[slot.place.step() as usize] += 1;
     }
     let most = steps.iter().enumerate().max_by_key(|(_, n)| **n).map_or(0, |(at, _)| at);
-    let calls = super::verdict::Class::ALL.into_iter().zip(classes);
     Progress {
         elapsed_s,
         pinned,
         target: sh.goal,
-        calls: calls.map(|(class, n)| (class.name().to_owned(), json!(n))).collect(),
+        calls: Calls::of(classes),
         drain_all,
         pages_per_s: if elapsed_s > 0.0 { pinned as f64 / elapsed_s } else { 0.0 },
         step: crate::drive::Step::ALL[most].name(),

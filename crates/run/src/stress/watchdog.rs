@@ -14,9 +14,9 @@
 
 use super::shared::{Shared, Slot};
 use crate::drive::Wait;
-use crate::machine::{Breakdown, Obstacle, PageState};
+use crate::judge::{Liveness, LivenessVerdict, MAX_FINDINGS, Sample, Stall};
+use crate::machine::Obstacle;
 use crate::sync::Ordering;
-use serde::Serialize;
 
 /// Sweeps without an end that make a call suspect, and confirm it.
 const MANY_SWEEPS: u64 = 32;
@@ -24,68 +24,6 @@ const MANY_SWEEPS: u64 = 32;
 const CPU_SHARE: u64 = 40;
 /// A confirmation that takes longer than this many windows is given up.
 const CONFIRM_WINDOWS: u64 = 10;
-
-/// Did every call end?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LivenessVerdict {
-    /// Every call ended, or had time left to.
-    Live,
-    /// A call did not end while others did, and ended alone.
-    Starved,
-    /// A call does not end, alone or not.
-    Livelocked,
-    /// Nobody can go on.
-    Deadlocked,
-    /// Too little time to say: the host gave too little, or the timeout did.
-    Inconclusive,
-}
-
-/// A call that did not end.
-#[derive(Debug, Clone, Serialize)]
-pub struct Stall {
-    /// Which pinner.
-    pub thread: usize,
-    /// The step it was at.
-    pub step: &'static str,
-    /// The page it was about.
-    pub page: Option<PageState>,
-    /// What stood in that page's way.
-    pub obstacle: Option<Obstacle>,
-    /// For one that sweeps: who had what of the page when it last failed to get on.
-    pub found: Option<Breakdown>,
-    /// Whether that is permanent.
-    pub permanent: bool,
-    /// Sweeps it had taken.
-    pub sweeps: u64,
-    /// How long it had lasted.
-    pub waited_s: f64,
-    /// What it did alone: `fails`, `passes`, or not tried.
-    pub alone: Option<&'static str>,
-    /// For a deadlock, what it waits for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waits_for: Option<String>,
-}
-
-/// The verdict with what it rests on.
-#[derive(Debug, Clone, Serialize)]
-pub struct Liveness {
-    /// The verdict.
-    pub verdict: LivenessVerdict,
-    /// Calls that did not end.
-    pub findings: Vec<Stall>,
-}
-
-/// Progress at one moment.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Sample {
-    /// Seconds since the pinners set off.
-    pub t_s: f64,
-    /// Page pins so far.
-    pub pages_pinned: u64,
-    /// Calls ended so far.
-    pub calls: u64,
-}
 
 /// What a watchdog may do to the threads it watches.
 pub trait Control {
@@ -339,7 +277,7 @@ impl Watchdog {
             let blocked = slot.place.waiting().is_some_and(can_block);
             if old && (blocked || slot.sweeps_of_call() >= MANY_SWEEPS) {
                 slot.judged_stuck.store(true, Ordering::Release);
-                if number != thread && self.liveness.findings.len() < super::shared::MAX_FINDINGS {
+                if number != thread && self.liveness.findings.len() < MAX_FINDINGS {
                     let waited = now - slot.in_call_since().unwrap_or(now);
                     self.liveness.findings.push(self::stall(sh, number, slot, waited));
                 }

@@ -3,39 +3,32 @@
 use crate::machine::{Frame, Machine, Mapping, ZERO_FRAME};
 use crate::ops::Errno;
 use crate::policy::{Policy, ZeroPage};
-use serde::Serialize;
+use gupstress_machine::words;
 use std::ops::Range;
 
-/// How a call ended, in truth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Class {
-    /// Pinned, and every page may stay where it is.
-    Pinned,
-    /// Pinned, with some page where pages must stay movable.
-    PinnedUnsafe,
-    /// Failed, and some page had a permanent obstacle.
-    FailedJustified,
-    /// Failed without need.
-    FailedSpurious,
-    /// Never ended.
-    Stuck,
+words! {
+    /// How a call ended, in truth; in the order of results.
+    pub enum Class {
+        /// Pinned, and every page may stay where it is.
+        Pinned = "pinned",
+        /// Pinned, with some page where pages must stay movable.
+        PinnedUnsafe = "pinned_unsafe",
+        /// Failed, and some page had a permanent obstacle.
+        FailedJustified = "failed_justified",
+        /// Failed without need.
+        FailedSpurious = "failed_spurious",
+        /// Never ended.
+        Stuck = "stuck",
+    }
 }
 
 impl Class {
-    /// All five, in the order of results.
-    pub const ALL: [Self; 5] =
-        [Self::Pinned, Self::PinnedUnsafe, Self::FailedJustified, Self::FailedSpurious, Self::Stuck];
+    /// How many there are.
+    pub const COUNT: usize = Self::WORDS.len();
 
     /// Its name in results.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Pinned => "pinned",
-            Self::PinnedUnsafe => "pinned_unsafe",
-            Self::FailedJustified => "failed_justified",
-            Self::FailedSpurious => "failed_spurious",
-            Self::Stuck => "stuck",
-        }
+        Self::WORDS[self as usize].0
     }
 }
 
