@@ -5,7 +5,7 @@
 //! | [`machine`], [`ops`], [`sync`] | the machine itself: nouns, verbs, the door to shared memory |
 //! | [`policy`] | decisions: retry policies and kernel rules, by name or from files |
 //! | [`drive`] | who runs it: real threads, or coroutines on a virtual clock |
-//! | [`judge`] | classes, findings, results, verdicts, thresholds |
+//! | [`judge`] | classes, findings, results, verdicts |
 //! | [`stress`] | runs: profiles, actors, watchdog |
 //! | [`litmus`] | scripted scenarios and the interactive machine |
 //! | [`request`] | what a front end asks for, as JSON |

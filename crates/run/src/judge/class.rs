@@ -32,6 +32,27 @@ impl Class {
     }
 }
 
+/// What becomes of a call in every count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is counted, in its class.
+    Counted(Class),
+    /// The end of the run cut it off: neither a success nor a failure.
+    CutOff,
+}
+
+/// Decides what becomes of a call that has returned, here and nowhere else.
+///
+/// `stuck`: whether the watchdog had said that it never ends; `killed`: whether the run had ended before the call did; whatever it then failed with is the
+/// end's doing. What the watchdog said of it comes first: it ended only because the run was ended.
+pub fn fate(stuck: bool, killed: bool, result: Result<(), Errno>, truth: impl FnOnce() -> Class) -> Fate {
+    match result {
+        _ if stuck => Fate::Counted(Class::Stuck),
+        Err(_) if killed => Fate::CutOff,
+        _ => Fate::Counted(truth()),
+    }
+}
+
 /// The first pinned page that must stay movable, if any: the pin is unsafe.
 ///
 /// The zero page is nobody's to move, wherever it lies.

@@ -3,18 +3,16 @@
 //! [`class`] judges one call by the truth about its pages; [`findings`] is what is
 //! kept of calls that failed or pinned what they must not; [`liveness`] of those
 //! that did not end; [`result`] all that a run found; [`verdict`] the one word for
-//! it, and for several runs in a matrix; [`threshold`] a user's own conditions.
+//! it, and for several runs in a matrix.
 
 pub mod class;
 pub mod findings;
 pub mod liveness;
 pub mod result;
-pub mod threshold;
 pub mod verdict;
 
 pub use class::Class;
 pub use findings::{Causes, Failure, Findings, MAX_FINDINGS, UnsafePin};
 pub use liveness::{Liveness, LivenessVerdict, Sample, Stall};
 pub use result::{Calls, RunResult, Status};
-pub use threshold::{Op, Threshold};
 pub use verdict::Verdict;

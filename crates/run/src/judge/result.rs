@@ -77,36 +77,8 @@ impl Calls {
     }
 }
 
-/// The same as shares of all calls, from 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Shares {
-    /// Of `pinned`.
-    pub pinned: Option<f64>,
-    /// Of `pinned_unsafe`.
-    pub pinned_unsafe: Option<f64>,
-    /// Of `failed_justified`.
-    pub failed_justified: Option<f64>,
-    /// Of `failed_spurious`.
-    pub failed_spurious: Option<f64>,
-    /// Of `stuck`.
-    pub stuck: Option<f64>,
-}
-
-impl From<&Calls> for Shares {
-    fn from(calls: &Calls) -> Self {
-        let of = |class| ratio(calls.get(class), calls.issued);
-        Self {
-            pinned: of(Class::Pinned),
-            pinned_unsafe: of(Class::PinnedUnsafe),
-            failed_justified: of(Class::FailedJustified),
-            failed_spurious: of(Class::FailedSpurious),
-            stuck: of(Class::Stuck),
-        }
-    }
-}
-
 /// A part of a whole; none of nothing.
-pub fn ratio(part: u64, whole: u64) -> Option<f64> {
+fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole != 0).then(|| part as f64 / whole as f64)
 }
 
@@ -282,8 +254,6 @@ pub struct RunResult {
     pub seed: u64,
     /// Calls by class.
     pub calls: Calls,
-    /// The same as shares.
-    pub share: Shares,
     /// Calls that the end of the run cut off: of no class.
     pub interrupted: u64,
     /// Failures by errno.
@@ -298,8 +268,6 @@ pub struct RunResult {
     pub latency_ns: Latency,
     /// Sweeps of calls that ended.
     pub sweeps: Sweeps,
-    /// `lru_add_drain_all` of pinners, for each call; none where there was none.
-    pub drains_per_call: Option<f64>,
     /// What pinners counted since they set off.
     pub counters: Totals,
     /// What the other actors counted.
@@ -357,13 +325,10 @@ mod tests {
     }
 
     #[test]
-    fn calls_add_up_and_have_shares_of_all() {
+    fn calls_add_up() {
         let calls = Calls::of([5, 1, 2, 8, 4]);
         assert_eq!(calls.issued, 20);
         assert_eq!(calls.failed(), 10);
         assert!(Class::WORDS.iter().map(|&(_, class)| calls.get(class)).eq([5, 1, 2, 8, 4]));
-        let share = Shares::from(&calls);
-        assert_eq!((share.failed_spurious, share.stuck), (Some(0.4), Some(0.2)));
-        assert_eq!(Shares::from(&Calls::default()).pinned, None);
     }
 }

@@ -1,9 +1,7 @@
 //! A run's end: what its threads hand over becomes its result.
 
 use super::shared::{Ledger, Shared, Slot};
-use crate::judge::result::{
-    Books, Contention, Fairness, Invariants, Pages, Safe, Safety, Shares, Throughput, ratio,
-};
+use crate::judge::result::{Books, Contention, Fairness, Invariants, Pages, Safe, Safety, Throughput};
 use crate::judge::{Calls, Class, Liveness, MAX_FINDINGS, RunResult, Sample, Status, Verdict};
 use crate::machine::{Broken, Recount};
 use crate::observe::{Event, Totals};
@@ -75,14 +73,12 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
         elapsed_s: end.elapsed_s,
         cpu_s: end.cpu_s,
         seed: end.seed,
-        share: Shares::from(&calls),
         interrupted: ledger.interrupted,
         contention: sh.profile.pinner.rounds.then(|| contention(sh, &counters, calls.issued, &ledger.errors)),
         pages: Pages { pinned, contended: ledger.contended_pages },
         throughput: Throughput { calls_per_s: rate(calls.issued), pages_per_s: rate(pinned) },
         latency_ns: (&ledger.latency).into(),
         sweeps: (&ledger.sweeps).into(),
-        drains_per_call: ratio(counters.get(Event::DrainAll), calls.issued),
         fairness: Fairness::of(&pages, ledger.longest_wait_ns, ledger.max_bypass),
         liveness: end.liveness,
         safety: Safety {

@@ -5,7 +5,10 @@
 //! ([`watchdog`]) and gathers a [`RunResult`].
 
 mod actors;
+mod chain;
+mod cpu_clock;
 mod gather;
+mod grace;
 mod pinner;
 mod profile;
 pub mod run;
