@@ -392,6 +392,7 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cpu::{Entry, Tag};
     use super::*;
     use crate::machine::page::NO_FRAME;
     use crate::machine::{Gfp, Layout};
@@ -418,9 +419,9 @@ mod tests {
         m.hindrance(frame, Test::Refs { found: m.page(frame).refcount(), expected: OWN }, ASKER, OWN)
     }
 
-    fn queue(m: &Machine, cpu: usize, batch: Batch, frame: Frame) {
+    fn queue(m: &Machine, on: usize, batch: Batch, frame: Frame) {
         m.page(frame).get(1);
-        m.cpus[cpu].lock().list(batch).push(frame);
+        m.cpus[on].lock().list(batch).push(Entry { frame, tag: Tag::None });
     }
 
     #[test]

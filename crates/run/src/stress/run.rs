@@ -6,10 +6,10 @@ use super::gather::{End, gather};
 use super::pinner::Pinner;
 use super::profile::{Profile, STACK};
 use super::shared::Shared;
-use super::watchdog::{Control, Decision, Limits, Watchdog};
+use super::watchdog::{Limits, Watchdog};
 use crate::drive::os::{OsRun, OsThread};
-use crate::drive::sim::{Executor, SimEnd, SimTask, Supervision, Verdict};
-use crate::drive::{Driver, Timed};
+use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
+use crate::drive::{Control, Decision, Driver, Timed};
 use crate::error::{Error, Result};
 use crate::judge::{Calls, Class, RunResult, Status};
 use crate::machine::Machine;
@@ -20,6 +20,7 @@ use crate::sync::{AtomicBool, Ordering, thread};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -313,47 +314,43 @@ fn process_cpu() -> f64 {
 
 // ---------------------------------------------------------------- coroutines
 
-impl Control for Supervision<'_> {
-    fn cpu_time(&self, thread: usize) -> Option<u64> {
-        Some(self.ran(thread))
-    }
-    fn pause_all_but(&self, thread: usize) {
-        Supervision::pause_all_but(self, thread);
-    }
-    fn resume(&self) {
-        Supervision::resume(self);
-    }
-}
-
 fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
     let kworkers = sh.slots.len() - sh.profile.cpus as usize;
     let cpus = sh.m.cpus.len();
-    let tasks = (0..sh.slots.len())
+    let tasks = (0..kworkers)
         .map(|id| {
             let sh = Arc::clone(sh);
             SimTask {
-                cpu: if id >= kworkers { id - kworkers } else { id % cpus },
+                cpu: id % cpus,
                 place: Arc::clone(&sh.slots[id].place),
-                killable: id < kworkers,
+                killable: true,
                 body: Box::new(move |thread| live(&sh, thread, id)),
             }
         })
         .collect();
+    let (worked, first) = (Arc::clone(sh), kworkers);
+    let kworkers = Kworkers {
+        places: sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)).collect(),
+        work: Rc::new(move |thread, cpu| {
+            Task::new(&worked.m, thread, &worked.slots[first + cpu].counters, cpu).drain_works();
+        }),
+    };
     let watchdog = RefCell::new(watchdog);
     let mut interrupted_at = None;
     let mut ended_at = None;
-    let mut executor = job.trace.map_or_else(Executor::default, |last| Executor::tracing(last as usize));
-    let report = executor.run(
+    let mut lab = job.trace.map_or_else(Lab::default, |last| Lab::tracing(last as usize));
+    let report = lab.run(
         Box::new(Timed::new(job.profile.slice.0)),
         &job.profile.costs.longer_by(job.profile.step_delay.0),
         job.seed,
         tasks,
-        &mut |now, tasks| match watchdog.borrow_mut().tick(sh, now, tasks) {
-            Decision::Continue(next) => Verdict::Continue(next),
-            Decision::Kill => {
+        Some(&kworkers),
+        &mut |now, tasks| {
+            let decision = watchdog.borrow_mut().tick(sh, now, tasks);
+            if decision == Decision::Kill {
                 ended_at = Some(sh.completed_at().unwrap_or(now));
-                Verdict::Kill
             }
+            decision
         },
         &mut |now| {
             let goes_on = host.look(&|| progress(sh, now));

@@ -20,7 +20,7 @@
 use super::chain::{Chain, End, Link, follow, holder};
 use super::grace::Grace;
 use super::shared::{Call, Shared, Slot};
-use crate::drive::{Step, Wait, Waiting};
+use crate::drive::{Control, Decision, Step, Wait, Waiting};
 use crate::judge::{Liveness, LivenessVerdict, MAX_FINDINGS, Sample, Stall};
 use crate::machine::{Frame, Obstacle};
 use crate::sync::Ordering;
@@ -39,25 +39,6 @@ const CONFIRM_WINDOWS: u64 = 10;
 const LONG: u64 = 4;
 /// Looks in one stall limit.
 const LOOKS: u64 = 64;
-
-/// What a watchdog may do to the threads it watches.
-pub trait Control {
-    /// CPU time that a thread has had, in nanoseconds; `None` where the host does not say.
-    fn cpu_time(&self, thread: usize) -> Option<u64>;
-    /// Pauses every thread but one.
-    fn pause_all_but(&self, thread: usize);
-    /// Ends the pause.
-    fn resume(&self);
-}
-
-/// What is to be done now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Ask again at this time.
-    Continue(u64),
-    /// End the run.
-    Kill,
-}
 
 /// When a run must end at the latest, and when a call is suspect.
 #[derive(Debug, Clone, Copy)]
