@@ -329,12 +329,12 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn
         })
         .collect();
     let (worked, first) = (Arc::clone(sh), kworkers);
-    let kworkers = Kworkers {
-        places: sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)).collect(),
-        work: Rc::new(move |thread, cpu| {
+    let kworkers = Kworkers::new(
+        sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)),
+        Rc::new(move |thread, cpu| {
             Task::new(&worked.m, thread, &worked.slots[first + cpu].counters, cpu).drain_works();
         }),
-    };
+    );
     let watchdog = RefCell::new(watchdog);
     let mut interrupted_at = None;
     let mut ended_at = None;
