@@ -50,20 +50,24 @@ pub type Work = Arc<dyn Fn(&SimThread<'_>, usize) + Send + Sync>;
 /// The kworkers of a run, numbered after its tasks. They outlive the others' death.
 #[derive(Clone)]
 pub struct Kworkers {
-    /// Where each publishes its steps; one for each CPU.
-    pub places: Arc<[Arc<Place>]>,
-    /// What each does.
-    pub work: Work,
+    places: Arc<[Arc<Place>]>,
+    work: Work,
 }
 
 impl Kworkers {
+    /// One for each of `places`, where it publishes its steps. Whoever looks finds one that is no
+    /// task waiting for work, as one on real threads would be.
+    pub fn new(places: impl IntoIterator<Item = Arc<Place>>, work: Work) -> Self {
+        let places: Arc<[_]> = places.into_iter().collect();
+        places.iter().enumerate().for_each(|(cpu, place)| place.wait(Wait::Work(cpu), u64::MAX));
+        Self { places, work }
+    }
+
     /// Those of a machine, which count together.
     pub fn of(m: &Arc<Machine>, counters: &Arc<Counters>) -> Self {
         let (m, counters) = (Arc::clone(m), Arc::clone(counters));
-        Self {
-            places: m.cpus.iter().map(|_| Arc::default()).collect(),
-            work: Arc::new(move |thread, cpu| Task::new(&m, thread, &counters, cpu).drain_works()),
-        }
+        let places: Vec<Arc<Place>> = m.cpus.iter().map(|_| Arc::default()).collect();
+        Self::new(places, Arc::new(move |thread, cpu| Task::new(&m, thread, &counters, cpu).drain_works()))
     }
 }
 
@@ -326,7 +330,13 @@ impl Lab {
 fn kworker(kworkers: &Kworkers, cpu: usize) -> SimTask {
     let work = Arc::clone(&kworkers.work);
     let place = Arc::clone(&kworkers.places[cpu]);
-    SimTask { cpu, place, killable: false, body: Box::new(move |thread| work(thread, cpu)) }
+    let shown = Arc::clone(&place);
+    let body = move |thread: &SimThread<'_>| {
+        shown.woken();
+        work(thread, cpu);
+        shown.wait(Wait::Work(cpu), u64::MAX);
+    };
+    SimTask { cpu, place, killable: false, body: Box::new(body) }
 }
 
 fn start(stack: DefaultStack, world: Rc<World>, id: TaskId, task: SimTask) -> Coro {
