@@ -7,8 +7,8 @@
 
 use super::build::{GoOn, Unbuilt, table};
 use super::page::{Frame, Page, ZERO_FRAME, flag};
-use super::payload::{Fresh, Payload};
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use super::payload::{Fresh, Frozen, Payload};
+use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
 use crate::table;
 use crossbeam_utils::CachePadded;
 
@@ -144,7 +144,8 @@ impl Memory {
             // Low frames first, as a fresh buddy allocator hands them out.
             let high_to_low = |n: usize| frames.end - 1 - n as Frame;
             let free = table(frames.end.saturating_sub(first) as usize, go_on, high_to_low)?;
-            Ok(Zone { kind, lists: Mutex::new(FreeLists { free, set_aside: Vec::new() }), frames })
+            let lists = Mutex::ranked(Rank::Zone, FreeLists { free, set_aside: Vec::new() });
+            Ok(Zone { kind, lists, frames })
         };
         let zones =
             [zone(ZoneKind::Movable, movable)?, zone(ZoneKind::Cma, cma)?, zone(ZoneKind::Normal, normal)?];
@@ -159,7 +160,9 @@ impl Memory {
             payload: Payload::build(total, layout.page_bytes as usize, go_on)?,
             zones,
             isolated: (0..total.div_ceil(PAGEBLOCK as usize)).map(|_| AtomicBool::new(false)).collect(),
-            caches: (0..cpus).map(|_| CachePadded::new(Mutex::new(PageCaches::default()))).collect(),
+            caches: (0..cpus)
+                .map(|_| CachePadded::new(Mutex::ranked(Rank::PageCache, PageCaches::default())))
+                .collect(),
         })
     }
 
@@ -180,7 +183,7 @@ impl Memory {
     }
 
     /// Takes a frame from the first zone of `gfp` that has one; its refcount becomes 1.
-    pub fn alloc(&self, cpu: usize, gfp: Gfp) -> Option<Fresh> {
+    pub fn alloc(&self, cpu: usize, gfp: Gfp) -> Option<Fresh<'_>> {
         for &kind in gfp.zones() {
             let mut caches = self.caches[cpu].lock();
             let cache = &mut caches.0[slot(kind)];
@@ -206,9 +209,19 @@ impl Memory {
         None
     }
 
-    fn fresh(&self, frame: Frame) -> Fresh {
+    fn fresh(&self, frame: Frame) -> Fresh<'_> {
         self.page(frame).first_ref();
-        Fresh::new(frame)
+        Fresh::new(self, frame)
+    }
+
+    /// `folio_ref_freeze`: from exactly `expected` references, at least one, to
+    /// none, so that nobody gets a new one.
+    ///
+    /// # Errors
+    /// The count that was found instead.
+    #[inline]
+    pub fn freeze(&self, frame: Frame, expected: i32) -> Result<Frozen<'_>, i32> {
+        self.page(frame).freeze(expected).map(|()| Frozen::new(self, frame))
     }
 
     /// Gives back a frame whose refcount is zero and that nothing refers to.
