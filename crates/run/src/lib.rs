@@ -6,6 +6,7 @@
 //! | [`policy`] | decisions: retry policies and kernel rules, by name or from files |
 //! | [`drive`] | who runs it: real threads, or coroutines on a virtual clock |
 //! | [`stress`] | runs: profiles, actors, watchdog, verdicts |
+//! | [`script`] | the steps of scripts and who plays them |
 //! | [`litmus`] | scripted scenarios and the interactive machine |
 //! | [`request`] | what a front end asks for, as JSON |
 //! | [`observe`] | what is measured |
@@ -23,6 +24,8 @@ pub mod observe;
 pub mod policy;
 #[cfg(not(loom))]
 pub mod request;
+#[cfg(not(loom))]
+pub mod script;
 #[cfg(not(loom))]
 pub mod stress;
 
