@@ -50,7 +50,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            ran: Duration::from_secs(1),
+            ran: Duration::from_millis(250),
             wall: Duration::from_secs(60),
             since: None,
             go_on: Arc::new(|| true),
