@@ -2,17 +2,17 @@
 //! is asked of it, and misuse is refused without a trace.
 #![cfg(not(loom))]
 
+use gupstress_run::judge::Class;
 use gupstress_run::litmus::{Limits, Session};
 use gupstress_run::machine::{Kind, Layout, ZoneKind};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::Errno;
 use gupstress_run::policy::{Source, kernel_names, load_kernel, load_policy, policy_names};
 use gupstress_run::script::OpError;
-use gupstress_run::stress::verdict::Class;
+use gupstress_run::sync::{AtomicU32, Ordering::Relaxed};
 use proptest::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 const CPUS: usize = 3;

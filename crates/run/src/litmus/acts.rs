@@ -232,7 +232,7 @@ impl Session {
 impl Counted for Outcome {
     fn value(&self, key: &str) -> Option<Value> {
         if key == "result" {
-            let stuck = self.class == crate::stress::verdict::Class::Stuck;
+            let stuck = self.class == crate::judge::Class::Stuck;
             let end = self.error.map_or(if stuck { "stuck" } else { "ok" }, |errno| errno.name());
             return Some(Value::from(end));
         }
