@@ -145,7 +145,7 @@ impl Memory {
             let high_to_low = |n: usize| frames.end - 1 - n as Frame;
             let free = table(frames.end.saturating_sub(first) as usize, go_on, high_to_low)?;
             let lists = Mutex::ranked(Rank::Zone, FreeLists { free, set_aside: Vec::new() });
-            Ok(Zone { kind, lists, frames })
+            Ok(Zone { kind, frames, lists })
         };
         let zones =
             [zone(ZoneKind::Movable, movable)?, zone(ZoneKind::Cma, cma)?, zone(ZoneKind::Normal, normal)?];
