@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, cast
 from gupstress.outcome.results import PolicyResult, Run
 from gupstress.outcome.thresholds import metrics
 from gupstress.outcome.verdict import BAD, GOOD, UNDECIDED, label, outcome
-from gupstress.render.columns import COSTS, DEEDS, Align, Column
+from gupstress.render.columns import COSTS, DEEDS, Column
+from gupstress.render.grid import Align
 from gupstress.reporting.sources import Source, policies
 from gupstress.reporting.story import failures_by_reason
 
