@@ -22,6 +22,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -427,6 +428,7 @@ def _class(target: Any) -> str:
     described = _described(target)
     if described and init is not None:
         parameters = {one.name: one for one in init.parameters}
+        known = inspect.signature(getattr(import_module(target.module.path), target.name))
         blocks.append(
             table(
                 ("argument", "type", "if not given", "meaning"),
@@ -434,10 +436,11 @@ def _class(target: Any) -> str:
                     [
                         code(name),
                         code(parameters[name].annotation),
-                        code(parameters[name].default or ""),
+                        "" if default is inspect.Parameter.empty else code(repr(default)),
                         text,
                     ]
                     for name, text in described.items()
+                    for default in [known.parameters[name].default]
                 ),
             )
         )

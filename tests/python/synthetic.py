@@ -1,9 +1,8 @@
 """Runs that were never made, for what compares them: every number is given."""
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
-
-import numpy as np
 
 from gupstress.outcome.results import PolicyResult
 from gupstress.running.result import RunResult
@@ -68,7 +67,7 @@ def run_of(template: RunResult, rates: Sequence[float], **changes: Any) -> RunRe
     )
 
 
-def noisy(template: RunResult, rng: np.random.Generator, slowdown: float = 1.0) -> RunResult:
+def noisy(template: RunResult, rng: Random, slowdown: float = 1.0) -> RunResult:
     """Return a run of 7 repeats as a quiet host makes them.
 
     Each repeat is slower or faster as a whole by 3 %, each time in it by a little more,
@@ -82,18 +81,18 @@ def noisy(template: RunResult, rng: np.random.Generator, slowdown: float = 1.0) 
     (first,) = template.results
     results = []
     for number in range(1, 8):
-        whole = slowdown * rng.lognormal(0, 0.03)
+        whole = slowdown * rng.lognormvariate(0, 0.03)
         if rng.random() < 0.01:
             whole *= rng.uniform(1.0, 1.33)
         results.append(
             repeat(
                 first,
                 number,
-                rate=1e6 / (whole * rng.lognormal(0, 0.02)),
-                cpu_us=2 * whole * rng.lognormal(0, 0.02),
-                p99=1e6 * whole * rng.lognormal(0, 0.10),
-                spurious=int(rng.normal(2_000, 140)),
-                drains=int(rng.normal(200_000, 10_000)),
+                rate=1e6 / (whole * rng.lognormvariate(0, 0.02)),
+                cpu_us=2 * whole * rng.lognormvariate(0, 0.02),
+                p99=1e6 * whole * rng.lognormvariate(0, 0.10),
+                spurious=int(rng.gauss(2_000, 140)),
+                drains=int(rng.gauss(200_000, 10_000)),
             )
         )
     return run_with(template, results)

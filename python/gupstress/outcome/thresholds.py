@@ -9,8 +9,9 @@ import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, reduce
-from typing import Any, get_args
+from functools import cache
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -58,8 +59,16 @@ class Threshold:
 
 def observe(result: PolicyResult, metric: str) -> float | None:
     """Return the number at a metric's path, None if there was nothing to take it from."""
-    value: Any = reduce(getattr, metric.split("."), result)
+    value = read(result, metric)
     return None if value is None else float(value)
+
+
+def read(result: PolicyResult, metric: str) -> Any:
+    """Return what is at a metric's path as it is, None where a part of the path is missing."""
+    value: Any = result
+    for name in metric.split("."):
+        value = None if value is None else getattr(value, name)
+    return value
 
 
 @cache
@@ -72,8 +81,15 @@ def _leaves(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         if _is_number(field.annotation):
             yield prefix + name
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _leaves(field.annotation, f"{prefix}{name}.")
+        elif part := _model(field.annotation):
+            yield from _leaves(part, f"{prefix}{name}.")
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """Return the part of a result that a field is, always or where there is one."""
+    parts = get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
+    models = (part for part in parts if isinstance(part, type) and issubclass(part, BaseModel))
+    return next(models, None)
 
 
 def _is_number(annotation: Any) -> bool:

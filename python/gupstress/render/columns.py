@@ -53,7 +53,41 @@ def _errors(repeats: Repeats) -> str:
     for result in repeats:
         for name, count in result.errors.model_dump().items():
             totals[name] = totals.get(name, 0) + count
-    return " ".join(f"{name} {amount(count)}" for name, count in totals.items() if count) or "-"
+    said = [f"{name} {amount(count)}" for name, count in totals.items() if count]
+    top = top_cause(repeats)
+    return " ".join([*said, f"by {CAUSES[top]}"] if top else said) or "-"
+
+
+CAUSES = {
+    "pinned": "pins",
+    "in_batch": "batch",
+    "isolated": "isolation",
+    "locked": "lock",
+    "writeback": "writeback",
+    "short_refs": "refs",
+    "zero_page": "zero page",
+    "reserved": "reserved",
+    "hwpoison": "poison",
+    "never_on_lru": "no LRU",
+    "held": "holder",
+    "no_memory": "no memory",
+    "unknown": "unknown",
+}
+"""What failed calls are put down to, in as few letters as a cell has."""
+
+
+def causes(repeats: Repeats) -> dict[str, int]:
+    """Return failed calls by what made them fail, commonest first; none where nobody counted."""
+    totals: dict[str, int] = {}
+    for result in repeats:
+        for name, count in result.causes.model_dump().items() if result.causes else ():
+            totals[name] = totals.get(name, 0) + count
+    return dict(sorted(((n, c) for n, c in totals.items() if c), key=lambda item: -item[1]))
+
+
+def top_cause(repeats: Repeats) -> str | None:
+    """Return what made most of the failed calls fail."""
+    return next((name for name in causes(repeats) if name in CAUSES), None)
 
 
 def _drains_per_call(result: PolicyResult) -> float | None:
@@ -100,6 +134,7 @@ COSTS = (
 LEGEND = (
     "spurious: calls that failed though waiting would have helped, of all.",
     "justified: calls that had to fail, of all. check: the machine's own books.",
+    "errors: failed calls by errno, and by what most of them failed.",
     "p50, p99, max: latency of a call. sweeps: mean/max of a call.",
     "drains: lru_add_drain_all for each call. Repeats: medians.",
 )

@@ -1,13 +1,12 @@
 """The tables of a report. Every number in them keeps the exact value of the JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
 from typing import Any, NamedTuple, cast
 
 from gupstress.outcome.results import PolicyResult, Run
-from gupstress.outcome.thresholds import metrics
+from gupstress.outcome.thresholds import metrics, read
 from gupstress.outcome.verdict import BAD, GOOD, UNDECIDED, label, outcome
-from gupstress.render.columns import COSTS, DEEDS, Column
+from gupstress.render.columns import COSTS, DEEDS, Column, causes
 from gupstress.render.grid import Align
 from gupstress.reporting.sources import Source, policies
 from gupstress.reporting.story import failures_by_reason
@@ -62,6 +61,7 @@ def overview(sources: Sequence[Source]) -> list[Table]:
         _runs(sources),
         _by_policy(sources, "What each policy did", DEEDS),
         _by_policy(sources, "What it cost", COSTS),
+        *filter(None, [failures_by_cause(sources)]),
     ]
 
 
@@ -203,7 +203,7 @@ def thresholds(sources: Sequence[Source]) -> Table:
 
 
 def measurements(name: str, sources: Sequence[Source]) -> Table:
-    """Return every number of a policy's results: a column for each run and repeat."""
+    """Return every number that a policy's results have: a column for each run and repeat."""
     columns = list(results(name, sources))
     return Table(
         caption=f"{name}: every measurement, named as --threshold takes it",
@@ -211,13 +211,14 @@ def measurements(name: str, sources: Sequence[Source]) -> Table:
         rows=[
             [Cell(metric), *(number(_exact(result, metric), metric) for _, result in columns)]
             for metric in metrics()
+            if any(_exact(result, metric) is not None for _, result in columns)
         ],
     )
 
 
 def _exact(result: PolicyResult, metric: str) -> float | None:
     """Return a number as it is: a seed is too long for a float."""
-    return cast("float | None", reduce(getattr, metric.split("."), result))
+    return cast("float | None", read(result, metric))
 
 
 def results(name: str, sources: Sequence[Source]) -> Iterator[tuple[str, PolicyResult]]:
@@ -226,6 +227,22 @@ def results(name: str, sources: Sequence[Source]) -> Iterator[tuple[str, PolicyR
         for result in source.repeats(name):
             repeat = label(result, source.run).removeprefix(name)
             yield (source.name if len(sources) > 1 else name) + repeat, result
+
+
+def failures_by_cause(sources: Sequence[Source]) -> Table | None:
+    """Return how many calls failed by what; None where none did, or nobody counted."""
+    found = [(heading, causes(repeats)) for heading, repeats in by_policy(sources)]
+    names = sorted({name for _, counted in found for name in counted})
+    if not names:
+        return None
+    return Table(
+        caption="Failed calls by what made them fail",
+        headings=[whose(sources), *(name.replace("_", " ") for name in names)],
+        rows=[
+            [Cell(heading), *(number(counted.get(name, 0)) for name in names)]
+            for heading, counted in found
+        ],
+    )
 
 
 def reasons(heading: str, result: PolicyResult) -> Table:

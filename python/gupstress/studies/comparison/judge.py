@@ -22,13 +22,14 @@ from gupstress.outcome.results import PolicyResult, Run
 from gupstress.outcome.stability import came_to_an_end, taken
 from gupstress.outcome.verdict import BAD, verdicts, worst
 from gupstress.problems import Problems
+from gupstress.running.result import RunResult
 from gupstress.studies.comparison import inference, rules, workload
 from gupstress.studies.comparison.sources import Source, in_turn, read
 
 
 def compare(
-    base: Run | str | os.PathLike[str],
-    head: Run | str | os.PathLike[str],
+    base: RunResult | str | os.PathLike[str],
+    head: RunResult | str | os.PathLike[str],
     *,
     metric: str | Iterable[str] = (),
     threshold: float = 100 * rules.DEFAULT_THRESHOLD,
