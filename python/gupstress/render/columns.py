@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gupstress.outcome.results import PolicyResult, Run
 from gupstress.outcome.units import amount, duration, share
 from gupstress.outcome.verdict import label, verdicts, worst
-from gupstress.render.grid import Align, Grid
+from gupstress.render.grid import HELD, Align, Grid
 
 Repeats = Sequence[PolicyResult]
 """All results of one policy."""
@@ -55,7 +55,8 @@ def _errors(repeats: Repeats) -> str:
             totals[name] = totals.get(name, 0) + count
     said = [f"{name} {amount(count)}" for name, count in totals.items() if count]
     top = top_cause(repeats)
-    return " ".join([*said, f"by {CAUSES[top]}"] if top else said) or "-"
+    parts = [*said, f"by {CAUSES[top]}"] if top else said
+    return " ".join(part.replace(" ", HELD) for part in parts) or "-"
 
 
 CAUSES = {

@@ -17,6 +17,9 @@ _GAP = 2
 _STUB = 13
 """A name that is longer is broken at its hyphens before its table is split."""
 
+HELD = "\u00a0"
+"""A space within a cell at which it is not broken."""
+
 Align = Literal["left", "right"]
 
 
@@ -61,7 +64,7 @@ def _part(table: Grid, columns: Sequence[int]) -> Grid:
 def _wrapped(table: Grid, widths: Sequence[int | None]) -> Grid:
     rows = [
         [
-            cell if width is None else _lines(cell, width, column == 0)
+            cell if width is None else _lines(cell, width, column == 0).replace(HELD, " ")
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         for row in table.rows
@@ -109,4 +112,4 @@ def piped(table: Grid) -> str:
 
 
 def _cell(text: str) -> str:
-    return markdown(visible(text))
+    return markdown(visible(text.replace(HELD, " ")))
