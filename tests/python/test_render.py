@@ -77,7 +77,7 @@ def test_tables_have_a_row_for_each_policy_and_fit_80_columns(
         passed=False,
     )
     text = page.plain(run_of(small_run, result, named, thresholds=(exprs,)), "again")
-    beside = re.compile("finding: |note: |reproduce: |gupstress: ")
+    beside = re.compile("finding: |note: |settings: |reproduce: |gupstress: ")
     tables = "\n".join(line for line in text.splitlines() if not beside.match(line))
     assert max(map(len, tables.splitlines())) <= 80
     assert tables.count("\nbounded ") >= 2
@@ -159,7 +159,11 @@ def test_the_end_says_what_was_found_and_what_makes_it_again(cli: Cli) -> None:
     options = (*SMALL_OPTIONS, "--policy", "bounded", "--set", "isolate_retries=5")
     more = ("--timeout", "1500ms", "--threshold", "calls.stuck==0", "--no-interleave")
     _, out, _ = cli("--quiet", *options, *more)
-    *_, again, end = out.splitlines()
+    *_, settings, again, end = out.splitlines()
+    assert settings == (
+        "settings: profile=contended kernel=linux-7.2.13 driver=sim"
+        " threads=2 cpus=2 pins=200 seed=7"
+    )
     assert end == "gupstress: SUCCESS: no finding; no needless failure"
     assert again.startswith("reproduce: gupstress run --policy bounded ")
     for words in (

@@ -247,7 +247,7 @@ def _print(
     if format_ in ("json", "junit") and not quiet:
         if found is not None:
             click.echo(comparison.end_line(found), err=True)
-        click.echo(f"reproduce: {command}\n{closing.end_line(result)}", err=True)
+        click.echo(closing.closing(result, command), err=True)
 
 
 _ALWAYS_SAID = ("policies", "profile", "kernel", "threads", "cpus", "pins", "seed")

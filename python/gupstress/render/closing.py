@@ -1,4 +1,4 @@
-"""The last line of a run: what was found, in one sentence."""
+"""The last lines of a run; the very last says what was found, in one sentence."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +10,13 @@ _NAMED = 3
 """Policies or thresholds that a sentence names."""
 
 _WAITING = "(failed though waiting would have helped)"
+
+
+def closing(run: Run, command: str) -> str:
+    """Return the last lines: what was run, what runs it again, and what was found."""
+    names = ("profile", "kernel", "driver", "threads", "cpus", "pins", "seed")
+    said = " ".join(f"{name}={getattr(run.settings, name)}" for name in names)
+    return f"settings: {said}\nreproduce: {command}\n{end_line(run)}"
 
 
 def end_line(run: Run) -> str:

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 from gupstress.outcome.results import PolicyResult, Run
 from gupstress.outcome.verdict import UNDECIDED, label, missed, result_findings, verdicts
-from gupstress.render.closing import end_line
+from gupstress.render.closing import closing
 from gupstress.visible import visible
 
 
@@ -26,7 +26,7 @@ def junit(run: Run, command: str, *more: ET.Element) -> str:
     )
     for result in run.results:
         _add_case(suite, run, result)
-    return document(suite, f"reproduce: {command}\n{end_line(run)}", *more)
+    return document(suite, closing(run, command), *more)
 
 
 def document(suite: ET.Element, said: str, *more: ET.Element) -> str:

@@ -18,7 +18,7 @@ from gupstress.outcome.verdict import (
     outcome,
     remarks,
 )
-from gupstress.render.closing import end_line
+from gupstress.render.closing import closing
 from gupstress.render.columns import COSTS, DEEDS, LEGEND, grid, threshold_grid
 from gupstress.render.grid import Grid, fitted, piped, ruled
 from gupstress.visible import markdown as marked
@@ -45,7 +45,7 @@ def plain(run: Run, command: str) -> str:
         blocks.append(ruled(threshold_grid(run)))
     if run.results:
         blocks += [ruled(grid(run, DEEDS)), ruled(grid(run, COSTS)), "\n".join(LEGEND)]
-    blocks.append(f"reproduce: {command}\n{end_line(run)}")
+    blocks.append(closing(run, command))
     return "\n\n".join(blocks)
 
 
@@ -65,7 +65,8 @@ def markdown(run: Run, command: str) -> str:
         blocks.append(piped(threshold_grid(run)))
     if run.results:
         blocks += [piped(grid(run, DEEDS)), piped(grid(run, COSTS)), " ".join(LEGEND)]
-    blocks.append(f"```sh\n{command}\n```\n\n**{marked(end_line(run))}**")
+    settings, _, end = closing(run, command).split("\n")
+    blocks.append(f"{marked(settings)}\n\n```sh\n{command}\n```\n\n**{marked(end)}**")
     return "\n\n".join(blocks)
 
 
@@ -85,8 +86,10 @@ def terminal(run: Run, command: str, console: "Console") -> None:
         for part in [whole] if in_one else [grid(run, DEEDS), grid(run, COSTS)]:
             _print(part, console)
         console.print(*LEGEND, sep="\n", style="dim", highlight=False)
-    console.print(Text(f"reproduce: {command}"), soft_wrap=True)
-    console.print(Text(visible(end_line(run)), style=_ENDS.get(outcome(run), "")), soft_wrap=True)
+    *before, end = closing(run, command).split("\n")
+    for line in before:
+        console.print(Text(visible(line)), soft_wrap=True)
+    console.print(Text(visible(end), style=_ENDS.get(outcome(run), "")), soft_wrap=True)
 
 
 _ENDS = {
