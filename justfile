@@ -31,7 +31,7 @@ py *args:
 
 # Rust tests by name: just rust --test truth
 rust *args:
-    cargo test --locked --workspace --profile checked "$@"
+    cargo test --locked --profile checked "$@"
 
 # Put everything in the form that `lint` asks for
 fmt:
@@ -49,7 +49,7 @@ loom:
 
 # Benchmarks: just bench limits
 bench *args:
-    cargo bench --locked --workspace "$@"
+    cargo bench --locked "$@"
 
 # Fill in what the pages take from the code, and follow every page
 docs:

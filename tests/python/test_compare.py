@@ -540,14 +540,15 @@ def resolved(part: str, **changes: Any) -> Change:
 def test_what_makes_two_runs_unlike_is_named(
     small_run: RunResult, change: Change, what: str, value: object
 ) -> None:
-    base = run_of(small_run, RATES)
+    driver = "os" if what.startswith("host.") else "sim"
+    base = run_of(small_run, RATES, settings={"driver": driver})
     found = gupstress.compare(base, change(base))
     assert found.verdict == "not comparable"
     assert found.policies == ()
     named = {one.what: one for one in found.obstacles}
     assert named[what].head == value
     assert named[what].base != value
-    if what not in ("settings.memory.movable", "settings.costs.idle", "settings.driver"):
+    if what not in ("settings.memory.movable", "settings.costs.idle"):
         assert list(named) == [what]
 
 
@@ -557,7 +558,8 @@ def test_what_makes_two_runs_unlike_is_named(
         (build(version="9.9"), "gupstress.version"),
         (settings(step_delay=20), "settings.step_delay"),
         (resolved("policy", isolate_retries=3), "bounded.isolate_retries"),
-        (host(kernel="Linux 99"), "host.kernel"),
+        (host(kernel="Linux 99"), None),
+        (host(cpu_model="Other", cpus=999), None),
         (settings(seed=99), None),
         (settings(repeat=99), None),
         (settings(interleave=False), None),
@@ -575,6 +577,13 @@ def test_what_may_differ_is_compared_and_said(
     found = gupstress.compare(base, change(base))
     assert found.verdict == "same"
     assert [one.what for one in found.changes] == ([what] if what else [])
+
+
+def test_on_real_threads_another_kernel_of_the_host_is_a_change(small_run: RunResult) -> None:
+    base = run_of(small_run, RATES, settings={"driver": "os"})
+    found = gupstress.compare(base, host(kernel="Linux 99")(base))
+    assert found.verdict == "same"
+    assert [one.what for one in found.changes] == ["host.kernel"]
 
 
 def test_costs_on_a_virtual_clock_do_not_matter_on_a_real_one(small_run: RunResult) -> None:
@@ -697,3 +706,78 @@ def test_a_folder_of_unlike_files_is_refused(
 def test_an_empty_folder_is_refused(small_run: RunResult) -> None:
     with pytest.raises(gupstress.ConfigError, match=r"no \*.json in this folder"):
         gupstress.compare(write("empty"), run_of(small_run, RATES))
+
+
+# ---------------------------------------------------------------- policies of other names
+
+
+def two(run: RunResult, rates: Sequence[float], **changes: Any) -> RunResult:
+    """Return a run of `bounded` at these rates, and of `mine` a fifth faster."""
+    rows = [repeat(run.results[0], n, rate=rate) for n, rate in enumerate(rates, 1)]
+    faster = [
+        repeat(run.results[0], n, rate=1.2 * rate, policy="mine") for n, rate in enumerate(rates, 1)
+    ]
+    return run_with(run, [*rows, *faster], **changes)
+
+
+def test_policies_of_one_run_are_compared_with_one_of_them(small_run: RunResult) -> None:
+    run = two(small_run, RATES)
+    found = gupstress.compare(run, base_policy="bounded")
+    assert [(one.policy, one.base_policy, one.label) for one in found.policies] == [
+        ("mine", "bounded", "mine vs bounded")
+    ]
+    assert found.verdict == "improvement"
+    assert only(found).ratio == pytest.approx(1.2)
+    assert [(one.what, one.base, one.head) for one in found.changes] == [
+        ("policy", "bounded", "mine")
+    ]
+    assert gupstress.compare(run, base_policy="mine").verdict == "regression"
+
+
+@pytest.mark.parametrize("policy", [{"bounded": "mine"}, "bounded=mine", ["bounded=mine"]])
+def test_a_policy_is_compared_with_one_of_another_name(small_run: RunResult, policy: Any) -> None:
+    base = run_of(small_run, RATES)
+    found = gupstress.compare(base, two(small_run, RATES), policy=policy)
+    assert [one.label for one in found.policies] == ["mine vs bounded"]
+    assert only(found).ratio == pytest.approx(1.2)
+
+
+def test_of_several_policies_only_those_that_are_named_are_compared(small_run: RunResult) -> None:
+    run = two(small_run, RATES)
+    assert [one.label for one in gupstress.compare(run, run).policies] == ["bounded", "mine"]
+    found = gupstress.compare(run, run, policy="mine")
+    assert [one.label for one in found.policies] == ["mine"]
+
+
+def test_policies_of_one_run_took_turns_if_they_were_interleaved(small_run: RunResult) -> None:
+    for interleave in (True, False):
+        settings = {"driver": "os", "interleave": interleave}
+        run = two(small_run, RATES, settings=settings)
+        assert gupstress.compare(run, base_policy="bounded").method.in_turn is interleave
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, ["nothing to compare it with", "nearest: --base linux-7.2"]),
+        ({"base_policy": "bound"}, ["--base bound: no such policy", "nearest: --base bounded"]),
+        ({"policy": "bounded=mime"}, ["--policy bounded=mime: no 'mime' in", "nearest: mine"]),
+        ({"policy": "=mine"}, ["'=mine' is not BASE=HEAD", "nearest: linux-7.2=mine"]),
+        ({"policy": 7}, ["7 is not BASE=HEAD"]),
+        (
+            {"base_policy": "bounded", "policy": "bounded=mine"},
+            ["--base: compares the policies of one result", "nearest: --policy bounded=mine"],
+        ),
+    ],
+)
+def test_policies_that_cannot_be_compared(
+    small_run: RunResult, given: dict[str, Any], said: list[str]
+) -> None:
+    with pytest.raises(gupstress.ConfigError) as refusal:
+        gupstress.compare(two(small_run, RATES), **given)
+    assert all(words in str(refusal.value) for words in said)
+
+
+def test_the_only_policy_of_a_run_has_nothing_beside_it(small_run: RunResult) -> None:
+    with pytest.raises(gupstress.ConfigError, match="the only policy in this run"):
+        gupstress.compare(run_of(small_run, RATES), base_policy="bounded")

@@ -111,6 +111,24 @@ def test_the_command_is_repeated(cli: Cli, base: RunResult) -> None:
     assert cli(*shlex.split(command)) == first
 
 
+def test_policies_of_one_file_are_compared_with_one_of_them(cli: Cli, base: RunResult) -> None:
+    slow = [repeat(base.results[0], n, rate=r, policy="slow") for n, r in enumerate(SLOW, 1)]
+    Path("two.json").write_text(run_with(base, [*base.results, *slow]).to_json())
+    code, out, err = cli("compare", "two.json", "--base", "bounded")
+    assert (code, err) == (1, "")
+    assert "changed: policy: bounded -> slow\n" in out
+    assert "gupstress: REGRESSION (metrics: 1 regression, 3 same)" in out
+    assert "base=two.json head=two.json base_policy=bounded\n" in out
+    command = out.splitlines()[-1].removeprefix("reproduce: gupstress ")
+    assert cli(*shlex.split(command)).out == out
+    paired = cli("compare", "base.json", "two.json", "--policy", "bounded=slow")
+    assert paired.code == 1
+    assert cli(*shlex.split(paired.out.splitlines()[-1])[2:]) == paired
+    xml = cli("compare", "two.json", "--base", "bounded", "--format", "junit").out
+    suite = ET.fromstring(xml)  # noqa: S314 -- our own
+    assert len(suite.findall(".//testcase[@classname='gupstress.compare.slow vs bounded']")) == 7
+
+
 # ---------------------------------------------------------------- formats
 
 
@@ -306,7 +324,7 @@ def test_a_file_that_is_no_result_is_one_line(
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("compare base.json", ["Missing argument 'HEAD.json'"]),
+        ("compare base.json", ["nothing to compare it with", "nearest: --base linux-7.2"]),
         ("compare base.json missing.json", ["missing.json", "No such file"]),
         ("compare base.json base.json more.json", ["more.json"]),
         ("compare base.json base.json --metric p99", ["latency_ns.p99 or sweeps.p99"]),

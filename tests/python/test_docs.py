@@ -30,7 +30,7 @@ from pages import (
 )
 
 CI = (ROOT / ".ci/run").read_text()
-CARGO = (ROOT / "Cargo.toml").read_text()
+CARGO = (ROOT / "crates/run/Cargo.toml").read_text()
 PROJECT = (ROOT / "pyproject.toml").read_text()
 
 
@@ -39,7 +39,8 @@ def in_ci(line: str) -> Callable[[], bool]:
 
 
 def bench(name: str) -> Callable[[], bool]:
-    return lambda: f'[[bench]]\nname = "{name}"' in CARGO and (ROOT / f"benches/{name}.rs").exists()
+    path = ROOT / f"crates/run/benches/{name}.rs"
+    return lambda: f'[[bench]]\nname = "{name}"' in CARGO and path.exists()
 
 
 ELSEWHERE: dict[str, Callable[[], bool]] = {

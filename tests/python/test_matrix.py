@@ -192,7 +192,7 @@ def test_broken_invariants_are_never_expected(cli: Cli) -> None:
 def test_a_policy_that_a_profile_does_not_name_may_fail_where_nobody_can_pin(cli: Cli) -> None:
     Path("mine.toml").write_text('name = "mine"\nbase = "bounded"\n')
     Path("naive.toml").write_text('name = "naive"\nbase = "unbounded"\n')
-    args = options(("mine.toml", "naive.toml"), ("hwpoison",))
+    args = options(("mine.toml", "naive.toml"), ("hwpoison-mapped",))
     code, _, _ = cli(*args, "--json", "r.json")
     mine, naive = load().cells
     assert (mine.verdict, mine.expected, mine.worse) == ("justified", "justified", False)

@@ -37,7 +37,21 @@ def _percent(value: str) -> float:
 
 @click.command(short_help="Is a run worse than another?", epilog=HELP)
 @click.argument("base", metavar="BASE.json", shell_complete=completion.file)
-@click.argument("head", metavar="HEAD.json", shell_complete=completion.file)
+@click.argument("head", metavar="[HEAD.json]", required=False, shell_complete=completion.file)
+@click.option(
+    "--base",
+    "base_policy",
+    metavar="POLICY",
+    help="Without HEAD.json: the policy of BASE.json that all its others are compared with.",
+)
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    metavar="BASE=HEAD",
+    help="Compare only this policy of BASE.json with that one of HEAD.json; may be repeated."
+    "  [default: those of the same name]",
+)
 @click.option(
     "--metric",
     "metrics",
@@ -56,13 +70,15 @@ def _percent(value: str) -> float:
 @output.options(_FORMATS)
 def compare(
     base: str,
-    head: str,
+    head: str | None,
+    base_policy: str | None,
+    policies: tuple[str, ...],
     metrics: tuple[str, ...],
     threshold: float,
     format_: str,
     json_file: str | None,
 ) -> int:
-    """Say for each policy and metric if HEAD is worse than BASE.
+    """Say for each policy and metric if HEAD is worse than BASE, or than another of its own.
 
     Each is what `gupstress run --repeat 7 --json` wrote, or a folder of such files: runs
     made in turn are then compared as one. A regression is a change that is too large
@@ -74,13 +90,22 @@ def compare(
     gupstress run --repeat 7 --json head.json --set isolate_retries=5
     gupstress compare base.json head.json
     gupstress compare base.json head.json --metric latency_ns.p50 --threshold 10
+    gupstress compare base.json --base linux-7.2
+    gupstress compare base.json head.json --policy linux-7.2=mine
     """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for it.
     from gupstress.studies.comparison import judge
 
-    output.check({"--json": json_file}, (base, head))
-    found = judge.compare(base, head, metric=metrics, threshold=threshold)
-    command = ["gupstress", "compare", base, head]
+    files = [base] if head is None else [base, head]
+    output.check({"--json": json_file}, files)
+    found = judge.compare(
+        *files, base_policy=base_policy, policy=policies, metric=metrics, threshold=threshold
+    )
+    command = ["gupstress", "compare", *files]
+    if base_policy is not None:
+        command += ["--base", base_policy]
+    for policy in policies:
+        command += ["--policy", policy]
     for metric in metrics:
         command += ["--metric", metric]
     command += ["--threshold", f"{threshold:g}"]

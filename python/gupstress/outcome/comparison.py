@@ -109,9 +109,18 @@ class PolicyComparison(Record):
     """All that was compared of one policy."""
 
     policy: str
+    """Of head."""
+    base_policy: str | None = None
+    """What it was compared with; null, in older files: the one of its name."""
     verdicts: tuple[VerdictComparison, ...]
     metrics: tuple[MetricComparison, ...]
     instability: Instability
+
+    @property
+    def label(self) -> str:
+        """What was compared with what, as short as will do."""
+        same = self.base_policy in (None, self.policy)
+        return self.policy if same else f"{self.policy} vs {self.base_policy}"
 
 
 class Comparison(Document):

@@ -34,9 +34,11 @@ def end_line(found: Comparison) -> str:
     counts = Counter(row.verdict for policy in found.policies for row in policy.metrics)
     words = [f"{count} {verdict}" for verdict, count in sorted(counts.items())]
     method = found.method
+    against = {policy.base_policy for policy in found.policies if policy.label != policy.policy}
+    base_policy = f" base_policy={against.pop()}" if len(against) == 1 else ""
     said = (
         f"threshold={method.threshold_percent:g}% alpha={method.alpha:g}"
-        f" base={found.base.source or '-'} head={found.head.source or '-'}"
+        f" base={found.base.source or '-'} head={found.head.source or '-'}{base_policy}"
     )
     of = f" (metrics: {', '.join(words)})" if words else ""
     return f"gupstress: {found.verdict.upper()}{of}: {said}"
@@ -74,7 +76,7 @@ def _table(found: Comparison) -> Grid:
             "p",
             "verdict",
         ],
-        rows=[[policy.policy, *_cells(row)] for policy in found.policies for row in policy.metrics],
+        rows=[[policy.label, *_cells(row)] for policy in found.policies for row in policy.metrics],
         aligns=["left", "left", "right", "right", "right", "right", "right", "left"],
         widths=[None] * 8,
         stubs=2,
@@ -136,7 +138,7 @@ def _findings(policy: PolicyComparison) -> Iterator[str]:
     for row in policy.verdicts:
         if row.verdict == "regression":
             yield (
-                f"{policy.policy}: {row.kind} was {row.base} in base,"
+                f"{policy.label}: {row.kind} was {row.base} in base,"
                 f" is {row.head} in {row.head_bad} of head's repeats"
             )
 
@@ -153,14 +155,14 @@ def _method_notes(found: Comparison) -> Iterator[str]:
 def _notes(policy: PolicyComparison) -> Iterator[str]:
     for row in policy.verdicts:
         if row.verdict in ("improvement", "inconclusive"):
-            yield f"{policy.policy}: {row.kind} was {row.base} in base, is {row.head} in head"
+            yield f"{policy.label}: {row.kind} was {row.base} in base, is {row.head} in head"
     for reason in dict.fromkeys(row.reason for row in policy.metrics):
         if reason is not None:
             named = [short(row.metric) for row in policy.metrics if row.reason == reason]
-            yield f"{policy.policy}: {', '.join(named)}: {reason}"
+            yield f"{policy.label}: {', '.join(named)}: {reason}"
     for side, reasons in policy.instability:
         if reasons:
-            yield f"{policy.policy}: {side} may be unstable: {'; '.join(reasons)}"
+            yield f"{policy.label}: {side} may be unstable: {'; '.join(reasons)}"
 
 
 # ---------------------------------------------------------------- JUnit
@@ -190,9 +192,9 @@ def _suite(found: Comparison) -> ET.Element:
     for policy in found.policies:
         for row in policy.verdicts:
             message = f"was {row.base} in base, is {row.head} in head"
-            _add_case(suite, policy.policy, row.kind, row.verdict, message)
+            _add_case(suite, policy.label, row.kind, row.verdict, message)
         for metric in policy.metrics:
-            _add_case(suite, policy.policy, metric.metric, metric.verdict, _sentence(metric))
+            _add_case(suite, policy.label, metric.metric, metric.verdict, _sentence(metric))
     return suite
 
 

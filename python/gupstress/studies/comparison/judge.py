@@ -1,7 +1,7 @@
 """Compares two runs: metric by metric, with one verdict each and one for all."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -23,18 +23,24 @@ from gupstress.outcome.stability import came_to_an_end, taken
 from gupstress.outcome.verdict import BAD, verdicts, worst
 from gupstress.problems import Problems
 from gupstress.running.result import RunResult
-from gupstress.studies.comparison import inference, rules, workload
+from gupstress.studies.comparison import inference, pairing, rules, workload
+from gupstress.studies.comparison.pairing import Pair
 from gupstress.studies.comparison.sources import Source, in_turn, read
 
 
 def compare(
     base: RunResult | str | os.PathLike[str],
-    head: RunResult | str | os.PathLike[str],
+    head: RunResult | str | os.PathLike[str] | None = None,
     *,
+    base_policy: str | None = None,
+    policy: str | Mapping[str, str] | Iterable[str] = (),
     metric: str | Iterable[str] = (),
     threshold: float = 100 * rules.DEFAULT_THRESHOLD,
 ) -> Comparison:
     """Say whether `head` is worse than `base`, as `gupstress compare` does.
+
+    Each policy is compared with the one of its name in `base`. Policies of one run are
+    compared with each other by `base_policy`, and those of different names by `policy`.
 
     A metric has regressed if its medians differ by more than the threshold in the bad
     direction, so does all of the 90 % bootstrap interval (Efron, 1979) of their ratio, and
@@ -45,7 +51,10 @@ def compare(
 
     Args:
         base: What to compare with: a result, its file, or a folder of files to be pooled.
-        head: What is judged, given likewise.
+        head: What is judged, given likewise; None: other policies of `base`.
+        base_policy: The policy of `base` that all its others are compared with, without `head`.
+        policy: Pairs to compare and no others, such as `{"linux-7.2": "mine"}` or
+            `"linux-7.2=mine"`, base first.
         metric: One or more paths such as `"latency_ns.p50"`; none: a few of each kind.
         threshold: Smallest change that counts, percent of the base's median.
 
@@ -54,16 +63,30 @@ def compare(
     """
     names = (metric,) if isinstance(metric, str) else tuple(metric)
     problems, sources = Problems(), []
+    asked = pairing.parse(policy, problems)
+    if head is None and base_policy is None and not asked:
+        problems.add("", "one result, and nothing to compare it with; nearest: --base linux-7.2")
+    if base_policy is not None and (head is not None or asked):
+        other = asked[0].head if asked else base_policy
+        near = f"--policy {base_policy}={other}"
+        problems.add("--base", f"compares the policies of one result; nearest: {near}")
     chosen = metrics.find(names, problems)
     if not 0 <= threshold <= 100:
-        near = 100 if threshold > 100 else 0
-        problems.add("--threshold", f"{threshold:g} is not from 0 to 100; nearest: {near}")
-    for side in (base, head):
+        bound = 100 if threshold > 100 else 0
+        problems.add("--threshold", f"{threshold:g} is not from 0 to 100; nearest: {bound}")
+    for side in (base,) if head is None else (base, head):
         with problems.collecting():
             sources.append(read(side))
     problems.refuse()
-    before, after = sources
-    return judge(before, after, chosen, threshold / 100)
+    before, after = sources[0], sources[-1]
+    pairs = None
+    if base_policy is not None:
+        pairs = pairing.against(base_policy, before.run, before.name or "this run", problems)
+    elif asked:
+        places = before.name or "base", after.name or "head"
+        pairs = pairing.named(asked, before.run, after.run, places, problems)
+    problems.refuse()
+    return judge(before, after, chosen, threshold / 100, pairs)
 
 
 def judge(
@@ -71,40 +94,44 @@ def judge(
     head: Source,
     chosen: Sequence[Metric] = (),
     threshold: float = rules.DEFAULT_THRESHOLD,
+    pairs: Sequence[Pair] | None = None,
 ) -> Comparison:
     """Compare two runs that were read; `threshold` is a share, not percent.
 
-    No metric: a few of each kind.
+    No metric: a few of each kind. No pairs: the policies of the same name.
     """
     chosen = chosen or metrics.usual(head.run.settings.driver)
-    obstacles = workload.obstacles(base.run, head.run)
-    common = [] if obstacles else workload.common_policies(base.run, head.run)
-    pairs = [_Pair(name, _repeats(base.run, name), _repeats(head.run, name)) for name in common]
+    if pairs is None:
+        pairs = pairing.alike(base.run, head.run)
+    obstacles = workload.obstacles(base.run, head.run, pairs)
+    sides = [
+        _Sides(pair, _repeats(base.run, pair.base), _repeats(head.run, pair.head))
+        for pair in (() if obstacles else pairs)
+    ]
     # What runs made in turn met was the same host: where it differs is noise like any other.
     turns = in_turn(base, head)
-    left = {pair.policy: None if turns else pair.left() for pair in pairs}
-    samples = [sample for pair in pairs for sample in pair.samples(chosen)]
+    left = {both.pair: None if turns else both.left() for both in sides}
+    samples = [sample for both in sides for sample in both.samples(chosen)]
     tested = [sample for sample in samples if rules.enough(len(sample.base), len(sample.head))]
     ps = [inference.mann_whitney(sample.head, sample.base) for sample in tested]
     # All policies' at once: there is one answer, and each test is a chance to get it wrong.
     tests = {
-        (sample.pair.policy, sample.metric): found
+        (sample.sides.pair, sample.metric): found
         for sample, *found in zip(tested, ps, inference.adjusted(ps), strict=True)
     }
     policies = tuple(
         PolicyComparison(
-            policy=pair.policy,
-            verdicts=tuple(pair.verdicts()),
+            policy=both.pair.head,
+            base_policy=both.pair.base,
+            verdicts=tuple(both.verdicts()),
             metrics=tuple(
-                _metric(
-                    sample, tests.get((pair.policy, sample.metric)), left[pair.policy], threshold
-                )
+                _metric(sample, tests.get((both.pair, sample.metric)), left[both.pair], threshold)
                 for sample in samples
-                if sample.pair is pair
+                if sample.sides is both
             ),
-            instability=Instability(base=_reasons(pair.base), head=_reasons(pair.head)),
+            instability=Instability(base=_reasons(both.base), head=_reasons(both.head)),
         )
-        for pair in pairs
+        for both in sides
     )
     return Comparison(
         base=_side(base),
@@ -122,22 +149,22 @@ def judge(
         ),
         verdict="not comparable" if obstacles else rules.of_all(policies),
         obstacles=obstacles,
-        changes=workload.changes(base.run, head.run),
+        changes=workload.changes(base.run, head.run, pairs),
         policies=policies,
     )
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """All repeats of one policy on either side."""
+class _Sides:
+    """All repeats of a policy on either side."""
 
-    policy: str
+    pair: Pair
     base: Sequence[PolicyResult]
     head: Sequence[PolicyResult]
 
     def verdicts(self) -> Iterator[VerdictComparison]:
-        sides = (zip(*map(verdicts, side), strict=True) for side in (self.base, self.head))
-        for kind, base, head in zip(("liveness", "safety", "invariants"), *sides, strict=True):
+        found = (zip(*map(verdicts, side), strict=True) for side in (self.base, self.head))
+        for kind, base, head in zip(("liveness", "safety", "invariants"), *found, strict=True):
             yield VerdictComparison(
                 kind=kind,
                 base=worst(base),
@@ -164,9 +191,9 @@ class _Pair:
 
 @dataclass(frozen=True)
 class _Sample:
-    """One metric of all repeats of one policy."""
+    """One metric of all repeats of a policy."""
 
-    pair: _Pair
+    sides: _Sides
     metric: Metric
     base: list[float]
     head: list[float]
@@ -191,7 +218,7 @@ def _metric(
             interval=interval,
             p_adjusted=p_adjusted,
             left=left,
-            repeated=base == head and sample.pair.replayed(),
+            repeated=base == head and sample.sides.replayed(),
         ),
         threshold,
     )

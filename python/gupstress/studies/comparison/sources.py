@@ -11,7 +11,7 @@ from gupstress.errors import ConfigError
 from gupstress.outcome import stability, stored
 from gupstress.outcome.results import Run
 from gupstress.problems import Problems
-from gupstress.studies.comparison import workload
+from gupstress.studies.comparison import pairing, workload
 
 _KINDS = {"gupstress.run/1": Run}
 
@@ -65,6 +65,8 @@ def _read(file: str) -> Run:
 
 def in_turn(base: Source, head: Source) -> bool:
     """Whether runs of one side were made between those of the other."""
+    if base.run is head.run:
+        return base.run.settings.interleave
     return base.first < head.last and head.first < base.last
 
 
@@ -93,7 +95,9 @@ def _pooled(files: Sequence[str], runs: Sequence[Run]) -> Run:
     """
     first, problems = runs[0], Problems()
     for file, run in zip(files, runs, strict=True):
-        for found in (*workload.obstacles(first, run), *workload.changes(first, run)):
+        pairs = pairing.alike(first, run)
+        unlike = workload.obstacles(first, run, pairs), workload.changes(first, run, pairs)
+        for found in (*unlike[0], *unlike[1]):
             of_first, of_this = f"{found.base} in {files[0]}", f"{found.head} here"
             problems.add(file, f"not a repeat: {found.what} is {of_first}, {of_this}")
     problems.refuse()

@@ -5,6 +5,7 @@ from typing import Any
 
 from gupstress.outcome.comparison import Difference
 from gupstress.outcome.results import Run
+from gupstress.studies.comparison.pairing import Pair, policies
 
 _FREE = frozenset(
     {
@@ -29,36 +30,41 @@ _KERNEL_WORDS = frozenset({"name", "summary", "policy"})
 """Of the kernel rules, what no run is shaped by: its policies are given by themselves."""
 
 
-def obstacles(base: Run, head: Run) -> tuple[Difference, ...]:
-    """Return what keeps two runs from being compared."""
-    found = list(_differences(_identity(base), _identity(head)))
-    if not common_policies(base, head):
-        found += _differences({"policies": _policies(base)}, {"policies": _policies(head)})
+def obstacles(base: Run, head: Run, pairs: Sequence[Pair]) -> tuple[Difference, ...]:
+    """Return what keeps two runs, or these policies of theirs, from being compared."""
+    virtual = base.settings.driver == head.settings.driver == "sim"
+    found = [
+        *_differences(_identity(base, virtual), _identity(head, virtual)),
+        *_hosts(base, head, "cpu_model", "cpus"),
+    ]
+    if not pairs:
+        found += _differences({"policies": policies(base)}, {"policies": policies(head)})
     return tuple(found)
 
 
-def common_policies(base: Run, head: Run) -> list[str]:
-    """Return the names of the policies that both ran, in the order of `head`."""
-    return [policy for policy in _policies(head) if policy in _policies(base)]
+def changes(base: Run, head: Run, pairs: Sequence[Pair]) -> tuple[Difference, ...]:
+    """Return what may differ between two runs, and does: the change that is judged.
+
+    Two policies are each other's change as a whole; of one, it is the axes that differ.
+    """
+    alike = [pair.head for pair in pairs if pair.base == pair.head]
+    return (
+        *_hosts(base, head, "kernel"),
+        *_differences(_subject(base, alike), _subject(head, alike)),
+        *(
+            Difference(what="policy", base=pair.base, head=pair.head)
+            for pair in pairs
+            if pair.base != pair.head
+        ),
+    )
 
 
-def _policies(run: Run) -> list[str]:
-    return list(dict.fromkeys(result.policy for result in run.results))
-
-
-def changes(base: Run, head: Run) -> tuple[Difference, ...]:
-    """Return what may differ between two runs, and does: the change that is judged."""
-    common = common_policies(base, head)
-    return tuple(_differences(_subject(base, common), _subject(head, common)))
-
-
-def _identity(run: Run) -> dict[str, Any]:
+def _identity(run: Run, virtual: bool) -> dict[str, Any]:
     settings = run.settings.model_dump()
-    free = {*_FREE, "costs"} if run.settings.driver == "os" else _FREE
+    # What a step costs is the work of a virtual clock only.
+    free = _FREE if virtual else {*_FREE, "costs"}
     return {
         "build_profile": run.gupstress.build_profile,
-        "host.cpu_model": run.host.cpu_model,
-        "host.cpus": run.host.cpus,
         **_flat({k: v for k, v in settings.items() if k not in free}, "settings."),
         **_flat(
             {k: v for k, v in run.results[0].resolved["kernel"].items() if k not in _KERNEL_WORDS},
@@ -67,13 +73,21 @@ def _identity(run: Run) -> dict[str, Any]:
     }
 
 
+def _hosts(base: Run, head: Run, *facts: str) -> Iterator[Difference]:
+    """Yield differences of the two hosts, of which a simulator knows nothing."""
+    if base.settings.driver == head.settings.driver == "os":
+        before, after = (
+            {f"host.{fact}": getattr(run.host, fact) for fact in facts} for run in (base, head)
+        )
+        yield from _differences(before, after)
+
+
 def _subject(run: Run, common: Sequence[str]) -> dict[str, Any]:
     axes = {r.policy: r.resolved["policy"] for r in run.results if r.policy in common}
     return {
         "gupstress.version": run.gupstress.version,
-        "host.kernel": run.host.kernel,
         "settings.step_delay": (run.settings.model_extra or {}).get("step_delay"),
-        "policies": sorted(_policies(run)),
+        "policies": sorted(policies(run)),
         **{
             f"{policy}.{axis}": value
             for policy, table in axes.items()

@@ -1,0 +1,155 @@
+//! The named points of the machine's operations.
+
+macro_rules! steps {
+    ($( $(#[doc = $doc:literal])* $Step:ident = $name:literal, $ns:literal; )*) => {
+        /// A point between two accesses that others may come between.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Step { $( $(#[doc = $doc])* $Step, )* }
+
+        impl Step {
+            /// All steps, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$Step),*];
+
+            /// Its name in reports and traces.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$Step => $name,)* }
+            }
+
+            /// What it costs on the virtual clock unless a profile says otherwise.
+            ///
+            /// Orders of magnitude on current hardware (a cache miss, a 4 KiB
+            /// copy, a thread wake-up); shapes depend on their ratios only.
+            pub fn default_ns(self) -> u64 {
+                match self { $(Self::$Step => $ns,)* }
+            }
+        }
+    };
+}
+
+steps! {
+    /// Between operations.
+    Idle = "idle", 20;
+    /// Start of a sweep: nothing pinned, nothing isolated.
+    Sweep = "pin:sweep", 30;
+    /// GUP-fast has its reference, and has yet to read the PTE again.
+    GupFast = "gup:fast", 15;
+    /// Before GUP walks to a page.
+    GupWalk = "gup:walk", 25;
+    /// The whole range is pinned.
+    Pinned = "pin:pinned", 20;
+    /// Collection looks at a page.
+    CollectCheck = "collect:check", 10;
+    /// This CPU's batches have been drained for collection.
+    CollectDrainLocal = "collect:drain-local", 50;
+    /// All CPUs' batches have been drained for collection.
+    CollectDrainAll = "collect:drain-all", 100;
+    /// Before a page is isolated.
+    CollectIsolate = "collect:isolate", 20;
+    /// After a page was isolated, or not.
+    CollectIsolated = "collect:isolated", 40;
+    /// The range has been unpinned.
+    Unpinned = "pin:unpinned", 20;
+    /// A pause before the next sweep.
+    Backoff = "pin:backoff", 50;
+    /// Waiting for the call's turn.
+    WaitTurn = "pin:wait-turn", 50;
+    /// Waiting for a page in another's hands.
+    WaitOwner = "pin:wait-owner", 50;
+    /// A page's fault begins.
+    Fault = "fault:begin", 200;
+    /// A fresh page has been allocated and filled.
+    FaultAlloc = "fault:alloc", 250;
+    /// A fresh page is mapped and in its batch.
+    FaultMapped = "fault:mapped", 50;
+    /// A page has been zapped.
+    Zap = "zap:page", 80;
+    /// A page has been mlocked or munlocked.
+    Mlock = "mlock:page", 40;
+    /// A page has been queued to be moved, aged or freed.
+    Queue = "lru:queue", 30;
+    /// `lru_add_drain_all` has loaded the generation.
+    DrainGen = "drain-all:generation", 20;
+    /// It waits for the mutex.
+    DrainMutex = "drain-all:mutex", 50;
+    /// It has queued its works.
+    DrainQueued = "drain-all:queued", 200;
+    /// It waits for its works.
+    DrainFlush = "drain-all:flush", 100;
+    /// A kworker runs a drain.
+    Kworker = "kworker:drain", 500;
+    /// A migration target has been allocated.
+    MigrateTarget = "migrate:target", 150;
+    /// Migration is about to lock a page.
+    MigrateLock = "migrate:lock", 20;
+    /// Migration waits for writeback.
+    MigrateWriteback = "migrate:writeback", 20;
+    /// A page is about to be unmapped.
+    MigrateUnmap = "migrate:unmap", 50;
+    /// A page has been unmapped, or not.
+    MigrateUnmapped = "migrate:unmapped", 150;
+    /// A page's refcount is about to be frozen.
+    MigrateFreeze = "migrate:freeze", 30;
+    /// A page has been copied.
+    MigrateCopied = "migrate:copied", 300;
+    /// The target is about to be mapped.
+    MigrateRemap = "migrate:remap", 100;
+    /// A page's migration is over.
+    MigrateDone = "migrate:done", 80;
+    /// An isolated page is put back.
+    Putback = "putback:page", 40;
+    /// A fault waits for a migration entry.
+    MigrationEntry = "fault:migration-entry", 100;
+    /// A page lock is waited for.
+    PageLock = "page:lock", 50;
+    /// Reclaim holds isolated pages.
+    Reclaim = "reclaim:isolated", 200;
+    /// Compaction holds isolated pages.
+    Compact = "compact:isolated", 200;
+    /// Offlining has isolated a block.
+    Offline = "offline:isolated", 500;
+    /// A short reference, lock or writeback is held.
+    Hold = "hold:page", 50;
+}
+
+/// Number of steps.
+pub const STEPS: usize = Step::ALL.len();
+
+/// What each step costs on the virtual clock, in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Costs([u64; STEPS]);
+
+impl Default for Costs {
+    fn default() -> Self {
+        let mut costs = [0; STEPS];
+        for &step in Step::ALL {
+            costs[step as usize] = step.default_ns();
+        }
+        Self(costs)
+    }
+}
+
+impl Costs {
+    /// The same with every step `ns` longer.
+    #[must_use]
+    pub fn longer_by(&self, ns: u64) -> Self {
+        Self(self.0.map(|cost| cost.saturating_add(ns)))
+    }
+
+    /// Changes the cost of a step.
+    pub fn set(&mut self, step: Step, ns: u64) {
+        self.0[step as usize] = ns;
+    }
+
+    /// The cost of a step.
+    #[inline]
+    pub fn of(&self, step: Step) -> u64 {
+        self.0[step as usize]
+    }
+}
+
+impl serde::Serialize for Costs {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Step::ALL.iter().map(|&step| (step.name(), self.of(step))))
+    }
+}

@@ -1,0 +1,142 @@
+//! Nouns: the passive state of a kernel's memory management.
+//!
+//! A [`Machine`] is frames ([`page`], [`memory`], [`payload`]), LRU lists
+//! ([`lruvec`]), CPUs with their batches ([`cpu`]), mappings and page tables
+//! ([`space`]), under the [`Rules`] of one kernel version. Nothing here acts by
+//! itself; the verbs are in [`ops`](crate::ops).
+//!
+//! # Lock order
+//!
+//! page-table lock → local lock → lruvec lock → page cache of free frames →
+//! zone lock; `xa_lock` is taken alone. None of them is held across a step:
+//! what the kernel sleeps on (page lock, writeback, migration entry, drain
+//! work, the drain mutex) is machine state waited for through the driver.
+
+mod area;
+pub mod cpu;
+pub mod lruvec;
+pub mod memory;
+mod obstacle;
+pub mod page;
+pub mod payload;
+pub mod space;
+mod turns;
+mod validate;
+
+pub use area::Area;
+pub use cpu::{Batch, Cpu};
+pub use lruvec::{Lru, Lruvec};
+pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
+pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
+pub use page::{Frame, Page, ZERO_FRAME, flag};
+pub use space::{Kind, Mapping, Pte, Vma};
+pub use turns::Turns;
+pub use validate::{Broken, Recount};
+
+use crate::policy::Rules;
+use crate::sync::{AtomicBool, AtomicU32, Ordering};
+use crossbeam_utils::CachePadded;
+
+/// The whole machine. Shared by reference between the threads of a run.
+#[derive(Debug)]
+pub struct Machine {
+    /// What it does as which kernel.
+    pub rules: Rules,
+    /// Frames.
+    pub memory: Memory,
+    /// The node's LRU lists.
+    pub lruvec: CachePadded<Lruvec>,
+    /// CPUs.
+    pub cpus: Box<[CachePadded<Cpu>]>,
+    mappings: boxcar::Vec<Mapping>,
+    /// Generation of `lru_add_drain_all` (see [`cpu`]).
+    pub(crate) drain_gen: CachePadded<AtomicU32>,
+    /// The mutex of `lru_add_drain_all`; slept on, so state and not a lock.
+    pub(crate) drain_mutex: AtomicBool,
+    /// Who holds it (model's truth).
+    pub(crate) drain_mutex_owner: AtomicU32,
+    /// The queue of calls whose policy has one.
+    pub turns: Turns,
+    /// `lru_disable_count`.
+    cache_disabled: AtomicU32,
+}
+
+impl Machine {
+    /// An empty machine.
+    pub fn new(rules: Rules, layout: &Layout, cpus: usize) -> Self {
+        Self {
+            memory: Memory::new(layout, cpus),
+            lruvec: CachePadded::new(Lruvec::new()),
+            cpus: (0..cpus).map(|_| CachePadded::new(Cpu::new(rules.batch_size as usize))).collect(),
+            mappings: boxcar::Vec::new(),
+            drain_gen: CachePadded::new(AtomicU32::new(0)),
+            drain_mutex: AtomicBool::new(false),
+            drain_mutex_owner: AtomicU32::new(0),
+            turns: Turns::default(),
+            cache_disabled: AtomicU32::new(0),
+            rules,
+        }
+    }
+
+    /// The page of a frame.
+    #[inline]
+    pub fn page(&self, frame: Frame) -> &Page {
+        self.memory.page(frame)
+    }
+
+    /// Makes a mapping of `pages` pages, none present.
+    pub fn map(&self, kind: Kind, pages: u32) -> &Mapping {
+        let at = self.mappings.push_with(|id| Mapping::new(id as u32, kind, pages));
+        &self.mappings[at]
+    }
+
+    /// A mapping by id.
+    #[inline]
+    pub fn mapping(&self, id: u32) -> &Mapping {
+        &self.mappings[id as usize]
+    }
+
+    /// Every mapping ever made.
+    pub fn mappings(&self) -> impl Iterator<Item = &Mapping> {
+        self.mappings.iter().map(|(_, mapping)| mapping)
+    }
+
+    /// `lru_cache_disabled`: whether batches flush at once.
+    #[inline]
+    pub fn lru_cache_disabled(&self) -> bool {
+        self.cache_disabled.load(Ordering::Relaxed) != 0
+    }
+
+    /// Who holds the mutex of `lru_add_drain_all`, by thread number.
+    pub fn drain_mutex_owner(&self) -> u32 {
+        self.drain_mutex_owner.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more reason to flush at once; true if it is the first.
+    pub(crate) fn disable_lru_cache(&self) {
+        self.cache_disabled.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Takes one reason back.
+    pub(crate) fn enable_lru_cache(&self) {
+        self.cache_disabled.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// `folio_expected_ref_count`: mappings, and the page cache's one.
+    #[inline]
+    pub fn expected_refs(&self, page: &Page) -> i32 {
+        page.mapcount() + i32::from(self.in_page_cache(page))
+    }
+
+    /// Whether the page cache holds a reference on it.
+    #[inline]
+    pub fn in_page_cache(&self, page: &Page) -> bool {
+        page.mapping().is_some() && !page.has(flag::ANON)
+    }
+
+    /// `folio_maybe_dma_pinned`: at least one pin's worth of references.
+    #[inline]
+    pub fn maybe_dma_pinned(&self, page: &Page) -> bool {
+        page.refcount() >= self.rules.pin_bias as i32
+    }
+}

@@ -1,0 +1,516 @@
+//! The truth about a page: what stands in the way of migrating it, and whether that passes.
+//!
+//! Derived from the machine's whole state, as no kernel could: every CPU's
+//! batches are searched, and references that never let go are told from those
+//! that do. For judging and reporting only; no operation may ask.
+//!
+//! [`Machine::obstacle`] is what stands in a page's way *now*, whoever asks. Why
+//! a call failed is another question: it is answered at the very test that
+//! refused the page ([`Machine::hindrance`]), as the asker finds it there, before
+//! he undoes what he did and puts the page into a batch himself.
+
+use super::lruvec::{Lru, list_of};
+use super::{Batch, Frame, Machine, Page, ZERO_FRAME, ZoneKind, flag};
+use serde::Serialize;
+
+/// What stands in the way of a page's migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Obstacle {
+    /// It is the zero page.
+    ZeroPage,
+    /// It is reserved: early-boot memory.
+    Reserved,
+    /// It is poisoned.
+    Hwpoison,
+    /// A driver's page that was never on an LRU list.
+    NeverOnLru,
+    /// Holders that never let go.
+    Held {
+        /// How many.
+        holders: u32,
+    },
+    /// No memory outside Movable and CMA to move it to.
+    NoMemory,
+    /// Under writeback.
+    Writeback,
+    /// In a batch.
+    InBatch {
+        /// Whose.
+        cpu: usize,
+        /// Which.
+        batch: Batch,
+    },
+    /// Pinned by others, for a while.
+    Pinned {
+        /// How many pins.
+        pins: i32,
+    },
+    /// Isolated by someone.
+    Isolated {
+        /// By which thread.
+        by: Option<u32>,
+    },
+    /// Locked.
+    Locked {
+        /// By which thread.
+        by: Option<u32>,
+    },
+    /// References held for a moment.
+    ShortRefs {
+        /// How many beyond the expected ones.
+        refs: i32,
+    },
+}
+
+impl Obstacle {
+    /// Whether it will still be there however long one waits.
+    pub fn is_permanent(self) -> bool {
+        matches!(
+            self,
+            Self::ZeroPage
+                | Self::Reserved
+                | Self::Hwpoison
+                | Self::NeverOnLru
+                | Self::Held { .. }
+                | Self::NoMemory
+        )
+    }
+
+    /// In a few words.
+    pub fn describe(self) -> String {
+        match self {
+            Self::ZeroPage => "zero page".into(),
+            Self::Reserved => "reserved page (early boot)".into(),
+            Self::Hwpoison => "poisoned page".into(),
+            Self::NeverOnLru => "never on an LRU list".into(),
+            Self::Held { holders } => format!("held by {holders} that do not let go"),
+            Self::NoMemory => "no memory outside Movable and CMA".into(),
+            Self::Writeback => "under writeback".into(),
+            Self::InBatch { cpu, batch } => format!("in the {batch:?} batch of cpu {cpu}"),
+            Self::Pinned { pins } => format!("pinned by {pins} others"),
+            Self::Isolated { by: Some(by) } => format!("isolated by thread {by}"),
+            Self::Isolated { by: None } => "isolated by someone".into(),
+            Self::Locked { by: Some(by) } => format!("locked by thread {by}"),
+            Self::Locked { by: None } => "locked".into(),
+            Self::ShortRefs { refs } => format!("{refs} short references"),
+        }
+    }
+}
+
+/// Kinds of obstacles, as results count them; the last is for a failure that no test of a page explains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "they are those of `Obstacle`")]
+pub enum Cause {
+    Pinned,
+    InBatch,
+    Isolated,
+    Locked,
+    Writeback,
+    ShortRefs,
+    ZeroPage,
+    Reserved,
+    Hwpoison,
+    NeverOnLru,
+    Held,
+    NoMemory,
+    Unknown,
+}
+
+impl Cause {
+    /// All of them, in the order of results: those that pass, those that stay, and none.
+    pub const ALL: [Self; 13] = [
+        Self::Pinned,
+        Self::InBatch,
+        Self::Isolated,
+        Self::Locked,
+        Self::Writeback,
+        Self::ShortRefs,
+        Self::ZeroPage,
+        Self::Reserved,
+        Self::Hwpoison,
+        Self::NeverOnLru,
+        Self::Held,
+        Self::NoMemory,
+        Self::Unknown,
+    ];
+
+    /// Its name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::InBatch => "in_batch",
+            Self::Isolated => "isolated",
+            Self::Locked => "locked",
+            Self::Writeback => "writeback",
+            Self::ShortRefs => "short_refs",
+            Self::ZeroPage => "zero_page",
+            Self::Reserved => "reserved",
+            Self::Hwpoison => "hwpoison",
+            Self::NeverOnLru => "never_on_lru",
+            Self::Held => "held",
+            Self::NoMemory => "no_memory",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<Obstacle> for Cause {
+    fn from(obstacle: Obstacle) -> Self {
+        match obstacle {
+            Obstacle::ZeroPage => Self::ZeroPage,
+            Obstacle::Reserved => Self::Reserved,
+            Obstacle::Hwpoison => Self::Hwpoison,
+            Obstacle::NeverOnLru => Self::NeverOnLru,
+            Obstacle::Held { .. } => Self::Held,
+            Obstacle::NoMemory => Self::NoMemory,
+            Obstacle::Writeback => Self::Writeback,
+            Obstacle::InBatch { .. } => Self::InBatch,
+            Obstacle::Pinned { .. } => Self::Pinned,
+            Obstacle::Isolated { .. } => Self::Isolated,
+            Obstacle::Locked { .. } => Self::Locked,
+            Obstacle::ShortRefs { .. } => Self::ShortRefs,
+        }
+    }
+}
+
+/// A test on a page's way out that it may fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Test {
+    /// Isolation found `PG_lru` clear.
+    Isolation,
+    /// No target could be allocated.
+    Target,
+    /// The page lock could not be had.
+    Lock,
+    /// It is under writeback.
+    Writeback,
+    /// It has more references than expected.
+    Refs {
+        /// How many it has.
+        found: i32,
+        /// How many it should have, those of the asker included.
+        expected: i32,
+    },
+}
+
+/// Who has what of a page, when it failed a test. What the asker himself has is
+/// left out, but for `refcount` and `expected`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Breakdown {
+    /// The page.
+    pub frame: Frame,
+    /// All references.
+    pub refcount: i32,
+    /// Those of mappings, the page cache and the asker.
+    pub expected: i32,
+    /// Pins of others.
+    pub pins: i32,
+    /// Batches that it is in, by CPU and kind; a reference each.
+    pub batches: Vec<(usize, Batch)>,
+    /// Holders that never let go, pins among them.
+    pub holders: u32,
+    /// References that are none of these: short ones.
+    pub passing: i32,
+    /// Whether another has it isolated: off the LRU and in no batch.
+    pub isolated: bool,
+    /// The thread that has.
+    pub isolated_by: Option<u32>,
+    /// The thread that has it locked.
+    pub locked_by: Option<u32>,
+    /// Whether it is under writeback.
+    pub writeback: bool,
+}
+
+/// What kept a call from getting on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hindrance {
+    /// What stood in the way.
+    pub obstacle: Obstacle,
+    /// The page in whose way it stood; none where there was no page yet.
+    pub page: Option<Breakdown>,
+}
+
+/// A page's state, for people.
+#[derive(Debug, Clone, Serialize)]
+pub struct PageState {
+    /// Its frame.
+    pub frame: Frame,
+    /// References.
+    pub refcount: i32,
+    /// Mappings.
+    pub mapcount: i32,
+    /// Names of the flags set.
+    pub flags: Vec<&'static str>,
+    /// Where the frame lies.
+    pub zone: ZoneKind,
+    /// The list it is on.
+    pub list: Option<Lru>,
+    /// The batches it is in.
+    pub batches: Vec<(usize, Batch)>,
+    /// What stands in the way of its migration.
+    pub obstacle: Option<Obstacle>,
+}
+
+impl Machine {
+    /// Whether a page lies where pages must stay movable.
+    pub fn must_move(&self, frame: Frame) -> bool {
+        self.page(frame).has(flag::ZONE_MOVABLE | flag::CMA)
+    }
+
+    /// The permanent obstacle of a page itself, if it has one; cheap.
+    pub fn permanent_obstacle(&self, frame: Frame) -> Option<Obstacle> {
+        let holders = self.page(frame).lasting();
+        self.unlisted(frame).or_else(|| (holders != 0).then_some(Obstacle::Held { holders }))
+    }
+
+    /// Why a page is on no LRU list and never will be, if that is so.
+    fn unlisted(&self, frame: Frame) -> Option<Obstacle> {
+        if frame == ZERO_FRAME {
+            return Some(Obstacle::ZeroPage);
+        }
+        let flags = self.page(frame).flags();
+        [
+            (flag::RESERVED, Obstacle::Reserved),
+            (flag::HWPOISON, Obstacle::Hwpoison),
+            (flag::NEVER_LRU, Obstacle::NeverOnLru),
+        ]
+        .into_iter()
+        .find_map(|(mask, obstacle)| (flags & mask != 0).then_some(obstacle))
+    }
+
+    /// Whether fewer frames are left than a pin's migration of `pages` pages needs, or none at all.
+    pub fn lacks_targets(&self, pages: usize) -> bool {
+        self.memory.free_in(ZoneKind::Normal) < pages.max(1)
+    }
+
+    /// What stands in the way of migrating a page now, permanent obstacles first.
+    pub fn obstacle(&self, frame: Frame) -> Option<Obstacle> {
+        let permanent = self.permanent_obstacle(frame);
+        if permanent.is_some() {
+            return permanent;
+        }
+        if self.lacks_targets(1) {
+            return Some(Obstacle::NoMemory);
+        }
+        let page = self.page(frame);
+        let flags = page.flags();
+        if flags & flag::WRITEBACK != 0 {
+            return Some(Obstacle::Writeback);
+        }
+        if let Some(&(cpu, batch)) = self.batches_of(frame).first() {
+            return Some(Obstacle::InBatch { cpu, batch });
+        }
+        let extra = page.refcount() - self.expected_refs(page);
+        let pins = extra / self.rules.pin_bias as i32;
+        if pins > 0 && self.rules.pin_bias > 1 {
+            return Some(Obstacle::Pinned { pins });
+        }
+        if flags & flag::LRU == 0 {
+            return Some(Obstacle::Isolated { by: page.isolator() });
+        }
+        if flags & flag::LOCKED != 0 {
+            return Some(Obstacle::Locked { by: page.lock_owner() });
+        }
+        (extra > 0).then_some(Obstacle::ShortRefs { refs: extra })
+    }
+
+    /// Who has what of a page that failed `test`, as thread `asker` finds it, who has `own`
+    /// references on it himself.
+    fn breakdown(&self, frame: Frame, test: Test, asker: u32, own: i32) -> Breakdown {
+        let page = self.page(frame);
+        let flags = page.flags();
+        let others = |thread: Option<u32>| thread.filter(|&thread| thread != asker);
+        let (refcount, expected) = match test {
+            Test::Refs { found, expected } => (found, expected),
+            _ => (page.refcount(), self.expected_refs(page) + own),
+        };
+        let extra = (refcount - expected).max(0);
+        let bias = self.rules.pin_bias as i32;
+        let (pins, rest) = if bias > 1 { (extra / bias, extra % bias) } else { (0, extra) };
+        // Each batch entry is a reference: without one there is nothing to look for.
+        let batches = if rest > 0 { self.batches_of(frame) } else { Vec::new() };
+        let isolated = test == Test::Isolation && flags & flag::LRU == 0 && !self.off_lru_by(page, &batches);
+        let holders = page.lasting();
+        let plain = (holders - page.lasting_pins().min(holders)) as i32;
+        let known = batches.len() as i32 + plain + i32::from(isolated);
+        Breakdown {
+            frame,
+            refcount,
+            expected,
+            pins,
+            batches,
+            holders,
+            passing: (rest - known).max(0),
+            isolated,
+            isolated_by: others(page.isolator()).filter(|_| isolated),
+            locked_by: others(page.lock_owner()).filter(|_| flags & flag::LOCKED != 0),
+            writeback: flags & flag::WRITEBACK != 0,
+        }
+    }
+
+    /// Whether one of the batches that a page is in is why `PG_lru` is clear: not all take it away.
+    fn off_lru_by(&self, page: &Page, batches: &[(usize, Batch)]) -> bool {
+        batches.iter().any(|&(_, batch)| match batch {
+            Batch::LruAdd => true,
+            // A page that was mlocked when it was new has been on no list yet, nor isolated from one.
+            Batch::Mlock => page.isolator().is_none(),
+            _ => self.rules.queueing_clears_lru,
+        })
+    }
+
+    /// What made a page fail `test`, as thread `asker` finds it, who has `own` references on it.
+    pub fn hindrance(&self, frame: Frame, test: Test, asker: u32, own: i32) -> Hindrance {
+        let found = self.breakdown(frame, test, asker, own);
+        let obstacle = match test {
+            Test::Target => Obstacle::NoMemory,
+            Test::Lock => Obstacle::Locked { by: found.locked_by },
+            Test::Writeback => Obstacle::Writeback,
+            Test::Isolation => match (self.unlisted(frame), found.batches.first()) {
+                (Some(permanent), _) => permanent,
+                (None, Some(&(cpu, batch))) if !found.isolated => Obstacle::InBatch { cpu, batch },
+                (None, _) => Obstacle::Isolated { by: found.isolated_by },
+            },
+            Test::Refs { .. } => match (self.permanent_obstacle(frame), found.batches.first()) {
+                (Some(permanent), _) => permanent,
+                (None, _) if found.pins > 0 => Obstacle::Pinned { pins: found.pins },
+                (None, Some(&(cpu, batch))) => Obstacle::InBatch { cpu, batch },
+                (None, None) => Obstacle::ShortRefs { refs: found.passing },
+            },
+        };
+        Hindrance { obstacle, page: Some(found) }
+    }
+
+    /// Every batch that holds the page, with its CPU.
+    pub fn batches_of(&self, frame: Frame) -> Vec<(usize, Batch)> {
+        let mut found = Vec::new();
+        for (number, cpu) in self.cpus.iter().enumerate().filter(|(_, cpu)| cpu.needs_drain()) {
+            let batches = cpu.lock();
+            let here = batches.entries().filter(|&(_, entry)| entry == frame);
+            found.extend(here.map(|(batch, _)| (number, batch)));
+        }
+        found
+    }
+
+    /// A page's state, for reports.
+    pub fn page_state(&self, frame: Frame) -> PageState {
+        let page = self.page(frame);
+        let flags = page.flags();
+        let list = {
+            let _lists = self.lruvec.lock();
+            list_of(page)
+        };
+        PageState {
+            frame,
+            refcount: page.refcount(),
+            mapcount: page.mapcount(),
+            flags: flag::NAMES.iter().filter(|(mask, _)| flags & mask != 0).map(|&(_, name)| name).collect(),
+            zone: ZoneKind::of(flags),
+            list,
+            batches: self.batches_of(frame),
+            obstacle: self.obstacle(frame),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::page::NO_FRAME;
+    use crate::machine::{Gfp, Layout};
+    use crate::policy::Rules;
+
+    const ASKER: u32 = 1;
+    const OTHER: u32 = 2;
+    /// What a migration has of a page itself: the isolation's reference.
+    const OWN: i32 = 1;
+
+    fn machine() -> (Machine, Frame) {
+        let layout = Layout { normal: 64, movable: 1024, cma: 0, page_bytes: 64 };
+        let m = Machine::new(Rules::blank(), &layout, 2);
+        let frame = m.memory.alloc(0, Gfp::Movable).unwrap().publish();
+        assert_ne!(frame, NO_FRAME);
+        (m, frame)
+    }
+
+    /// A page that is isolated by the asker, with `extra` references beyond his.
+    fn refs(m: &Machine, frame: Frame, extra: i32) -> Hindrance {
+        if extra > 0 {
+            m.page(frame).get(extra);
+        }
+        m.hindrance(frame, Test::Refs { found: m.page(frame).refcount(), expected: OWN }, ASKER, OWN)
+    }
+
+    fn queue(m: &Machine, cpu: usize, batch: Batch, frame: Frame) {
+        m.page(frame).get(1);
+        m.cpus[cpu].lock().list(batch).push(frame);
+    }
+
+    #[test]
+    fn references_are_split_by_who_has_them() {
+        let (m, frame) = machine();
+        queue(&m, 1, Batch::Activate, frame);
+        m.page(frame).add_lasting(1);
+        let all = refs(&m, frame, 3 * 1024 + 1 + 4);
+        let found = all.page.unwrap();
+        assert_eq!(found.refcount, OWN + 1 + 3 * 1024 + 5);
+        assert_eq!(found.expected, OWN);
+        assert_eq!(found.pins, 3);
+        assert_eq!(found.batches, [(1, Batch::Activate)]);
+        assert_eq!((found.holders, found.passing), (1, 4));
+        assert!(!found.isolated, "the isolation is the asker's own");
+        assert_eq!(all.obstacle, Obstacle::Held { holders: 1 });
+    }
+
+    #[test]
+    fn a_pin_that_stays_is_a_holder_and_no_plain_reference() {
+        let (m, frame) = machine();
+        m.page(frame).add_lasting_pin();
+        let found = refs(&m, frame, 1024 + 1).page.unwrap();
+        assert_eq!((found.pins, found.holders, found.passing), (1, 1, 1));
+    }
+
+    #[test]
+    fn an_unexpected_reference_is_a_pin_a_batch_or_a_short_one() {
+        let (m, frame) = machine();
+        assert_eq!(refs(&m, frame, 2).obstacle, Obstacle::ShortRefs { refs: 2 });
+        queue(&m, 1, Batch::Lazyfree, frame);
+        assert_eq!(refs(&m, frame, 0).obstacle, Obstacle::InBatch { cpu: 1, batch: Batch::Lazyfree });
+        assert_eq!(refs(&m, frame, 1024).obstacle, Obstacle::Pinned { pins: 1 });
+    }
+
+    #[test]
+    fn a_page_off_the_lru_is_in_a_batch_that_took_it_or_isolated() {
+        let (m, frame) = machine();
+        let isolation = |m: &Machine| m.hindrance(frame, Test::Isolation, ASKER, 1);
+        m.page(frame).set_isolator(Some(OTHER));
+        m.page(frame).get(1);
+        assert_eq!(isolation(&m).obstacle, Obstacle::Isolated { by: Some(OTHER) });
+        // On 7.2 an entry of this batch leaves PG_lru alone: the isolation is what took it.
+        queue(&m, 0, Batch::Activate, frame);
+        let both = isolation(&m);
+        assert_eq!(both.obstacle, Obstacle::Isolated { by: Some(OTHER) });
+        assert_eq!(both.page.unwrap().batches, [(0, Batch::Activate)]);
+        queue(&m, 1, Batch::LruAdd, frame);
+        let found = isolation(&m);
+        assert!(matches!(found.obstacle, Obstacle::InBatch { .. }));
+        assert!(!found.page.unwrap().isolated);
+        m.page(frame).set(flag::NEVER_LRU);
+        assert_eq!(isolation(&m).obstacle, Obstacle::NeverOnLru);
+    }
+
+    #[test]
+    fn a_lock_and_a_writeback_are_told_with_their_owner() {
+        let (m, frame) = machine();
+        m.page(frame).set(flag::LOCKED | flag::WRITEBACK);
+        m.page(frame).set_lock_owner(Some(OTHER));
+        let of = |test| m.hindrance(frame, test, ASKER, OWN);
+        assert_eq!(of(Test::Lock).obstacle, Obstacle::Locked { by: Some(OTHER) });
+        assert_eq!(of(Test::Writeback).obstacle, Obstacle::Writeback);
+        assert_eq!(of(Test::Target).obstacle, Obstacle::NoMemory);
+        assert!(of(Test::Lock).page.unwrap().writeback);
+        m.page(frame).set_lock_owner(Some(ASKER));
+        assert_eq!(of(Test::Writeback).page.unwrap().locked_by, None, "his own lock is not in his way");
+    }
+}

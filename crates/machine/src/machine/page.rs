@@ -1,0 +1,386 @@
+//! A page: one cache line of state for one order-0 folio.
+//!
+//! # Who may change what
+//!
+//! 1. `refcount` by anyone who holds a reference, and by [`Page::try_get`]
+//!    from above zero. Zero means free or frozen; only the owner of that
+//!    state raises it again.
+//! 2. `PG_lru` is set under the lruvec lock by the one who puts the page on a
+//!    list; whoever *test-and-clears* it owns the page's LRU links until the
+//!    flag is set again.
+//! 3. `prev`, `next`, `list` and `mlock_count` only under the lruvec lock.
+//! 4. `mapping` and `index` by the one who owns a fresh page, or under the
+//!    page lock while the page is unmapped.
+//!
+//! # Memory ordering
+//!
+//! A successful `try_get` or flag test-and-clear is `AcqRel` so that what the
+//! previous owner wrote is seen. Freezing (`refcount` to 0) is `AcqRel`: the
+//! payload is then read by the freezer alone, and the release of each dropped
+//! reference is what it pairs with. GUP-fast's reference and its re-read of
+//! the PTE against unmapping's cleared PTE and its read of the refcount form a
+//! store-buffer pattern and need `SeqCst` on both sides; that is said where it
+//! happens (`ops::gup`, `ops::rmap`).
+//!
+//! # `PG_waiters`
+//!
+//! A sleeper sets it in the same word, and in the same access, in which it
+//! finds the flag set that it waits for ([`Page::is_clear_or_awaited`]); who
+//! clears that flag takes `PG_waiters` with it and wakes if it was set
+//! ([`Page::clear_awaited`]). All accesses of one word have one order: either
+//! the sleeper finds the flag clear, or the waker finds `PG_waiters`. The
+//! sleeper looks under the mutex it sleeps on, so it sleeps before it is woken;
+//! woken, it looks, and so asks, again. No fence is needed, and without
+//! sleepers nothing but the one write.
+
+use crate::sync::{AtomicI32, AtomicU32, Ordering};
+
+/// A page frame number.
+pub type Frame = u32;
+
+/// No frame.
+pub const NO_FRAME: Frame = u32::MAX;
+
+/// The frame of the zero page, always reserved and mapped by read faults.
+pub const ZERO_FRAME: Frame = 0;
+
+/// A page flag, named as in `include/linux/page-flags.h`.
+pub mod flag {
+    #![allow(missing_docs)]
+    pub const LOCKED: u32 = 1 << 0;
+    pub const LRU: u32 = 1 << 1;
+    pub const ACTIVE: u32 = 1 << 2;
+    pub const REFERENCED: u32 = 1 << 3;
+    pub const UNEVICTABLE: u32 = 1 << 4;
+    pub const MLOCKED: u32 = 1 << 5;
+    pub const SWAPBACKED: u32 = 1 << 6;
+    pub const DIRTY: u32 = 1 << 7;
+    pub const WRITEBACK: u32 = 1 << 8;
+    pub const HWPOISON: u32 = 1 << 9;
+    pub const RESERVED: u32 = 1 << 10;
+    pub const ANON: u32 = 1 << 11;
+    /// `PageAnonExclusive`: this mapping alone may write it.
+    pub const ANON_EXCLUSIVE: u32 = 1 << 12;
+    /// Someone may sleep until `LOCKED` or `WRITEBACK` is clear (see below).
+    pub const WAITERS: u32 = 1 << 13;
+    /// Put into the oldest generation of the multi-gen LRU, where `MADV_COLD` leaves it.
+    pub const OLDEST: u32 = 1 << 14;
+    /// In `ZONE_MOVABLE`; never changes.
+    pub const ZONE_MOVABLE: u32 = 1 << 16;
+    /// In a CMA pageblock; never changes.
+    pub const CMA: u32 = 1 << 17;
+    /// A driver's page, never on an LRU list; known to the model only.
+    pub const NEVER_LRU: u32 = 1 << 18;
+    /// Flags that tell where a frame lies and that outlive its contents.
+    pub const PLACE: u32 = ZONE_MOVABLE | CMA;
+
+    /// Flags by name, for reports.
+    pub const NAMES: &[(u32, &str)] = &[
+        (LOCKED, "PG_locked"),
+        (LRU, "PG_lru"),
+        (ACTIVE, "PG_active"),
+        (REFERENCED, "PG_referenced"),
+        (UNEVICTABLE, "PG_unevictable"),
+        (MLOCKED, "PG_mlocked"),
+        (SWAPBACKED, "PG_swapbacked"),
+        (DIRTY, "PG_dirty"),
+        (WRITEBACK, "PG_writeback"),
+        (HWPOISON, "PG_hwpoison"),
+        (RESERVED, "PG_reserved"),
+        (ANON, "PG_anon"),
+        (ANON_EXCLUSIVE, "PG_anon_exclusive"),
+        (WAITERS, "PG_waiters"),
+    ];
+}
+
+/// One order-0 folio.
+#[repr(align(64))]
+#[derive(Debug)]
+pub struct Page {
+    refcount: AtomicI32,
+    mapcount: AtomicI32,
+    flags: AtomicU32,
+    /// Id of the mapping it belongs to, plus one; 0 for none.
+    mapping: AtomicU32,
+    /// Index in that mapping.
+    index: AtomicU32,
+    pub(super) prev: AtomicU32,
+    pub(super) next: AtomicU32,
+    /// Which LRU list it is on, plus one; 0 for none.
+    pub(super) list: AtomicU32,
+    /// `folio->mlock_count`, kept while on the unevictable list.
+    pub(crate) mlock_count: AtomicU32,
+    /// References that never let go: known to the model only, never to a policy.
+    lasting: AtomicU32,
+    /// Those of them that are pins.
+    lasting_pins: AtomicU32,
+    /// Who holds `PG_locked`, plus one: known to the model only.
+    lock_owner: AtomicU32,
+    /// Who isolated it last, plus one: known to the model only.
+    isolator: AtomicU32,
+}
+
+const _: () = assert!(size_of::<Page>() == 64 || cfg!(loom));
+
+impl Page {
+    /// A free page with the flags of the place where it lies.
+    pub fn new(place: u32) -> Self {
+        Self {
+            refcount: AtomicI32::new(0),
+            mapcount: AtomicI32::new(0),
+            flags: AtomicU32::new(place & flag::PLACE),
+            mapping: AtomicU32::new(0),
+            index: AtomicU32::new(0),
+            prev: AtomicU32::new(NO_FRAME),
+            next: AtomicU32::new(NO_FRAME),
+            list: AtomicU32::new(0),
+            mlock_count: AtomicU32::new(0),
+            lasting: AtomicU32::new(0),
+            lasting_pins: AtomicU32::new(0),
+            lock_owner: AtomicU32::new(0),
+            isolator: AtomicU32::new(0),
+        }
+    }
+
+    /// `folio_ref_count`. `SeqCst`, for the pattern named above.
+    #[inline]
+    pub fn refcount(&self) -> i32 {
+        self.refcount.load(Ordering::SeqCst)
+    }
+
+    /// `folio_ref_try_add`: adds `n` references unless there are none.
+    ///
+    /// `SeqCst`: ordered before GUP-fast's re-read of the PTE.
+    #[inline]
+    pub fn try_get(&self, n: i32) -> bool {
+        let mut old = self.refcount.load(Ordering::Relaxed);
+        loop {
+            if old <= 0 {
+                return false;
+            }
+            match self.refcount.compare_exchange_weak(old, old + n, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// `folio_get` by one who holds a reference already.
+    #[inline]
+    pub fn get(&self, n: i32) {
+        let old = self.refcount.fetch_add(n, Ordering::Relaxed);
+        debug_assert!(old > 0, "reference taken on a page that has none");
+    }
+
+    /// Drops `n` references; true if none is left and the caller must free the page.
+    #[inline]
+    #[must_use]
+    pub fn put_testzero(&self, n: i32) -> bool {
+        let old = self.refcount.fetch_sub(n, Ordering::AcqRel);
+        debug_assert!(old >= n, "refcount {old} dropped by {n}");
+        old == n
+    }
+
+    /// `folio_ref_freeze`: from exactly `expected` to none, so that nobody gets a new one.
+    ///
+    /// # Errors
+    /// The count that was found instead.
+    #[inline]
+    pub fn freeze(&self, expected: i32) -> Result<Frozen<'_>, i32> {
+        // A read first: a refused exchange costs as much as one that is not.
+        let found = self.refcount.load(Ordering::Relaxed);
+        if found != expected {
+            return Err(found);
+        }
+        self.refcount
+            .compare_exchange(expected, 0, Ordering::AcqRel, Ordering::Relaxed)
+            .map(|_| Frozen { page: self })
+    }
+
+    /// Gives a page fresh from the allocator its first reference.
+    #[inline]
+    pub(super) fn first_ref(&self) {
+        self.refcount.store(1, Ordering::Release);
+    }
+
+    /// `folio_mapcount`.
+    #[inline]
+    pub fn mapcount(&self) -> i32 {
+        self.mapcount.load(Ordering::Relaxed)
+    }
+
+    /// Adds to the mapcount; returns the new one. Under the page-table lock.
+    #[inline]
+    pub fn add_mapcount(&self, n: i32) -> i32 {
+        self.mapcount.fetch_add(n, Ordering::Relaxed) + n
+    }
+
+    /// All flags.
+    #[inline]
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Acquire)
+    }
+
+    /// Whether any flag of `mask` is set.
+    #[inline]
+    pub fn has(&self, mask: u32) -> bool {
+        self.flags() & mask != 0
+    }
+
+    /// Sets flags; returns what was set before. A write only where it changes something.
+    #[inline]
+    pub fn set(&self, mask: u32) -> u32 {
+        let flags = self.flags();
+        if flags & mask == mask { flags } else { self.flags.fetch_or(mask, Ordering::AcqRel) }
+    }
+
+    /// Clears flags; returns what was set before. A write only where it changes something.
+    #[inline]
+    pub fn clear(&self, mask: u32) -> u32 {
+        let flags = self.flags();
+        if flags & mask == 0 { flags } else { self.flags.fetch_and(!mask, Ordering::AcqRel) }
+    }
+
+    /// Test-and-clear: true if all of `mask` was set.
+    #[inline]
+    pub fn test_clear(&self, mask: u32) -> bool {
+        // A read first: contended callers mostly fail, and must not take the line for it.
+        self.has(mask) && self.clear(mask) & mask == mask
+    }
+
+    /// Test-and-set: true if any of `mask` was set already.
+    #[inline]
+    pub fn test_set(&self, mask: u32) -> bool {
+        self.set(mask) & mask != 0
+    }
+
+    /// Whether none of `mask` is set; otherwise whoever clears it will wake.
+    #[inline]
+    pub fn is_clear_or_awaited(&self, mask: u32) -> bool {
+        !self.has(mask) || self.flags.fetch_or(flag::WAITERS, Ordering::AcqRel) & mask == 0
+    }
+
+    /// Clears flags that others may sleep on; true if someone must be woken.
+    #[inline]
+    #[must_use]
+    pub fn clear_awaited(&self, mask: u32) -> bool {
+        self.flags.fetch_and(!(mask | flag::WAITERS), Ordering::AcqRel) & flag::WAITERS != 0
+    }
+
+    /// The mapping's id, if it has one.
+    #[inline]
+    pub fn mapping(&self) -> Option<u32> {
+        self.mapping.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// The index in its mapping.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.index.load(Ordering::Relaxed)
+    }
+
+    /// Makes it page `index` of mapping `id`, or of none.
+    #[inline]
+    pub fn set_mapping(&self, id: Option<u32>, index: u32) {
+        self.mapping.store(id.map_or(0, |id| id + 1), Ordering::Relaxed);
+        self.index.store(index, Ordering::Relaxed);
+    }
+
+    /// The thread that holds the page lock (model's truth).
+    pub fn lock_owner(&self) -> Option<u32> {
+        self.lock_owner.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Records who holds the page lock, or that nobody will. By the holder only.
+    pub fn set_lock_owner(&self, holder: Option<u32>) {
+        self.lock_owner.store(holder.map_or(0, |id| id.wrapping_add(1)), Ordering::Relaxed);
+    }
+
+    /// The thread that isolated it last, of use while it is off the LRU (model's truth).
+    pub fn isolator(&self) -> Option<u32> {
+        self.isolator.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Records who has isolated it. By the one who has, who owns its line for that anyway.
+    #[inline]
+    pub fn set_isolator(&self, thread: Option<u32>) {
+        self.isolator.store(thread.map_or(0, |id| id.wrapping_add(1)), Ordering::Relaxed);
+    }
+
+    /// Holders that never let go, pins among them (model's truth).
+    pub fn lasting(&self) -> u32 {
+        self.lasting.load(Ordering::Relaxed)
+    }
+
+    /// Those holders that are pins.
+    pub fn lasting_pins(&self) -> u32 {
+        self.lasting_pins.load(Ordering::Relaxed)
+    }
+
+    /// Records a pin that never lets go.
+    pub fn add_lasting_pin(&self) {
+        self.add_lasting(1);
+        self.lasting_pins.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records references that never let go, or their end.
+    pub fn add_lasting(&self, n: i32) {
+        self.lasting.fetch_add(n as u32, Ordering::Relaxed);
+    }
+
+    /// Resets everything but its place; the page is the allocator's.
+    pub(super) fn reset(&self) {
+        let place = self.flags.load(Ordering::Relaxed) & (flag::PLACE | flag::HWPOISON);
+        self.flags.store(place, Ordering::Relaxed);
+        self.set_mapping(None, 0);
+        self.mlock_count.store(0, Ordering::Relaxed);
+        self.set_isolator(None);
+    }
+}
+
+/// A page whose refcount is frozen: nobody else can reach its payload.
+#[derive(Debug)]
+pub struct Frozen<'a> {
+    page: &'a Page,
+}
+
+impl Frozen<'_> {
+    /// The page.
+    pub fn page(&self) -> &Page {
+        self.page
+    }
+
+    /// Ends the freeze with `refs` references.
+    pub fn unfreeze(self, refs: i32) {
+        self.page.refcount.store(refs, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frozen_page_gives_no_reference() {
+        let page = Page::new(0);
+        page.first_ref();
+        assert!(page.try_get(1024));
+        assert_eq!(page.freeze(1).err(), Some(1025), "an extra reference must refuse the freeze");
+        assert!(!page.put_testzero(1024));
+        let frozen = page.freeze(1).unwrap();
+        assert!(!page.try_get(1));
+        frozen.unfreeze(1);
+        assert!(page.try_get(1));
+        assert_eq!(page.refcount(), 2);
+    }
+
+    #[test]
+    fn test_clear_needs_the_flag() {
+        let page = Page::new(flag::ZONE_MOVABLE);
+        assert!(!page.test_clear(flag::LRU));
+        page.set(flag::LRU);
+        assert!(page.test_clear(flag::LRU));
+        assert!(!page.test_clear(flag::LRU));
+        assert_eq!(page.flags(), flag::ZONE_MOVABLE);
+    }
+}

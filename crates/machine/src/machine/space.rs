@@ -1,0 +1,353 @@
+//! Mappings, the areas that map them, and their page tables.
+//!
+//! A [`Mapping`] is what a page belongs to (an `anon_vma` or an
+//! `address_space`): it holds the page cache of shmem and knows every area
+//! that may map its pages, which is what the reverse map walks. A [`Vma`] is
+//! one address space's view of it: a page table and the mlock state.
+//!
+//! # Page-table entries
+//!
+//! A PTE is one atomic word. It is changed only under the page-table lock
+//! (one for every 512 entries, as a page-table page has), and read without it
+//! by GUP-fast. Clearing a PTE and then looking at the refcount must not be
+//! reordered against GUP-fast, which takes a reference and then reads the PTE
+//! again: [`PtLocked::clear_flush`] and every read are `SeqCst`. All other
+//! changes only publish what they map, and release.
+
+use super::area::{Area, Areas};
+use super::page::{Frame, NO_FRAME, ZERO_FRAME};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What a mapping is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Private anonymous memory.
+    Anon,
+    /// Shared memory: pages also have a page-cache reference.
+    Shmem,
+}
+
+/// A decoded page-table entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pte(u64);
+
+impl Pte {
+    const PRESENT: u64 = 1;
+    const MIGRATION: u64 = 2;
+    const WRITE: u64 = 4;
+    const DIRTY: u64 = 8;
+    const POISON: u64 = 16;
+    const FRAME: u32 = 32;
+
+    /// Nothing mapped.
+    pub const NONE: Self = Self(0);
+    /// The zero page, read-only.
+    pub const ZERO: Self = Self(Self::PRESENT | (ZERO_FRAME as u64) << Self::FRAME);
+
+    /// A present entry.
+    pub fn present(frame: Frame, write: bool, dirty: bool) -> Self {
+        let mut bits = Self::PRESENT | u64::from(frame) << Self::FRAME;
+        if write {
+            bits |= Self::WRITE;
+        }
+        if dirty {
+            bits |= Self::DIRTY;
+        }
+        Self(bits)
+    }
+
+    /// The migration entry that stands for this present entry.
+    pub fn to_migration(self) -> Self {
+        Self(self.0 & !Self::PRESENT | Self::MIGRATION)
+    }
+
+    /// The present entry that this migration entry stood for, now of `frame`.
+    pub fn from_migration(self, frame: Frame) -> Self {
+        Self::present(frame, self.is_writable(), self.is_dirty())
+    }
+
+    /// The entry that stands where this frame was mapped until it was poisoned.
+    pub fn poison(frame: Frame) -> Self {
+        Self(Self::POISON | u64::from(frame) << Self::FRAME)
+    }
+
+    /// Whether the page that was here is poisoned: `is_hwpoison_entry`.
+    pub fn is_poison(self) -> bool {
+        self.0 & Self::POISON != 0
+    }
+
+    /// Whether a page is mapped.
+    pub fn is_present(self) -> bool {
+        self.0 & Self::PRESENT != 0
+    }
+
+    /// Whether nothing is here at all.
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether the page that was here is being migrated.
+    pub fn is_migration(self) -> bool {
+        self.0 & Self::MIGRATION != 0
+    }
+
+    /// Whether stores are allowed.
+    pub fn is_writable(self) -> bool {
+        self.0 & Self::WRITE != 0
+    }
+
+    /// Whether a store has gone through it.
+    pub fn is_dirty(self) -> bool {
+        self.0 & Self::DIRTY != 0
+    }
+
+    /// The same without write permission.
+    pub fn write_protected(self) -> Self {
+        Self(self.0 & !Self::WRITE)
+    }
+
+    /// The same with write permission and the dirty bit.
+    pub fn made_writable(self) -> Self {
+        Self(self.0 | Self::WRITE | Self::DIRTY)
+    }
+
+    /// The same without the dirty bit.
+    pub fn cleaned(self) -> Self {
+        Self(self.0 & !Self::DIRTY)
+    }
+
+    /// The frame that a present, migration or poison entry names.
+    pub fn frame(self) -> Frame {
+        (self.0 >> Self::FRAME) as Frame
+    }
+}
+
+const PTES_PER_TABLE: usize = 512;
+
+/// One address space's view of a mapping.
+#[derive(Debug)]
+pub struct Vma {
+    /// The mapping's id.
+    pub mapping: u32,
+    /// What it is made of.
+    pub kind: Kind,
+    ptes: Box<[AtomicU64]>,
+    ptls: Box<[Mutex<()>]>,
+    /// `VM_LOCKED` by page, as faults ask for it; what [`Areas`] say.
+    locked: Box<[AtomicBool]>,
+    /// What `mlock` has made of the mapping. Never held across a step.
+    areas: Mutex<Areas>,
+    /// Whether every area has an `anon_vma`.
+    prepared: AtomicBool,
+    /// Whether it has been unmapped for good.
+    gone: AtomicBool,
+}
+
+/// The page-table lock, held; the only way to change a PTE.
+#[derive(Debug)]
+pub struct PtLocked<'a> {
+    vma: &'a Vma,
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl Vma {
+    fn new(mapping: u32, kind: Kind, pages: usize) -> Self {
+        Self {
+            mapping,
+            kind,
+            ptes: (0..pages).map(|_| AtomicU64::new(0)).collect(),
+            ptls: (0..pages.div_ceil(PTES_PER_TABLE)).map(|_| Mutex::new(())).collect(),
+            locked: (0..pages).map(|_| AtomicBool::new(false)).collect(),
+            areas: Mutex::new(Areas::new(pages as u32)),
+            prepared: AtomicBool::new(kind == Kind::Shmem),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Pages in it.
+    pub fn len(&self) -> u32 {
+        self.ptes.len() as u32
+    }
+
+    /// Never: a mapping has at least one page.
+    pub fn is_empty(&self) -> bool {
+        self.ptes.is_empty()
+    }
+
+    /// Reads a PTE without the lock, as GUP-fast does.
+    #[inline]
+    pub fn pte(&self, index: u32) -> Pte {
+        Pte(self.ptes[index as usize].load(Ordering::SeqCst))
+    }
+
+    /// `pte_offset_map_lock`. Never held across a step.
+    #[inline]
+    pub fn lock(&self, index: u32) -> PtLocked<'_> {
+        PtLocked { vma: self, _guard: self.ptls[index as usize / PTES_PER_TABLE].lock() }
+    }
+
+    /// Whether the page's part of the area is `VM_LOCKED`.
+    #[inline]
+    pub fn is_locked(&self, index: u32) -> bool {
+        self.locked[index as usize].load(Ordering::Relaxed)
+    }
+
+    /// The parts of the range that lie in one area each.
+    pub fn areas(&self, range: &Range<u32>) -> Vec<Area> {
+        self.areas.lock().parts(range)
+    }
+
+    /// `mlock_fixup`: sets or clears `VM_LOCKED` of the first area in the range where it is
+    /// otherwise, and returns its pages; an area of which only a part is meant is split.
+    ///
+    /// `into_unfaulted`: whether what has an `anon_vma` merges with a neighbour that has none.
+    pub fn fix_locked(&self, range: &Range<u32>, locked: bool, into_unfaulted: bool) -> Option<Range<u32>> {
+        let mut areas = self.areas.lock();
+        let pages = areas.fix_locked(range, locked, into_unfaulted)?;
+        self.locked[pages.start as usize..pages.end as usize]
+            .iter()
+            .for_each(|page| page.store(locked, Ordering::Relaxed));
+        Some(pages)
+    }
+
+    /// `anon_vma_prepare`, before a page of its own is mapped at `index`.
+    #[inline]
+    pub fn anon_vma_prepare(&self, index: u32) {
+        if !self.prepared.load(Ordering::Relaxed) {
+            let prepared = self.areas.lock().anon_vma_prepare(index);
+            self.prepared.store(prepared, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it has been unmapped for good.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// Marks it unmapped for good.
+    pub fn set_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+impl PtLocked<'_> {
+    /// Reads a PTE.
+    #[inline]
+    pub fn get(&self, index: u32) -> Pte {
+        Pte(self.vma.ptes[index as usize].load(Ordering::SeqCst))
+    }
+
+    /// `set_pte_at`: whoever finds the PTE finds the page as it was made.
+    #[inline]
+    pub fn set(&self, index: u32, pte: Pte) {
+        self.vma.ptes[index as usize].store(pte.0, Ordering::Release);
+    }
+
+    /// `ptep_clear_flush`, and `instead` (nothing, or a migration entry) in its
+    /// place: from here on GUP-fast either has its reference, for the caller to
+    /// see, or finds the PTE changed.
+    #[inline]
+    pub fn clear_flush(&self, index: u32, instead: Pte) {
+        self.vma.ptes[index as usize].store(instead.0, Ordering::SeqCst);
+    }
+}
+
+/// What pages belong to.
+#[derive(Debug)]
+pub struct Mapping {
+    /// Its number; pages name it.
+    pub id: u32,
+    /// Anonymous or shared memory.
+    pub kind: Kind,
+    /// The area it was made for.
+    pub vma: Arc<Vma>,
+    /// Areas of forked children.
+    children: Mutex<Vec<Arc<Vma>>>,
+    nr_children: AtomicUsize,
+    /// Page cache of shmem, [`NO_FRAME`] where empty; changed under `xa_lock`.
+    cache: Box<[AtomicU32]>,
+    /// `i_pages.xa_lock`. Never held across a step.
+    xa_lock: Mutex<()>,
+}
+
+impl Mapping {
+    /// A mapping of `pages` pages, none present.
+    pub fn new(id: u32, kind: Kind, pages: u32) -> Self {
+        let cached = if kind == Kind::Shmem { pages as usize } else { 0 };
+        Self {
+            id,
+            kind,
+            vma: Arc::new(Vma::new(id, kind, pages as usize)),
+            children: Mutex::new(Vec::new()),
+            nr_children: AtomicUsize::new(0),
+            cache: (0..cached).map(|_| AtomicU32::new(NO_FRAME)).collect(),
+            xa_lock: Mutex::new(()),
+        }
+    }
+
+    /// Adds the area of a forked child, with nothing in it, and returns it.
+    pub fn fork(&self) -> Arc<Vma> {
+        let child = Arc::new(Vma::new(self.id, self.kind, self.vma.len() as usize));
+        self.children.lock().push(Arc::clone(&child));
+        self.nr_children.fetch_add(1, Ordering::Release);
+        child
+    }
+
+    /// Calls `visit` with every area that may map the pages: `rmap_walk`.
+    pub fn for_each_vma(&self, mut visit: impl FnMut(&Vma)) {
+        visit(&self.vma);
+        if self.nr_children.load(Ordering::Acquire) != 0 {
+            let children = self.children.lock().clone();
+            children.iter().for_each(|vma| visit(vma));
+        }
+    }
+
+    /// The cached page, without the lock.
+    pub fn cached(&self, index: u32) -> Option<Frame> {
+        let frame = self.cache.get(index as usize)?.load(Ordering::Acquire);
+        (frame != NO_FRAME).then_some(frame)
+    }
+
+    /// Takes `xa_lock` and runs `change` on the cache slot of `index`.
+    pub fn with_cache<R>(&self, index: u32, change: impl FnOnce(CacheSlot<'_>) -> R) -> R {
+        let _guard = self.xa_lock.lock();
+        change(CacheSlot(&self.cache[index as usize]))
+    }
+}
+
+/// A page-cache slot under `xa_lock`.
+#[derive(Debug)]
+pub struct CacheSlot<'a>(&'a AtomicU32);
+
+impl CacheSlot<'_> {
+    /// The frame in it.
+    pub fn get(&self) -> Option<Frame> {
+        let frame = self.0.load(Ordering::Relaxed);
+        (frame != NO_FRAME).then_some(frame)
+    }
+
+    /// Puts a frame, or nothing, into it.
+    pub fn set(&self, frame: Option<Frame>) {
+        self.0.store(frame.unwrap_or(NO_FRAME), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_entry_keeps_what_the_pte_allowed() {
+        for (write, dirty) in [(false, false), (true, false), (true, true)] {
+            let pte = Pte::present(7, write, dirty);
+            let entry = pte.to_migration();
+            assert!(entry.is_migration() && !entry.is_present() && !entry.is_none());
+            assert_eq!(entry.frame(), 7);
+            assert_eq!(entry.from_migration(9), Pte::present(9, write, dirty));
+        }
+        assert!(!Pte::ZERO.is_none() && Pte::ZERO.is_present());
+    }
+}

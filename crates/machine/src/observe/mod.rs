@@ -1,0 +1,5 @@
+//! What is counted.
+
+pub mod counters;
+
+pub use counters::{Counters, Event, Totals};

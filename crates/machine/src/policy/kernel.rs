@@ -1,0 +1,139 @@
+//! The rules of one kernel version.
+
+use crate::{table, words};
+
+words! {
+    /// Which entry point a caller (`io_uring`) uses.
+    pub enum Entry {
+        /// `pin_user_pages`: the whole range goes through the long-term loop.
+        Slow = "slow",
+        /// `pin_user_pages_fast`: the leading run that is fine is pinned without it.
+        Fast = "fast",
+    }
+}
+
+words! {
+    /// How `migrate_pages` makes its passes.
+    pub enum MigrateStyle {
+        /// Each page is unmapped, moved and remapped before the next; all pages a pass (to 6.2).
+        OneByOne = "one-by-one",
+        /// All pages are unmapped, then all moved; what fails is retried one by one (6.3 on).
+        Batched = "batched",
+    }
+}
+
+words! {
+    /// After which migrated pages a local drain follows.
+    pub enum DrainAfterMigrate {
+        /// None (to 5.17).
+        Never = "never",
+        /// Every page that was mapped (5.18 to 6.2; c3096e6782b7).
+        Mapped = "mapped",
+        /// Those that were mlocked (6.3 on).
+        Mlocked = "mlocked",
+    }
+}
+
+words! {
+    /// Which evictable pages MADV_COLD queues under multi-gen LRU.
+    pub enum Cold {
+        /// All (to 6.13).
+        Any = "any",
+        /// All but those that MADV_FREE has put into the oldest generation (6.14 to 7.1).
+        Swapbacked = "swapbacked",
+        /// Likewise, but MADV_FREE leaves a page that was referenced in a younger one (7.2 on).
+        NotOldest = "not-oldest",
+    }
+}
+
+table! {
+    /// What the machine does as one kernel version does it.
+    pub struct Rules {
+        /// Name in tables and results.
+        key name: String,
+        /// What it is, one sentence.
+        key summary: String,
+        /// The retry policy this kernel has itself.
+        key policy: String,
+        /// Entries of a per-CPU batch, 1 to 31.
+        key batch_size: u32,
+        /// Whether queueing a page to move, age or free it clears PG_lru (6.11 to 6.16).
+        key queueing_clears_lru: bool,
+        /// Whether mlock and munlock go through a batch (5.18 on).
+        key mlock_batched: bool,
+        /// How migrate_pages passes over its list.
+        key migrate: MigrateStyle,
+        /// Passes of the one-by-one style.
+        key migrate_passes: u32,
+        /// Asynchronous passes of the batched style.
+        key migrate_async_passes: u32,
+        /// Synchronous passes, page by page, of the batched style.
+        key migrate_sync_passes: u32,
+        /// Whether unmapping for migration leaves an exclusive anon page mapped that may be pinned (5.19 on).
+        key unmap_respects_pins: bool,
+        /// Which migrated pages are followed by a local drain.
+        key drain_after_migrate: DrainAfterMigrate,
+        /// Which entry point pins come through.
+        key entry: Entry,
+        /// Whether multi-gen LRU is on.
+        key mglru: bool,
+        /// Which pages MADV_COLD queues under multi-gen LRU.
+        key cold: Cold,
+        /// Whether an area with an anon_vma merges with a neighbour that was never written (6.16 on; 879bca0a2c4f).
+        key merge_into_unfaulted: bool,
+        /// Whether lru_add_drain_all drains its own CPU first, directly (7.2).
+        key drain_all_local_first: bool,
+        /// Whether a page with no reference but its batch's is freed at drain (7.2).
+        key free_at_drain: bool,
+        /// Whether a write fault on a shared anon page off the LRU drains this CPU first (5.18 on).
+        key cow_drains: bool,
+        /// Whether a fault inside a long-term pin avoids Movable too, not just CMA (5.13 on).
+        key pin_alloc_avoids_movable: bool,
+        /// What a pin adds to the refcount (GUP_PIN_COUNTING_BIAS).
+        key pin_bias: u32,
+    } => rules_keys
+}
+
+impl Rules {
+    /// Stands for keys that no preset has given yet; every preset gives them all.
+    pub fn blank() -> Self {
+        Self {
+            name: String::new(),
+            summary: String::new(),
+            policy: String::new(),
+            batch_size: 31,
+            queueing_clears_lru: false,
+            mlock_batched: true,
+            migrate: MigrateStyle::Batched,
+            migrate_passes: 10,
+            migrate_async_passes: 3,
+            migrate_sync_passes: 7,
+            unmap_respects_pins: true,
+            drain_after_migrate: DrainAfterMigrate::Mlocked,
+            entry: Entry::Fast,
+            mglru: true,
+            cold: Cold::NotOldest,
+            merge_into_unfaulted: true,
+            drain_all_local_first: false,
+            free_at_drain: false,
+            cow_drains: true,
+            pin_alloc_avoids_movable: true,
+            pin_bias: 1024,
+        }
+    }
+
+    /// What `table!` cannot check by type alone.
+    pub fn check(&self) -> Result<(), String> {
+        if !(1..=31).contains(&self.batch_size) {
+            return Err(format!(
+                "batch_size: {} is not from 1 to 31; nearest: {}",
+                self.batch_size,
+                self.batch_size.clamp(1, 31)
+            ));
+        }
+        if !(1..=1 << 16).contains(&self.pin_bias) {
+            return Err(format!("pin_bias: {} is not from 1 to 65536; nearest: 1024", self.pin_bias));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,18 @@
+//! Decisions: what a long-term pin does when a page cannot be moved, and what
+//! kernel it runs on.
+//!
+//! Both are data. A [`Policy`] is a point on the axes on which the kernel's
+//! retry loops have differed since 2020; [`Rules`] are the facts of one kernel
+//! version that the machine follows.
+
+mod axes;
+pub mod decide;
+mod errno;
+mod kernel;
+
+pub use axes::{
+    Defect, DrainRule, DrainWhen, Empty, FailedErrno, IsolationFailure, Look, MigrationFailure, OtherPinner,
+    Permanent, Policy, Scope, SweepOrder, Waiters, ZeroPage,
+};
+pub use errno::Errno;
+pub use kernel::{Cold, DrainAfterMigrate, Entry, MigrateStyle, Rules};

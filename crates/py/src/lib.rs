@@ -1,0 +1,256 @@
+//! `gupstress._core`: the extension module. The only place that names pyo3.
+//!
+//! Rich data crosses as JSON text; what the JSON means is the crate's own
+//! types. Long runs detach from the interpreter and look in every 20 ms.
+
+mod machine;
+
+use gupstress_run::config::{Ns, parse_length};
+use gupstress_run::error::Error;
+use gupstress_run::litmus::{Scenario, SessionError, litmus_names, show_litmus};
+use gupstress_run::observe::Trace;
+use gupstress_run::observe::trace::write_chrome;
+use gupstress_run::policy::{kernel_names, policy_names};
+use gupstress_run::request;
+use gupstress_run::stress::{Host, Progress, profile_names, run};
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+use std::time::{Duration, Instant};
+
+mod raised {
+    // Classes of Python: what they say of themselves is said in one language.
+    pyo3::import_exception!(gupstress.errors, GupstressError);
+    pyo3::import_exception!(gupstress.errors, ConfigError);
+    pyo3::import_exception!(gupstress.errors, ResourceError);
+    pyo3::import_exception!(gupstress.errors, MachineError);
+}
+use raised::{ConfigError, GupstressError, MachineError, ResourceError};
+
+/// An exception on its way to Python: errors of the core become one by `?`.
+struct Raised(PyErr);
+
+type Result<T> = std::result::Result<T, Raised>;
+
+impl From<Raised> for PyErr {
+    fn from(raised: Raised) -> Self {
+        raised.0
+    }
+}
+
+impl From<PyErr> for Raised {
+    fn from(error: PyErr) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Error> for Raised {
+    fn from(error: Error) -> Self {
+        Self(match error {
+            Error::Config(problems) => {
+                let all: Vec<(String, String)> =
+                    problems.into_iter().map(|problem| (problem.place, problem.message)).collect();
+                ConfigError::new_err((all,))
+            }
+            Error::Resource(message) => ResourceError::new_err(message),
+            Error::Internal(message) => GupstressError::new_err(message),
+        })
+    }
+}
+
+impl From<SessionError> for Raised {
+    fn from(error: SessionError) -> Self {
+        Self(MachineError::new_err(error.0))
+    }
+}
+
+/// Runs `body` detached while `observer` is called now and then, and signals are looked for.
+struct Watcher<'p> {
+    observer: Option<&'p Py<PyAny>>,
+    looked: Instant,
+    told: Instant,
+    /// What the observer or a signal handler raised, unless it was the interrupt.
+    raised: Option<PyErr>,
+    trace: Option<Trace>,
+}
+
+/// How often the observer is told.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How often signals are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+impl Host for Watcher<'_> {
+    fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool {
+        // On the simulator this is called far more often than anybody could look.
+        if self.looked.elapsed() < LOOK_EVERY {
+            return self.raised.is_none();
+        }
+        self.looked = Instant::now();
+        let due = self.observer.is_some() && self.told.elapsed() >= TELL_EVERY;
+        let text = due.then(|| serde_json::to_string(&progress()).unwrap_or_default());
+        let result: PyResult<()> = Python::attach(|py| {
+            py.check_signals()?;
+            if let (Some(observer), Some(text)) = (self.observer, text) {
+                observer.call1(py, (text,))?;
+            }
+            Ok(())
+        });
+        if due {
+            self.told = Instant::now();
+        }
+        match result {
+            Ok(()) => true,
+            Err(error) => {
+                let interrupt = Python::attach(|py| error.is_instance_of::<PyKeyboardInterrupt>(py));
+                if !interrupt {
+                    self.raised = Some(error);
+                }
+                false
+            }
+        }
+    }
+
+    fn trace(&mut self, trace: Trace) {
+        self.trace = Some(trace);
+    }
+}
+
+#[pymodule(gil_used = false)]
+// Arguments from Python arrive by value.
+#[allow(clippy::needless_pass_by_value)]
+mod _core {
+    #[pymodule_export]
+    use super::machine::Machine;
+    use super::{
+        Error, Instant, Ns, Result, Scenario, Watcher, kernel_names, litmus_names, parse_length,
+        policy_names, profile_names, request, run, show_litmus, write_chrome,
+    };
+    use gupstress_run::policy::Source;
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        let profile = if !cfg!(debug_assertions) {
+            "release"
+        } else if cfg!(gupstress_optimized) {
+            "checked"
+        } else {
+            "debug"
+        };
+        module.add("build_profile", profile)
+    }
+
+    /// Names of presets: of a `policy`, `profile`, `kernel` or `litmus`.
+    #[pyfunction]
+    fn names(kind: &str) -> Result<Vec<&'static str>> {
+        Ok(match kind {
+            "policy" => policy_names(),
+            "profile" => profile_names(),
+            "kernel" => kernel_names(),
+            "litmus" => litmus_names(),
+            _ => return Err(request::no_kind(kind).into()),
+        })
+    }
+
+    /// A preset as TOML text that is taken back.
+    #[pyfunction]
+    fn show(kind: &str, name: &str) -> Result<String> {
+        let preset = Source::Preset(name);
+        Ok(match kind {
+            "policy" => gupstress_run::policy::show_policy(&gupstress_run::policy::load_policy(preset, &[])?),
+            "profile" => {
+                gupstress_run::stress::show_profile(&gupstress_run::stress::load_profile(preset, &[])?)
+            }
+            "kernel" => gupstress_run::policy::show_kernel(&gupstress_run::policy::load_kernel(preset, &[])?),
+            "litmus" => show_litmus(name)?.to_owned(),
+            _ => return Err(request::no_kind(kind).into()),
+        })
+    }
+
+    /// Seconds of a length of time such as `60s` or `500ms`.
+    #[pyfunction]
+    fn parse_duration(text: &str) -> Result<f64> {
+        let length = parse_length(text).map_err(|reason| Error::config("", reason))?;
+        Ok(length.0 as f64 / 1e9)
+    }
+
+    /// A length of time as `parse_duration` takes it; what is below nothing is nothing.
+    #[pyfunction]
+    fn show_duration(seconds: f64) -> String {
+        Ns((seconds * 1e9).round() as u64).short()
+    }
+
+    /// The one of some names that a word was most likely meant to be, if there are any.
+    #[pyfunction]
+    fn nearest(wanted: &str, names: Vec<String>) -> Option<String> {
+        gupstress_run::config::nearest(wanted, names.iter().map(String::as_str)).map(str::to_owned)
+    }
+
+    /// The number that a word such as `1e6` or `2k` most likely means, if any.
+    #[pyfunction]
+    fn guess_number(word: &str) -> Option<f64> {
+        gupstress_run::config::number(word)
+    }
+
+    /// Resolves and checks everything that a run names; JSON in and out.
+    #[pyfunction]
+    fn resolve(request: &str) -> Result<String> {
+        Ok(request::resolve(request)?)
+    }
+
+    /// Runs one policy once; JSON in and out.
+    ///
+    /// `tracer` is given the run's trace at its end: JSON of Trace Events, separated
+    /// by commas, as the process `(number, name)`.
+    #[pyfunction]
+    #[pyo3(signature = (job, observer=None, tracer=None, process=(0, String::new())))]
+    #[pyo3(name = "run")]
+    fn run_job(
+        py: Python<'_>,
+        job: &str,
+        observer: Option<Py<PyAny>>,
+        tracer: Option<Py<PyAny>>,
+        process: (u32, String),
+    ) -> Result<String> {
+        let job = request::job(job)?;
+        let now = Instant::now();
+        let mut watcher =
+            Watcher { observer: observer.as_ref(), looked: now, told: now, raised: None, trace: None };
+        let result = py.detach(|| run::run(&job, &mut watcher));
+        if let Some(raised) = watcher.raised {
+            return Err(raised.into());
+        }
+        if let (Some(trace), Some(tracer)) = (watcher.trace, tracer) {
+            let (number, name) = process;
+            let text = py.detach(|| write_chrome(&trace, number, &name));
+            tracer.call1(py, (text,))?;
+        }
+        serde_json::to_string(&result?).map_err(|error| Error::Internal(error.to_string()).into())
+    }
+
+    /// Runs a litmus scenario (TOML text) under a kernel; JSON of its outcome and expectations.
+    #[pyfunction]
+    #[pyo3(signature = (place, text, kernel, sets=Vec::new()))]
+    fn run_litmus(
+        py: Python<'_>,
+        place: &str,
+        text: &str,
+        kernel: &str,
+        sets: Vec<(String, String)>,
+    ) -> Result<String> {
+        let scenario = Scenario::parse(place, text)?;
+        Ok(py.detach(|| request::litmus(place, &scenario, kernel, &sets))?)
+    }
+
+    /// Checks what `--set` would change of a kernel and its policy under a scenario.
+    #[pyfunction]
+    fn check_litmus(kernel: &str, sets: Vec<(String, String)>) -> Result<()> {
+        Ok(request::check_litmus(kernel, &sets)?)
+    }
+
+    /// Reads a litmus scenario (TOML text) without running it; JSON.
+    #[pyfunction]
+    fn read_litmus(place: &str, text: &str) -> Result<String> {
+        Ok(request::read_litmus(&Scenario::parse(place, text)?))
+    }
+}

@@ -1,0 +1,434 @@
+//! The driver of real threads: OS scheduler, monotonic clock, real sleeps.
+//!
+//! One word of control, read at every step, says whether anything is asked of
+//! the threads at all (die, pause, yield at random, be traced); while it is 0 a step is
+//! two stores into the thread's own cache line and one load.
+
+use super::{Driver, Step, Wait, Waited};
+use crate::machine::page::NO_FRAME;
+use crate::machine::{Frame, Hindrance};
+use crate::observe::{Deed, Ring, Traced};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Monitor, Mutex, Ordering, assert_unlocked, thread};
+use crossbeam_utils::CachePadded;
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+const KILL: u32 = 1;
+const PAUSE: u32 = 2;
+const PERTURB: u32 = 4;
+const DELAY: u32 = 8;
+const TRACE: u32 = 16;
+
+/// Nobody is exempt from a pause.
+const NOBODY: u32 = u32::MAX;
+
+/// Where a thread is: the last step it passed, and the page that it was about.
+///
+/// One word, the frame above the step, so that a step is one store and whoever
+/// looks sees a step with its own page. Written by that thread alone.
+#[derive(Debug)]
+pub struct Place {
+    at: AtomicU64,
+    /// Whether the call under way has failed to get on so far.
+    is_hindered: AtomicBool,
+    /// Where it last did, and why.
+    hindrance: Mutex<Option<(Step, Hindrance)>>,
+    /// What it waits for without a deadline, encoded; 0: it does not.
+    waiting: AtomicU64,
+    /// Such waits begun so far: tells one wait from the next for the same thing.
+    waits: AtomicU32,
+}
+
+/// No page, no step but the one between operations.
+const NOWHERE: u64 = (NO_FRAME as u64) << 32 | Step::Idle as u64;
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            at: AtomicU64::new(NOWHERE),
+            is_hindered: AtomicBool::new(false),
+            hindrance: Mutex::new(None),
+            waiting: AtomicU64::new(0),
+            waits: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Place {
+    /// The last step passed.
+    pub fn step(&self) -> Step {
+        Step::ALL[self.at.load(Ordering::Relaxed) as u32 as usize]
+    }
+
+    /// The page it was about.
+    pub fn frame(&self) -> Option<Frame> {
+        Some((self.at.load(Ordering::Relaxed) >> 32) as Frame).filter(|&frame| frame != NO_FRAME)
+    }
+
+    /// The step at which the call under way last failed to get on, and why.
+    pub fn hindered(&self) -> Option<(Step, Hindrance)> {
+        if self.is_hindered.load(Ordering::Acquire) { self.hindrance.lock().clone() } else { None }
+    }
+
+    /// Publishes such a failure.
+    pub(super) fn hinder(&self, step: Step, by: Hindrance) {
+        *self.hindrance.lock() = Some((step, by));
+        self.is_hindered.store(true, Ordering::Release);
+    }
+
+    /// A call begins, to which nothing has happened yet: no more than a store.
+    pub fn begin(&self) {
+        self.is_hindered.store(false, Ordering::Relaxed);
+    }
+
+    /// What it waits for without a deadline.
+    pub fn waiting(&self) -> Option<Wait> {
+        Wait::decode(self.waiting.load(Ordering::Relaxed))
+    }
+
+    /// Waits without a deadline begun so far.
+    pub fn waits(&self) -> u32 {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// Publishes a wait, or its end.
+    pub(super) fn set_waiting(&self, on: Option<Wait>) {
+        if on.is_some() {
+            self.waits.store(self.waits().wrapping_add(1), Ordering::Relaxed);
+        }
+        self.waiting.store(on.map_or(0, Wait::encode), Ordering::Relaxed);
+    }
+
+    /// Passes a step; a page stays the thread's until the next one.
+    #[inline]
+    pub(super) fn set(&self, step: Step, frame: Frame) {
+        let frame = if frame == NO_FRAME { self.at.load(Ordering::Relaxed) >> 32 } else { u64::from(frame) };
+        self.at.store(frame << 32 | step as u64, Ordering::Relaxed);
+    }
+}
+
+/// What the threads of one run share.
+#[derive(Debug)]
+pub struct OsRun {
+    started: Instant,
+    control: CachePadded<AtomicU32>,
+    /// The one thread that a pause leaves running.
+    exempt: AtomicU32,
+    /// Of 2^32, how often a step yields.
+    perturb: u32,
+    /// Turns of a loop that each step takes longer.
+    delay: u64,
+    /// Where pages are waited for, by frame number.
+    pages: Box<[CachePadded<Monitor>]>,
+    /// Where kworkers wait, one for each CPU. Theirs alone: they nearly always
+    /// sleep, and would be woken by whatever shared the place.
+    work: Box<[CachePadded<Monitor>]>,
+    /// Where their work is waited for.
+    drained: Box<[CachePadded<Monitor>]>,
+    drain_mutex: CachePadded<Monitor>,
+    time: CachePadded<Monitor>,
+    barrier: CachePadded<Monitor>,
+    pause: Monitor,
+    /// Events of each thread that are kept, if any are.
+    trace: Option<usize>,
+    /// What threads that have ended did.
+    rings: Mutex<Vec<Ring>>,
+}
+
+/// Passes a few nanoseconds a turn: two looks at a clock would take longer than most delays.
+fn turn(turns: u64) {
+    (0..turns).for_each(|n| {
+        std::hint::black_box(n);
+    });
+}
+
+/// How many turns take `ns` on this host.
+fn turns(ns: u64) -> u64 {
+    const TRIAL: u64 = 100_000;
+    if ns == 0 {
+        return 0;
+    }
+    // The shortest: whatever else the host does only makes a trial longer.
+    let trial = (0..5).map(|_| {
+        let began = Instant::now();
+        turn(TRIAL);
+        began.elapsed().as_nanos() as u64
+    });
+    let trial_ns = trial.min().unwrap_or_default().max(1);
+    (u128::from(ns) * u128::from(TRIAL) / u128::from(trial_ns)).clamp(1, u128::from(u64::MAX)) as u64
+}
+
+/// Enough that two pages which are waited for rarely share a place.
+const PAGE_MONITORS: usize = 256;
+
+impl OsRun {
+    /// A run on `cpus` simulated CPUs whose threads yield at a step with probability `perturb`, and
+    /// busy-wait `delay_ns` at each.
+    pub fn new(cpus: usize, perturb: f64, delay_ns: u64) -> Self {
+        let monitors = |n| (0..n).map(|_| CachePadded::new(Monitor::new())).collect();
+        let perturb = (perturb.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
+        let control = if perturb == 0 { 0 } else { PERTURB } | if delay_ns == 0 { 0 } else { DELAY };
+        Self {
+            started: Instant::now(),
+            control: CachePadded::new(AtomicU32::new(control)),
+            exempt: AtomicU32::new(NOBODY),
+            perturb,
+            delay: turns(delay_ns),
+            pages: monitors(PAGE_MONITORS),
+            work: monitors(cpus),
+            drained: monitors(cpus),
+            drain_mutex: CachePadded::default(),
+            time: CachePadded::default(),
+            barrier: CachePadded::default(),
+            pause: Monitor::new(),
+            trace: None,
+            rings: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Keeps the `last` events of each thread.
+    #[must_use]
+    pub fn tracing(mut self, last: usize) -> Self {
+        self.trace = Some(last);
+        self.control.fetch_or(TRACE, Ordering::Relaxed);
+        self
+    }
+
+    /// What the threads did that have ended so far, in the order of their numbers.
+    pub fn take_rings(&self) -> Vec<Ring> {
+        let mut rings = std::mem::take(&mut *self.rings.lock());
+        rings.sort_by_key(Ring::thread);
+        rings
+    }
+
+    fn monitor(&self, on: Wait) -> &Monitor {
+        match on {
+            Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame) => {
+                &self.pages[frame as usize % PAGE_MONITORS]
+            }
+            // Waiters of one turn each: spread over the same monitors.
+            Wait::Turn(ticket) => &self.pages[ticket as usize % PAGE_MONITORS],
+            Wait::Work(cpu) => &self.work[cpu],
+            Wait::DrainWork(cpu) => &self.drained[cpu],
+            Wait::DrainMutex => &self.drain_mutex,
+            Wait::Time => &self.time,
+            Wait::Barrier => &self.barrier,
+            Wait::Paused => &self.pause,
+        }
+    }
+
+    /// Nanoseconds since the run began.
+    pub fn now(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    /// Sends every thread its fatal signal: loops end, killable waits return.
+    pub fn kill(&self) {
+        self.control.fetch_or(KILL, Ordering::SeqCst);
+        self.wake_everyone();
+    }
+
+    /// Wakes all sleepers to look at their conditions again.
+    pub fn wake_everyone(&self) {
+        let many = self.pages.iter().chain(&self.work).chain(&self.drained);
+        let single = [&self.drain_mutex, &self.time, &self.barrier];
+        many.chain(single).for_each(|monitor| monitor.wake_all());
+        self.pause.wake_all();
+    }
+
+    /// Whether the run has been killed.
+    pub fn is_killed(&self) -> bool {
+        self.control.load(Ordering::Relaxed) & KILL != 0
+    }
+
+    /// Pauses every pausable thread but `exempt` at its next step at which it
+    /// holds nothing (the start of a sweep, or between operations).
+    pub fn pause_all_but(&self, exempt: u32) {
+        self.exempt.store(exempt, Ordering::SeqCst);
+        self.control.fetch_or(PAUSE, Ordering::SeqCst);
+    }
+
+    /// Ends the pause.
+    pub fn resume(&self) {
+        self.control.fetch_and(!PAUSE, Ordering::SeqCst);
+        self.pause.wake_all();
+    }
+}
+
+/// One thread's driver.
+#[derive(Debug)]
+pub struct OsThread<'r> {
+    run: &'r OsRun,
+    place: &'r Place,
+    id: u32,
+    /// A kworker outlives the others' death and is never paused.
+    killable: bool,
+    rng: RefCell<Xoshiro256PlusPlus>,
+    ring: Option<RefCell<Ring>>,
+    cpu: Cell<u32>,
+}
+
+impl<'r> OsThread<'r> {
+    /// The driver of thread `id`, with a generator of its own.
+    pub fn new(run: &'r OsRun, place: &'r Place, id: u32, killable: bool, seed: u64) -> Self {
+        let stream = seed ^ u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self {
+            run,
+            place,
+            id,
+            killable,
+            rng: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(stream)),
+            ring: run.trace.map(|last| RefCell::new(Ring::new(last))),
+            cpu: Cell::new(0),
+        }
+    }
+
+    fn record(&self, deed: Deed) {
+        if let Some(ring) = &self.ring {
+            let event = Traced { at_ns: self.run.now(), thread: self.id, cpu: self.cpu.get(), deed };
+            ring.borrow_mut().push(event);
+        }
+    }
+
+    #[cold]
+    fn obey(&self, at: Step, frame: Frame, control: u32) {
+        self.record(Deed::Step(at, frame));
+        if control & PERTURB != 0 && (self.random() >> 32) as u32 <= self.run.perturb {
+            thread::yield_now();
+        }
+        if control & DELAY != 0 {
+            turn(self.run.delay);
+        }
+        if control & PAUSE != 0 && self.killable && matches!(at, Step::Sweep | Step::Idle) {
+            self.pause();
+        }
+    }
+
+    fn pause(&self) {
+        let over = || {
+            let control = self.run.control.load(Ordering::SeqCst);
+            control & PAUSE == 0 || control & KILL != 0 || self.run.exempt.load(Ordering::SeqCst) == self.id
+        };
+        if !over() {
+            self.place.set_waiting(Some(Wait::Paused));
+            self.record(Deed::Wait(Wait::Paused));
+            self.run.pause.sleep_until(None, &over);
+            self.record(Deed::Woken);
+            self.place.set_waiting(None);
+        }
+    }
+}
+
+impl Driver for OsThread<'_> {
+    #[inline]
+    fn step(&self, at: Step, frame: Frame) {
+        assert_unlocked();
+        self.place.set(at, frame);
+        let control = self.run.control.load(Ordering::Relaxed);
+        if control != 0 {
+            self.obey(at, frame, control);
+        }
+    }
+
+    fn wait_until(&self, on: Wait, deadline: u64, ready: &dyn Fn() -> bool) -> Waited {
+        assert_unlocked();
+        if ready() {
+            return Waited::Ready;
+        }
+        let deadline = (deadline != u64::MAX).then(|| self.run.started + Duration::from_nanos(deadline));
+        self.place.set_waiting(Some(on).filter(|_| deadline.is_none()));
+        self.record(Deed::Wait(on));
+        let in_time = self.run.monitor(on).sleep_until(deadline, &|| ready() || self.killed());
+        self.record(Deed::Woken);
+        self.place.set_waiting(None);
+        // What was so a moment ago need not be so now; it was waited for all the same.
+        match (self.killed(), in_time) {
+            (true, _) => Waited::Killed,
+            (false, true) => Waited::Ready,
+            (false, false) => Waited::TimedOut,
+        }
+    }
+
+    #[inline]
+    fn wake(&self, on: Wait) {
+        self.run.monitor(on).wake_all();
+    }
+
+    fn now(&self) -> u64 {
+        self.run.now()
+    }
+
+    fn random(&self) -> u64 {
+        self.rng.borrow_mut().next_u64()
+    }
+
+    fn killed(&self) -> bool {
+        self.killable && self.run.is_killed()
+    }
+
+    fn id(&self) -> u32 {
+        self.id
+    }
+
+    fn hindered(&self, at: Step, by: Hindrance) {
+        self.place.hinder(at, by);
+    }
+
+    fn trace(&self, deed: Deed) {
+        self.record(deed);
+    }
+
+    fn moved_to(&self, cpu: usize) {
+        self.cpu.set(cpu as u32);
+    }
+}
+
+/// A thread that ends leaves what it did with its run.
+impl Drop for OsThread<'_> {
+    fn drop(&mut self) {
+        self.run.rings.lock().extend(self.ring.take().map(RefCell::into_inner));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::AtomicBool;
+
+    #[test]
+    fn a_wait_ends_when_woken_and_when_killed() {
+        let run = OsRun::new(1, 0.0, 0);
+        let flag = AtomicBool::new(false);
+        let (a, b, c) = (Place::default(), Place::default(), Place::default());
+        thread::scope(|scope| {
+            let woken = scope.spawn(|| {
+                let me = OsThread::new(&run, &a, 0, true, 1);
+                me.wait_until(Wait::DrainMutex, u64::MAX, &|| flag.load(Ordering::Acquire))
+            });
+            let killed = scope.spawn(|| {
+                let me = OsThread::new(&run, &b, 1, true, 1);
+                me.wait_until(Wait::PageLock(3), u64::MAX, &|| false)
+            });
+            let me = OsThread::new(&run, &c, 2, true, 1);
+            flag.store(true, Ordering::Release);
+            me.wake(Wait::DrainMutex);
+            assert_eq!(woken.join().unwrap(), Waited::Ready);
+            assert_eq!(me.wait_until(Wait::Time, run.now() + 1000, &|| false), Waited::TimedOut);
+            run.kill();
+            assert_eq!(killed.join().unwrap(), Waited::Killed);
+        });
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "an internal lock is held across a step")]
+    fn a_lock_held_across_a_step_is_caught() {
+        let run = OsRun::new(1, 0.0, 0);
+        let place = Place::default();
+        let lock = crate::sync::Mutex::new(());
+        let _guard = lock.lock();
+        OsThread::new(&run, &place, 0, true, 1).step(Step::Idle, NO_FRAME);
+    }
+}

@@ -1,0 +1,419 @@
+//! Stress profiles: how many of what, how often, on how much memory.
+
+use crate::config::{Axis, Key, Ns, SetError, Share, Table, table, to_toml, words};
+use crate::drive::Costs;
+use crate::error::{Error, Result};
+use crate::machine::Layout;
+use crate::policy::{Source, load, names, policy_names, presets};
+use std::collections::BTreeMap;
+
+words! {
+    /// How pages come into a mapping.
+    pub enum Populate {
+        /// By a write fault each.
+        Write = "write",
+        /// By a read fault each: anonymous memory gets the zero page.
+        Read = "read",
+    }
+}
+
+words! {
+    /// What is done to a call's range after it has been faulted in again.
+    pub enum Age {
+        /// Nothing.
+        None = "none",
+        /// MADV_COLD.
+        Cold = "cold",
+        /// MADV_FREE.
+        Lazyfree = "lazyfree",
+        /// This CPU's batches are drained: the pages are on the LRU.
+        Drain = "drain",
+    }
+}
+
+words! {
+    /// A page that cannot be migrated, for good.
+    pub enum Special {
+        /// None.
+        None = "none",
+        /// A driver's page in CMA, never on an LRU list.
+        Driver = "driver",
+        /// Reserved by the boot process, in Movable.
+        Reserved = "reserved",
+        /// Poisoned and taken away.
+        Hwpoison = "hwpoison",
+        /// Poisoned, but unmapping it failed.
+        HwpoisonMapped = "hwpoison-mapped",
+        /// Pinned by someone who does not let go.
+        Pinned = "pinned",
+        /// Referenced by someone who does not let go.
+        Held = "held",
+    }
+}
+
+table! {
+    /// The mappings that everybody works on.
+    pub struct RangesCfg {
+        /// Mappings; with private ranges as many as pinners, whatever this says.
+        key count: u32,
+        /// Whether every pinner has a mapping of its own.
+        key private: bool,
+        /// Pages of each.
+        key pages: u32,
+        /// Share of the mappings that is shared memory.
+        key shmem: Share,
+        /// Share of the mappings that is mlocked.
+        key mlocked: Share,
+        /// How their pages come into them.
+        key populate: Populate,
+        /// What the first pages of each mapping are.
+        key special: Special,
+        /// How many of them.
+        key special_pages: u32,
+        /// Whether their pages lie outside Movable and CMA from the beginning.
+        key pinnable: bool,
+    }
+}
+
+table! {
+    /// Threads that pin.
+    pub struct PinnerCfg {
+        /// Fewest pages of a call.
+        key pages_min: u32,
+        /// Most pages of a call.
+        key pages_max: u32,
+        /// Whether pins are for writing (FOLL_WRITE).
+        key write: bool,
+        /// Whether a device writes through each pin, and is checked.
+        key dma: bool,
+        /// How long a pin is held.
+        key hold: Ns,
+        /// Probability that a call's range is zapped and faulted in again afterwards.
+        key zap: Share,
+        /// Pages of another mapping that are faulted in after that, on the same CPU.
+        key fill: u32,
+        /// What is done to the range then.
+        key age: Age,
+        /// Probability that the thread moves to another CPU before a call.
+        key migrate_cpu: Share,
+        /// Whether all threads pin the same range at the same moment, in rounds.
+        key rounds: bool,
+    }
+}
+
+table! {
+    /// Threads that disturb.
+    pub struct ActorCfg {
+        /// How many.
+        key threads: u32,
+        /// Pause between two actions of one of them.
+        key pause: Ns,
+        /// How long one action holds what it took, where it holds anything.
+        key hold: Ns,
+    }
+}
+
+words! {
+    /// What a policy may come to on a profile, best first.
+    pub enum Worst {
+        /// Every call pinned, truthfully and without waste.
+        Ok = "ok",
+        /// Failures, each with a permanent obstacle.
+        Justified = "justified",
+        /// Right, but most calls drain all CPUs for nothing.
+        SlowDrains = "slow-drains",
+        /// Failures without need.
+        Spurious = "spurious",
+        /// Pins of what must stay movable.
+        Unsafe = "unsafe",
+        /// Calls that never end.
+        Stuck = "stuck",
+    }
+}
+
+/// The worst that each policy may come to; `*` stands for all that are not named.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Expectations(BTreeMap<String, Worst>);
+
+impl Table for Expectations {
+    fn keys(prefix: &str, into: &mut Vec<Key>) {
+        into.extend(policy_names().into_iter().map(|policy| Key {
+            path: format!("{prefix}{policy}"),
+            doc: "",
+            expected: Worst::expected(),
+        }));
+    }
+
+    fn set(&mut self, path: &str, value: &toml::Value) -> std::result::Result<(), SetError> {
+        // Users' own policies have names of their own.
+        self.0.insert(path.to_owned(), Worst::parse(value).map_err(SetError::Value)?);
+        Ok(())
+    }
+
+    fn to_table(&self) -> toml::Table {
+        self.0.iter().map(|(policy, worst)| (policy.clone(), worst.show())).collect()
+    }
+}
+
+table! {
+    /// A stress profile.
+    pub struct Profile {
+        /// Name in tables and results.
+        key name: String,
+        /// What it shows, one sentence.
+        key summary: String,
+        /// Where it comes from.
+        key reference: String,
+        /// Whether it is a piece of the kernel's history: a row of the matrix.
+        key history: bool,
+        /// Pinning threads unless a run says otherwise.
+        key threads: u32,
+        /// Simulated CPUs unless a run says otherwise.
+        key cpus: u32,
+        /// Page pins after which a run is complete unless it says otherwise.
+        key pins: u32,
+        /// Calls after which it is complete too; 0: no such limit.
+        key calls: u32,
+        /// Probability that a step gives the processor away, to widen races on few cores.
+        key perturb: Share,
+        /// How much longer every step takes, as in a slower build: a busy-wait, or virtual time.
+        key step_delay: Ns,
+        /// Time slice of the simulator's CPUs.
+        key slice: Ns,
+        /// Whether memory outside Movable and CMA is used up before the pinners set off.
+        key hog: bool,
+        /// Frames; normal = 0: as many as the rest can ever need.
+        section memory: Layout,
+        /// Mappings.
+        section ranges: RangesCfg,
+        /// Pinners.
+        section pinner: PinnerCfg,
+        /// Fault, mark accessed, deactivate, lazyfree, mlock and munlock.
+        section churn: ActorCfg,
+        /// Call lru_add_drain_all.
+        section drainers: ActorCfg,
+        /// Isolate a few pages from a list's tail and put them back.
+        section reclaim: ActorCfg,
+        /// Isolate and migrate within Movable.
+        section compaction: ActorCfg,
+        /// Hold a reference for a moment.
+        section short_refs: ActorCfg,
+        /// Hold a page lock for a moment.
+        section lockers: ActorCfg,
+        /// Hold a page under writeback for a moment.
+        section writeback: ActorCfg,
+        /// Try to empty a Movable block.
+        section offliner: ActorCfg,
+        /// Virtual nanoseconds of each step, on the simulator.
+        section costs: Costs,
+        /// The worst that each policy may come to; a policy not named: ok.
+        section expect: Expectations,
+    }
+}
+
+const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "drain-storm" "same-range"
+    "zero-page" "drain-race" "oom" "early-boot" "hwpoison" "hwpoison-mapped" "prepinned" "cma-driver" "isolation-race"
+    "mlock-batch" "lru-batch-ref" "wasted-drain" "short-refs" "writeback" "contig");
+
+/// What a run of a profile takes from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Plan {
+    /// Pinning threads.
+    pub threads: u32,
+    /// Simulated CPUs.
+    pub cpus: u32,
+    /// All threads: pinners, actors, kworkers.
+    pub os_threads: u32,
+    /// Bytes of frames, page tables and stacks.
+    pub memory_bytes: u64,
+}
+
+/// Most pinners that a run can be asked for at all; what fits is the host's to say.
+pub const MOST_THREADS: u32 = 100_000;
+/// Most simulated CPUs.
+pub const MOST_CPUS: u32 = 4096;
+
+/// Stack of a run's thread, in bytes.
+pub(super) const STACK: usize = 256 * 1024;
+
+/// A new machine on which nobody is idle, and nothing happens.
+fn blank() -> Profile {
+    let quiet = ActorCfg { threads: 0, pause: Ns(0), hold: Ns(0) };
+    Profile {
+        name: String::new(),
+        summary: String::new(),
+        reference: String::new(),
+        history: false,
+        threads: 4,
+        cpus: 4,
+        pins: 10_000,
+        calls: 0,
+        perturb: Share(0.0),
+        step_delay: Ns(0),
+        slice: Ns(3_000_000),
+        memory: Layout { normal: 0, movable: 4096, cma: 0, page_bytes: 4096 },
+        hog: false,
+        ranges: RangesCfg {
+            count: 1,
+            private: false,
+            pages: 64,
+            shmem: Share(0.0),
+            mlocked: Share(0.0),
+            populate: Populate::Write,
+            special: Special::None,
+            special_pages: 1,
+            pinnable: false,
+        },
+        pinner: PinnerCfg {
+            pages_min: 1,
+            pages_max: 64,
+            write: true,
+            dma: true,
+            hold: Ns(0),
+            zap: Share(0.0),
+            fill: 0,
+            age: Age::None,
+            migrate_cpu: Share(0.0),
+            rounds: false,
+        },
+        churn: quiet.clone(),
+        drainers: quiet.clone(),
+        reclaim: quiet.clone(),
+        compaction: quiet.clone(),
+        short_refs: quiet.clone(),
+        lockers: quiet.clone(),
+        writeback: quiet.clone(),
+        offliner: quiet,
+        costs: Costs::default(),
+        expect: Expectations::default(),
+    }
+}
+
+impl Profile {
+    /// The groups of disturbing threads.
+    pub fn actors(&self) -> [(&'static str, &ActorCfg); 8] {
+        [
+            ("churn", &self.churn),
+            ("drainers", &self.drainers),
+            ("reclaim", &self.reclaim),
+            ("compaction", &self.compaction),
+            ("short_refs", &self.short_refs),
+            ("lockers", &self.lockers),
+            ("writeback", &self.writeback),
+            ("offliner", &self.offliner),
+        ]
+    }
+
+    /// Mappings that pinners work on.
+    pub fn mappings(&self) -> u32 {
+        if self.ranges.private { self.threads } else { self.ranges.count }
+    }
+
+    /// What a run takes from the host.
+    pub fn plan(&self) -> Plan {
+        let actors = self.actors().iter().map(|(_, actor)| u64::from(actor.threads)).sum::<u64>();
+        let os_threads = u64::from(self.threads) + actors + u64::from(self.cpus);
+        let Layout { movable, cma, page_bytes, .. } = self.memory;
+        let frames = self.normal_frames().saturating_add(u64::from(movable) + u64::from(cma) + 1);
+        let parts = [
+            frames.saturating_mul(u64::from(page_bytes) + 64),
+            os_threads.saturating_mul(STACK as u64),
+            // Histograms, counters and buffers of a pinner.
+            u64::from(self.threads) * (256 << 10),
+            // PTE, lock state and page-cache slot of a page, and the mapping around them.
+            self.mapped().saturating_mul(32),
+            u64::from(self.mappings()) * 512,
+        ];
+        Plan {
+            threads: self.threads,
+            cpus: self.cpus,
+            os_threads: u32::try_from(os_threads).unwrap_or(u32::MAX),
+            memory_bytes: parts.into_iter().fold(0, u64::saturating_add),
+        }
+    }
+
+    /// Pages of all mappings, present or not.
+    fn mapped(&self) -> u64 {
+        let [mappings, pages] = [self.mappings(), self.ranges.pages].map(u64::from);
+        (mappings * pages).saturating_add(u64::from(self.threads) * u64::from(self.pinner.fill))
+    }
+
+    fn normal_frames(&self) -> u64 {
+        if self.memory.normal != 0 {
+            return u64::from(self.memory.normal);
+        }
+        let in_flight = (u64::from(self.threads) + 4) * u64::from(self.pinner.pages_max);
+        self.mapped().saturating_add(in_flight).saturating_add(u64::from(self.cpus) * 3 * 64 + 256)
+    }
+
+    /// The frames, with `normal = 0` worked out: everything mapped, a target
+    /// for each page that each thread may be migrating, and page caches.
+    pub fn layout(&self) -> Layout {
+        // More than can be numbered fits into no host.
+        Layout { normal: u32::try_from(self.normal_frames()).unwrap_or(u32::MAX), ..self.memory.clone() }
+    }
+
+    /// What types alone cannot check.
+    fn check(&self) -> std::result::Result<(), String> {
+        let at_least_one = [
+            ("threads", self.threads),
+            ("cpus", self.cpus),
+            ("pins", self.pins),
+            ("ranges.count", self.ranges.count),
+            ("ranges.pages", self.ranges.pages),
+            ("pinner.pages_min", self.pinner.pages_min),
+        ];
+        for (key, value) in at_least_one {
+            if value == 0 {
+                return Err(format!("{key}: 0 is too few; nearest: 1"));
+            }
+        }
+        for (key, value, most) in [("threads", self.threads, MOST_THREADS), ("cpus", self.cpus, MOST_CPUS)] {
+            if value > most {
+                return Err(format!("{key}: {value} is above {most}; nearest: {most}"));
+            }
+        }
+        let PinnerCfg { pages_min, pages_max, .. } = self.pinner;
+        if pages_max < pages_min || pages_max > self.ranges.pages {
+            return Err(format!(
+                "pinner.pages_max: {pages_max} is not from pages_min ({pages_min}) to ranges.pages ({}); nearest: {}",
+                self.ranges.pages,
+                pages_max.max(pages_min).min(self.ranges.pages)
+            ));
+        }
+        if self.ranges.special_pages > self.ranges.pages {
+            return Err(format!(
+                "ranges.special_pages: {} is more than ranges.pages; nearest: {}",
+                self.ranges.special_pages, self.ranges.pages
+            ));
+        }
+        let bytes = self.memory.page_bytes;
+        if bytes == 0 || !bytes.is_multiple_of(64) {
+            return Err(format!(
+                "memory.page_bytes: {bytes} is not a multiple of 64; nearest: {}",
+                bytes.next_multiple_of(64).max(64)
+            ));
+        }
+        if self.memory.movable == 0 {
+            return Err("memory.movable: 0 is too few: nothing could be migrated; nearest: 1".into());
+        }
+        Ok(())
+    }
+}
+
+/// The profile presets.
+pub fn profile_names() -> Vec<&'static str> {
+    names(PROFILES)
+}
+
+/// Reads a profile; `sets` are dotted keys.
+pub fn load_profile(source: Source<'_>, sets: &[(String, String)]) -> Result<Profile> {
+    let profile = load("profile", PROFILES, None, &blank(), source, sets)?;
+    profile.check().map_err(|reason| Error::config(profile.name.clone(), reason))?;
+    Ok(profile)
+}
+
+/// A profile as the TOML text that [`load_profile`] takes back.
+pub fn show_profile(profile: &Profile) -> String {
+    to_toml(profile)
+}

@@ -1,0 +1,391 @@
+//! A run from its settings to its result, on either driver.
+
+use super::actors::Actor;
+use super::pinner::Pinner;
+use super::profile::{Profile, STACK};
+use super::result::{End, RunResult, Status, gather};
+use super::shared::Shared;
+use super::watchdog::{Control, Decision, Limits, LivenessVerdict, Watchdog};
+use crate::drive::os::{OsRun, OsThread};
+use crate::drive::sim::{Executor, SimEnd, SimTask, Supervision, Verdict};
+use crate::drive::{Driver, Timed};
+use crate::error::{Error, Result};
+use crate::machine::Machine;
+use crate::observe::{Ring, Trace};
+use crate::ops::Task;
+use crate::policy::{Policy, Rules};
+use crate::sync::{AtomicBool, Ordering, thread};
+use rustix::thread::gettid;
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which driver runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Real threads.
+    Os,
+    /// Coroutines on a virtual clock.
+    Sim,
+}
+
+/// What is to be run.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Retry policy.
+    pub policy: Policy,
+    /// Kernel rules.
+    pub rules: Rules,
+    /// Profile, with threads, CPUs and everything else as wanted.
+    pub profile: Profile,
+    /// Driver.
+    pub driver: Which,
+    /// Page pins after which it is complete.
+    pub pins: u64,
+    /// Longest run.
+    pub timeout: Duration,
+    /// Longest call before it is looked at.
+    pub stall_after: Duration,
+    /// Seed of everything drawn at random.
+    pub seed: u64,
+    /// Events of each thread that are kept for [`Host::trace`], if any are.
+    pub trace: Option<u32>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Progress {
+    /// Seconds since the pinners set off.
+    pub elapsed_s: f64,
+    /// Page pins so far.
+    pub pinned: u64,
+    /// Page pins wanted.
+    pub target: u64,
+    /// Calls ended so far, by class.
+    pub calls: serde_json::Value,
+    /// `lru_add_drain_all` calls of pinners so far.
+    pub drain_all: u64,
+    /// Page pins a second so far.
+    pub pages_per_s: f64,
+    /// The step that most pinners are at.
+    pub step: &'static str,
+}
+
+/// What a run asks of whoever started it, every 20 ms of wall time.
+pub trait Host {
+    /// Shown how far the run is; false to interrupt it.
+    fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool;
+
+    /// Given the trace of the run at its end, if one was wanted.
+    fn trace(&mut self, _trace: Trace) {}
+}
+
+/// Nobody looks.
+impl Host for () {
+    fn look(&mut self, _progress: &dyn Fn() -> Progress) -> bool {
+        true
+    }
+}
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Runs a job to its end.
+///
+/// # Errors
+/// [`Error::Resource`] if the host refuses a thread, [`Error::Internal`] if a
+/// thread panicked.
+pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
+    let cpus = job.profile.cpus as usize;
+    let m = Machine::new(job.rules.clone(), &job.profile.layout(), cpus);
+    let shared = Arc::new(Shared::new(m, job.policy.clone(), job.profile.clone(), job.pins));
+    let watchdog = Watchdog::new(
+        Limits {
+            timeout_ns: job.timeout.as_nanos() as u64,
+            // A policy that gives up by itself is not stuck before it could have.
+            stall_after_ns: (job.stall_after.as_nanos() as u64).saturating_add(job.policy.deadline.0),
+        },
+        job.profile.threads as usize,
+    );
+    let cpu_before = process_cpu();
+    let ended = match job.driver {
+        Which::Os => on_threads(job, &shared, watchdog, host)?,
+        Which::Sim => on_coroutines(job, &shared, watchdog, host)?,
+    };
+    let Ended { watchdog, at: ended_at, interrupted, rings } = ended;
+    if job.trace.is_some() {
+        host.trace(Trace { names: thread_names(&job.profile), rings });
+    }
+    let stuck = matches!(
+        watchdog.liveness.verdict,
+        LivenessVerdict::Livelocked | LivenessVerdict::Starved | LivenessVerdict::Deadlocked
+    );
+    let status = if interrupted {
+        Status::Interrupted
+    } else if stuck {
+        Status::Stuck
+    } else if watchdog.timed_out {
+        Status::Timeout
+    } else {
+        Status::Complete
+    };
+    let started = shared.started().unwrap_or(ended_at);
+    let special = shared.special.lock();
+    let recount = shared.m.validate(&special.held, &special.never_on_lru);
+    drop(special);
+    let resolved = json!({ "policy": job.policy, "profile": job.profile, "kernel": job.rules });
+    let end = End {
+        status,
+        elapsed_s: ended_at.saturating_sub(started) as f64 / 1e9,
+        cpu_s: process_cpu() - cpu_before,
+        seed: job.seed,
+        liveness: watchdog.liveness,
+        timeline: watchdog.timeline,
+        recount,
+    };
+    Ok(gather(&shared, end, resolved))
+}
+
+struct Ended {
+    watchdog: Watchdog,
+    /// Driver time at which the pinners were done.
+    at: u64,
+    interrupted: bool,
+    /// Of each thread, where a trace was wanted.
+    rings: Vec<Ring>,
+}
+
+/// What each thread of a run is called, by number; [`live`] gives out the numbers.
+fn thread_names(profile: &Profile) -> Vec<String> {
+    let pinners = (0..profile.threads).map(|n| format!("pinner {n}"));
+    let actors = profile
+        .actors()
+        .into_iter()
+        .flat_map(|(name, cfg)| (0..cfg.threads).map(move |n| format!("{} {n}", name.replace('_', " "))));
+    let kworkers = (0..profile.cpus).map(|cpu| format!("kworker/{cpu}"));
+    pinners.chain(actors).chain(kworkers).collect()
+}
+
+/// The life of thread `id` under any driver.
+fn live<D: Driver>(sh: &Shared, d: &D, id: usize) {
+    let pinners = sh.profile.threads as usize;
+    let kworkers = sh.slots.len() - sh.profile.cpus as usize;
+    let cpus = sh.m.cpus.len();
+    let slot = &sh.slots[id];
+    if id >= kworkers {
+        let task = Task::new(&sh.m, d, &slot.counters, id - kworkers);
+        task.kworker(&|| sh.is_over());
+        return;
+    }
+    let task = Task::new(&sh.m, d, &slot.counters, id % cpus);
+    if id < pinners {
+        Pinner::new(sh, &task, id).run();
+    } else {
+        Actor::run(sh, &task, id - pinners);
+    }
+    sh.thread_left(d);
+}
+
+fn progress(sh: &Shared, now: u64) -> Progress {
+    let elapsed_s = sh.started().map_or(0, |started| now.saturating_sub(started)) as f64 / 1e9;
+    let pinned = sh.pinned.load(Ordering::Relaxed);
+    let mut classes = [0; 5];
+    let mut drain_all = 0;
+    let mut steps = [0u32; crate::drive::Step::ALL.len()];
+    for slot in sh.pinners() {
+        classes.iter_mut().zip(slot.classes()).for_each(|(sum, n)| *sum += n);
+        drain_all += slot.counters.get(crate::observe::Event::DrainAll);
+        steps[slot.place.step() as usize] += 1;
+    }
+    let most = steps.iter().enumerate().max_by_key(|(_, n)| **n).map_or(0, |(at, _)| at);
+    let calls = super::verdict::Class::ALL.into_iter().zip(classes);
+    Progress {
+        elapsed_s,
+        pinned,
+        target: sh.goal,
+        calls: calls.map(|(class, n)| (class.name().to_owned(), json!(n))).collect(),
+        drain_all,
+        pages_per_s: if elapsed_s > 0.0 { pinned as f64 / elapsed_s } else { 0.0 },
+        step: crate::drive::Step::ALL[most].name(),
+    }
+}
+
+// ---------------------------------------------------------------- real threads
+
+struct OsControl<'a> {
+    run: &'a OsRun,
+    shared: &'a Shared,
+}
+
+impl Control for OsControl<'_> {
+    fn cpu_time(&self, thread: usize) -> Option<u64> {
+        thread_cpu(self.shared.slots[thread].tid.load(Ordering::Relaxed))
+    }
+    fn pause_all_but(&self, thread: usize) {
+        self.run.pause_all_but(thread as u32);
+    }
+    fn resume(&self) {
+        self.run.resume();
+    }
+}
+
+fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
+    let run = OsRun::new(sh.m.cpus.len(), job.profile.perturb.0, job.profile.step_delay.0);
+    let run = &match job.trace {
+        Some(last) => run.tracing(last as usize),
+        None => run,
+    };
+    let lost = &AtomicBool::new(false);
+    let mut ended_at = None;
+    let mut interrupted = false;
+    let panicked = thread::scope(|scope| {
+        let mut handles = Vec::with_capacity(sh.slots.len());
+        for id in 0..sh.slots.len() {
+            let killable = id < sh.slots.len() - sh.profile.cpus as usize;
+            let body = move || {
+                let slot = &sh.slots[id];
+                slot.tid.store(gettid().as_raw_pid() as u32, Ordering::Relaxed);
+                let me = OsThread::new(run, &slot.place, id as u32, killable, job.seed);
+                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(sh, &me, id)));
+                if let Err(panic) = result {
+                    // The others must not wait for this one.
+                    lost.store(true, Ordering::Relaxed);
+                    run.kill();
+                    sh.abandon(&me);
+                    std::panic::resume_unwind(panic);
+                }
+            };
+            let spawned = thread::Builder::new()
+                .name(format!("gupstress-{id}"))
+                .stack_size(STACK)
+                .spawn_scoped(scope, body);
+            match spawned {
+                Ok(handle) => handles.push(handle),
+                Err(error) => {
+                    // Those already there must not wait for those that will never come.
+                    run.kill();
+                    sh.abandon(&OsThread::new(run, &crate::drive::Place::default(), u32::MAX, false, 0));
+                    return Err(Error::Resource(format!(
+                        "thread {} of {} refused: {error}",
+                        id + 1,
+                        sh.slots.len()
+                    )));
+                }
+            }
+        }
+        let control = OsControl { run, shared: sh };
+        let mut next_tick = 0;
+        loop {
+            let now = run.now();
+            if sh.is_complete() {
+                break;
+            }
+            if !host.look(&|| progress(sh, run.now())) {
+                interrupted = true;
+                break;
+            }
+            if lost.load(Ordering::Relaxed) {
+                break;
+            }
+            if now >= next_tick {
+                match watchdog.tick(sh, now, &control) {
+                    Decision::Continue(next) => next_tick = next,
+                    Decision::Kill => break,
+                }
+            }
+            thread::sleep(LOOK_EVERY.min(Duration::from_nanos(next_tick.saturating_sub(now).max(1_000_000))));
+        }
+        ended_at = Some(sh.completed_at().unwrap_or_else(|| run.now()));
+        run.kill();
+        Ok(handles.into_iter().filter_map(|handle| handle.join().err()).count())
+    })?;
+    if panicked != 0 {
+        return Err(Error::Internal(format!("{panicked} threads panicked")));
+    }
+    let at = ended_at.unwrap_or_else(|| run.now());
+    Ok(Ended { watchdog, at, interrupted, rings: run.take_rings() })
+}
+
+/// CPU time that a thread of this process has had, in nanoseconds.
+fn thread_cpu(tid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/task/{tid}/schedstat")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// CPU seconds of this process so far, its ended threads included.
+fn process_cpu() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+// ---------------------------------------------------------------- coroutines
+
+impl Control for Supervision<'_> {
+    fn cpu_time(&self, thread: usize) -> Option<u64> {
+        Some(self.ran(thread))
+    }
+    fn pause_all_but(&self, thread: usize) {
+        Supervision::pause_all_but(self, thread);
+    }
+    fn resume(&self) {
+        Supervision::resume(self);
+    }
+}
+
+fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
+    let kworkers = sh.slots.len() - sh.profile.cpus as usize;
+    let cpus = sh.m.cpus.len();
+    let tasks = (0..sh.slots.len())
+        .map(|id| {
+            let sh = Arc::clone(sh);
+            SimTask {
+                cpu: if id >= kworkers { id - kworkers } else { id % cpus },
+                place: Arc::clone(&sh.slots[id].place),
+                killable: id < kworkers,
+                body: Box::new(move |thread| live(&sh, thread, id)),
+            }
+        })
+        .collect();
+    let mut interrupted_at = None;
+    let mut ended_at = None;
+    let mut executor = job.trace.map_or_else(Executor::default, |last| Executor::tracing(last as usize));
+    let report = executor.run(
+        Box::new(Timed::new(job.profile.slice.0)),
+        &job.profile.costs.longer_by(job.profile.step_delay.0),
+        job.seed,
+        tasks,
+        &mut |now, tasks| match watchdog.tick(sh, now, tasks) {
+            Decision::Continue(next) => Verdict::Continue(next),
+            Decision::Kill => {
+                ended_at = Some(sh.completed_at().unwrap_or(now));
+                Verdict::Kill
+            }
+        },
+        &mut |now| {
+            let goes_on = host.look(&|| progress(sh, now));
+            interrupted_at = (!goes_on).then_some(now);
+            goes_on
+        },
+    );
+    match report.end {
+        SimEnd::Done => {}
+        SimEnd::Panicked(task, message) => {
+            return Err(Error::Internal(format!("thread {task} panicked: {message}")));
+        }
+        SimEnd::NoStack(why) => {
+            let stacks = sh.slots.len();
+            return Err(Error::Resource(format!("no memory for {stacks} threads on the simulator: {why}")));
+        }
+        SimEnd::Deadlock(waits) => {
+            let waits: Vec<String> =
+                waits.iter().map(|(task, on)| format!("thread {task} for {}", on.describe())).collect();
+            return Err(Error::Internal(format!("killed threads still wait: {}", waits.join(", "))));
+        }
+    }
+    Ok(Ended {
+        watchdog,
+        at: interrupted_at.or(ended_at).unwrap_or(report.now),
+        interrupted: interrupted_at.is_some(),
+        rings: report.trace,
+    })
+}

@@ -1,0 +1,416 @@
+//! The machine's own memory orderings, under the model checker.
+//!
+//! Each model is a machine of a few frames and two threads; loom runs it under
+//! every interleaving up to a number of preemptions, and every value that a
+//! relaxed load may return. Run with
+//! `RUSTFLAGS="--cfg loom" cargo test --release --test loom`.
+//!
+//! A model counts the outcomes that it is about, so that one that no longer
+//! reaches them fails instead of passing by doing nothing.
+#![cfg(loom)]
+// What loom calls `Sync` is checked by loom, one schedule at a time.
+#![allow(clippy::arc_with_non_send_sync)]
+// Outcomes are counted over all schedules, outside of any model.
+#![allow(clippy::disallowed_types)]
+
+use gupstress_run::drive::{Driver, Step, Wait, Waited};
+use gupstress_run::machine::{Frame, Gfp, Kind, Layout, Machine, flag};
+use gupstress_run::observe::{Counters, Event};
+use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
+use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
+use gupstress_run::sync::{AtomicBool, Exclusive, Monitor, Ordering, thread};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+/// Runs a model under every schedule with at most `preemptions` forced switches.
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    // `LOOM_MAX_PREEMPTIONS` looks deeper.
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    builder.max_branches = 20_000;
+    let schedules = Reached::default();
+    let run = schedules.clone();
+    builder.check(move || {
+        run.count(true);
+        model();
+    });
+    println!("{} schedules", schedules.0.load(Ordering::Relaxed));
+}
+
+/// How often an outcome was reached over all schedules.
+#[derive(Clone, Default)]
+struct Reached(Arc<AtomicUsize>);
+
+impl Reached {
+    fn count(&self, reached: bool) {
+        self.0.fetch_add(usize::from(reached), Ordering::Relaxed);
+    }
+
+    #[track_caller]
+    fn some(&self, what: &str) {
+        assert_ne!(self.0.load(Ordering::Relaxed), 0, "no schedule reached: {what}");
+    }
+}
+
+fn words(sets: &[(&str, &str)]) -> Vec<(String, String)> {
+    sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn rules(kernel: &str, sets: &[(&str, &str)]) -> Rules {
+    let mut all = vec![("migrate_passes", "1")];
+    all.extend_from_slice(sets);
+    load_kernel(Source::Preset(kernel), &words(&all)).unwrap()
+}
+
+fn policy() -> Policy {
+    load_policy(Source::Preset("linux-7.2"), &[]).unwrap()
+}
+
+/// Few frames, all outside Movable, of one word each.
+const TINY: Layout = Layout { normal: 3, movable: 0, cma: 0, page_bytes: 8 };
+
+/// A machine, with what its threads sleep on.
+struct World {
+    m: Machine,
+    monitor: Monitor,
+    policy: Policy,
+}
+
+impl World {
+    fn new(rules: &Rules, policy: &Policy) -> Arc<Self> {
+        Arc::new(Self {
+            m: Machine::new(rules.clone(), &TINY, 2),
+            monitor: Monitor::new(),
+            policy: policy.clone(),
+        })
+    }
+
+    /// Runs `body` as this thread's part, on `cpu`; one thread for each.
+    fn on<R>(self: &Arc<Self>, cpu: usize, body: impl FnOnce(&Task<'_, Threads<'_>>) -> R) -> R {
+        let count = Counters::default();
+        let driver = Threads { world: self, id: cpu as u32 };
+        body(&Task::new(&self.m, &driver, &count, cpu))
+    }
+
+    fn spawn<R: 'static>(
+        self: &Arc<Self>,
+        cpu: usize,
+        body: impl FnOnce(&Task<'_, Threads<'_>>) -> R + 'static,
+    ) -> thread::JoinHandle<R> {
+        let world = Arc::clone(self);
+        thread::spawn(move || world.on(cpu, body))
+    }
+
+    #[track_caller]
+    fn assert_sound(&self) {
+        let recount = self.m.validate(&HashMap::new(), &[]);
+        assert!(recount.checked > 0 && recount.broken.is_empty(), "{:?}", recount.broken);
+    }
+}
+
+/// The model checker's threads: a step is nothing, as every access is one anyway.
+struct Threads<'w> {
+    world: &'w World,
+    id: u32,
+}
+
+impl Driver for Threads<'_> {
+    fn step(&self, _at: Step, _frame: Frame) {}
+
+    fn wait_until(&self, on: Wait, _deadline: u64, ready: &dyn Fn() -> bool) -> Waited {
+        if let Wait::DrainWork(cpu) = on
+            && !ready()
+        {
+            // The waiter plays the kworker, which spares the model a thread.
+            let count = Counters::default();
+            Task::new(&self.world.m, self, &count, cpu).kworker(&|| true);
+        }
+        if !ready() {
+            self.world.monitor.sleep_until(None, ready);
+        }
+        Waited::Ready
+    }
+
+    fn wake(&self, _on: Wait) {
+        self.world.monitor.wake_all();
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn random(&self) -> u64 {
+        0
+    }
+
+    fn killed(&self) -> bool {
+        false
+    }
+
+    fn id(&self) -> u32 {
+        self.id
+    }
+}
+
+/// Pins page 0, transfers through the pin, checks the transfer, unpins; true if the fast path did.
+fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: u32, policy: &Policy) -> bool {
+    let mapping = t.m.mapping(mapping);
+    let request = PinRequest { policy, mapping, range: 0..1, write: true };
+    let mut pin = Pin::default();
+    t.pin_longterm(&request, &mut pin).unwrap();
+    let dma = Dma { word: 0, token: 7 };
+    t.dma_start(dma, &pin.pages);
+    assert_eq!(t.dma_finish(dma, mapping, 0..1, &pin.pages), None, "the mapping lost its pinned page");
+    t.unpin_user_pages(&pin.pages);
+    t.count.get(Event::GupFast) == 1
+}
+
+/// Isolates page 0 and migrates it; true if it moved.
+fn isolate_and_migrate(t: &Task<'_, Threads<'_>>, mapping: u32) -> bool {
+    let mut isolated = Vec::new();
+    t.with_short_ref(t.m.mapping(mapping), 0, |frame| {
+        if t.isolate_lru(frame) {
+            isolated.push(frame);
+        }
+    });
+    let result = t.migrate_pages(&isolated, Gfp::Pin, MigrateMode::Async);
+    let moved = !isolated.is_empty() && result.is_complete();
+    t.putback_movable(result.left);
+    moved
+}
+
+#[test]
+fn a_monitor_loses_no_wake_up() {
+    let slept = Reached::default();
+    let seen = slept.clone();
+    explore(3, move || {
+        let monitor = Arc::new(Monitor::new());
+        let flag = Arc::new(AtomicBool::new(false));
+        let waker = {
+            let (monitor, flag) = (Arc::clone(&monitor), Arc::clone(&flag));
+            thread::spawn(move || {
+                flag.store(true, Ordering::Release);
+                monitor.wake_all();
+            })
+        };
+        // A lost wake-up is a deadlock of the model.
+        let looks = std::cell::Cell::new(0);
+        monitor.sleep_until(None, &|| {
+            looks.set(looks.get() + 1);
+            flag.load(Ordering::Acquire)
+        });
+        seen.count(looks.get() > 1);
+        waker.join().unwrap();
+    });
+    slept.some("a sleep that was woken");
+}
+
+#[test]
+fn a_page_lock_is_handed_over_with_what_it_guards() {
+    let rules = rules("linux-7.2.13", &[("batch_size", "1")]);
+    let policy = policy();
+    let waited = Reached::default();
+    let seen = waited.clone();
+    explore(3, move || {
+        let world = World::new(&rules, &policy);
+        let guarded = Arc::new(Exclusive::new());
+        let frame = world.m.memory.alloc(0, Gfp::Pin).unwrap().publish();
+        let use_it = |guarded: Arc<Exclusive>| {
+            move |t: &Task<'_, Threads<'_>>| {
+                assert!(t.lock(frame));
+                guarded.exclusive(|| ());
+                t.unlock(frame);
+                t.count.get(Event::LockWaits) != 0
+            }
+        };
+        let other = world.spawn(0, use_it(Arc::clone(&guarded)));
+        seen.count(world.on(1, use_it(guarded)) | other.join().unwrap());
+    });
+    waited.some("a wait for the lock");
+}
+
+#[test]
+fn gup_fast_and_zap_see_each_other() {
+    let rules = rules("linux-7.2.13", &[("batch_size", "1")]);
+    let policy = policy();
+    let (fast, zapped) = (Reached::default(), Reached::default());
+    let (was_fast, was_zapped) = (fast.clone(), zapped.clone());
+    explore(3, move || {
+        let world = World::new(&rules, &policy);
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+        let policy = world.policy.clone();
+        let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
+        world.on(1, |t| {
+            let mapping = t.m.mapping(mapping);
+            was_zapped.count(t.zap(mapping, 0..1, true) == 1);
+        });
+        was_fast.count(pinner.join().unwrap());
+        world.assert_sound();
+    });
+    fast.some("a pin by the fast path");
+    zapped.some("a page zapped");
+}
+
+/// Pins by the fast path against a migration of the same page.
+fn gup_fast_against_migration(kind: Kind, kernel: &str) {
+    let rules = rules(kernel, &[("batch_size", "1"), ("entry", "fast")]);
+    let policy = policy();
+    let (fast, moved) = (Reached::default(), Reached::default());
+    let (was_fast, was_moved) = (fast.clone(), moved.clone());
+    explore(3, move || {
+        let world = World::new(&rules, &policy);
+        let mapping = world.m.map(kind, 1).id;
+        world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+        let policy = world.policy.clone();
+        let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
+        was_moved.count(world.on(1, |t| isolate_and_migrate(t, mapping)));
+        was_fast.count(pinner.join().unwrap());
+        world.assert_sound();
+    });
+    fast.some("a pin by the fast path");
+    moved.some("a page migrated");
+}
+
+#[test]
+fn a_pin_and_a_migration_of_anon_memory_see_each_other() {
+    gup_fast_against_migration(Kind::Anon, "linux-7.2.13");
+}
+
+#[test]
+fn a_pin_and_a_migration_of_anon_memory_see_each_other_by_the_freeze_alone() {
+    gup_fast_against_migration(Kind::Anon, "linux-5.13");
+}
+
+#[test]
+fn a_pin_and_a_migration_of_shmem_see_each_other() {
+    gup_fast_against_migration(Kind::Shmem, "linux-7.2.13");
+}
+
+#[test]
+fn a_fresh_page_is_filled_before_a_pin_finds_it() {
+    let rules = rules("linux-7.2.13", &[("batch_size", "1")]);
+    let policy = policy();
+    let fast = Reached::default();
+    let was_fast = fast.clone();
+    explore(3, move || {
+        let world = World::new(&rules, &policy);
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        let policy = world.policy.clone();
+        let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
+        world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+        was_fast.count(pinner.join().unwrap());
+        world.assert_sound();
+    });
+    fast.some("a pin by the fast path");
+}
+
+#[test]
+fn whoever_clears_pg_lru_owns_the_page() {
+    let rules = rules("linux-5.13", &[("batch_size", "1")]);
+    let policy = policy();
+    let (isolated, missed) = (Reached::default(), Reached::default());
+    let (was_isolated, was_missed) = (isolated.clone(), missed.clone());
+    explore(3, move || {
+        let world = World::new(&rules, &policy);
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        world.on(0, |t| {
+            t.touch(t.m.mapping(mapping), 0..1).unwrap();
+            // Referenced: the next access queues it to be activated, and the batch is full.
+            t.mark_range_accessed(t.m.mapping(mapping), 0..1);
+        });
+        let activator = world.spawn(0, move |t| t.mark_range_accessed(t.m.mapping(mapping), 0..1));
+        world.on(1, |t| {
+            t.with_short_ref(t.m.mapping(mapping), 0, |frame| {
+                let won = t.isolate_lru(frame);
+                if won {
+                    assert!(!t.m.page(frame).has(flag::LRU), "an isolated page is on a list again");
+                    t.putback_lru(frame);
+                }
+                was_isolated.count(won);
+                was_missed.count(!won);
+            });
+        });
+        activator.join().unwrap();
+        world.assert_sound();
+    });
+    isolated.some("an isolation that won");
+    missed.some("an isolation that found the page off the LRU");
+}
+
+#[test]
+fn drain_all_misses_nothing_that_its_caller_queued() {
+    // No local drain first, which would drain the caller's own batch anyway.
+    let rules = rules("linux-6.12.57", &[("batch_size", "2")]);
+    assert!(!rules.drain_all_local_first);
+    let policy = policy();
+    let shortcut = Reached::default();
+    let was_shortcut = shortcut.clone();
+    explore(3, move || {
+        let world = World::new(&rules, &policy);
+        let frame = world.m.memory.alloc(0, Gfp::Pin).unwrap().publish();
+        let other = world.spawn(1, |t| t.lru_add_drain_all(false));
+        world.on(0, |t| {
+            t.add_lru(frame);
+            t.lru_add_drain_all(false);
+            assert!(t.m.page(frame).has(flag::LRU), "the caller's entry is still in its batch");
+            was_shortcut.count(t.count.get(Event::DrainShortcut) == 1);
+        });
+        other.join().unwrap();
+    });
+    shortcut.some("a shortcut");
+}
+
+#[test]
+fn nothing_stays_in_a_batch_once_the_cache_is_disabled() {
+    let rules = rules("linux-6.12.57", &[("batch_size", "2")]);
+    let policy = policy();
+    let batched = Reached::default();
+    let was_batched = batched.clone();
+    explore(3, move || {
+        let world = World::new(&rules, &policy);
+        let frame = world.m.memory.alloc(0, Gfp::Pin).unwrap().publish();
+        let other = world.spawn(0, move |t| t.add_lru(frame));
+        world.on(1, |t| {
+            t.lru_cache_disable();
+            was_batched.count(t.m.page(frame).has(flag::LRU));
+        });
+        other.join().unwrap();
+        assert!(world.m.page(frame).has(flag::LRU), "an entry outlived lru_cache_disable");
+    });
+    batched.some("an entry that the disabling drained");
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn the_marker_sees_a_store_into_a_page_that_is_held_alone() {
+    explore(3, || {
+        let mark = Arc::new(Exclusive::new());
+        let other = {
+            let mark = Arc::clone(&mark);
+            thread::spawn(move || mark.shared(|| ()))
+        };
+        mark.exclusive(|| ());
+        other.join().unwrap();
+    });
+}
+
+#[test]
+#[should_panic(expected = "Causality violation")]
+fn a_freeze_that_overlooks_a_reference_is_seen() {
+    let rules = rules("linux-7.2.13", &[]);
+    let policy = policy();
+    explore(3, move || {
+        let world = World::new(&rules, &policy);
+        let memory = &world.m.memory;
+        let src = memory.alloc(0, Gfp::Pin).unwrap().publish();
+        let dst = memory.alloc(0, Gfp::Pin).unwrap();
+        world.m.page(src).get(1);
+        let device = world.spawn(0, move |t| t.m.memory.payload.store(src, 0, 7));
+        // Two references, but one is the device's, which still writes.
+        let frozen = world.m.page(src).freeze(2).unwrap();
+        memory.payload.copy(src, &frozen, &dst);
+        device.join().unwrap();
+    });
+}

@@ -1,0 +1,91 @@
+//! The machine counts like real kernels: every scenario of `data/measured`, cell by cell.
+#![cfg(not(loom))]
+
+use gupstress_run::litmus::Scenario;
+use gupstress_run::policy::{Source, load_kernel, load_policy};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// What was counted, as one file in `data/measured` has it.
+struct Measured {
+    counters: Vec<String>,
+    scenarios: Vec<Counted>,
+}
+
+struct Counted {
+    name: String,
+    steps: String,
+    /// Kernel, and the values of `counters` there: `-` where one could not be had.
+    cells: Vec<(String, Vec<String>)>,
+}
+
+fn read(name: &str) -> Measured {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/measured").join(name);
+    let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let scenarios = file["scenarios"].as_object().unwrap().iter().map(|(name, scenario)| {
+        let mut cells = Vec::new();
+        for (values, kernels) in scenario["counted"].as_object().unwrap() {
+            let values: Vec<String> = values.split(' ').map(str::to_owned).collect();
+            let kernels = kernels.as_str().unwrap().split(' ');
+            cells.extend(kernels.map(|kernel| (format!("linux-{kernel}"), values.clone())));
+        }
+        Counted { name: name.clone(), steps: scenario["steps"].as_str().unwrap().to_owned(), cells }
+    });
+    let counters = file["counters"].as_array().unwrap().iter();
+    Measured {
+        counters: counters.map(|name| name.as_str().unwrap().to_owned()).collect(),
+        scenarios: scenarios.collect(),
+    }
+}
+
+/// Runs all cells; how many there were, and a line for each that differs.
+fn compare(measured: &Measured) -> (usize, Vec<String>) {
+    let (mut cells, mut red) = (0, Vec::new());
+    for Counted { name, steps, cells: kernels } in &measured.scenarios {
+        let words: Vec<&str> = steps.split("; ").collect();
+        let scenario = Scenario::parse(name, &format!("steps = {words:?}\n")).unwrap();
+        for (kernel, values) in kernels {
+            cells += 1;
+            let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
+            let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
+            let outcome = scenario.run(rules, policy).unwrap();
+            let mut different = String::new();
+            for (counter, wanted) in measured.counters.iter().zip(values) {
+                let got = match outcome.value(counter) {
+                    toml::Value::String(text) => text,
+                    other => other.to_string(),
+                };
+                if got != *wanted && wanted != "-" {
+                    write!(different, " {counter} {got}≠{wanted}").unwrap();
+                }
+            }
+            if !different.is_empty() {
+                red.push(format!("{kernel} {name}:{different} [{steps}]"));
+            }
+        }
+    }
+    red.sort();
+    (cells, red)
+}
+
+fn every_cell_is_equal(file: &str, cells: usize) {
+    let (compared, red) = compare(&read(file));
+    assert_eq!(compared, cells, "cells of {file}");
+    assert!(red.is_empty(), "{} of {compared} cells differ:\n{}", red.len(), red.join("\n"));
+}
+
+#[test]
+fn random_order_0_scenarios_count_as_on_ten_kernels() {
+    every_cell_is_equal("order0-random.json", 1640);
+}
+
+#[test]
+fn order_0_scenarios_count_as_on_later_kernels() {
+    every_cell_is_equal("order0-later.json", 3 * 7);
+}
+
+#[test]
+fn targeted_order_0_scenarios_count_as_on_eight_kernels() {
+    every_cell_is_equal("order0-targeted.json", 7 * 32 + 51);
+}

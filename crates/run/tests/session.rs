@@ -1,0 +1,356 @@
+//! Any sequence of calls on the interactive machine: it stays sound, whatever
+//! is asked of it, and misuse is refused without a trace.
+#![cfg(not(loom))]
+
+use gupstress_run::litmus::Session;
+use gupstress_run::machine::{Kind, Layout};
+use gupstress_run::observe::Event;
+use gupstress_run::ops::Errno;
+use gupstress_run::policy::{Source, kernel_names, load_kernel, load_policy, policy_names};
+use gupstress_run::stress::verdict::Class;
+use proptest::prelude::*;
+use std::ops::Range;
+
+const CPUS: usize = 3;
+const PAGES: u32 = 6;
+
+#[derive(Debug, Clone)]
+enum Call {
+    Map(Kind, u32),
+    Touch(Range<u32>),
+    Read(Range<u32>),
+    Fill(u32),
+    Mlock(Range<u32>),
+    Munlock(Range<u32>),
+    Cold(Range<u32>),
+    Lazyfree(Range<u32>),
+    Hold(Range<u32>),
+    Release(Range<u32>),
+    Share(Range<u32>),
+    Pin(Range<u32>, bool),
+    Unpin(usize),
+    DrainAll,
+    Unmap,
+}
+
+/// A range that is mostly, but not always, within a mapping.
+fn range() -> impl Strategy<Value = Range<u32>> {
+    (0..PAGES, 0..=PAGES).prop_map(|(start, len)| start..start + len)
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        2 => (prop_oneof![Just(Kind::Anon), Just(Kind::Shmem)], 0..=PAGES).prop_map(|(kind, n)| Call::Map(kind, n)),
+        6 => range().prop_map(Call::Touch),
+        3 => range().prop_map(Call::Read),
+        1 => (0..40u32).prop_map(Call::Fill),
+        3 => range().prop_map(Call::Mlock),
+        3 => range().prop_map(Call::Munlock),
+        3 => range().prop_map(Call::Cold),
+        3 => range().prop_map(Call::Lazyfree),
+        2 => range().prop_map(Call::Hold),
+        2 => range().prop_map(Call::Release),
+        2 => range().prop_map(Call::Share),
+        6 => (range(), any::<bool>()).prop_map(|(range, write)| Call::Pin(range, write)),
+        6 => (0..12usize).prop_map(Call::Unpin),
+        1 => Just(Call::DrainAll),
+        1 => Just(Call::Unmap),
+    ]
+}
+
+/// A call with the CPU and the mapping it is made on; both may not exist.
+fn calls() -> impl Strategy<Value = Vec<(usize, u32, Call)>> {
+    // One in twenty or so is out of range.
+    let cpu = prop_oneof![20 => 0..CPUS, 1 => CPUS..CPUS + 2];
+    prop::collection::vec((cpu, 0..5u32, call()), 1..60)
+}
+
+/// True if it was done, false if it was refused.
+fn play(session: &mut Session, cpu: usize, mapping: u32, call: Call) -> Result<bool, TestCaseError> {
+    let result = match call {
+        Call::Map(kind, pages) => session.map(kind, pages).map(|_| ()),
+        Call::Touch(range) => session.touch(cpu, mapping, range),
+        Call::Read(range) => session.read(cpu, mapping, range),
+        Call::Fill(pages) => session.fill(cpu, pages),
+        Call::Mlock(range) => session.mlock(cpu, mapping, range),
+        Call::Munlock(range) => session.munlock(cpu, mapping, range),
+        Call::Cold(range) => session.cold(cpu, mapping, range).map(|_| ()),
+        Call::Lazyfree(range) => session.lazyfree(cpu, mapping, range).map(|_| ()),
+        Call::Hold(range) => session.hold(cpu, mapping, range),
+        Call::Release(range) => session.release(cpu, mapping, range),
+        Call::Share(range) => session.share(cpu, mapping, range),
+        Call::Pin(range, write) => session.pin(cpu, mapping, range, write).map(|_| ()),
+        Call::Unpin(pin) => session.unpin(cpu, pin),
+        Call::DrainAll => session.drain_all(),
+        Call::Unmap => session.unmap(cpu, mapping),
+    };
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            let bug = error.0.contains("internal error") || error.0.contains("deadlock");
+            prop_assert!(!bug, "{}", error);
+            Ok(false)
+        }
+    }
+}
+
+fn session(kernel: &str, policy: Option<&str>, layout: &Layout) -> Session {
+    let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
+    let policy = load_policy(Source::Preset(policy.unwrap_or(&rules.policy)), &[]).unwrap();
+    let mut session = Session::new(rules, policy, layout, CPUS);
+    session.sweep_limit = 20;
+    session
+}
+
+fn sound(session: &Session) -> Result<(), TestCaseError> {
+    let recount = session.recount();
+    prop_assert!(recount.checked > 0);
+    prop_assert!(recount.broken.is_empty(), "{:#?}", recount.broken);
+    Ok(())
+}
+
+const ROOMY: Layout = Layout { normal: 256, movable: 256, cma: 16, page_bytes: 64 };
+/// Soon out of frames, for the ways in which a call fails half done.
+const TIGHT: Layout = Layout { normal: 6, movable: 12, cma: 2, page_bytes: 64 };
+
+fn run(
+    kernel: usize,
+    policy: usize,
+    layout: &Layout,
+    calls: Vec<(usize, u32, Call)>,
+) -> Result<(), TestCaseError> {
+    let kernels = kernel_names();
+    // The rule set's own, and every preset that is not broken on purpose.
+    let sane = policy_names().into_iter().filter(|name| !name.starts_with("busted-"));
+    let policies: Vec<Option<&str>> = sane.map(Some).chain([None]).collect();
+    let mut session = session(kernels[kernel % kernels.len()], policies[policy % policies.len()], layout);
+    session.map(Kind::Anon, PAGES).unwrap();
+    session.map(Kind::Shmem, PAGES).unwrap();
+    let count = calls.len();
+    for (cpu, mapping, call) in calls {
+        play(&mut session, cpu, mapping, call)?;
+        sound(&session)?;
+    }
+    // Whatever was pinned and held can be let go, and then everything unmapped.
+    for pin in 0..count {
+        play(&mut session, 0, 0, Call::Unpin(pin))?;
+    }
+    let mappings: Vec<u32> = session.machine().mappings().map(|mapping| mapping.id).collect();
+    for mapping in mappings {
+        play(&mut session, 0, mapping, Call::Unmap)?;
+    }
+    play(&mut session, 0, 0, Call::DrainAll)?;
+    sound(&session)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_calls_keeps_the_machine_sound(
+        kernel in 0..64usize, policy in 0..64usize, calls in calls(),
+    ) {
+        run(kernel, policy, &ROOMY, calls)?;
+    }
+
+    #[test]
+    fn so_does_any_sequence_that_runs_out_of_memory(
+        kernel in 0..64usize, policy in 0..64usize, calls in calls(),
+    ) {
+        run(kernel, policy, &TIGHT, calls)?;
+    }
+}
+
+#[test]
+fn misuse_is_refused_and_changes_nothing() {
+    let mut session = session("linux-6.12.43", None, &ROOMY);
+    let a = session.map(Kind::Anon, 4).unwrap();
+    session.touch(0, a, 0..4).unwrap();
+    let pin = session.pin(0, a, 0..2, true).unwrap().pin.unwrap();
+    let state = |session: &Session| {
+        let pages = (0..4).map(|index| format!("{:?}", session.page(a, index).unwrap()));
+        pages.collect::<Vec<_>>()
+    };
+    let before = state(&session);
+    let refused = [
+        session.touch(CPUS, a, 0..4).unwrap_err(),
+        session.unpin(CPUS, pin).unwrap_err(),
+        session.touch(0, a, 2..5).unwrap_err(),
+        session.touch(0, a, 2..2).unwrap_err(),
+        session.touch(0, 9, 0..1).unwrap_err(),
+        session.share(0, 9, 0..1).unwrap_err(),
+        session.share(0, a, 2..5).unwrap_err(),
+        session.unpin(0, pin + 1).unwrap_err(),
+        session.unmap(0, a).unwrap_err(),
+        session.release(0, a, 0..1).unwrap_err(),
+        session.map(Kind::Anon, 0).unwrap_err(),
+        session.page(a, 4).map(|_| ()).unwrap_err(),
+    ];
+    for error in &refused {
+        assert!(!error.0.is_empty() && !error.0.contains("internal"), "{error}");
+    }
+    assert_eq!(before, state(&session));
+    session.unpin(0, pin).unwrap();
+    assert!(session.unpin(0, pin).unwrap_err().0.contains("unpinned twice"));
+    session.unmap(0, a).unwrap();
+    assert!(session.touch(0, a, 0..1).unwrap_err().0.contains("has been unmapped"));
+    assert!(session.recount().broken.is_empty());
+}
+
+#[test]
+fn pins_that_overlap_transfer_without_disturbing_each_other() {
+    let mut session = session("linux-7.2.13", None, &ROOMY);
+    let a = session.map(Kind::Anon, 4).unwrap();
+    session.touch(0, a, 0..4).unwrap();
+    // More pins than a frame has words: the last ones go without a device.
+    let pins: Vec<usize> = (0..10)
+        .map(|n| session.pin(0, a, n % 3..n % 3 + 2, true).unwrap().pin.expect("nothing is in the way"))
+        .collect();
+    for pin in [4, 0, 9, 8, 1, 2, 7, 3, 6, 5] {
+        session.unpin(0, pins[pin]).unwrap();
+        assert!(session.recount().broken.is_empty());
+    }
+}
+
+#[test]
+fn a_reference_is_released_no_more_often_than_it_is_held() {
+    let mut session = session("linux-7.2.13", None, &ROOMY);
+    let a = session.map(Kind::Anon, 4).unwrap();
+    // All four are the zero page, which is held once.
+    session.read(0, a, 0..4).unwrap();
+    session.hold(0, a, 1..2).unwrap();
+    assert!(session.release(0, a, 0..4).unwrap_err().0.contains("held by nobody"));
+    session.release(0, a, 1..2).unwrap();
+    assert!(session.recount().broken.is_empty());
+}
+
+#[test]
+fn a_hold_that_fails_half_way_holds_nothing() {
+    let mut session = session("linux-7.2.13", None, &TIGHT);
+    let a = session.map(Kind::Shmem, 21).unwrap();
+    assert!(session.hold(0, a, 0..21).unwrap_err().0.contains("ENOMEM"));
+    assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
+}
+
+#[test]
+fn a_reference_stays_on_the_page_it_was_taken_on() {
+    // The write takes the zero page, or the copy shared with a child, out of the mapping.
+    for shared in [false, true] {
+        let mut session = session("linux-7.2.13", None, &ROOMY);
+        let a = session.map(Kind::Anon, 2).unwrap();
+        if shared {
+            session.touch(0, a, 0..2).unwrap();
+            session.share(0, a, 0..2).unwrap();
+        }
+        session.hold(0, a, 0..1).unwrap();
+        let held = session.page(a, 0).unwrap().unwrap().frame;
+        session.touch(0, a, 0..2).unwrap();
+        assert_ne!(session.page(a, 0).unwrap().unwrap().frame, held);
+        session.unmap(0, a).unwrap();
+        assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
+        session.release(0, a, 0..1).unwrap();
+        assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
+    }
+}
+
+#[test]
+fn a_call_that_its_deadline_ends_is_not_stuck() {
+    for policy in ["backoff", "classify"] {
+        let mut session = session("linux-7.2.13", Some(policy), &ROOMY);
+        let a = session.map(Kind::Anon, 4).unwrap();
+        session.touch(0, a, 0..4).unwrap();
+        session.drain_all().unwrap();
+        session.hold(0, a, 0..1).unwrap();
+        let pin = session.pin(0, a, 0..4, true).unwrap();
+        assert_eq!((pin.error, pin.class), (Some(Errno::EBUSY), Class::FailedJustified), "{policy}");
+        assert!(u64::from(pin.sweeps) > session.sweep_limit, "{policy}: {}", pin.sweeps);
+    }
+}
+
+#[test]
+fn a_call_that_its_many_tries_end_is_not_stuck() {
+    let rules = load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap();
+    let tries = [("migrate_retries".to_owned(), "3000".to_owned())];
+    let policy = load_policy(Source::Preset("bounded"), &tries).unwrap();
+    let mut session = Session::new(rules, policy, &ROOMY, CPUS);
+    let a = session.map(Kind::Anon, 1).unwrap();
+    session.touch(0, a, 0..1).unwrap();
+    session.hold(0, a, 0..1).unwrap();
+    let pin = session.pin(0, a, 0..1, true).unwrap();
+    assert_eq!((pin.class, pin.sweeps), (Class::FailedJustified, 3001));
+}
+
+/// A machine with `left` frames to move pages to.
+fn short_of_targets(kernel: &str, left: u32) -> Session {
+    let mut session = session(kernel, None, &ROOMY);
+    let pages = ROOMY.normal - left;
+    let filler = session.map(Kind::Anon, pages).unwrap();
+    session.touch(0, filler, 0..pages).unwrap();
+    session.drain_all().unwrap();
+    session.pin(0, filler, 0..pages, true).unwrap().pin.expect("nothing is in the way");
+    session
+}
+
+#[test]
+fn a_failure_for_want_of_more_targets_than_are_free_is_justified() {
+    for (left, wanted) in [(2, Class::FailedJustified), (4, Class::FailedSpurious)] {
+        let mut session = short_of_targets("linux-6.12.43", left);
+        let a = session.map(Kind::Shmem, 4).unwrap();
+        session.mlock(1, a, 0..4).unwrap();
+        session.touch(1, a, 0..4).unwrap();
+        session.fill(1, 40).unwrap();
+        // The mlock batch of CPU 1 holds all four: none that was unmapped can be moved.
+        let pin = session.pin(0, a, 0..4, true).unwrap();
+        assert_eq!((pin.error, pin.class), (Some(Errno::ENOMEM), wanted), "{left} left");
+        // Without a third target: that page and the two that were unmapped before it.
+        let failed = if left == 2 { 3 } else { 4 };
+        assert_eq!(pin.counters.get(Event::MigrateFailed), failed, "{left} left");
+    }
+}
+
+#[test]
+fn what_an_aborted_migration_did_not_reach_counts_neither_way() {
+    for kernel in ["linux-6.1.176", "linux-6.12.43", "linux-7.2.13"] {
+        let mut session = short_of_targets(kernel, 4);
+        let a = session.map(Kind::Anon, 8).unwrap();
+        session.touch(0, a, 0..8).unwrap();
+        session.drain_all().unwrap();
+        session.hold(0, a, 0..1).unwrap();
+        let pin = session.pin(0, a, 0..8, true).unwrap();
+        assert_eq!(pin.error, Some(Errno::ENOMEM), "{kernel}");
+        let counted = [Event::Migrated, Event::MigrateFailed].map(|event| pin.counters.get(event));
+        // To 6.2 the page that is held gives its target back before the next one needs one.
+        let wanted = if kernel == "linux-6.1.176" { [4, 2] } else { [3, 2] };
+        assert_eq!(counted, wanted, "{kernel}");
+    }
+}
+
+#[test]
+fn a_zero_page_stands_in_the_way_only_of_a_policy_that_would_move_it() {
+    for (policy, wanted) in [("linux-5.13", Class::FailedSpurious), ("unbounded", Class::Stuck)] {
+        let mut session = session("linux-5.13", Some(policy), &ROOMY);
+        let a = session.map(Kind::Anon, 4).unwrap();
+        session.touch(1, a, 0..2).unwrap();
+        session.fill(1, 40).unwrap();
+        session.lazyfree(1, a, 0..2).unwrap().unwrap();
+        session.read(0, a, 2..4).unwrap();
+        let pin = session.pin(0, a, 0..4, false).unwrap();
+        assert_eq!(pin.class, wanted, "{policy}: {pin:?}");
+    }
+}
+
+#[test]
+fn madvise_goes_as_far_as_the_first_locked_area() {
+    for (locked, works) in [(2..4, 1), (0..2, 0)] {
+        let mut session = session("linux-6.12.43", None, &ROOMY);
+        let a = session.map(Kind::Anon, 4).unwrap();
+        session.touch(1, a, 0..4).unwrap();
+        session.drain_all().unwrap();
+        session.mlock(1, a, locked.clone()).unwrap();
+        session.drain_all().unwrap();
+        assert_eq!(session.cold(1, a, 0..4).unwrap(), Err(Errno::EINVAL));
+        let free = if locked.start == 0 { 2..4 } else { 0..2 };
+        let pin = session.pin(0, a, free, true).unwrap();
+        assert_eq!(pin.counters.get(Event::DrainWork), works, "{locked:?} locked");
+    }
+}
