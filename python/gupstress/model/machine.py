@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from gupstress import _core
 from gupstress.errors import GupstressError, MachineError
 from gupstress.model.reference import KERNEL, kernel_name, policy_name, reference
+from gupstress.model.script import Script
 from gupstress.outcome import results
 from gupstress.outcome.results import BrokenInvariant
 from gupstress.outcome.verdict import describe, obstacle_words
@@ -232,6 +233,7 @@ class Machine:
             self._core = _core.Machine(count, *references)
         problems.refuse()
         self._pins: dict[int, PinOutcome] = {}
+        self._script = Script()
         self.cpus = count
         self.kernel = rules
         self.policy = retry if isinstance(retry, str) else retry.name
@@ -242,7 +244,9 @@ class Machine:
     def map(self, pages: int, kind: str) -> Mapping:
         """Map fresh pages, none present; `kind` is `anon` or `shmem`."""
         count = _count("pages", pages)
-        return Mapping(self, self._core.map(count, str(kind)), count, kind)
+        made = Mapping(self, self._core.map(count, str(kind)), count, kind)
+        self._script.map(made.number, count, kind)
+        return made
 
     def touch(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Write each page."""
@@ -254,7 +258,9 @@ class Machine:
 
     def fill(self, pages: int, cpu: int = 0) -> None:
         """Write fresh anonymous pages of another mapping, which fills this CPU's batch."""
-        self._core.fill(_count("pages", pages), self._cpu(cpu))
+        count, on = _count("pages", pages), self._cpu(cpu)
+        with self._script.adding(on, f"fill {count}"):
+            self._core.fill(count, on)
 
     def mlock(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Lock in memory what is or will be present: `mlock2(MLOCK_ONFAULT)`."""
@@ -286,11 +292,14 @@ class Machine:
 
     def unmap(self, mapping: Mapping | Range, cpu: int = 0) -> None:
         """Unmap a mapping for good; none of it may be pinned."""
-        self._core.unmap(self._whole(mapping).number, self._cpu(cpu))
+        number, on = self._whole(mapping).number, self._cpu(cpu)
+        self._core.unmap(number, on)
+        self._script.remark(f"unmap {self._script.name(number)} on cpu {on}")
 
     def drain_all(self) -> None:
         """Empty every CPU's batches, as was done before each measurement on a real kernel."""
         self._core.drain_all()
+        self._script.remark("drain all CPUs")
 
     def pin(self, part: Mapping | Range, cpu: int = 0, write: bool = True) -> PinOutcome:
         """Pin a range for long: `pin_user_pages(FOLL_LONGTERM)`.
@@ -302,10 +311,12 @@ class Machine:
             cpu: Where the caller runs.
             write: Whether the device will write (`FOLL_WRITE`).
         """
-        area = self._range(part)
-        found = json.loads(
-            self._core.pin(area.mapping.number, area.start, area.stop, self._cpu(cpu), write)
-        )
+        area, on = self._range(part), self._cpu(cpu)
+        number = area.mapping.number
+        if not write:
+            self._script.remark("the next pin is for reading")
+        with self._script.adding(on, self._script.words("pin", number, area)):
+            found = json.loads(self._core.pin(number, area.start, area.stop, on, write))
         outcome = PinOutcome(
             part=area,
             number=found["pin"],
@@ -324,10 +335,15 @@ class Machine:
         Raises:
             MachineError: The pin has failed, is not held any more or is another machine's.
         """
-        cpu = self._cpu(cpu)
-        for number in self._numbers(pinned):
-            self._core.unpin(number, cpu)
-            del self._pins[number]
+        cpu, numbers = self._cpu(cpu), self._numbers(pinned)
+        mapping = (pinned.part if isinstance(pinned, PinOutcome) else pinned[:]).mapping
+        held = [number for number, pin in self._pins.items() if pin.part.mapping is mapping]
+        if len(numbers) < len(held):
+            self._script.remark(f"not all: {len(numbers)} of {len(held)} pins")
+        with self._script.adding(cpu, f"unpin {self._script.name(mapping.number)}"):
+            for number in numbers:
+                self._core.unpin(number, cpu)
+                del self._pins[number]
 
     def page(self, part: Mapping | Range, index: int) -> PageState | None:
         """Return the state of one page, None where none is present."""
@@ -352,9 +368,23 @@ class Machine:
         """Return the steps that the last call took, kworkers' among them, as they were begun."""
         return [Step(**step) for step in json.loads(self._core.trace())]
 
+    def script(self, name: str = "machine") -> str:
+        """Return the calls so far as a scenario, which `gupstress litmus` takes.
+
+        What scenarios have no word for stands there as a comment.
+
+        Args:
+            name: Of the scenario.
+        """
+        return self._script.toml(name, self.cpus, self.kernel, self.policy)
+
     def _act(self, word: str, part: Mapping | Range, cpu: int) -> None:
-        area = self._range(part)
-        self._core.act(word, area.mapping.number, area.start, area.stop, self._cpu(cpu))
+        area, on = self._range(part), self._cpu(cpu)
+        number = area.mapping.number
+        # Another holder is told of one page at a time.
+        areas = list(area) if word in ("hold", "release") else [area]
+        with self._script.adding(on, *(self._script.words(word, number, one) for one in areas)):
+            self._core.act(word, number, area.start, area.stop, on)
 
     def _cpu(self, cpu: int) -> int:
         number, last = whole(cpu), self.cpus - 1
