@@ -32,7 +32,7 @@ import gupstress
 from gupstress import _core
 from gupstress.cli.exits import HELP
 from gupstress.model import catalog
-from gupstress.outcome import thresholds
+from gupstress.outcome import ratios, thresholds
 from gupstress.running import runner
 from gupstress.running.request import Request
 
@@ -300,12 +300,19 @@ def metrics() -> str:
     """Return the metrics of thresholds, by what they are part of."""
     groups: dict[str, list[str]] = {}
     for path in thresholds.metrics():
+        if path in ratios.RATIOS:
+            continue
         group, _, _ = path.rpartition(".")
         groups.setdefault(group, []).append(code(path))
-    return table(
+    numbers = table(
         ("part of a result", "metrics"),
         ([code(group) or "the result itself", " ".join(all_)] for group, all_ in groups.items()),
     )
+    quotients = table(
+        ("quotient", "of"),
+        ([code(name), f"{code(part)} / {code(of)}"] for name, (part, of) in ratios.RATIOS.items()),
+    )
+    return f"{numbers}\n\n{quotients}"
 
 
 def api(*names: str) -> str:

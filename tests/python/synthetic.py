@@ -42,6 +42,7 @@ def repeat(
         "failed_spurious": spurious,
         "stuck": stuck,
     }
+    row["causes"] = None
     row["pages"]["pinned"] = 1_000_000
     row["elapsed_s"] = 1e6 / rate
     row["throughput"] = {"pages_per_s": rate, "calls_per_s": rate / 10}

@@ -400,9 +400,9 @@ def test_spurious_failures_are_a_share_of_all_calls(small_run: RunResult) -> Non
             small_run, [repeat(first, n, spurious=spurious + 100 * n) for n in range(1, 8)]
         )
 
-    row = only(gupstress.compare(run(1000), run(6000)), "calls.failed_spurious")
+    row = only(gupstress.compare(run(1000), run(6000)), "share.failed_spurious")
     assert (row.verdict, row.base.median, row.head.median) == ("regression", 0.014, 0.064)
-    row = only(gupstress.compare(run(6000), run(1000)), "calls.failed_spurious")
+    row = only(gupstress.compare(run(6000), run(1000)), "share.failed_spurious")
     assert row.verdict == "improvement"
 
 
@@ -410,9 +410,9 @@ def test_the_first_spurious_failures_are_a_regression(small_run: RunResult) -> N
     (first,) = small_run.results
     none = run_with(small_run, [repeat(first, n, spurious=0) for n in range(1, 8)])
     some = run_with(small_run, [repeat(first, n, spurious=n) for n in range(1, 8)])
-    row = only(gupstress.compare(none, some), "calls.failed_spurious")
+    row = only(gupstress.compare(none, some), "share.failed_spurious")
     assert (row.verdict, row.ratio, row.interval) == ("regression", None, None)
-    assert only(gupstress.compare(none, none), "calls.failed_spurious").verdict == "same"
+    assert only(gupstress.compare(none, none), "share.failed_spurious").verdict == "same"
 
 
 def host_that_took(others_s: float) -> Disturbance:
@@ -633,7 +633,7 @@ def test_every_metric_can_be_read_and_found_by_its_shortest_name(
         ("cpu_s", "lower"),
         ("latency_ns.p99", "lower"),
         ("sweeps.mean", "lower"),
-        ("calls.failed_spurious", "lower"),
+        ("share.failed_spurious", "lower"),
         ("counters.drain_all", "lower"),
         ("fairness.longest_wait_ns", "lower"),
     ],
@@ -647,6 +647,15 @@ def test_what_has_no_bad_direction_cannot_be_compared(small_run: RunResult) -> N
     for name in ("counters.acquired", "calls.failed_justified", "seed"):
         with pytest.raises(gupstress.ConfigError, match=f"no metric '{name}'"):
             gupstress.compare(run, run, metric=name)
+
+
+def test_a_count_is_no_share(small_run: RunResult) -> None:
+    run = run_of(small_run, RATES)
+    with pytest.raises(gupstress.ConfigError, match=r"is a count.*nearest: share.failed_spurious"):
+        gupstress.compare(run, run, metric="calls.failed_spurious")
+    named = gupstress.compare(run, run, metric="failed_spurious")
+    assert named.policies[0].metrics[0].metric == "share.failed_spurious"
+    assert named.policies[0].metrics[0].base.median == 0.02
 
 
 def test_everything_wrong_is_said_at_once(small_run: RunResult) -> None:

@@ -11,9 +11,9 @@ from gupstress.problems import Problems
 
 def outcome(expr: str, result: PolicyResult) -> bool:
     problems = Problems()
-    (threshold,) = parse([expr], [result.policy], problems)
+    thresholds = parse([expr], [result.policy], problems)
     problems.refuse()
-    (checked,) = check([threshold], [result])
+    (checked,) = check(thresholds, [result])
     assert checked.expr == expr
     return checked.passed
 
@@ -36,6 +36,69 @@ def test_compares(result: PolicyResult, expr: str, passed: bool) -> None:
     assert outcome(expr, result.model_copy(update={"calls": calls})) is passed
 
 
+@pytest.fixture
+def needy(result: PolicyResult) -> PolicyResult:
+    """Return a result of 200 calls, 10 of which failed without need, with 50 drains."""
+    calls = {"issued": 200, "pinned": 190, "failed_spurious": 10}
+    changes = {"calls": result.calls.model_copy(update={"failed_justified": 0, **calls})}
+    counters = result.counters.model_copy(update={"drain_all": 50, "drain_idle": 4})
+    return result.model_copy(update={**changes, "counters": counters})
+
+
+@pytest.mark.parametrize(
+    ("expr", "passed"),
+    [
+        ("share.failed_spurious<=0.05", True),
+        ("share.failed_spurious<0.05", False),
+        ("failed_spurious<=5%", True),
+        ("failed_spurious < 5 %", False),
+        ("calls.failed_spurious<6%", True),
+        ("share.failed_spurious<6%", True),
+        ("failed_spurious<=10", True),
+        ("failed_spurious<10", False),
+        ("share.stuck==0", True),
+        ("stuck==0%", True),
+        ("share.pinned>=95%", True),
+        ("drains_per_call==0.25", True),
+        ("idle_drains_per_call<0.02", False),
+        ("fairness.jain>=0%", True),
+    ],
+)
+def test_shares_and_quotients(needy: PolicyResult, expr: str, passed: bool) -> None:
+    assert outcome(expr, needy) is passed
+
+
+def test_a_share_of_nothing_is_missed(result: PolicyResult) -> None:
+    none = result.calls.model_copy(update=dict.fromkeys(type(result.calls).model_fields, 0))
+    idle = result.model_copy(update={"calls": none})
+    assert not outcome("share.stuck==0", idle)
+    assert not outcome("drains_per_call<1e9", idle)
+
+
+@pytest.mark.parametrize(
+    ("expr", "near"),
+    [
+        ("failed_spurious<0.05", "share.failed_spurious<0.05"),
+        ("calls.stuck<=0.5", "share.stuck<=0.5"),
+        ("drain_all<0.5", "drains_per_call<0.5"),
+        ("drain_all<5%", "drains_per_call<0.05"),
+        ("counters.faults<0.5", "counters.faults<1"),
+        ("latency_ns.p99<5%", "latency_ns.p99<5"),
+        ("share.stuck<5", "share.stuck<5%"),
+        ("share.stuck<500%", "share.stuck<100%"),
+        ("calls.stuck=0", "calls.stuck==0"),
+        ("failed_spurious=<5%", "failed_spurious<=5%"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_the_right_form(
+    needy: PolicyResult, expr: str, near: str
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        outcome(expr, needy)
+    assert str(refusal.value).endswith(f"nearest: {near}")
+    outcome(near, needy)
+
+
 def test_a_last_part_that_is_the_only_one_of_its_name_is_enough(result: PolicyResult) -> None:
     assert outcome(f"pages_per_s=={result.throughput.pages_per_s!r}", result)
     assert outcome(f"throughput.pages_per_s=={result.throughput.pages_per_s!r}", result)
@@ -43,7 +106,7 @@ def test_a_last_part_that_is_the_only_one_of_its_name_is_enough(result: PolicyRe
 
 def test_every_metric_can_be_observed(result: PolicyResult) -> None:
     for metric in metrics():
-        part = getattr(result, metric.partition(".")[0])
+        part = getattr(result, metric.partition(".")[0], 1)
         assert (observe(result, metric) is None) == (part is None), metric
     assert {"latency_ns.p99_9", "sweeps.mean", "counters.drain_all", "fairness.jain"} < {*metrics()}
 

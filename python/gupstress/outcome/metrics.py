@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gupstress.outcome import thresholds
 from gupstress.outcome.comparison import Better
+from gupstress.outcome.ratios import RATIO_OF
 from gupstress.outcome.results import Counters, PolicyResult
 from gupstress.problems import Problems, nearest
 
@@ -35,7 +36,7 @@ def _all() -> Iterator[Metric]:
         yield Metric(f"latency_ns.{part}", "lower")
     for part in ("mean", "p50", "p99", "max"):
         yield Metric(f"sweeps.{part}", "lower")
-    yield Metric("calls.failed_spurious", "lower", per="calls.issued")
+    yield Metric("share.failed_spurious", "lower")
     for counter in Counters.model_fields:
         if counter not in _NEITHER_WAY:
             yield Metric(f"counters.{counter}", "lower", per="calls.issued")
@@ -65,7 +66,7 @@ _USUAL = (
     "throughput.pages_per_s",
     "cpu_s",
     "latency_ns.p99",
-    "calls.failed_spurious",
+    "share.failed_spurious",
     "counters.drain_all",
 )
 """Few, since every further one raises the bar for all: p is adjusted for their number."""
@@ -104,6 +105,11 @@ def find(names: Iterable[str], problems: Problems) -> tuple[Metric, ...]:
             found[paths[0]] = METRICS[paths[0]]
         elif paths:
             problems.add("--metric", f"{name!r} may be {' or '.join(paths)}; nearest: {paths[0]}")
+        elif RATIO_OF.get(name) in METRICS:
+            near = RATIO_OF[name]
+            problems.add(
+                "--metric", f"{name} is a count, which grows with the run; nearest: {near}"
+            )
         else:
             near = nearest(name, METRICS)
             problems.add("--metric", f"no metric {name!r} to compare; nearest: {near}")

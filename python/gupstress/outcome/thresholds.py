@@ -1,7 +1,9 @@
-"""Thresholds: `[POLICY:]METRIC OP NUMBER`, checked at every result.
+"""Thresholds: `[POLICY:]METRIC OP NUMBER[%]`, checked at every result.
 
-A metric is the path of a number in a result (`latency_ns.p99`); where a path's last
-part is enough to tell which is meant, it may stand alone (`pages_per_s`).
+A metric is the path of a number in a result (`latency_ns.p99`), or one of the quotients of
+`ratios` (`share.failed_spurious`); where a path's last part is enough to tell which is
+meant, it may stand alone (`pages_per_s`). Of calls a bound in percent means their share:
+`failed_spurious<5%`.
 """
 
 import math
@@ -16,6 +18,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from gupstress.errors import ConfigError
+from gupstress.outcome.ratios import RATIO_OF, RATIOS, SHARES
 from gupstress.outcome.results import PolicyResult, ThresholdResult
 from gupstress.problems import Problems, nearest
 
@@ -29,7 +32,8 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 
 _FORM = re.compile(
-    r"(?:(?P<policy>.+):)?\s*(?P<metric>[\w.]+)\s*(?P<compare>>=|<=|==|!=|>|<)\s*(?P<bound>\S+)"
+    r"(?:(?P<policy>.+):)?\s*(?P<metric>[\w.]+)\s*(?P<compare>[<>=!]+)"
+    r"\s*(?P<bound>[^\s%]+)\s*(?P<percent>%)?"
 )
 
 
@@ -65,6 +69,9 @@ def observe(result: PolicyResult, metric: str) -> float | None:
 
 def read(result: PolicyResult, metric: str) -> Any:
     """Return what is at a metric's path as it is, None where a part of the path is missing."""
+    if metric in RATIOS:
+        part, whole = (read(result, path) for path in RATIOS[metric])
+        return part / whole if part is not None and whole else None
     value: Any = result
     for name in metric.split("."):
         value = None if value is None else getattr(value, name)
@@ -73,14 +80,20 @@ def read(result: PolicyResult, metric: str) -> Any:
 
 @cache
 def metrics() -> tuple[str, ...]:
-    """Return the paths of all numbers in a result."""
-    return tuple(_leaves(PolicyResult, ""))
+    """Return the paths of all numbers in a result, and the names of all quotients."""
+    return (*_numbers(), *RATIOS)
 
 
-def _leaves(model: type[BaseModel], prefix: str) -> Iterator[str]:
+@cache
+def _numbers() -> dict[str, bool]:
+    """Return the paths of all numbers in a result, each with whether it counts something."""
+    return dict(_leaves(PolicyResult, ""))
+
+
+def _leaves(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, bool]]:
     for name, field in model.model_fields.items():
         if _is_number(field.annotation):
-            yield prefix + name
+            yield prefix + name, not _is_number(field.annotation, (float,))
         elif part := _model(field.annotation):
             yield from _leaves(part, f"{prefix}{name}.")
 
@@ -92,8 +105,8 @@ def _model(annotation: Any) -> type[BaseModel] | None:
     return next(models, None)
 
 
-def _is_number(annotation: Any) -> bool:
-    return annotation in (int, float) or any(map(_is_number, get_args(annotation)))
+def _is_number(annotation: Any, kinds: tuple[type, ...] = (int, float)) -> bool:
+    return annotation in kinds or any(_is_number(one, kinds) for one in get_args(annotation))
 
 
 def parse(
@@ -120,20 +133,57 @@ def _parse(expr: str, policies: Collection[str] | None) -> Threshold:
     form = _FORM.fullmatch(expr.strip())
     if form is None:
         raise refusal("not of the form [POLICY:]METRIC OP NUMBER; nearest: latency_ns.p99<2e6")
-    policy, metric = form["policy"], form["metric"]
+    policy, metric, compare = form["policy"], form["metric"], form["compare"]
+    if compare not in _COMPARE:
+        near = f"{metric}{_MEANT.get(compare, '<')}{form['bound']}{form['percent'] or ''}"
+        raise refusal(f"{compare!r} is not one of {' '.join(_COMPARE)}; nearest: {near}")
     if policy is not None and policies is not None and policy not in policies:
         raise refusal(f"no policy {policy!r} in this run; nearest: {nearest(policy, policies)}")
-    paths = [path for path in metrics() if metric in (path, path.rpartition(".")[2])]
-    if not paths:
-        raise refusal(f"no metric {metric!r}; nearest: {nearest(metric, metrics())}")
-    if metric not in paths:
-        if len(paths) > 1:
-            raise refusal(f"{metric!r} may be {' or '.join(paths)}; nearest: {paths[0]}")
-        metric = paths[0]
+    paths = [path for path in _numbers() if metric in (path, path.rpartition(".")[2])]
+    if metric not in RATIOS:
+        if not paths:
+            raise refusal(f"no metric {metric!r}; nearest: {nearest(metric, metrics())}")
+        if metric not in paths:
+            if len(paths) > 1:
+                raise refusal(f"{metric!r} may be {' or '.join(paths)}; nearest: {paths[0]}")
+            metric = paths[0]
     bound = _finite(form["bound"])
     if bound is None:
         raise refusal(f"{form['bound']!r} is not a finite number; nearest: 2e6")
-    return Threshold(expr, policy, metric, _COMPARE[form["compare"]], bound)
+    metric, bound, reason = _fitted(metric, compare, bound, percent=form["percent"] is not None)
+    if reason is not None:
+        raise refusal(reason)
+    return Threshold(expr, policy, metric, _COMPARE[compare], bound)
+
+
+_MEANT = {"=": "==", "===": "==", "=<": "<=", "=>": ">=", "<>": "!=", "!": "!="}
+"""How other languages write a comparison."""
+
+_FRACTIONS = {*SHARES, "fairness.jain", "fairness.min_max", "contention.enomem_share"}
+"""What is from 0 to 1."""
+
+
+def _fitted(
+    metric: str, compare: str, bound: float, *, percent: bool
+) -> tuple[str, float, str | None]:
+    """Return the metric and bound that are meant, and why they cannot be, if they cannot."""
+    said = f"{bound:g}"
+    ratio = RATIO_OF.get(metric)
+    if percent:
+        bound /= 100
+        # A count in percent is its share of all.
+        metric = ratio if ratio in SHARES else metric
+        if metric not in _FRACTIONS:
+            near = f"{ratio or metric}{compare}{bound if ratio else said}"
+            return metric, bound, f"{metric} is no share of anything; nearest: {near}"
+    if metric in _FRACTIONS and not 0 <= bound <= 1:
+        near = f"{metric}{compare}{min(max(float(said), 0), 100):g}%"
+        return metric, bound, f"{metric} is from 0 to 1; nearest: {near}"
+    # A count is never between 0 and 1: it is a share of all that was meant.
+    if _numbers().get(metric) and 0 < bound < 1:
+        near = f"{ratio}{compare}{said}" if ratio else f"{metric}{compare}1"
+        return metric, bound, f"{metric} is a count, {said} is none; nearest: {near}"
+    return metric, bound, None
 
 
 def _finite(word: str) -> float | None:

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 from gupstress.outcome.comparison import Comparison, MetricComparison, PolicyComparison
 from gupstress.outcome.metrics import short
+from gupstress.outcome.ratios import SHARES
 from gupstress.outcome.units import amount, duration, share
 from gupstress.render import junit
 from gupstress.render.grid import WIDTH, Grid, piped, ruled
@@ -101,7 +102,7 @@ def _quantity(row: MetricComparison, value: float | None) -> str:
         return duration(value)
     if row.metric.endswith("_s") and row.better == "lower":
         return duration(1e9 * value)
-    return share(value, 1) if row.metric.startswith("calls.") else amount(value)
+    return share(value, 1) if row.metric in SHARES else amount(value)
 
 
 def _ratio(value: float) -> str:

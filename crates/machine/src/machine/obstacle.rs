@@ -77,6 +77,18 @@ impl Obstacle {
         )
     }
 
+    /// Whether it is what some thread does with the page, and ends when that thread ends it.
+    pub fn is_in_hands(self) -> bool {
+        matches!(
+            self,
+            Self::Writeback
+                | Self::Pinned { .. }
+                | Self::Isolated { .. }
+                | Self::Locked { .. }
+                | Self::ShortRefs { .. }
+        )
+    }
+
     /// In a few words.
     pub fn describe(self) -> String {
         match self {
@@ -416,6 +428,7 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cpu::{Entry, Tag};
     use super::*;
     use crate::machine::page::NO_FRAME;
     use crate::machine::{Gfp, Layout};
@@ -442,9 +455,9 @@ mod tests {
         m.hindrance(frame, Test::Refs { found: m.page(frame).refcount(), expected: OWN }, ASKER, OWN)
     }
 
-    fn queue(m: &Machine, cpu: usize, batch: Batch, frame: Frame) {
+    fn queue(m: &Machine, on: usize, batch: Batch, frame: Frame) {
         m.page(frame).get(1);
-        m.cpus[cpu].lock().list(batch).push(frame);
+        m.cpus[on].lock().list(batch).push(Entry { frame, tag: Tag::None });
     }
 
     #[test]

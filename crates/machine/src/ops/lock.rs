@@ -1,11 +1,11 @@
 //! The page lock and writeback: what operations sleep on.
 
-use super::Task;
+use super::floor::Refs;
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::{Frame, flag};
 use crate::observe::Event;
 
-impl<D: Driver> Task<'_, D> {
+impl<D: Driver> Refs<'_, D> {
     /// `folio_trylock`.
     #[inline]
     pub fn trylock(&self, frame: Frame) -> bool {
@@ -56,7 +56,12 @@ impl<D: Driver> Task<'_, D> {
 
     /// `folio_start_writeback`; false if it is under way already.
     pub fn start_writeback(&self, frame: Frame) -> bool {
-        !self.page(frame).test_set(flag::WRITEBACK)
+        let page = self.page(frame);
+        let started = !page.test_set(flag::WRITEBACK);
+        if started {
+            page.set_writeback_owner(self.d.id());
+        }
+        started
     }
 
     /// `folio_end_writeback`: clears the flag, then wakes.

@@ -4,11 +4,10 @@
 //! the threads at all (die, pause, yield at random, be traced); while it is 0 a step is
 //! two stores into the thread's own cache line and one load.
 
-use super::{Driver, Step, Wait, Waited};
-use crate::machine::page::NO_FRAME;
+use super::{Driver, Place, Step, Wait, Waited};
 use crate::machine::{Frame, Hindrance};
 use crate::observe::{Deed, Ring, Traced};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Monitor, Mutex, Ordering, assert_unlocked, thread};
+use crate::sync::{AtomicU32, Monitor, Mutex, Ordering, assert_unlocked, thread};
 use crossbeam_utils::CachePadded;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -23,91 +22,6 @@ const TRACE: u32 = 16;
 
 /// Nobody is exempt from a pause.
 const NOBODY: u32 = u32::MAX;
-
-/// Where a thread is: the last step it passed, and the page that it was about.
-///
-/// One word, the frame above the step, so that a step is one store and whoever
-/// looks sees a step with its own page. Written by that thread alone.
-#[derive(Debug)]
-pub struct Place {
-    at: AtomicU64,
-    /// Whether the call under way has failed to get on so far.
-    is_hindered: AtomicBool,
-    /// Where it last did, and why.
-    hindrance: Mutex<Option<(Step, Hindrance)>>,
-    /// What it waits for without a deadline, encoded; 0: it does not.
-    waiting: AtomicU64,
-    /// Such waits begun so far: tells one wait from the next for the same thing.
-    waits: AtomicU32,
-}
-
-/// No page, no step but the one between operations.
-const NOWHERE: u64 = (NO_FRAME as u64) << 32 | Step::Idle as u64;
-
-impl Default for Place {
-    fn default() -> Self {
-        Self {
-            at: AtomicU64::new(NOWHERE),
-            is_hindered: AtomicBool::new(false),
-            hindrance: Mutex::new(None),
-            waiting: AtomicU64::new(0),
-            waits: AtomicU32::new(0),
-        }
-    }
-}
-
-impl Place {
-    /// The last step passed.
-    pub fn step(&self) -> Step {
-        Step::ALL[self.at.load(Ordering::Relaxed) as u32 as usize]
-    }
-
-    /// The page it was about.
-    pub fn frame(&self) -> Option<Frame> {
-        Some((self.at.load(Ordering::Relaxed) >> 32) as Frame).filter(|&frame| frame != NO_FRAME)
-    }
-
-    /// The step at which the call under way last failed to get on, and why.
-    pub fn hindered(&self) -> Option<(Step, Hindrance)> {
-        if self.is_hindered.load(Ordering::Acquire) { self.hindrance.lock().clone() } else { None }
-    }
-
-    /// Publishes such a failure.
-    pub(super) fn hinder(&self, step: Step, by: Hindrance) {
-        *self.hindrance.lock() = Some((step, by));
-        self.is_hindered.store(true, Ordering::Release);
-    }
-
-    /// A call begins, to which nothing has happened yet: no more than a store.
-    pub fn begin(&self) {
-        self.is_hindered.store(false, Ordering::Relaxed);
-    }
-
-    /// What it waits for without a deadline.
-    pub fn waiting(&self) -> Option<Wait> {
-        Wait::decode(self.waiting.load(Ordering::Relaxed))
-    }
-
-    /// Waits without a deadline begun so far.
-    pub fn waits(&self) -> u32 {
-        self.waits.load(Ordering::Relaxed)
-    }
-
-    /// Publishes a wait, or its end.
-    pub(super) fn set_waiting(&self, on: Option<Wait>) {
-        if on.is_some() {
-            self.waits.store(self.waits().wrapping_add(1), Ordering::Relaxed);
-        }
-        self.waiting.store(on.map_or(0, Wait::encode), Ordering::Relaxed);
-    }
-
-    /// Passes a step; a page stays the thread's until the next one.
-    #[inline]
-    pub(super) fn set(&self, step: Step, frame: Frame) {
-        let frame = if frame == NO_FRAME { self.at.load(Ordering::Relaxed) >> 32 } else { u64::from(frame) };
-        self.at.store(frame << 32 | step as u64, Ordering::Relaxed);
-    }
-}
 
 /// What the threads of one run share.
 #[derive(Debug)]
@@ -301,7 +215,7 @@ impl<'r> OsThread<'r> {
         if control & DELAY != 0 {
             turn(self.run.delay);
         }
-        if control & PAUSE != 0 && self.killable && matches!(at, Step::Sweep | Step::Idle) {
+        if control & PAUSE != 0 && self.killable && at.holds_nothing() {
             self.pause();
         }
     }
@@ -312,11 +226,11 @@ impl<'r> OsThread<'r> {
             control & PAUSE == 0 || control & KILL != 0 || self.run.exempt.load(Ordering::SeqCst) == self.id
         };
         if !over() {
-            self.place.set_waiting(Some(Wait::Paused));
+            self.place.wait(Wait::Paused, u64::MAX);
             self.record(Deed::Wait(Wait::Paused));
             self.run.pause.sleep_until(None, &over);
             self.record(Deed::Woken);
-            self.place.set_waiting(None);
+            self.place.woken();
         }
     }
 }
@@ -337,12 +251,15 @@ impl Driver for OsThread<'_> {
         if ready() {
             return Waited::Ready;
         }
-        let deadline = (deadline != u64::MAX).then(|| self.run.started + Duration::from_nanos(deadline));
-        self.place.set_waiting(Some(on).filter(|_| deadline.is_none()));
+        self.place.wait(on, deadline);
+        // Beyond what the host's clock can say there is no deadline.
+        let deadline = (deadline != u64::MAX)
+            .then(|| self.run.started.checked_add(Duration::from_nanos(deadline)))
+            .flatten();
         self.record(Deed::Wait(on));
         let in_time = self.run.monitor(on).sleep_until(deadline, &|| ready() || self.killed());
         self.record(Deed::Woken);
-        self.place.set_waiting(None);
+        self.place.woken();
         // What was so a moment ago need not be so now; it was waited for all the same.
         match (self.killed(), in_time) {
             (true, _) => Waited::Killed,
@@ -395,6 +312,7 @@ impl Drop for OsThread<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::machine::page::NO_FRAME;
     use crate::sync::AtomicBool;
 
     #[test]

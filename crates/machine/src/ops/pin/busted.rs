@@ -3,9 +3,9 @@
 //! A table of hooks, one row a [`Defect`]: the loop passes them and knows no
 //! defect by name. The row of a policy without one does nothing.
 
-use super::Task;
 use crate::drive::{Driver, Wait};
 use crate::machine::Frame;
+use crate::ops::floor::Task;
 use crate::policy::Defect;
 
 /// Where the loop may be made to go wrong.

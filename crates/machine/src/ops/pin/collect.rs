@@ -4,49 +4,16 @@
 //! looked at under the page-table lock, and isolated under it: nothing of it is
 //! held in between, also not while batches are drained.
 
-use super::Task;
-use super::longterm::Call;
+use super::call::{Call, Cursor};
 use crate::drive::{Driver, Step};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, Test, ZERO_FRAME, flag};
+use crate::ops::floor::Task;
+use crate::ops::mm::place_of;
 use crate::policy::Errno;
-use crate::policy::decide::{Over, PageSeen, PlaceSeen, Seen, Walk};
-
-/// Where collection is.
-pub(super) struct Cursor {
-    over: Over,
-    /// Position in what it goes through.
-    position: usize,
-    /// The page it has come to.
-    frame: Frame,
-    /// The one before: a page that is mapped twice running is looked at once.
-    previous: Option<Frame>,
-    /// Whether nothing has been tried yet with the page it has come to.
-    untried: bool,
-}
-
-impl Cursor {
-    pub(super) fn new(over: Over) -> Self {
-        Self { over, position: 0, frame: NO_FRAME, previous: None, untried: false }
-    }
-
-    /// The page it has come to.
-    pub(super) fn frame(&self) -> Frame {
-        self.frame
-    }
-}
+use crate::policy::decide::{Over, PageSeen, Seen, Walk};
 
 impl<D: Driver> Task<'_, D> {
-    /// What decides whether a page may be pinned where it is.
-    #[inline]
-    pub(super) fn place_of(frame: Frame, flags: u32) -> PlaceSeen {
-        PlaceSeen {
-            zero: frame == ZERO_FRAME,
-            movable: flags & flag::ZONE_MOVABLE != 0,
-            cma: flags & flag::CMA != 0,
-        }
-    }
-
     /// What a kernel sees of a page on which it holds `own` references.
     fn see(&self, frame: Frame, own: i32) -> PageSeen {
         let page = self.page(frame);
@@ -72,7 +39,7 @@ impl<D: Driver> Task<'_, D> {
 impl<D: Driver> Call<'_, '_, D> {
     /// Whether a page may not be pinned where it is.
     pub(super) fn must_move(&self, frame: Frame) -> bool {
-        let place = Task::<D>::place_of(frame, self.t.page(frame).flags());
+        let place = place_of(frame, self.t.page(frame).flags());
         (self.busted.must_move)(self.request.policy.must_move(place))
     }
 
@@ -111,7 +78,7 @@ impl<D: Driver> Call<'_, '_, D> {
                     Ok(frame) => Some(frame),
                     Err(Errno::EINTR) => return Seen::Killed,
                     Err(errno) => {
-                        self.t.unreachable_page(errno, self.request.mapping.vma.pte(self.index()));
+                        self.unreachable_page(errno, self.index());
                         return Seen::Failed(errno);
                     }
                 },

@@ -17,14 +17,13 @@
 //! before the reads of `pending`. Were either missing, a caller might see the
 //! bump of another whose reads missed the caller's entry.
 
-use super::Task;
 use crate::drive::{Driver, Step, Wait};
-use crate::machine::cpu::Batches;
-use crate::machine::{Batch, Frame};
+use crate::machine::Batch;
 use crate::observe::Event;
+use crate::ops::floor::Lru;
 use crate::sync::{Ordering, fence};
 
-impl<D: Driver> Task<'_, D> {
+impl<D: Driver> Lru<'_, D> {
     /// `lru_add_drain`: all batches of this CPU, mlock included.
     pub fn lru_add_drain(&self) {
         self.event(Event::DrainLocal);
@@ -44,23 +43,10 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// `mlock_drain_local`.
-    pub(super) fn mlock_drain_local(&self) {
+    pub(in crate::ops) fn mlock_drain_local(&self) {
         let cpu = self.local();
         if cpu.needs_mlock_drain() {
             self.flush(&mut cpu.lock(), Batch::Mlock);
-        }
-    }
-
-    /// Empties one batch under its local lock.
-    pub(super) fn flush(&self, batches: &mut Batches, batch: Batch) {
-        if batch == Batch::Mlock {
-            let entries = std::mem::take(batches.mlock());
-            self.flush_mlock(&entries);
-            *batches.mlock() = recycle(entries);
-        } else {
-            let entries = std::mem::take(batches.list(batch));
-            self.flush_lru(batch, &entries);
-            *batches.list(batch) = recycle(entries);
         }
     }
 
@@ -134,12 +120,18 @@ impl<D: Driver> Task<'_, D> {
         let cpu = &self.m.cpus[number];
         loop {
             self.d.wait(Wait::Work(number), &|| cpu.drain_wanted().is_some() || over());
-            let Some(ticket) = cpu.drain_wanted() else {
-                if over() {
-                    return;
-                }
-                continue;
-            };
+            self.drain_works();
+            if over() && cpu.drain_wanted().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Runs the drain work queued for this CPU until there is none.
+    pub fn drain_works(&self) {
+        let number = self.cpu();
+        let cpu = &self.m.cpus[number];
+        while let Some(ticket) = cpu.drain_wanted() {
             self.step_at(Step::Kworker);
             self.drain_cpu(number);
             cpu.drain_done(ticket);
@@ -161,21 +153,4 @@ impl<D: Driver> Task<'_, D> {
     pub fn lru_cache_enable(&self) {
         self.m.enable_lru_cache();
     }
-
-    /// Whether a batch with `len` entries must be flushed now.
-    pub(super) fn must_flush(&self, len: usize) -> bool {
-        len >= self.m.rules.batch_size as usize || self.m.lru_cache_disabled()
-    }
-
-    /// Puts the references of flushed entries.
-    pub(super) fn put_entries(&self, frames: impl IntoIterator<Item = Frame>) {
-        for frame in frames {
-            self.put(frame, 1);
-        }
-    }
-}
-
-fn recycle<T>(mut entries: Vec<T>) -> Vec<T> {
-    entries.clear();
-    entries
 }

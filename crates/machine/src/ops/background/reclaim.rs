@@ -1,9 +1,9 @@
 //! Reclaim: isolates a few pages from the tail, looks at them, puts them back.
 
-use super::Task;
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::lruvec::Lists;
 use crate::machine::{Frame, Lru, flag};
+use crate::ops::floor::Task;
 
 impl<D: Driver> Task<'_, D> {
     /// `shrink_inactive_list` without a page-out: up to `n` pages are off the

@@ -3,15 +3,16 @@
 //! A fault allocates outside Movable and CMA while its task is inside a
 //! long-term pin (`memalloc_pin`), otherwise wherever movable memory is.
 
-use super::{Errno, Task};
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::payload::{Fresh, pattern};
 use crate::machine::{Frame, Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag};
 use crate::observe::Event;
+use crate::ops::floor::Mm;
 use crate::policy::Cold;
+use crate::policy::Errno;
 use std::ops::Range;
 
-impl<D: Driver> Task<'_, D> {
+impl<D: Driver> Mm<'_, D> {
     /// Writes each page of the range, as a user's stores do.
     ///
     /// # Errors
@@ -30,10 +31,7 @@ impl<D: Driver> Task<'_, D> {
     /// # Errors
     /// As [`touch`](Self::touch).
     pub fn touch_pinnable(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
-        let before = self.gfp.replace(Gfp::Pin);
-        let result = self.touch(mapping, range);
-        self.gfp.set(before);
-        result
+        self.with_gfp(Gfp::Pin, || self.touch(mapping, range))
     }
 
     /// Reads each page of the range; an untouched anonymous one maps the zero page.
@@ -247,8 +245,12 @@ impl<D: Driver> Task<'_, D> {
 
     /// Runs `body` with faults allocating outside what a long-term pin must
     /// leave: `memalloc_pin_save` and `_restore`.
-    pub(super) fn memalloc_pin<R>(&self, body: impl FnOnce() -> R) -> R {
+    pub(in crate::ops) fn memalloc_pin<R>(&self, body: impl FnOnce() -> R) -> R {
         let gfp = if self.m.rules.pin_alloc_avoids_movable { Gfp::Pin } else { Gfp::NoCma };
+        self.with_gfp(gfp, body)
+    }
+
+    fn with_gfp<R>(&self, gfp: Gfp, body: impl FnOnce() -> R) -> R {
         let before = self.gfp.replace(gfp);
         let result = body();
         self.gfp.set(before);

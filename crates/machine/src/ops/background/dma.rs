@@ -4,11 +4,11 @@
 //! while it holds the pin; before unpinning, the mapping must still show the
 //! frame and the frame the token. Afterwards the word is what it was.
 
-use super::Task;
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
 use crate::machine::{Frame, Mapping};
 use crate::observe::Event;
+use crate::ops::floor::Task;
 use std::ops::Range;
 
 /// A device: which word is its own, and what it writes.

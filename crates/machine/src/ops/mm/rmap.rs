@@ -8,14 +8,14 @@
 //! and drops its reference, or the unmapper finds the page pinned and puts the
 //! PTE back (`folio_try_share_anon_rmap_pte`), or, for shmem, the freeze fails.
 
-use super::Task;
 use crate::drive::Driver;
 use crate::machine::{Frame, Test, Vma, flag};
+use crate::ops::floor::Mm;
 
-impl<D: Driver> Task<'_, D> {
+impl<D: Driver> Mm<'_, D> {
     /// `folio_add_*_rmap_pte` for a page mapped again: counts it, and in a
     /// locked area mlocks it. Under the page-table lock.
-    pub(super) fn add_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
+    pub(in crate::ops) fn add_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
         self.page(frame).add_mapcount(1);
         if vma.is_locked(index) {
             self.mlock_folio(frame);
@@ -24,7 +24,7 @@ impl<D: Driver> Task<'_, D> {
 
     /// `folio_remove_rmap_pte`: counts it, and in a locked area munlocks it.
     /// Under the page-table lock.
-    pub(super) fn remove_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
+    pub(in crate::ops) fn remove_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
         self.page(frame).add_mapcount(-1);
         if vma.is_locked(index) && self.m.rules.mlock_batched {
             self.munlock_folio(frame);
@@ -36,7 +36,7 @@ impl<D: Driver> Task<'_, D> {
     /// `try_to_migrate`: replaces every PTE of a locked page by a migration
     /// entry. PTEs stay where the page may be pinned and the rules respect that: the
     /// references that say so, `own` of them the caller's, are returned.
-    pub(super) fn try_to_migrate(&self, frame: Frame, own: i32) -> Option<Test> {
+    pub(in crate::ops) fn try_to_migrate(&self, frame: Frame, own: i32) -> Option<Test> {
         let page = self.page(frame);
         let id = page.mapping()?;
         let index = page.index();
@@ -72,7 +72,7 @@ impl<D: Driver> Task<'_, D> {
 
     /// `remove_migration_ptes`: every migration entry of `old` maps `new` again
     /// (`new` = `old` where the migration failed).
-    pub(super) fn remove_migration_ptes(&self, old: Frame, new: Frame) {
+    pub(in crate::ops) fn remove_migration_ptes(&self, old: Frame, new: Frame) {
         let page = self.page(new);
         let Some(id) = page.mapping() else { return };
         let index = page.index();

@@ -1,14 +1,28 @@
 //! Pinning pages of a range: `pin_user_pages`, fast and slow, and unpinning.
 
-use super::{Errno, PinRequest, Task};
 use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Mapping, ZERO_FRAME, flag};
 use crate::observe::Event;
-use crate::policy::decide::Walk;
+use crate::ops::floor::Mm;
+use crate::policy::decide::{PlaceSeen, Walk};
+use crate::policy::{Errno, Policy};
 use std::ops::Range;
 
+/// What is to be pinned, and how.
+#[derive(Debug, Clone)]
+pub struct PinRequest<'a> {
+    /// Retry policy.
+    pub policy: &'a Policy,
+    /// Mapping whose pages are pinned.
+    pub mapping: &'a Mapping,
+    /// Pages of it.
+    pub range: Range<u32>,
+    /// `FOLL_WRITE`.
+    pub write: bool,
+}
+
 /// Why a walk did not reach the end of its range.
-pub(super) enum Stopped {
+pub(in crate::ops) enum Stopped {
     /// At a page that must move.
     Refused,
     /// At this page, which is under migration.
@@ -17,12 +31,22 @@ pub(super) enum Stopped {
     Failed(Errno),
 }
 
-impl<D: Driver> Task<'_, D> {
+/// What decides whether a page may be pinned where it is.
+#[inline]
+pub(in crate::ops) fn place_of(frame: Frame, flags: u32) -> PlaceSeen {
+    PlaceSeen {
+        zero: frame == ZERO_FRAME,
+        movable: flags & flag::ZONE_MOVABLE != 0,
+        cma: flags & flag::CMA != 0,
+    }
+}
+
+impl<D: Driver> Mm<'_, D> {
     /// `gup_fast`: pins the leading run of pages that are present, writable
     /// where wanted, and fine where they are. Appends to `pages`.
     #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
     #[inline(always)]
-    pub(super) fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
+    pub(in crate::ops) fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
         let before = pages.len();
         // Room for all at once: growth inside the loop would cost more than the pins.
         pages.reserve(request.range.len());
@@ -54,7 +78,7 @@ impl<D: Driver> Task<'_, D> {
         }
         let frame = pte.frame();
         let page = self.page(frame);
-        let place = Self::place_of(frame, page.flags());
+        let place = place_of(frame, page.flags());
         if request.policy.must_move(place) || !page.try_get(self.m.rules.pin_bias as i32) {
             return None;
         }
@@ -74,7 +98,7 @@ impl<D: Driver> Task<'_, D> {
     /// missing. What was pinned before it stopped stays in `pages`.
     ///
     /// `must_move`: whether a page may not be pinned where it is.
-    pub(super) fn get_user_pages(
+    pub(in crate::ops) fn get_user_pages(
         &self,
         request: &PinRequest<'_>,
         touch: bool,
@@ -118,41 +142,9 @@ impl<D: Driver> Task<'_, D> {
         Ok(())
     }
 
-    /// Another holder takes a plain reference on each page and never lets go
-    /// by itself (a pipe). Faults in what is missing, for reading. All of them
-    /// or, on an error, none.
-    ///
-    /// # Errors
-    /// As [`touch`](Self::touch).
-    pub fn hold(&self, mapping: &Mapping, range: Range<u32>) -> Result<Vec<Frame>, Errno> {
-        let mut held = Vec::with_capacity(range.len());
-        for index in range {
-            if let Err(errno) = self.read(mapping, index..index + 1) {
-                held.iter().for_each(|&frame| self.release(frame));
-                return Err(errno);
-            }
-            let locked = mapping.vma.lock(index);
-            let frame = locked.get(index).frame();
-            self.page(frame).get(1);
-            if frame != ZERO_FRAME {
-                // As GUP-fast does, through which a pipe gets its pages.
-                self.page(frame).set(flag::REFERENCED);
-            }
-            self.page(frame).add_lasting(1);
-            held.push(frame);
-        }
-        Ok(held)
-    }
-
-    /// That holder lets go after all.
-    pub fn release(&self, frame: Frame) {
-        self.page(frame).add_lasting(-1);
-        self.put(frame, 1);
-    }
-
     /// `unpin_user_page`.
     #[inline]
-    pub(super) fn unpin_page(&self, frame: Frame) {
+    pub(in crate::ops) fn unpin_page(&self, frame: Frame) {
         self.event(Event::Released);
         self.put(frame, self.m.rules.pin_bias as i32);
     }

@@ -1,12 +1,13 @@
 //! Fork: a child's view of a mapping.
 
-use super::{Errno, Task};
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
 use crate::machine::{Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag};
+use crate::ops::floor::Mm;
+use crate::policy::Errno;
 use std::ops::Range;
 
-impl<D: Driver> Task<'_, D> {
+impl<D: Driver> Mm<'_, D> {
     /// Forks a child that keeps a range shared copy-on-write (`copy_page_range`);
     /// the rest of the mapping is not the child's, as with `MADV_DONTFORK`.
     ///

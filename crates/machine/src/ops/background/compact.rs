@@ -1,8 +1,9 @@
 //! Compaction: moves pages from one end of Movable to the other.
 
-use super::{MigrateMode, Task};
 use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Gfp, ZoneKind, flag};
+use crate::ops::floor::Task;
+use crate::ops::migrate::MigrateMode;
 use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {

@@ -1,116 +1,26 @@
-//! The long-term pin: `pin_user_pages(FOLL_LONGTERM)` under a retry policy.
-//!
-//! What comes next is for the policy's loop to say ([`decide`](crate::policy::decide));
-//! here it is done, and what was seen is said back.
+//! Carrying out what the policy's loop says.
 
-use super::busted::Hooks;
-use super::collect::Cursor;
-use super::gup::Stopped;
-use super::refused::Refused;
-use super::{Errno, MigrateMode, Task};
+use super::call::{Call, Pin};
 use crate::drive::{Driver, Step, Wait, Waited};
-use crate::machine::{Frame, Gfp, Hindrance, Mapping, Obstacle, Pte, Test};
+use crate::machine::{Gfp, flag};
 use crate::observe::Event;
-use crate::policy::decide::{Cpus, Do, Loop, Over, Pause, Seen, Until, Walk};
-use crate::policy::{Entry, Policy};
-use std::ops::Range;
-
-/// What is to be pinned, and how.
-#[derive(Debug, Clone)]
-pub struct PinRequest<'a> {
-    /// Retry policy.
-    pub policy: &'a Policy,
-    /// Mapping whose pages are pinned.
-    pub mapping: &'a Mapping,
-    /// Pages of it.
-    pub range: Range<u32>,
-    /// `FOLL_WRITE`.
-    pub write: bool,
-}
-
-/// A pin under way or taken. Reused from call to call.
-#[derive(Debug, Default)]
-pub struct Pin {
-    /// The frames pinned, in the order of the range; empty after a failure.
-    pub pages: Vec<Frame>,
-    /// Sweeps that the call took.
-    pub sweeps: u32,
-    /// Whether it needed more than one sweep, met a busy isolation, or waited
-    /// for a lock, a migration, a drain or another pinner.
-    pub contended: bool,
-}
+use crate::ops::floor::Task;
+use crate::ops::migrate::MigrateMode;
+use crate::ops::mm::{PinRequest, Stopped};
+use crate::policy::Errno;
+use crate::policy::decide::{Cpus, Do, Loop, Pause, Seen, Until, Walk};
 
 impl<D: Driver> Task<'_, D> {
-    /// Long-term pins the range as `io_uring` does with its registered buffers:
-    /// through the kernel's entry point, all of it or nothing.
-    ///
-    /// # Errors
-    /// What the policy makes of failures; `EFAULT` where only part of the
-    /// range could be pinned (it is given back), `EINTR` if killed.
-    #[expect(clippy::inline_always, reason = "the whole fast path is as long as a call of it")]
-    #[inline(always)]
-    pub fn pin_longterm(&self, request: &PinRequest<'_>, pin: &mut Pin) -> Result<(), Errno> {
-        pin.pages.clear();
-        pin.contended = false;
-        if self.m.rules.entry == Entry::Fast {
-            self.gup_fast(request, &mut pin.pages);
-            if pin.pages.len() == request.range.len() {
-                pin.sweeps = 1;
-                return Ok(());
-            }
-        }
-        self.pin_rest(request, pin)
-    }
-
-    /// Long-term pins what GUP-fast has left of the range. Out of line, so that
-    /// the way of a pin that needs none of this stays short.
-    #[inline(never)]
-    fn pin_rest(&self, request: &PinRequest<'_>, pin: &mut Pin) -> Result<(), Errno> {
-        pin.sweeps = 0;
-        let range = &request.range;
-        let fast = self.m.rules.entry == Entry::Fast;
-        let waits = self.waits();
-        let already = pin.pages.len();
-        let rest = PinRequest { range: range.start + already as u32..range.end, ..request.clone() };
-        let result = self.memalloc_pin(|| self.gup_longterm_locked(&rest, fast, pin));
-        pin.contended = pin.sweeps > 1 || self.waits() != waits;
-        let result = match result {
-            Ok(()) if pin.pages.len() == range.len() => return Ok(()),
-            Err(errno) if already == 0 || errno == Errno::EINTR => Err(errno),
-            // Part of the range is pinned: the caller sees a short count.
-            _ => Err(Errno::EFAULT),
-        };
-        self.unpin_user_pages(&pin.pages);
-        pin.pages.clear();
-        result
-    }
-
-    /// How often this task has met others so far.
-    fn waits(&self) -> u64 {
-        [Event::IsolateBusy, Event::LockWaits, Event::MigrationWaits, Event::DrainWaits, Event::OwnerWaits]
-            .into_iter()
-            .map(|event| self.count.get(event))
-            .sum()
-    }
-
     /// `__gup_longterm_locked`: sweeps until nothing must move or the policy
     /// gives up. Pages are appended to `pin`; on an error none of them stays.
-    fn gup_longterm_locked(&self, request: &PinRequest<'_>, touch: bool, pin: &mut Pin) -> Result<(), Errno> {
+    pub(super) fn gup_longterm_locked(
+        &self,
+        request: &PinRequest<'_>,
+        touch: bool,
+        pin: &mut Pin,
+    ) -> Result<(), Errno> {
         let mut policy = Loop::new(request.policy);
-        let mut call = Call {
-            t: self,
-            request,
-            touch,
-            base: pin.pages.len(),
-            pin,
-            busted: Hooks::of(request.policy.defect),
-            cursor: Cursor::new(Over::Pinned),
-            isolated: Vec::new(),
-            missed: Vec::new(),
-            refused: Refused::default(),
-            stopped_at: request.range.start,
-            ticket: 0,
-        };
+        let mut call = Call::new(self, request, touch, pin);
         let mut what = policy.begin();
         loop {
             what = policy.next(match what {
@@ -134,40 +44,6 @@ impl<D: Driver> Task<'_, D> {
             });
         }
     }
-}
-
-impl<D: Driver> Task<'_, D> {
-    /// A page that no walk could reach: it is poisoned, or without memory there is none yet.
-    #[cold]
-    pub(super) fn unreachable_page(&self, errno: Errno, pte: Pte) {
-        if pte.is_poison() {
-            let by = self.m.hindrance(pte.frame(), Test::Isolation, self.d.id(), 0);
-            self.d.hindered(Step::Fault, by);
-        } else if errno == Errno::ENOMEM {
-            self.d.hindered(Step::Fault, Hindrance { obstacle: Obstacle::NoMemory, page: None });
-        }
-    }
-}
-
-/// A call under way: what the loop's words are about.
-pub(super) struct Call<'c, 'r, D> {
-    pub(super) t: &'c Task<'c, D>,
-    pub(super) request: &'c PinRequest<'r>,
-    touch: bool,
-    pub(super) pin: &'c mut Pin,
-    /// Pins before this one in `pin` are the caller's.
-    pub(super) base: usize,
-    pub(super) busted: Hooks<D>,
-    pub(super) cursor: Cursor,
-    /// Pages isolated, each with a reference.
-    pub(super) isolated: Vec<Frame>,
-    /// Pages of the sweep that must move and could not be isolated, and where they are mapped.
-    pub(super) missed: Vec<(u32, Frame)>,
-    /// Why pages could not be isolated.
-    pub(super) refused: Refused,
-    /// The page under migration at which the walk stopped.
-    stopped_at: u32,
-    ticket: u32,
 }
 
 impl<D: Driver> Call<'_, '_, D> {
@@ -205,7 +81,7 @@ impl<D: Driver> Call<'_, '_, D> {
         self.pin.pages = pages;
         if let Err(Stopped::Failed(errno)) = got {
             let index = self.request.range.start + (self.pin.pages.len() - self.base) as u32;
-            self.t.unreachable_page(errno, self.request.mapping.vma.pte(index));
+            self.unreachable_page(errno, index);
         }
         match got {
             Err(Stopped::Failed(Errno::EINTR)) => return Seen::Killed,
@@ -304,7 +180,7 @@ impl<D: Driver> Call<'_, '_, D> {
         // Migration goes through a range in order: with the last page back, so are mostly all.
         for &(index, frame) in self.missed.iter().rev() {
             let (page, vma) = (self.t.page(frame), &self.request.mapping.vma);
-            let returned = || page.has(crate::machine::flag::LRU) || vma.pte(index).frame() != frame;
+            let returned = || page.has(flag::LRU) || vma.pte(index).frame() != frame;
             if returned() {
                 continue;
             }

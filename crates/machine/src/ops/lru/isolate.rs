@@ -1,14 +1,14 @@
-//! Taking pages off the LRU, putting them back, and freeing them.
+//! Taking pages off the LRU, and putting them back.
 //!
 //! Whoever test-and-clears `PG_lru` owns the page's place on its list until
 //! the flag is set again; all others see it clear and keep their hands off.
 
-use super::Task;
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::{Frame, flag};
 use crate::observe::Event;
+use crate::ops::floor::Lru;
 
-impl<D: Driver> Task<'_, D> {
+impl<D: Driver> Lru<'_, D> {
     /// `folio_isolate_lru`: off its list with one more reference; false if it
     /// was on none or someone else was faster. The caller holds a reference.
     pub fn isolate_lru(&self, frame: Frame) -> bool {
@@ -37,16 +37,5 @@ impl<D: Driver> Task<'_, D> {
         for frame in frames {
             self.putback_lru(frame);
         }
-    }
-
-    /// `__folio_put`: the last reference is gone. Out of line: most puts are not the last.
-    #[inline(never)]
-    pub(super) fn free(&self, frame: Frame) {
-        let page = self.page(frame);
-        debug_assert_eq!(page.mapcount(), 0, "a mapped page lost its last reference");
-        if page.test_clear(flag::LRU) {
-            self.m.lruvec.lock().del(&self.m.memory, frame);
-        }
-        self.m.memory.free(self.cpu(), frame);
     }
 }

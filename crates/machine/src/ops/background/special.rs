@@ -1,10 +1,12 @@
 //! Pages with an obstacle of their own: what a driver, the boot process, the
 //! memory controller or an earlier pin leave in a range.
 
-use super::{Errno, Task};
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
-use crate::machine::{Frame, Gfp, Mapping, Pte, flag};
+use crate::machine::{Frame, Gfp, Mapping, Pte, ZERO_FRAME, flag};
+use crate::ops::floor::Task;
+use crate::policy::Errno;
+use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
     /// Maps a page that was never on an LRU list: a driver's, in CMA
@@ -70,5 +72,37 @@ impl<D: Driver> Task<'_, D> {
         self.page(frame).get(self.m.rules.pin_bias as i32);
         self.page(frame).add_lasting_pin();
         Ok(frame)
+    }
+
+    /// Another holder takes a plain reference on each page and never lets go
+    /// by itself (a pipe). Faults in what is missing, for reading. All of them
+    /// or, on an error, none.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub fn hold(&self, mapping: &Mapping, range: Range<u32>) -> Result<Vec<Frame>, Errno> {
+        let mut held = Vec::with_capacity(range.len());
+        for index in range {
+            if let Err(errno) = self.read(mapping, index..index + 1) {
+                held.iter().for_each(|&frame| self.release(frame));
+                return Err(errno);
+            }
+            let locked = mapping.vma.lock(index);
+            let frame = locked.get(index).frame();
+            self.page(frame).get(1);
+            if frame != ZERO_FRAME {
+                // As GUP-fast does, through which a pipe gets its pages.
+                self.page(frame).set(flag::REFERENCED);
+            }
+            self.page(frame).add_lasting(1);
+            held.push(frame);
+        }
+        Ok(held)
+    }
+
+    /// That holder lets go after all.
+    pub fn release(&self, frame: Frame) {
+        self.page(frame).add_lasting(-1);
+        self.put(frame, 1);
     }
 }

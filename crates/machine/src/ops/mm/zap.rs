@@ -1,12 +1,12 @@
 //! Taking pages out of a mapping.
 
-use super::Task;
 use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Kind, Mapping, Pte, Vma, ZERO_FRAME};
 use crate::observe::Event;
+use crate::ops::floor::Mm;
 use std::ops::Range;
 
-impl<D: Driver> Task<'_, D> {
+impl<D: Driver> Mm<'_, D> {
     /// Gives the range's pages up so that a next access gets fresh ones:
     /// `MADV_DONTNEED` for anonymous memory, `MADV_REMOVE` for shared memory.
     ///

@@ -1,9 +1,10 @@
 //! Offlining a block, as memory hot-unplug and contiguous allocation do.
 
-use super::{MigrateMode, Task};
 use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Gfp, PAGEBLOCK, ZoneKind};
 use crate::observe::Event;
+use crate::ops::floor::Task;
+use crate::ops::migrate::MigrateMode;
 
 impl<D: Driver> Task<'_, D> {
     /// Tries to empty one pageblock of Movable or CMA (`offline_pages`,
