@@ -3,12 +3,12 @@
 use crate::config::Count;
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
 use crate::drive::{Costs, Decision, Timed};
+use crate::judge::class::{Class, class};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, Kind, Layout, Machine, Mapping, PageState, Recount};
 use crate::observe::{Counters, Deed, Event, Ring, Totals, Traced};
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
-use crate::stress::verdict::{Class, class};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -2,15 +2,16 @@
 
 use super::actors::Actor;
 use super::cpu_clock::CpuClock;
+use super::gather::{End, gather};
 use super::pinner::Pinner;
 use super::profile::{Profile, STACK};
-use super::result::{End, RunResult, Status, gather};
 use super::shared::Shared;
-use super::watchdog::{Limits, LivenessVerdict, Watchdog};
+use super::watchdog::{Limits, Watchdog};
 use crate::drive::os::{OsRun, OsThread};
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Control, Decision, Driver, Timed};
 use crate::error::{Error, Result};
+use crate::judge::{Calls, Class, RunResult, Status};
 use crate::machine::Machine;
 use crate::observe::{Ring, Trace};
 use crate::ops::Task;
@@ -19,7 +20,6 @@ use crate::sync::{AtomicBool, Ordering, thread};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub struct Progress {
     /// Page pins wanted.
     pub target: u64,
     /// Calls ended so far, by class.
-    pub calls: serde_json::Value,
+    pub calls: Calls,
     /// `lru_add_drain_all` calls of pinners so far.
     pub drain_all: u64,
     /// Page pins a second so far.
@@ -118,10 +118,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     if job.trace.is_some() {
         host.trace(Trace { names: job.profile.thread_names().collect(), rings });
     }
-    let stuck = matches!(
-        watchdog.liveness.verdict,
-        LivenessVerdict::Livelocked | LivenessVerdict::Starved | LivenessVerdict::Deadlocked
-    );
+    let stuck = watchdog.liveness.verdict.is_stuck();
     let status = if interrupted {
         Status::Interrupted
     } else if stuck {
@@ -147,7 +144,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     };
     let result = gather(&shared, end, resolved);
     // Both are said of the same calls by the same word: what differs is our mistake, not a finding.
-    let counted = result.calls.get("stuck").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let counted = result.calls.stuck;
     if stuck != (counted > 0) {
         return Err(Error::Internal(format!(
             "{counted} calls are stuck, and the verdict is {:?}",
@@ -190,7 +187,7 @@ fn live<D: Driver>(sh: &Shared, d: &D, id: usize) {
 fn progress(sh: &Shared, now: u64) -> Progress {
     let elapsed_s = sh.started().map_or(0, |started| now.saturating_sub(started)) as f64 / 1e9;
     let pinned = sh.pinned.load(Ordering::Relaxed);
-    let mut classes = [0; 5];
+    let mut classes = [0; Class::COUNT];
     let mut drain_all = 0;
     let mut steps = [0u32; crate::drive::Step::ALL.len()];
     for slot in sh.pinners() {
@@ -199,12 +196,11 @@ fn progress(sh: &Shared, now: u64) -> Progress {
         steps[slot.place.step() as usize] += 1;
     }
     let most = steps.iter().enumerate().max_by_key(|(_, n)| **n).map_or(0, |(at, _)| at);
-    let calls = super::verdict::Class::ALL.into_iter().zip(classes);
     Progress {
         elapsed_s,
         pinned,
         target: sh.goal,
-        calls: calls.map(|(class, n)| (class.name().to_owned(), json!(n))).collect(),
+        calls: Calls::of(classes),
         drain_all,
         pages_per_s: if elapsed_s > 0.0 { pinned as f64 / elapsed_s } else { 0.0 },
         step: crate::drive::Step::ALL[most].name(),
@@ -332,12 +328,12 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn
         })
         .collect();
     let (worked, first) = (Arc::clone(sh), kworkers);
-    let kworkers = Kworkers {
-        places: sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)).collect(),
-        work: Rc::new(move |thread, cpu| {
+    let kworkers = Kworkers::new(
+        sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)),
+        Arc::new(move |thread, cpu| {
             Task::new(&worked.m, thread, &worked.slots[first + cpu].counters, cpu).drain_works();
         }),
-    };
+    );
     let watchdog = RefCell::new(watchdog);
     let mut interrupted_at = None;
     let mut ended_at = None;
