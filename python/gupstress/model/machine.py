@@ -258,9 +258,7 @@ class Machine:
 
     def fill(self, pages: int, cpu: int = 0) -> None:
         """Write fresh anonymous pages of another mapping, which fills this CPU's batch."""
-        count, on = _count("pages", pages), self._cpu(cpu)
-        with self._script.adding(on, f"fill {count}"):
-            self._core.fill(count, on)
+        self._play("fill", _count("pages", pages), cpu=self._cpu(cpu))
 
     def mlock(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Lock in memory what is or will be present: `mlock2(MLOCK_ONFAULT)`."""
@@ -278,6 +276,10 @@ class Machine:
         """Call `madvise(MADV_FREE)`, which takes anonymous pages only."""
         self._act("lazyfree", part, cpu)
 
+    def dontneed(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Give pages up: `madvise(MADV_DONTNEED)`; what is pinned stays with its device alone."""
+        self._act("dontneed", part, cpu)
+
     def hold(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Let another holder take one plain reference on each page and keep it."""
         self._act("hold", part, cpu)
@@ -291,15 +293,12 @@ class Machine:
         self._act("share", part, cpu)
 
     def unmap(self, mapping: Mapping | Range, cpu: int = 0) -> None:
-        """Unmap a mapping for good; none of it may be pinned."""
-        number, on = self._whole(mapping).number, self._cpu(cpu)
-        self._core.unmap(number, on)
-        self._script.remark(f"unmap {self._script.name(number)} on cpu {on}")
+        """Unmap a mapping for good; a frame that is pinned lives until it is unpinned."""
+        self._play("unmap", cpu=self._cpu(cpu), mapping=self._whole(mapping).number)
 
     def drain_all(self) -> None:
         """Empty every CPU's batches, as was done before each measurement on a real kernel."""
-        self._core.drain_all()
-        self._script.remark("drain all CPUs")
+        self._play("settle")
 
     def pin(self, part: Mapping | Range, cpu: int = 0, write: bool = True) -> PinOutcome:
         """Pin a range for long: `pin_user_pages(FOLL_LONGTERM)`.
@@ -311,12 +310,8 @@ class Machine:
             cpu: Where the caller runs.
             write: Whether the device will write (`FOLL_WRITE`).
         """
-        area, on = self._range(part), self._cpu(cpu)
-        number = area.mapping.number
-        if not write:
-            self._script.remark("the next pin is for reading")
-        with self._script.adding(on, self._script.words("pin", number, area)):
-            found = json.loads(self._core.pin(number, area.start, area.stop, on, write))
+        area = self._range(part)
+        found = json.loads(self._act("pin" if write else "pinro", area, cpu) or "null")
         outcome = PinOutcome(
             part=area,
             number=found["pin"],
@@ -336,11 +331,11 @@ class Machine:
             MachineError: The pin has failed, is not held any more or is another machine's.
         """
         cpu, numbers = self._cpu(cpu), self._numbers(pinned)
-        mapping = (pinned.part if isinstance(pinned, PinOutcome) else pinned[:]).mapping
+        mapping = self._pins[numbers[0]].part.mapping
         held = [number for number, pin in self._pins.items() if pin.part.mapping is mapping]
         if len(numbers) < len(held):
-            self._script.remark(f"not all: {len(numbers)} of {len(held)} pins")
-        with self._script.adding(cpu, f"unpin {self._script.name(mapping.number)}"):
+            self._script.remark(f"{len(numbers)} of these {len(held)} pins only")
+        with self._script.adding("unpin", cpu=cpu, mapping=mapping.number):
             for number in numbers:
                 self._core.unpin(number, cpu)
                 del self._pins[number]
@@ -371,20 +366,23 @@ class Machine:
     def script(self, name: str = "machine") -> str:
         """Return the calls so far as a scenario, which `gupstress litmus` takes.
 
-        What scenarios have no word for stands there as a comment.
-
         Args:
             name: Of the scenario.
         """
         return self._script.toml(name, self.cpus, self.kernel, self.policy)
 
-    def _act(self, word: str, part: Mapping | Range, cpu: int) -> None:
-        area, on = self._range(part), self._cpu(cpu)
+    def _act(self, word: str, part: Mapping | Range, cpu: int) -> str | None:
+        area = self._range(part)
         number = area.mapping.number
-        # Another holder is told of one page at a time.
-        areas = list(area) if word in ("hold", "release") else [area]
-        with self._script.adding(on, *(self._script.words(word, number, one) for one in areas)):
-            self._core.act(word, number, area.start, area.stop, on)
+        return self._play(word, area.start, area.stop, cpu=self._cpu(cpu), mapping=number)
+
+    def _play(
+        self, word: str, *numbers: int, cpu: int = 0, mapping: int | None = None
+    ) -> str | None:
+        """Carry out one step; the core calls a mapping by its number."""
+        named = () if mapping is None else (mapping,)
+        with self._script.adding(word, *numbers, cpu=cpu, mapping=mapping):
+            return self._core.play(" ".join(map(str, (word, *named, *numbers))), cpu)
 
     def _cpu(self, cpu: int) -> int:
         number, last = whole(cpu), self.cpus - 1

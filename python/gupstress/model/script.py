@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gupstress.errors import MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-class _Pages(Protocol):
-    """Some pages of a mapping."""
-
-    @property
-    def start(self) -> int:
-        """The first."""
-
-    @property
-    def stop(self) -> int:
-        """The one after the last."""
+_LETTERS = 26
+"""Mappings that are called by one."""
 
 
 class Script:
     """The steps so far, in the words of a scenario."""
 
     def __init__(self) -> None:
-        self._lines: list[tuple[str, bool]] = []
-        """Each with whether it is a step; else it is a comment."""
+        self._lines: list[str] = []
         self._names: dict[int, str] = {}
         self._sizes: dict[int, int] = {}
         self._cpu = 0
@@ -39,28 +29,31 @@ class Script:
         at = len(self._names)
         self._names[number] = chr(ord("a") + at) if at < _LETTERS else f"m{at}"
         self._sizes[number] = pages
-        self._lines.append((f"map {self._names[number]} {pages} {kind}", True))
-
-    def name(self, number: int) -> str:
-        """Return the name of a mapping."""
-        return self._names[number]
-
-    def words(self, word: str, number: int, pages: _Pages) -> str:
-        """Return a step on pages of a mapping."""
-        if word in ("hold", "release"):
-            return f"{word} {self._names[number]} {pages.start}"
-        whole = (pages.start, pages.stop) == (0, self._sizes[number])
-        part = "" if whole else f" {pages.start} {pages.stop}"
-        return f"{word} {self._names[number]}{part}"
+        self._step(f"map {self._names[number]} {pages} {kind}")
 
     @contextmanager
-    def adding(self, cpu: int, *steps: str) -> Iterator[None]:
-        """Add steps on a CPU, unless the machine refuses what is done meanwhile."""
+    def adding(
+        self, word: str, *numbers: int, cpu: int = 0, mapping: int | None = None
+    ) -> Iterator[None]:
+        """Add a step, unless the machine refuses what is done meanwhile.
+
+        Args:
+            word: Of the step.
+            numbers: What follows the mapping's name: its pages, or a count.
+            cpu: Where it is done.
+            mapping: The number of the mapping that it is done to.
+        """
         before, was = len(self._lines), self._cpu
-        if cpu != self._cpu:
+        if cpu != self._cpu and word != "settle":
             self._cpu = cpu
-            self._lines.append((f"cpu {cpu}", True))
-        self._lines += [(step, True) for step in steps]
+            self._step(f"cpu {cpu}")
+        words = [word]
+        if mapping is not None:
+            words.append(self._names[mapping])
+        # All of a mapping needs no numbers; only what takes some pages for granted does.
+        if word in ("hold", "release") or mapping is None or numbers != (0, self._sizes[mapping]):
+            words += map(str, numbers)
+        self._step(" ".join(words))
         try:
             yield
         except MachineError:
@@ -69,27 +62,22 @@ class Script:
             raise
 
     def remark(self, text: str) -> None:
-        """Add what no step does."""
-        self._lines.append((text, False))
+        """Add what no step says."""
+        self._lines.append(f"# {text}")
+
+    def _step(self, text: str) -> None:
+        self._lines.append(f"{json.dumps(text)},")
 
     def toml(self, name: str, cpus: int, kernel: str, policy: str) -> str:
         """Return the scenario as a file."""
-        lines = [
-            f"    {json.dumps(text)}," if is_step else f"    # {text}"
-            for text, is_step in self._lines
-        ]
         return "\n".join(
             [
                 f"# kernel {kernel}, policy {policy}",
                 f"name = {json.dumps(name)}",
                 f"cpus = {cpus}",
                 "steps = [",
-                *lines,
+                *(f"    {line}" for line in self._lines),
                 "]",
                 "",
             ]
         )
-
-
-_LETTERS = 26
-"""Mappings that are called by one."""
