@@ -35,6 +35,7 @@ fn an_endless_lock_is_found_out_in_time_though_everybody_sleeps() {
             timeout: Duration::from_secs(2),
             stall_after: Duration::from_millis(200),
             seed,
+            wall_timeout: Duration::MAX,
             trace: None,
         };
         let json = serde_json::to_value(run(&job, &mut ()).unwrap()).unwrap();

@@ -8,11 +8,13 @@
 //! # Lock order
 //!
 //! page-table lock → local lock → lruvec lock → page cache of free frames →
-//! zone lock; `xa_lock` is taken alone. None of them is held across a step:
+//! zone lock; under any other nothing more is taken. Debug builds check it
+//! ([`Rank`](crate::sync::Rank)). None of them is held across a step:
 //! what the kernel sleeps on (page lock, writeback, migration entry, drain
 //! work, the drain mutex) is machine state waited for through the driver.
 
 mod area;
+mod build;
 pub mod cpu;
 mod digest;
 pub mod lruvec;
@@ -25,6 +27,7 @@ mod turns;
 mod validate;
 
 pub use area::Area;
+pub use build::{GoOn, Unbuilt};
 pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
 pub use lruvec::{Lru, Lruvec};
@@ -64,10 +67,21 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// An empty machine.
+    /// An empty machine, however large.
+    ///
+    /// # Panics
+    /// If the host has no memory for it.
     pub fn new(rules: Rules, layout: &Layout, cpus: usize) -> Self {
-        Self {
-            memory: Memory::new(layout, cpus),
+        Self::build(rules, layout, cpus, &mut || true).unwrap_or_else(|unbuilt| panic!("{unbuilt}"))
+    }
+
+    /// An empty machine, unless `go_on` says no meanwhile.
+    ///
+    /// # Errors
+    /// [`Unbuilt`]: no memory, or cut off.
+    pub fn build(rules: Rules, layout: &Layout, cpus: usize, go_on: &mut GoOn<'_>) -> Result<Self, Unbuilt> {
+        Ok(Self {
+            memory: Memory::build(layout, cpus, go_on)?,
             lruvec: CachePadded::new(Lruvec::new()),
             cpus: (0..cpus).map(|_| CachePadded::new(Cpu::new(rules.batch_size as usize))).collect(),
             mappings: boxcar::Vec::new(),
@@ -77,7 +91,7 @@ impl Machine {
             turns: Turns::default(),
             cache_disabled: AtomicU32::new(0),
             rules,
-        }
+        })
     }
 
     /// The page of a frame.

@@ -5,6 +5,7 @@ use crate::config::Count;
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Costs, Decision, Driver, TaskId, Timed};
 use crate::error::{Error, Result};
+use crate::judge::Class;
 use crate::machine::{Digest, Machine, Recount};
 use crate::observe::Totals;
 use crate::ops::{DmaError, Task};
@@ -14,7 +15,6 @@ use crate::stress::actors::Actor;
 use crate::stress::pinner::Pinner;
 use crate::stress::setup::set_up;
 use crate::stress::shared::Shared;
-use crate::stress::verdict::Class;
 use gupstress_machine::restore::Restore;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -133,7 +133,7 @@ impl Load {
     }
 
     /// Calls of each pinner by class.
-    fn classes(&self) -> impl Iterator<Item = [u64; 5]> + '_ {
+    fn classes(&self) -> impl Iterator<Item = [u64; Class::COUNT]> + '_ {
         self.sh.pinners().iter().map(|slot| slot.classes())
     }
 
@@ -167,7 +167,7 @@ fn kworkers(sh: &Arc<Shared>) -> Kworkers {
     let worked = Arc::clone(sh);
     Kworkers::new(
         sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)),
-        Rc::new(move |thread, cpu| {
+        Arc::new(move |thread, cpu| {
             Task::new(&worked.m, thread, &worked.slots[first + cpu].counters, cpu).drain_works();
         }),
     )
@@ -273,10 +273,10 @@ impl Subject for Load {
             }
         };
         found |= if broken.is_some() { Kind::Broken.bit() } else { 0 };
-        let words = |(thread, classes): (usize, [u64; 5])| {
-            let ended = Class::ALL.into_iter().zip(classes);
+        let words = |(thread, classes): (usize, [u64; Class::COUNT])| {
+            let ended = Class::WORDS.iter().zip(classes);
             let mut words: Vec<String> =
-                ended.flat_map(|(class, n)| (0..n).map(move |_| class.name().to_owned())).collect();
+                ended.flat_map(|((class, _), n)| (0..n).map(move |_| (*class).to_owned())).collect();
             let open = self.sh.pinners()[thread].call().is_some();
             let cut = (words.len() as u64) < u64::from(self.calls) && found & Kind::Stuck.bit() != 0;
             if open || cut {

@@ -7,19 +7,20 @@
 pub(crate) mod actors;
 mod chain;
 mod cpu_clock;
+mod gather;
 mod grace;
+pub mod limit;
 pub(crate) mod pinner;
 mod profile;
-pub mod result;
 pub mod run;
 pub(crate) mod setup;
 pub(crate) mod shared;
-pub mod verdict;
 pub mod watchdog;
 
+pub use crate::judge::RunResult;
+pub use limit::{Cut, Host, Limit};
 pub use profile::{
     ActorCfg, Age, MOST_CPUS, MOST_THREADS, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special,
     load_profile, profile_names, show_profile,
 };
-pub use result::RunResult;
-pub use run::{Host, Job, Progress, Which};
+pub use run::{Job, Progress, Which};

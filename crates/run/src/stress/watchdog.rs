@@ -19,11 +19,12 @@
 
 use super::chain::{Chain, End, Link, follow, holder};
 use super::grace::Grace;
-use super::shared::{Call, MAX_FINDINGS, Shared, Slot};
+use super::limit::Cut;
+use super::shared::{Call, Shared, Slot};
 use crate::drive::{Control, Decision, Step, Wait, Waiting};
-use crate::machine::{Breakdown, Frame, Obstacle, PageState};
+use crate::judge::{Liveness, LivenessVerdict, MAX_FINDINGS, Sample, Stall};
+use crate::machine::{Frame, Obstacle};
 use crate::sync::Ordering;
-use serde::Serialize;
 
 /// Sweeps without an end that make a call suspect, and confirm it.
 const MANY_SWEEPS: u64 = 32;
@@ -39,68 +40,6 @@ const CONFIRM_WINDOWS: u64 = 10;
 const LONG: u64 = 4;
 /// Looks in one stall limit.
 const LOOKS: u64 = 64;
-
-/// Did every call end?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LivenessVerdict {
-    /// Every call ended, or had time left to.
-    Live,
-    /// A call did not end while others did, and ended alone.
-    Starved,
-    /// A call does not end, alone or not.
-    Livelocked,
-    /// Nobody can go on.
-    Deadlocked,
-    /// Too little time to say: the host gave too little, or the timeout did.
-    Inconclusive,
-}
-
-/// A call that did not end.
-#[derive(Debug, Clone, Serialize)]
-pub struct Stall {
-    /// Which pinner.
-    pub thread: usize,
-    /// The step it was at.
-    pub step: &'static str,
-    /// The page it was about.
-    pub page: Option<PageState>,
-    /// What stood in that page's way.
-    pub obstacle: Option<Obstacle>,
-    /// For one that sweeps: who had what of the page when it last failed to get on.
-    pub found: Option<Breakdown>,
-    /// Whether that is permanent.
-    pub permanent: bool,
-    /// Sweeps it had taken.
-    pub sweeps: u64,
-    /// How long it had lasted.
-    pub waited_s: f64,
-    /// What it did alone: `fails`, `passes`, or not tried.
-    pub alone: Option<&'static str>,
-    /// For a deadlock, what it waits for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waits_for: Option<String>,
-}
-
-/// The verdict with what it rests on.
-#[derive(Debug, Clone, Serialize)]
-pub struct Liveness {
-    /// The verdict.
-    pub verdict: LivenessVerdict,
-    /// Calls that did not end.
-    pub findings: Vec<Stall>,
-}
-
-/// Progress at one moment.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Sample {
-    /// Seconds since the pinners set off.
-    pub t_s: f64,
-    /// Page pins so far.
-    pub pages_pinned: u64,
-    /// Calls ended so far.
-    pub calls: u64,
-}
 
 /// When a run must end at the latest, and when a call is suspect.
 #[derive(Debug, Clone, Copy)]
@@ -251,8 +190,8 @@ impl Watchdog {
             self.sample(sh, now.saturating_sub(began));
         }
         if now.saturating_sub(began.unwrap_or(0)) >= self.limits.timeout_ns {
-            self.timed_out = true;
-            self.give_up(sh, now, control);
+            self.cut_off(sh, now, Some(Cut::Time));
+            control.resume();
             return Decision::Kill;
         }
         if began.is_some() && self.watch(sh, now, control) {
@@ -427,7 +366,7 @@ impl Watchdog {
         let runner = trial.runner.map(|runner| runner.thread);
         let end = self.end(sh);
         (0..sh.slots.len()).filter(|&thread| thread != trial.thread).all(|thread| {
-            sh.slots[thread].is_at_rest()
+            sh.is_at_rest(thread)
                 || match follow(sh, thread).end {
                     End::Circle(_) => true,
                     End::Sleeps { until, .. } => until >= end,
@@ -469,9 +408,12 @@ impl Watchdog {
     }
 
     /// The run ends before its work is done: what had no chance to end is not said to be alive.
-    fn give_up(&mut self, sh: &Shared, now: u64, control: &dyn Control) {
+    pub fn cut_off(&mut self, sh: &Shared, now: u64, why: Option<Cut>) {
         self.let_go(sh, now);
-        control.resume();
+        if why == Some(Cut::Interrupted) {
+            return;
+        }
+        self.timed_out = true;
         let window = self.limits.stall_after_ns;
         let old = |slot: &Slot| slot.call().is_some_and(|call| now.saturating_sub(call.since()) >= window);
         let nothing_ended = sh.ended.load(Ordering::Relaxed) == 0;
@@ -483,7 +425,7 @@ impl Watchdog {
     }
 
     /// Ends a trial that is under way: what the suspect pins from here on it pins because the run is over.
-    pub fn let_go(&mut self, sh: &Shared, now: u64) {
+    fn let_go(&mut self, sh: &Shared, now: u64) {
         let Some(trial) = self.trial.take() else { return };
         if trial.told() && !sh.pinners()[trial.thread].take_back(trial.call) {
             self.conclude(sh, now, &trial, LivenessVerdict::Starved);
