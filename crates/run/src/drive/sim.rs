@@ -45,12 +45,12 @@ pub struct SimTask {
 }
 
 /// Does the work that is queued for a CPU, and returns when there is none.
-pub type Work = Rc<dyn Fn(&SimThread<'_>, usize)>;
+pub type Work = Arc<dyn Fn(&SimThread<'_>, usize) + Send + Sync>;
 
 /// The kworkers of a run, numbered after its tasks. They outlive the others' death.
 #[derive(Clone)]
 pub struct Kworkers {
-    places: Rc<[Arc<Place>]>,
+    places: Arc<[Arc<Place>]>,
     work: Work,
 }
 
@@ -58,7 +58,7 @@ impl Kworkers {
     /// One for each of `places`, where it publishes its steps. Whoever looks finds one that is no
     /// task waiting for work, as one on real threads would be.
     pub fn new(places: impl IntoIterator<Item = Arc<Place>>, work: Work) -> Self {
-        let places: Rc<[_]> = places.into_iter().collect();
+        let places: Arc<[_]> = places.into_iter().collect();
         places.iter().enumerate().for_each(|(cpu, place)| place.wait(Wait::Work(cpu), u64::MAX));
         Self { places, work }
     }
@@ -67,7 +67,7 @@ impl Kworkers {
     pub fn of(m: &Arc<Machine>, counters: &Arc<Counters>) -> Self {
         let (m, counters) = (Arc::clone(m), Arc::clone(counters));
         let places: Vec<Arc<Place>> = m.cpus.iter().map(|_| Arc::default()).collect();
-        Self::new(places, Rc::new(move |thread, cpu| Task::new(&m, thread, &counters, cpu).drain_works()))
+        Self::new(places, Arc::new(move |thread, cpu| Task::new(&m, thread, &counters, cpu).drain_works()))
     }
 }
 
@@ -146,7 +146,6 @@ enum Fiber {
 #[derive(Default)]
 pub struct Lab {
     stacks: Vec<DefaultStack>,
-    fibers: Vec<Fiber>,
     tasks: Vec<TaskState>,
     clocks: Vec<u64>,
     /// Events of each task that its reports hold.
@@ -201,8 +200,8 @@ impl Lab {
         self.tasks.extend((0..cpus).map(|cpu| TaskState::new(cpu, Status::Gone)));
         self.clocks.clear();
         self.clocks.resize(self.tasks.iter().map(|task| task.cpu + 1).max().unwrap_or(0), 0);
-        self.fibers.clear();
-        self.fibers.extend(tasks.into_iter().map(Fiber::Fresh));
+        // Of this run alone: a coroutine stays on its thread, and a lab may go to another between runs.
+        let mut fibers: Vec<Fiber> = tasks.into_iter().map(Fiber::Fresh).collect();
         let rings = |last| (0..self.tasks.len()).map(|_| Ring::new(last)).collect();
         let world = Rc::new(World {
             strategy: RefCell::new(strategy),
@@ -225,8 +224,8 @@ impl Lab {
         });
         world.strategy.borrow_mut().begin(seed);
         (0..given).for_each(|task| world.enqueue(task));
-        let end = self.drive(&world, kworkers, supervise, watch);
-        for fiber in self.fibers.drain(..) {
+        let end = self.drive(&world, &mut fibers, kworkers, supervise, watch);
+        for fiber in fibers {
             if let Fiber::Running(mut coroutine) = fiber {
                 coroutine.force_unwind();
                 self.stacks.push(coroutine.into_stack());
@@ -250,6 +249,7 @@ impl Lab {
     fn drive(
         &mut self,
         world: &Rc<World>,
+        fibers: &mut Vec<Fiber>,
         kworkers: Option<&Kworkers>,
         supervise: &mut Supervise<'_>,
         watch: &mut Watch<'_>,
@@ -286,7 +286,7 @@ impl Lab {
                 Next::Nobody if world.alive.get() == 0 => return SimEnd::Done,
                 Next::Nobody => return SimEnd::Deadlock(world.stuck()),
             };
-            match self.resume(world, id, kworkers) {
+            match self.resume(world, fibers, id, kworkers) {
                 Ok(false) => {}
                 Ok(true) => {
                     world.tasks.borrow_mut()[id].status = Status::Gone;
@@ -299,22 +299,28 @@ impl Lab {
     }
 
     /// Lets a task run until it switches; true if it has returned.
-    fn resume(&mut self, world: &Rc<World>, id: TaskId, kworkers: Option<&Kworkers>) -> Result<bool, SimEnd> {
-        if self.fibers.len() <= id {
-            self.fibers.resize_with(id + 1, || Fiber::Gone);
+    fn resume(
+        &mut self,
+        world: &Rc<World>,
+        fibers: &mut Vec<Fiber>,
+        id: TaskId,
+        kworkers: Option<&Kworkers>,
+    ) -> Result<bool, SimEnd> {
+        if fibers.len() <= id {
+            fibers.resize_with(id + 1, || Fiber::Gone);
         }
-        if !matches!(self.fibers[id], Fiber::Running(_)) {
+        if !matches!(fibers[id], Fiber::Running(_)) {
             self.reserve(1).map_err(SimEnd::NoStack)?;
             let stack = self.stacks.pop().expect("one is in reserve");
-            let task = match std::mem::replace(&mut self.fibers[id], Fiber::Gone) {
+            let task = match std::mem::replace(&mut fibers[id], Fiber::Gone) {
                 Fiber::Fresh(task) => task,
                 _ => kworker(kworkers.expect("they alone begin again"), id - world.kworkers),
             };
-            self.fibers[id] = Fiber::Running(start(stack, Rc::clone(world), id, task));
+            fibers[id] = Fiber::Running(start(stack, Rc::clone(world), id, task));
         }
-        let Fiber::Running(coroutine) = &mut self.fibers[id] else { unreachable!("it has been started") };
+        let Fiber::Running(coroutine) = &mut fibers[id] else { unreachable!("it has been started") };
         let CoroutineResult::Return(result) = coroutine.resume(()) else { return Ok(false) };
-        if let Fiber::Running(coroutine) = std::mem::replace(&mut self.fibers[id], Fiber::Gone) {
+        if let Fiber::Running(coroutine) = std::mem::replace(&mut fibers[id], Fiber::Gone) {
             self.stacks.push(coroutine.into_stack());
         }
         result.map(|()| true).map_err(|message| SimEnd::Panicked(id, message))
@@ -322,7 +328,7 @@ impl Lab {
 }
 
 fn kworker(kworkers: &Kworkers, cpu: usize) -> SimTask {
-    let work = Rc::clone(&kworkers.work);
+    let work = Arc::clone(&kworkers.work);
     let place = Arc::clone(&kworkers.places[cpu]);
     let shown = Arc::clone(&place);
     let body = move |thread: &SimThread<'_>| {

@@ -20,7 +20,6 @@ use crate::sync::{AtomicBool, Ordering, thread};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -331,7 +330,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn
     let (worked, first) = (Arc::clone(sh), kworkers);
     let kworkers = Kworkers::new(
         sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)),
-        Rc::new(move |thread, cpu| {
+        Arc::new(move |thread, cpu| {
             Task::new(&worked.m, thread, &worked.slots[first + cpu].counters, cpu).drain_works();
         }),
     );
