@@ -200,7 +200,7 @@ impl Lab {
         self.tasks.extend((0..cpus).map(|cpu| TaskState::new(cpu, Status::Gone)));
         self.clocks.clear();
         self.clocks.resize(self.tasks.iter().map(|task| task.cpu + 1).max().unwrap_or(0), 0);
-        // Of this run alone: a coroutine stays on its thread, and a lab may go to another between runs.
+        // Not kept with the stacks: a lab goes from thread to thread, its coroutines do not.
         let mut fibers: Vec<Fiber> = tasks.into_iter().map(Fiber::Fresh).collect();
         let rings = |last| (0..self.tasks.len()).map(|_| Ring::new(last)).collect();
         let world = Rc::new(World {

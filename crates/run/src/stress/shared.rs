@@ -7,7 +7,7 @@ use crate::machine::{Frame, Kind, Machine};
 use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
-use crate::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Mutex, Ordering, Rank};
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
 use std::collections::{BTreeMap, HashMap};
@@ -291,7 +291,7 @@ impl Shared {
         let plan = profile.plan();
         Self {
             fillers,
-            special: Mutex::new(Special::default()),
+            special: Mutex::ranked(Rank::Run, Special::default()),
             mappings,
             slots: (0..plan.os_threads).map(|_| CachePadded::default()).collect(),
             ledgers: Mutex::new(Vec::new()),
