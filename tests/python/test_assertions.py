@@ -18,7 +18,9 @@ def run_of(run: RunResult, *rows: Row) -> RunResult:
 
 
 def spurious(row: Row, failures: int) -> Row:
-    row["calls"]["issued"] += failures - row["calls"]["failed_spurious"]
+    more = failures - row["calls"]["failed_spurious"]
+    row["calls"]["issued"] += more
+    row["causes"]["unknown"] += more
     row["calls"]["failed_spurious"] = failures
     failure = {
         "thread": 1,
