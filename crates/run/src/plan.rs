@@ -24,6 +24,7 @@ struct Asked {
     perturb: Option<f64>,
     trace_last: Option<u32>,
     timeout_s: f64,
+    wall_timeout_s: f64,
     stall_after_s: f64,
     seed: u64,
 }
@@ -37,6 +38,7 @@ pub struct Plan {
     driver: Which,
     pins: u64,
     timeout: Duration,
+    wall_timeout: Duration,
     stall_after: Duration,
     seed: u64,
     trace: Option<u32>,
@@ -75,23 +77,28 @@ impl Plan {
         }
         let profile = keep(asked.profile(&sets.profile), &mut problems);
         let timeout = keep(length("--timeout", asked.timeout_s), &mut problems);
+        let wall_timeout = keep(length("--wall-timeout", asked.wall_timeout_s), &mut problems);
         let stall_after = keep(length("--stall-after", asked.stall_after_s), &mut problems);
-        match (rules, driver, profile, timeout, stall_after) {
-            (Some(rules), Some(driver), Some(profile), Some(timeout), Some(stall_after))
-                if problems.is_empty() =>
-            {
-                Ok(Self {
-                    pins: asked.pins.unwrap_or(u64::from(profile.pins)),
-                    policies,
-                    profile,
-                    rules,
-                    driver,
-                    timeout,
-                    stall_after,
-                    seed: asked.seed,
-                    trace: asked.trace_last,
-                })
-            }
+        match (rules, driver, profile, timeout, wall_timeout, stall_after) {
+            (
+                Some(rules),
+                Some(driver),
+                Some(profile),
+                Some(timeout),
+                Some(wall_timeout),
+                Some(stall_after),
+            ) if problems.is_empty() => Ok(Self {
+                pins: asked.pins.unwrap_or(u64::from(profile.pins)),
+                policies,
+                profile,
+                rules,
+                driver,
+                timeout,
+                wall_timeout,
+                stall_after,
+                seed: asked.seed,
+                trace: asked.trace_last,
+            }),
             _ => Err(Error::Config(problems)),
         }
     }
@@ -149,6 +156,7 @@ impl Plan {
             driver: self.driver,
             pins: self.pins,
             timeout: self.timeout,
+            wall_timeout: self.wall_timeout,
             stall_after: self.stall_after,
             seed: self.seed.wrapping_add(repeat.saturating_sub(1)),
             trace: self.trace,
@@ -212,7 +220,7 @@ mod tests {
             "profile": {"name": "steady"},
             "kernel": {"name": "linux-6.14"},
             "sets": [], "driver": "os", "threads": 7, "cpus": null, "pins": null, "perturb": 0.25,
-            "trace_last": null, "timeout_s": 3.0, "stall_after_s": 1.0, "seed": u64::MAX,
+            "trace_last": null, "timeout_s": 3.0, "wall_timeout_s": 60.0, "stall_after_s": 1.0, "seed": u64::MAX,
         });
         change(&mut request);
         Plan::read(&request.to_string())

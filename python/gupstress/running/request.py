@@ -36,6 +36,7 @@ NUMBERS: dict[str, Whole | Share | Length] = {
     "pins": Whole(1, 2**64 - 1),
     "perturb": Share(),
     "timeout_s": _LENGTH,
+    "wall_timeout_s": _LENGTH,
     "stall_after_s": _LENGTH,
     "seed": Whole(0, SEED_MAX),
     "repeat": _TIMES,
@@ -67,7 +68,9 @@ class Request:
     """Probability of a yield at each step, to widen race windows."""
     driver: str = "os"
     timeout_s: float = 60.0
-    """Longest time for one run of one policy."""
+    """Longest time for one run of one policy, virtual on the simulator."""
+    wall_timeout_s: float = 3600.0
+    """Longest time that one run may take of the host, whatever its own clock says."""
     stall_after_s: float | None = None
     """Time without any progress after which a call may be judged stuck; None: `STALL_AFTER_S`."""
     seed: int | None = None
@@ -133,6 +136,7 @@ class Request:
             "driver": self.driver,
             "trace_last": self.trace_last,
             "timeout_s": self.timeout_s,
+            "wall_timeout_s": self.wall_timeout_s,
             "stall_after_s": self.stall_limit_s,
         }
 
