@@ -5,7 +5,9 @@
 //! | [`machine`], [`ops`], [`sync`] | the machine itself: nouns, verbs, the door to shared memory |
 //! | [`policy`] | decisions: retry policies and kernel rules, by name or from files |
 //! | [`drive`] | who runs it: real threads, or coroutines on a virtual clock |
-//! | [`stress`] | runs: profiles, actors, watchdog, verdicts |
+//! | [`script`] | the steps of scripts and who plays them |
+//! | [`judge`] | classes, findings, results, verdicts |
+//! | [`stress`] | runs: profiles, actors, watchdog |
 //! | [`litmus`] | scripted scenarios and the interactive machine |
 //! | [`request`] | what a front end asks for, as JSON |
 //! | [`observe`] | what is measured |
@@ -18,11 +20,15 @@ pub mod config;
 pub mod drive;
 pub mod error;
 #[cfg(not(loom))]
+pub mod judge;
+#[cfg(not(loom))]
 pub mod litmus;
 pub mod observe;
 pub mod policy;
 #[cfg(not(loom))]
 pub mod request;
+#[cfg(not(loom))]
+pub mod script;
 #[cfg(not(loom))]
 pub mod stress;
 

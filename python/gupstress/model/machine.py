@@ -254,7 +254,7 @@ class Machine:
 
     def fill(self, pages: int, cpu: int = 0) -> None:
         """Write fresh anonymous pages of another mapping, which fills this CPU's batch."""
-        self._core.fill(_count("pages", pages), self._cpu(cpu))
+        self._core.play(f"fill {_count('pages', pages)}", self._cpu(cpu))
 
     def mlock(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Lock in memory what is or will be present: `mlock2(MLOCK_ONFAULT)`."""
@@ -272,6 +272,10 @@ class Machine:
         """Call `madvise(MADV_FREE)`, which takes anonymous pages only."""
         self._act("lazyfree", part, cpu)
 
+    def dontneed(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Give pages up: `madvise(MADV_DONTNEED)`; what is pinned stays with its device alone."""
+        self._act("dontneed", part, cpu)
+
     def hold(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Let another holder take one plain reference on each page and keep it."""
         self._act("hold", part, cpu)
@@ -285,12 +289,12 @@ class Machine:
         self._act("share", part, cpu)
 
     def unmap(self, mapping: Mapping | Range, cpu: int = 0) -> None:
-        """Unmap a mapping for good; none of it may be pinned."""
-        self._core.unmap(self._whole(mapping).number, self._cpu(cpu))
+        """Unmap a mapping for good; a frame that is pinned lives until it is unpinned."""
+        self._core.play(f"unmap {self._whole(mapping).number}", self._cpu(cpu))
 
     def drain_all(self) -> None:
         """Empty every CPU's batches, as was done before each measurement on a real kernel."""
-        self._core.drain_all()
+        self._core.play("settle", 0)
 
     def pin(self, part: Mapping | Range, cpu: int = 0, write: bool = True) -> PinOutcome:
         """Pin a range for long: `pin_user_pages(FOLL_LONGTERM)`.
@@ -303,9 +307,7 @@ class Machine:
             write: Whether the device will write (`FOLL_WRITE`).
         """
         area = self._range(part)
-        found = json.loads(
-            self._core.pin(area.mapping.number, area.start, area.stop, self._cpu(cpu), write)
-        )
+        found = json.loads(self._act("pin" if write else "pinro", area, cpu) or "null")
         outcome = PinOutcome(
             part=area,
             number=found["pin"],
@@ -352,9 +354,10 @@ class Machine:
         """Return the steps that the last call took, kworkers' among them, as they were begun."""
         return [Step(**step) for step in json.loads(self._core.trace())]
 
-    def _act(self, word: str, part: Mapping | Range, cpu: int) -> None:
+    def _act(self, word: str, part: Mapping | Range, cpu: int) -> str | None:
         area = self._range(part)
-        self._core.act(word, area.mapping.number, area.start, area.stop, self._cpu(cpu))
+        step = f"{word} {area.mapping.number} {area.start} {area.stop}"
+        return self._core.play(step, self._cpu(cpu))
 
     def _cpu(self, cpu: int) -> int:
         number, last = whole(cpu), self.cpus - 1

@@ -12,7 +12,7 @@
 //! came after (B), hence after his entries (`ops::drain`).
 
 use super::page::Frame;
-use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, Rank};
 
 /// A per-CPU batch of pages on their way to or between LRU lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -136,7 +136,10 @@ impl Cpu {
     /// A CPU with empty batches that hold up to `batch_size` pages.
     pub fn new(batch_size: usize) -> Self {
         Self {
-            batches: Mutex::new(Batches(std::array::from_fn(|_| Vec::with_capacity(batch_size)))),
+            batches: Mutex::ranked(
+                Rank::Local,
+                Batches(std::array::from_fn(|_| Vec::with_capacity(batch_size))),
+            ),
             pending: AtomicU32::new(0),
             queued: AtomicU32::new(0),
             done: AtomicU32::new(0),

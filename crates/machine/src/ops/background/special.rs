@@ -18,7 +18,7 @@ impl<D: Driver> Task<'_, D> {
         let (gfp, mark) =
             if driver { (Gfp::WithinCma, flag::NEVER_LRU) } else { (Gfp::WithinMovable, flag::RESERVED) };
         let fresh = self.m.memory.alloc(self.cpu(), gfp).ok_or(Errno::ENOMEM)?;
-        self.m.memory.payload.fill(&fresh, pattern(mapping.id, index));
+        fresh.fill(pattern(mapping.id, index));
         let frame = fresh.publish();
         self.page(frame).set(mark);
         self.page(frame).add_mapcount(1);

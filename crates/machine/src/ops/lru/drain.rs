@@ -120,12 +120,18 @@ impl<D: Driver> Lru<'_, D> {
         let cpu = &self.m.cpus[number];
         loop {
             self.d.wait(Wait::Work(number), &|| cpu.drain_wanted().is_some() || over());
-            let Some(ticket) = cpu.drain_wanted() else {
-                if over() {
-                    return;
-                }
-                continue;
-            };
+            self.drain_works();
+            if over() && cpu.drain_wanted().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Runs the drain work queued for this CPU until there is none.
+    pub fn drain_works(&self) {
+        let number = self.cpu();
+        let cpu = &self.m.cpus[number];
+        while let Some(ticket) = cpu.drain_wanted() {
             self.step_at(Step::Kworker);
             self.drain_cpu(number);
             cpu.drain_done(ticket);

@@ -55,7 +55,7 @@ impl<D: Driver> Lists<'_, D> {
     fn lru_add(&self, lists: &mut lruvec::Lists, frame: Frame) {
         let page = self.page(frame);
         if self.m.rules.free_at_drain
-            && let Ok(frozen) = page.freeze(1)
+            && let Ok(frozen) = self.m.memory.freeze(frame, 1)
         {
             // Nobody but the batch refers to it: the batch's put frees it.
             frozen.unfreeze(1);

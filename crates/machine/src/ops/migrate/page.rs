@@ -16,16 +16,16 @@ pub enum MigrateMode {
 }
 
 /// A page that has been unmapped, with its target; both locked.
-pub(super) struct Unmapped {
+pub(super) struct Unmapped<'a> {
     pub src: Frame,
-    dst: Fresh,
+    dst: Fresh<'a>,
     was_mapped: bool,
     was_mlocked: bool,
 }
 
-pub(super) enum Unmap {
+pub(super) enum Unmap<'a> {
     /// Ready to move.
-    Done(Unmapped),
+    Done(Unmapped<'a>),
     /// Freed under us: as good as migrated.
     Freed,
 }
@@ -41,7 +41,7 @@ pub(super) struct Refusal {
 /// References of the migration itself on each page: the isolation's.
 pub(super) const OWN: i32 = 1;
 
-impl<D: Driver> Migrate<'_, D> {
+impl<'a, D: Driver> Migrate<'a, D> {
     /// `migrate_folio_unmap`. `sleep`: whether locks and writeback may be slept on.
     pub(super) fn migrate_folio_unmap(
         &self,
@@ -49,7 +49,7 @@ impl<D: Driver> Migrate<'_, D> {
         gfp: Gfp,
         mode: MigrateMode,
         sleep: bool,
-    ) -> Result<Unmap, Refusal> {
+    ) -> Result<Unmap<'a>, Refusal> {
         let page = self.page(src);
         if page.refcount() == 1 {
             page.clear(flag::ACTIVE | flag::UNEVICTABLE);
@@ -113,15 +113,18 @@ impl<D: Driver> Migrate<'_, D> {
     }
 
     /// `migrate_folio_move`; gives the page back where it has to be tried again.
-    pub(super) fn migrate_folio_move(&self, unmapped: Unmapped) -> Result<(), (Unmapped, Refusal)> {
-        let Unmapped { src, .. } = unmapped;
+    pub(super) fn migrate_folio_move(&self, unmapped: Unmapped<'a>) -> Result<(), (Unmapped<'a>, Refusal)> {
+        let Unmapped { src, dst, was_mapped, was_mlocked } = unmapped;
         self.step(Step::MigrateFreeze, src);
-        if let Err(found) = self.move_to_new_folio(&unmapped) {
-            let test = Test::Refs { found, expected: 1 + i32::from(self.m.in_page_cache(self.page(src))) };
-            return Err((unmapped, Refusal { errno: Errno::EAGAIN, at: Step::MigrateFreeze, test }));
-        }
-        let Unmapped { dst, was_mapped, was_mlocked, .. } = unmapped;
-        let dst = dst.publish();
+        let dst = match self.move_to_new_folio(src, dst) {
+            Ok(dst) => dst,
+            Err((dst, found)) => {
+                let test =
+                    Test::Refs { found, expected: 1 + i32::from(self.m.in_page_cache(self.page(src))) };
+                let refusal = Refusal { errno: Errno::EAGAIN, at: Step::MigrateFreeze, test };
+                return Err((Unmapped { src, dst, was_mapped, was_mlocked }, refusal));
+            }
+        };
         self.step(Step::MigrateCopied, src);
         self.add_lru(dst);
         let drain = match self.m.rules.drain_after_migrate {
@@ -147,11 +150,14 @@ impl<D: Driver> Migrate<'_, D> {
 
     /// `move_to_new_folio`: freezes the source, copies contents and state, and
     /// replaces it in the page cache. On an unexpected reference: how many there are.
-    fn move_to_new_folio(&self, unmapped: &Unmapped) -> Result<(), i32> {
-        let (page, target) = (self.page(unmapped.src), self.page(unmapped.dst.frame()));
+    fn move_to_new_folio(&self, src: Frame, dst: Fresh<'a>) -> Result<Frame, (Fresh<'a>, i32)> {
+        let (page, target) = (self.page(src), self.page(dst.frame()));
         let cached = self.m.in_page_cache(page);
-        let frozen = page.freeze(1 + i32::from(cached))?;
-        self.m.memory.payload.copy(unmapped.src, &frozen, &unmapped.dst);
+        let frozen = match self.m.memory.freeze(src, 1 + i32::from(cached)) {
+            Ok(frozen) => frozen,
+            Err(found) => return Err((dst, found)),
+        };
+        frozen.copy_to(&dst);
         let (mapping, index) = (page.mapping(), page.index());
         target.set_mapping(mapping, index);
         let kept = flag::REFERENCED | flag::DIRTY | flag::SWAPBACKED | flag::ANON | flag::ANON_EXCLUSIVE;
@@ -159,15 +165,16 @@ impl<D: Driver> Migrate<'_, D> {
         // Active and unevictable exclude each other.
         let list = if moved & flag::ACTIVE != 0 { flag::ACTIVE } else { moved & flag::UNEVICTABLE };
         target.set(moved & kept | list);
+        let dst = dst.publish();
         if cached && let Some(id) = mapping {
             target.get(1);
-            self.m.mapping(id).with_cache(index, |slot| slot.set(Some(unmapped.dst.frame())));
+            self.m.mapping(id).with_cache(index, |slot| slot.set(Some(dst)));
         }
         // The mapping has moved on: a lock holder that was faster must not find it here.
         // Migration entries still name the frame; its number is all they need.
         page.set_mapping(None, 0);
         frozen.unfreeze(1);
-        Ok(())
+        Ok(dst)
     }
 
     /// `migrate_folio_undo_src` and `_dst`: maps the page again and drops the target.

@@ -12,7 +12,7 @@ use crate::policy::Cold;
 use crate::policy::Errno;
 use std::ops::Range;
 
-impl<D: Driver> Mm<'_, D> {
+impl<'a, D: Driver> Mm<'a, D> {
     /// Writes each page of the range, as a user's stores do.
     ///
     /// # Errors
@@ -96,10 +96,10 @@ impl<D: Driver> Mm<'_, D> {
         if self.d.wait(Wait::PageLock(frame), &over) { Ok(()) } else { Err(Errno::EINTR) }
     }
 
-    fn alloc_filled(&self, mapping: &Mapping, index: u32) -> Result<Fresh, Errno> {
+    fn alloc_filled(&self, mapping: &Mapping, index: u32) -> Result<Fresh<'a>, Errno> {
         let gfp = self.gfp.get();
         let fresh = self.m.memory.alloc(self.cpu(), gfp).ok_or(Errno::ENOMEM)?;
-        self.m.memory.payload.fill(&fresh, pattern(mapping.id, index));
+        fresh.fill(pattern(mapping.id, index));
         self.page(fresh.frame()).set_mapping(Some(mapping.id), index);
         Ok(fresh)
     }
@@ -221,8 +221,7 @@ impl<D: Driver> Mm<'_, D> {
             }
             return Ok(Some(frame));
         }
-        let fresh = self.alloc_filled(mapping, index)?;
-        let frame = fresh.frame();
+        let frame = self.alloc_filled(mapping, index)?.publish();
         self.page(frame).set(flag::SWAPBACKED);
         self.set_locked(frame);
         self.step(Step::FaultAlloc, frame);
@@ -230,7 +229,7 @@ impl<D: Driver> Mm<'_, D> {
             let free = slot.get().is_none();
             if free {
                 self.page(frame).get(1);
-                slot.set(Some(fresh.publish()));
+                slot.set(Some(frame));
             }
             free
         });

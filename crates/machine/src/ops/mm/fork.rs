@@ -30,13 +30,13 @@ impl<D: Driver> Mm<'_, D> {
         let locked = parent.lock(index);
         let pte = locked.get(index);
         if pte.is_poison() {
-            child.lock(index).set(index, pte);
+            child.lock_nested(index).set(index, pte);
         }
         if !pte.is_present() {
             return Ok(());
         }
         let frame = pte.frame();
-        let mine = child.lock(index);
+        let mine = child.lock_nested(index);
         if frame == ZERO_FRAME {
             mine.set(index, pte);
             return Ok(());
@@ -44,7 +44,7 @@ impl<D: Driver> Mm<'_, D> {
         let page = self.page(frame);
         if page.has(flag::ANON_EXCLUSIVE) && self.m.maybe_dma_pinned(page) {
             let fresh = self.m.memory.alloc(self.cpu(), Gfp::Movable).ok_or(Errno::ENOMEM)?;
-            self.m.memory.payload.fill(&fresh, pattern(mapping.id, index));
+            fresh.fill(pattern(mapping.id, index));
             let copy = self.page(fresh.frame());
             copy.set_mapping(Some(mapping.id), index);
             copy.set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);

@@ -1,42 +1,34 @@
 //! How a call that ended is judged: by the truth about its pages, at that moment.
 
-use super::shared::Said;
 use crate::machine::{Frame, Machine, Mapping, ZERO_FRAME};
 use crate::ops::Errno;
 use crate::policy::{Policy, ZeroPage};
-use serde::Serialize;
+use gupstress_machine::words;
 use std::ops::Range;
 
-/// How a call ended, in truth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Class {
-    /// Pinned, and every page may stay where it is.
-    Pinned,
-    /// Pinned, with some page where pages must stay movable.
-    PinnedUnsafe,
-    /// Failed, and some page had a permanent obstacle.
-    FailedJustified,
-    /// Failed without need.
-    FailedSpurious,
-    /// Never ended.
-    Stuck,
+words! {
+    /// How a call ended, in truth; in the order of results.
+    pub enum Class {
+        /// Pinned, and every page may stay where it is.
+        Pinned = "pinned",
+        /// Pinned, with some page where pages must stay movable.
+        PinnedUnsafe = "pinned_unsafe",
+        /// Failed, and some page had a permanent obstacle.
+        FailedJustified = "failed_justified",
+        /// Failed without need.
+        FailedSpurious = "failed_spurious",
+        /// Never ended.
+        Stuck = "stuck",
+    }
 }
 
 impl Class {
-    /// All five, in the order of results.
-    pub const ALL: [Self; 5] =
-        [Self::Pinned, Self::PinnedUnsafe, Self::FailedJustified, Self::FailedSpurious, Self::Stuck];
+    /// How many there are.
+    pub const COUNT: usize = Self::WORDS.len();
 
     /// Its name in results.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Pinned => "pinned",
-            Self::PinnedUnsafe => "pinned_unsafe",
-            Self::FailedJustified => "failed_justified",
-            Self::FailedSpurious => "failed_spurious",
-            Self::Stuck => "stuck",
-        }
+        Self::WORDS[self as usize].0
     }
 }
 
@@ -51,11 +43,11 @@ pub enum Fate {
 
 /// Decides what becomes of a call that has returned, here and nowhere else.
 ///
-/// `killed`: whether the run had ended before the call did; whatever it then failed with is the
+/// `stuck`: whether the watchdog had said that it never ends; `killed`: whether the run had ended before the call did; whatever it then failed with is the
 /// end's doing. What the watchdog said of it comes first: it ended only because the run was ended.
-pub fn fate(said: Said, killed: bool, result: Result<(), Errno>, truth: impl FnOnce() -> Class) -> Fate {
+pub fn fate(stuck: bool, killed: bool, result: Result<(), Errno>, truth: impl FnOnce() -> Class) -> Fate {
     match result {
-        _ if said.stuck => Fate::Counted(Class::Stuck),
+        _ if stuck => Fate::Counted(Class::Stuck),
         Err(_) if killed => Fate::CutOff,
         _ => Fate::Counted(truth()),
     }
