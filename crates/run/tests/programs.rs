@@ -8,7 +8,7 @@
 mod lab;
 
 use gupstress_run::drive::sim::SimThread;
-use gupstress_run::drive::{Driver, Random, Step};
+use gupstress_run::drive::{Driver, Listed, Step, Uniform};
 use gupstress_run::machine::page::NO_FRAME;
 use gupstress_run::machine::{Frame, Kind, Layout, Lru, Machine, ZERO_FRAME};
 use gupstress_run::observe::Event;
@@ -208,7 +208,8 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
         bodies.push((number, Box::new(body)));
     }
     let told = |what: String| format!("seed {seed}, {kernel}: {what}\n{programs:#?}");
-    let ran = lab::run(&m, Box::new(Random::new(seed)), seed, 9_000_000, bodies).map_err(told)?;
+    let ran =
+        lab::run(&m, Box::new(Listed::new(Uniform::new(seed))), seed, 9_000_000, bodies).map_err(told)?;
     for Ended { thread, result, unsafe_page } in ended.borrow().iter() {
         let policy = &programs[*thread].0;
         *tally.ends.entry(format!("{result:?}")).or_default() += 1;

@@ -1,12 +1,11 @@
 //! Threads of a machine's own on the simulator: what tests of operations run on.
 
-use gupstress_run::drive::sim::{Executor, SimEnd, SimTask, SimThread, Verdict};
-use gupstress_run::drive::{Costs, Driver, Scheduler, Wait};
+use gupstress_run::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
+use gupstress_run::drive::{Costs, Decision, Strategy};
 use gupstress_run::machine::Machine;
 use gupstress_run::observe::{Counters, Totals};
 use gupstress_run::ops::Task;
 use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// What a thread does.
@@ -24,44 +23,33 @@ pub struct Ran {
 /// what is still running after `limit_ns`.
 pub fn run(
     m: &Arc<Machine>,
-    scheduler: Box<dyn Scheduler>,
+    strategy: Box<dyn Strategy>,
     seed: u64,
     limit_ns: u64,
     bodies: Vec<(usize, Body)>,
 ) -> Result<Ran, String> {
-    let cpus = m.cpus.len();
-    let left = Rc::new(Cell::new(bodies.len()));
-    let counters: Vec<Arc<Counters>> = (0..bodies.len() + cpus).map(|_| Arc::default()).collect();
+    let counters: Vec<Arc<Counters>> = (0..=bodies.len()).map(|_| Arc::default()).collect();
     let mut tasks = Vec::new();
     for ((cpu, body), count) in bodies.into_iter().zip(&counters) {
-        let (m, left, count) = (Arc::clone(m), Rc::clone(&left), Arc::clone(count));
-        let body = move |thread: &SimThread<'_>| {
-            body(&Task::new(&m, thread, &count, cpu));
-            left.set(left.get() - 1);
-            (0..cpus).for_each(|cpu| thread.wake(Wait::Work(cpu)));
-        };
+        let (m, count) = (Arc::clone(m), Arc::clone(count));
+        let body = move |thread: &SimThread<'_>| body(&Task::new(&m, thread, &count, cpu));
         tasks.push(SimTask { cpu, place: Arc::default(), killable: true, body: Box::new(body) });
     }
-    for (cpu, count) in (0..cpus).zip(&counters[tasks.len()..]) {
-        let (m, left, count) = (Arc::clone(m), Rc::clone(&left), Arc::clone(count));
-        let body = move |thread: &SimThread<'_>| {
-            Task::new(&m, thread, &count, cpu).kworker(&|| left.get() == 0);
-        };
-        tasks.push(SimTask { cpu, place: Arc::default(), killable: false, body: Box::new(body) });
-    }
+    let kworkers = Kworkers::of(m, &counters[tasks.len()]);
     let killed = Cell::new(false);
     let mut asked = false;
-    let report = Executor::default().run(
-        scheduler,
+    let report = Lab::default().run(
+        strategy,
         &Costs::default(),
         seed,
         tasks,
+        Some(&kworkers),
         &mut |now, _| {
             if !std::mem::replace(&mut asked, true) {
-                return Verdict::Continue(now + limit_ns);
+                return Decision::Continue(now + limit_ns);
             }
             killed.set(true);
-            Verdict::Kill
+            Decision::Kill
         },
         &mut |_| true,
     );
