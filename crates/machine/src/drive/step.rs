@@ -112,6 +112,14 @@ steps! {
     Hold = "hold:page", 50;
 }
 
+impl Step {
+    /// Whether a thread holds nothing here that others could want: no lock, pin, page or work.
+    #[inline]
+    pub fn holds_nothing(self) -> bool {
+        matches!(self, Self::Idle | Self::Sweep | Self::Kworker)
+    }
+}
+
 /// Number of steps.
 pub const STEPS: usize = Step::ALL.len();
 

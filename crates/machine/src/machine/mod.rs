@@ -108,8 +108,9 @@ impl Machine {
     }
 
     /// Who holds the mutex of `lru_add_drain_all`, by thread number.
-    pub fn drain_mutex_owner(&self) -> u32 {
-        self.drain_mutex_owner.load(Ordering::Relaxed)
+    pub fn drain_mutex_owner(&self) -> Option<u32> {
+        let held = self.drain_mutex.load(Ordering::Acquire);
+        held.then(|| self.drain_mutex_owner.load(Ordering::Relaxed))
     }
 
     /// Counts one more reason to flush at once; true if it is the first.

@@ -77,6 +77,18 @@ impl Obstacle {
         )
     }
 
+    /// Whether it is what some thread does with the page, and ends when that thread ends it.
+    pub fn is_in_hands(self) -> bool {
+        matches!(
+            self,
+            Self::Writeback
+                | Self::Pinned { .. }
+                | Self::Isolated { .. }
+                | Self::Locked { .. }
+                | Self::ShortRefs { .. }
+        )
+    }
+
     /// In a few words.
     pub fn describe(self) -> String {
         match self {

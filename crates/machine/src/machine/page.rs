@@ -116,6 +116,8 @@ pub struct Page {
     lasting_pins: AtomicU32,
     /// Who holds `PG_locked`, plus one: known to the model only.
     lock_owner: AtomicU32,
+    /// Who writes it back, plus one: known to the model only.
+    writeback_owner: AtomicU32,
     /// Who isolated it last, plus one: known to the model only.
     isolator: AtomicU32,
 }
@@ -138,6 +140,7 @@ impl Page {
             lasting: AtomicU32::new(0),
             lasting_pins: AtomicU32::new(0),
             lock_owner: AtomicU32::new(0),
+            writeback_owner: AtomicU32::new(0),
             isolator: AtomicU32::new(0),
         }
     }
@@ -294,6 +297,16 @@ impl Page {
     /// Records who holds the page lock, or that nobody will. By the holder only.
     pub fn set_lock_owner(&self, holder: Option<u32>) {
         self.lock_owner.store(holder.map_or(0, |id| id.wrapping_add(1)), Ordering::Relaxed);
+    }
+
+    /// The thread that writes it back, while it is under writeback (model's truth).
+    pub fn writeback_owner(&self) -> Option<u32> {
+        self.writeback_owner.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Records who writes it back. By that one only.
+    pub fn set_writeback_owner(&self, writer: u32) {
+        self.writeback_owner.store(writer.wrapping_add(1), Ordering::Relaxed);
     }
 
     /// The thread that isolated it last, of use while it is off the LRU (model's truth).

@@ -56,7 +56,12 @@ impl<D: Driver> Task<'_, D> {
 
     /// `folio_start_writeback`; false if it is under way already.
     pub fn start_writeback(&self, frame: Frame) -> bool {
-        !self.page(frame).test_set(flag::WRITEBACK)
+        let page = self.page(frame);
+        let started = !page.test_set(flag::WRITEBACK);
+        if started {
+            page.set_writeback_owner(self.d.id());
+        }
+        started
     }
 
     /// `folio_end_writeback`: clears the flag, then wakes.

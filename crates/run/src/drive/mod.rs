@@ -10,5 +10,5 @@ pub mod sim;
 
 pub use gupstress_machine::drive::{Costs, Deed, Driver, STEPS, Step, Wait, Waited};
 #[cfg(not(loom))]
-pub use os::Place;
+pub use os::{Place, Waiting};
 pub use sched::{Candidate, Random, Scheduler, TaskId, Timed};

@@ -35,10 +35,25 @@ pub struct Place {
     is_hindered: AtomicBool,
     /// Where it last did, and why.
     hindrance: Mutex<Option<(Step, Hindrance)>>,
-    /// What it waits for without a deadline, encoded; 0: it does not.
+    /// What it waits for, encoded; 0: it does not.
     waiting: AtomicU64,
-    /// Such waits begun so far: tells one wait from the next for the same thing.
+    /// Until when at the latest; `u64::MAX`: for as long as it takes.
+    until: AtomicU64,
+    /// Waits begun so far: tells one wait from the next for the same thing.
     waits: AtomicU32,
+    /// Points passed so far at which it held nothing that others could want.
+    rests: AtomicU32,
+}
+
+/// A wait under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// For what.
+    pub on: Wait,
+    /// Until when at the latest; `u64::MAX`: for as long as it takes.
+    pub until: u64,
+    /// Which of the thread's waits it is.
+    pub number: u32,
 }
 
 /// No page, no step but the one between operations.
@@ -51,7 +66,9 @@ impl Default for Place {
             is_hindered: AtomicBool::new(false),
             hindrance: Mutex::new(None),
             waiting: AtomicU64::new(0),
+            until: AtomicU64::new(u64::MAX),
             waits: AtomicU32::new(0),
+            rests: AtomicU32::new(0),
         }
     }
 }
@@ -83,27 +100,51 @@ impl Place {
         self.is_hindered.store(false, Ordering::Relaxed);
     }
 
-    /// What it waits for without a deadline.
-    pub fn waiting(&self) -> Option<Wait> {
-        Wait::decode(self.waiting.load(Ordering::Relaxed))
+    /// The wait it is in, if it is in one.
+    ///
+    /// Its parts may be those of two waits where the thread wakes meanwhile: whoever concludes
+    /// anything from it looks twice and finds the same number.
+    pub fn waiting(&self) -> Option<Waiting> {
+        let on = Wait::decode(self.waiting.load(Ordering::Acquire))?;
+        Some(Waiting {
+            on,
+            until: self.until.load(Ordering::Relaxed),
+            number: self.waits.load(Ordering::Relaxed),
+        })
     }
 
-    /// Waits without a deadline begun so far.
-    pub fn waits(&self) -> u32 {
-        self.waits.load(Ordering::Relaxed)
+    /// Publishes a wait.
+    pub(crate) fn wait(&self, on: Wait, until: u64) {
+        self.waits.store(self.waits.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.until.store(until, Ordering::Relaxed);
+        self.waiting.store(on.encode(), Ordering::Release);
     }
 
-    /// Publishes a wait, or its end.
-    pub(super) fn set_waiting(&self, on: Option<Wait>) {
-        if on.is_some() {
-            self.waits.store(self.waits().wrapping_add(1), Ordering::Relaxed);
-        }
-        self.waiting.store(on.map_or(0, Wait::encode), Ordering::Relaxed);
+    /// Publishes a wait's end.
+    pub(crate) fn woken(&self) {
+        self.waiting.store(0, Ordering::Relaxed);
+    }
+
+    /// Points passed so far at which the thread held nothing.
+    pub fn rests(&self) -> u32 {
+        self.rests.load(Ordering::Relaxed)
+    }
+
+    /// Whether the thread is asleep where it holds nothing that others could want.
+    pub fn is_at_rest(&self) -> bool {
+        self.waiting().is_some_and(|waiting| match waiting.on {
+            Wait::Work(_) | Wait::Barrier | Wait::Paused => true,
+            Wait::Time => self.step() == Step::Idle,
+            _ => false,
+        })
     }
 
     /// Passes a step; a page stays the thread's until the next one.
     #[inline]
-    pub(super) fn set(&self, step: Step, frame: Frame) {
+    pub(crate) fn set(&self, step: Step, frame: Frame) {
+        if step.holds_nothing() {
+            self.rests.store(self.rests().wrapping_add(1), Ordering::Relaxed);
+        }
         let frame = if frame == NO_FRAME { self.at.load(Ordering::Relaxed) >> 32 } else { u64::from(frame) };
         self.at.store(frame << 32 | step as u64, Ordering::Relaxed);
     }
@@ -301,7 +342,7 @@ impl<'r> OsThread<'r> {
         if control & DELAY != 0 {
             turn(self.run.delay);
         }
-        if control & PAUSE != 0 && self.killable && matches!(at, Step::Sweep | Step::Idle) {
+        if control & PAUSE != 0 && self.killable && at.holds_nothing() {
             self.pause();
         }
     }
@@ -312,11 +353,11 @@ impl<'r> OsThread<'r> {
             control & PAUSE == 0 || control & KILL != 0 || self.run.exempt.load(Ordering::SeqCst) == self.id
         };
         if !over() {
-            self.place.set_waiting(Some(Wait::Paused));
+            self.place.wait(Wait::Paused, u64::MAX);
             self.record(Deed::Wait(Wait::Paused));
             self.run.pause.sleep_until(None, &over);
             self.record(Deed::Woken);
-            self.place.set_waiting(None);
+            self.place.woken();
         }
     }
 }
@@ -337,12 +378,15 @@ impl Driver for OsThread<'_> {
         if ready() {
             return Waited::Ready;
         }
-        let deadline = (deadline != u64::MAX).then(|| self.run.started + Duration::from_nanos(deadline));
-        self.place.set_waiting(Some(on).filter(|_| deadline.is_none()));
+        self.place.wait(on, deadline);
+        // Beyond what the host's clock can say there is no deadline.
+        let deadline = (deadline != u64::MAX)
+            .then(|| self.run.started.checked_add(Duration::from_nanos(deadline)))
+            .flatten();
         self.record(Deed::Wait(on));
         let in_time = self.run.monitor(on).sleep_until(deadline, &|| ready() || self.killed());
         self.record(Deed::Woken);
-        self.place.set_waiting(None);
+        self.place.woken();
         // What was so a moment ago need not be so now; it was waited for all the same.
         match (self.killed(), in_time) {
             (true, _) => Waited::Killed,

@@ -284,7 +284,7 @@ impl Driver for SimThread<'_> {
         assert_unlocked();
         self.place.set(at, frame);
         let world = self.world;
-        if matches!(at, Step::Sweep | Step::Idle) && self.killable {
+        if at.holds_nothing() && self.killable {
             let others = || world.exempt.get().is_some_and(|exempt| exempt != self.id);
             if others() {
                 self.wait(Wait::Paused, &|| !others());
@@ -323,13 +323,13 @@ impl Driver for SimThread<'_> {
             }
             let world = self.world;
             world.tasks.borrow_mut()[self.id].status = Status::Waiting(on, deadline);
-            self.place.set_waiting(Some(on).filter(|_| deadline == u64::MAX));
+            self.place.wait(on, deadline);
             world.waiting.borrow_mut().entry(on).or_default().push(self.id);
             world.next.set(None);
             world.record(self.id, Deed::Wait(on));
             self.switch();
             world.record(self.id, Deed::Woken);
-            self.place.set_waiting(None);
+            self.place.woken();
         }
     }
 

@@ -5,6 +5,9 @@
 //! ([`watchdog`]) and gathers a [`RunResult`].
 
 mod actors;
+mod chain;
+mod cpu_clock;
+mod grace;
 mod pinner;
 mod profile;
 pub mod result;

@@ -4,7 +4,7 @@ use super::profile::Age;
 use super::result::{Failure, UnsafePin};
 use super::setup::{populate, set_up};
 use super::shared::{Ledger, MAX_FINDINGS, Shared, Slot};
-use super::verdict::{Class, class, unsafe_page};
+use super::verdict::{Class, Fate, class, fate, unsafe_page};
 use crate::drive::{Driver, Step};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Cause, Mapping, Obstacle};
@@ -128,22 +128,38 @@ impl<'a, D: Driver> Pinner<'a, D> {
         d.trace(Deed::Call(range.len() as u32));
         let result = self.task.pin_longterm(&request, &mut self.pin);
         let took = d.now() - began;
+        // In this order: a run that had ended by the time the call was over may have cut it off.
+        let said = self.slot.finish();
+        let truth = || class(&sh.m, &sh.policy, mapping, range.clone(), result, &self.pin.pages);
+        let fate = fate(said, d.killed(), result, truth);
         self.ledger.longest_wait_ns = self.ledger.longest_wait_ns.max(took);
-        let class = self.judge(mapping, range.clone(), result);
-        d.trace(Deed::Return(class.map_or("interrupted", Class::name)));
-        let pages = if result.is_ok() { range.len() as u64 } else { 0 };
-        self.slot.end(class, pages);
-        if class.is_some_and(|class| class != Class::Stuck) {
-            let others = sh.ended.fetch_add(1, Ordering::Relaxed) - ended_before;
-            self.ledger.max_bypass = self.ledger.max_bypass.max(others);
-            self.record(took);
-        }
-        if result.is_ok() {
-            sh.pinned.fetch_add(pages, Ordering::Relaxed);
-            if self.pin.contended {
-                self.ledger.contended_pages += pages;
+        d.trace(Deed::Return(match fate {
+            Fate::Counted(class) => class.name(),
+            Fate::CutOff => "interrupted",
+        }));
+        match fate {
+            Fate::CutOff => self.ledger.interrupted += 1,
+            // What it pinned after all it would never have.
+            Fate::Counted(Class::Stuck) => {
+                self.slot.count(Class::Stuck, 0);
+                self.task.unpin_user_pages(&self.pin.pages);
+                self.pin.pages.clear();
             }
-            self.hold_and_unpin(mapping, range);
+            Fate::Counted(class) => {
+                let others = sh.ended.fetch_add(1, Ordering::Relaxed) - ended_before;
+                self.ledger.max_bypass = self.ledger.max_bypass.max(others);
+                self.record(took);
+                self.report(class, result);
+                let pages = if result.is_ok() { range.len() as u64 } else { 0 };
+                self.slot.count(class, pages);
+                if result.is_ok() {
+                    sh.pinned.fetch_add(pages, Ordering::Relaxed);
+                    if self.pin.contended {
+                        self.ledger.contended_pages += pages;
+                    }
+                    self.hold_and_unpin(mapping, range);
+                }
+            }
         }
     }
 
@@ -153,17 +169,9 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let _ = self.ledger.sweeps.record(u64::from(self.pin.sweeps));
     }
 
-    /// The class of a call that ended; none if the end of the run cut it off.
-    fn judge(&mut self, mapping: &Mapping, range: Range<u32>, result: Result<(), Errno>) -> Option<Class> {
-        if result == Err(Errno::EINTR) {
-            if self.slot.judged_stuck.load(Ordering::Acquire) {
-                return Some(Class::Stuck);
-            }
-            self.ledger.interrupted += 1;
-            return None;
-        }
+    /// Records what there is to find in a call that was counted.
+    fn report(&mut self, class: Class, result: Result<(), Errno>) {
         let m = &self.sh.m;
-        let class = class(m, &self.sh.policy, mapping, range.clone(), result, &self.pin.pages);
         match result {
             Err(errno) => {
                 *self.ledger.errors.entry(errno).or_default() += 1;
@@ -204,7 +212,6 @@ impl<'a, D: Driver> Pinner<'a, D> {
                 }
             }
         }
-        Some(class)
     }
 
     /// The pin's use: DMA through it, a while of holding, the check, the unpin.

@@ -304,6 +304,17 @@ impl Profile {
         ]
     }
 
+    /// What each thread of a run is called, by number: pinners, actors, kworkers.
+    pub fn thread_names(&self) -> impl Iterator<Item = String> + '_ {
+        let pinners = (0..self.threads).map(|n| format!("pinner {n}"));
+        let actors = self
+            .actors()
+            .into_iter()
+            .flat_map(|(name, cfg)| (0..cfg.threads).map(move |n| format!("{} {n}", name.replace('_', " "))));
+        let kworkers = (0..self.cpus).map(|cpu| format!("kworker/{cpu}"));
+        pinners.chain(actors).chain(kworkers)
+    }
+
     /// Mappings that pinners work on.
     pub fn mappings(&self) -> u32 {
         if self.ranges.private { self.threads } else { self.ranges.count }

@@ -1,6 +1,7 @@
 //! A run from its settings to its result, on either driver.
 
 use super::actors::Actor;
+use super::cpu_clock::CpuClock;
 use super::pinner::Pinner;
 use super::profile::{Profile, STACK};
 use super::result::{End, RunResult, Status, gather};
@@ -15,9 +16,9 @@ use crate::observe::{Ring, Trace};
 use crate::ops::Task;
 use crate::policy::{Policy, Rules};
 use crate::sync::{AtomicBool, Ordering, thread};
-use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,7 +115,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     };
     let Ended { watchdog, at: ended_at, interrupted, rings } = ended;
     if job.trace.is_some() {
-        host.trace(Trace { names: thread_names(&job.profile), rings });
+        host.trace(Trace { names: job.profile.thread_names().collect(), rings });
     }
     let stuck = matches!(
         watchdog.liveness.verdict,
@@ -143,7 +144,16 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         timeline: watchdog.timeline,
         recount,
     };
-    Ok(gather(&shared, end, resolved))
+    let result = gather(&shared, end, resolved);
+    // Both are said of the same calls by the same word: what differs is our mistake, not a finding.
+    let counted = result.calls.get("stuck").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    if stuck != (counted > 0) {
+        return Err(Error::Internal(format!(
+            "{counted} calls are stuck, and the verdict is {:?}",
+            result.liveness.verdict
+        )));
+    }
+    Ok(result)
 }
 
 struct Ended {
@@ -153,17 +163,6 @@ struct Ended {
     interrupted: bool,
     /// Of each thread, where a trace was wanted.
     rings: Vec<Ring>,
-}
-
-/// What each thread of a run is called, by number; [`live`] gives out the numbers.
-fn thread_names(profile: &Profile) -> Vec<String> {
-    let pinners = (0..profile.threads).map(|n| format!("pinner {n}"));
-    let actors = profile
-        .actors()
-        .into_iter()
-        .flat_map(|(name, cfg)| (0..cfg.threads).map(move |n| format!("{} {n}", name.replace('_', " "))));
-    let kworkers = (0..profile.cpus).map(|cpu| format!("kworker/{cpu}"));
-    pinners.chain(actors).chain(kworkers).collect()
 }
 
 /// The life of thread `id` under any driver.
@@ -183,6 +182,7 @@ fn live<D: Driver>(sh: &Shared, d: &D, id: usize) {
     } else {
         Actor::run(sh, &task, id - pinners);
     }
+    slot.leave();
     sh.thread_left(d);
 }
 
@@ -219,7 +219,7 @@ struct OsControl<'a> {
 
 impl Control for OsControl<'_> {
     fn cpu_time(&self, thread: usize) -> Option<u64> {
-        thread_cpu(self.shared.slots[thread].tid.load(Ordering::Relaxed))
+        CpuClock::numbered(self.shared.slots[thread].clock.load(Ordering::Relaxed))?.read()
     }
     fn pause_all_but(&self, thread: usize) {
         self.run.pause_all_but(thread as u32);
@@ -244,7 +244,8 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Hos
             let killable = id < sh.slots.len() - sh.profile.cpus as usize;
             let body = move || {
                 let slot = &sh.slots[id];
-                slot.tid.store(gettid().as_raw_pid() as u32, Ordering::Relaxed);
+                let clock = CpuClock::of_this_thread().map_or(0, CpuClock::number);
+                slot.clock.store(clock, Ordering::Relaxed);
                 let me = OsThread::new(run, &slot.place, id as u32, killable, job.seed);
                 let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| live(sh, &me, id)));
                 if let Err(panic) = result {
@@ -282,6 +283,7 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Hos
             }
             if !host.look(&|| progress(sh, run.now())) {
                 interrupted = true;
+                watchdog.let_go(sh, run.now());
                 break;
             }
             if lost.load(Ordering::Relaxed) {
@@ -306,12 +308,6 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Hos
     Ok(Ended { watchdog, at, interrupted, rings: run.take_rings() })
 }
 
-/// CPU time that a thread of this process has had, in nanoseconds.
-fn thread_cpu(tid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/self/task/{tid}/schedstat")).ok()?;
-    text.split_whitespace().next()?.parse().ok()
-}
-
 /// CPU seconds of this process so far, its ended threads included.
 fn process_cpu() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -332,7 +328,7 @@ impl Control for Supervision<'_> {
     }
 }
 
-fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
+fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
     let kworkers = sh.slots.len() - sh.profile.cpus as usize;
     let cpus = sh.m.cpus.len();
     let tasks = (0..sh.slots.len())
@@ -346,6 +342,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut
             }
         })
         .collect();
+    let watchdog = RefCell::new(watchdog);
     let mut interrupted_at = None;
     let mut ended_at = None;
     let mut executor = job.trace.map_or_else(Executor::default, |last| Executor::tracing(last as usize));
@@ -354,7 +351,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut
         &job.profile.costs.longer_by(job.profile.step_delay.0),
         job.seed,
         tasks,
-        &mut |now, tasks| match watchdog.tick(sh, now, tasks) {
+        &mut |now, tasks| match watchdog.borrow_mut().tick(sh, now, tasks) {
             Decision::Continue(next) => Verdict::Continue(next),
             Decision::Kill => {
                 ended_at = Some(sh.completed_at().unwrap_or(now));
@@ -363,7 +360,10 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut
         },
         &mut |now| {
             let goes_on = host.look(&|| progress(sh, now));
-            interrupted_at = (!goes_on).then_some(now);
+            if !goes_on {
+                interrupted_at = Some(now);
+                watchdog.borrow_mut().let_go(sh, now);
+            }
             goes_on
         },
     );
@@ -383,7 +383,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, mut watchdog: Watchdog, host: &mut
         }
     }
     Ok(Ended {
-        watchdog,
+        watchdog: watchdog.into_inner(),
         at: interrupted_at.or(ended_at).unwrap_or(report.now),
         interrupted: interrupted_at.is_some(),
         rings: report.trace,

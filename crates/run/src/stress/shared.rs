@@ -8,7 +8,7 @@ use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
 use crate::stress::verdict::Class;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Mutex, Ordering};
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
 use std::collections::HashMap;
@@ -24,18 +24,51 @@ pub struct Slot {
     pub counters: Counters,
     /// Where it is.
     pub place: Arc<Place>,
-    /// Its thread id, for its CPU time; 0 before it runs.
-    pub tid: AtomicU32,
+    /// Number of its CPU clock; 0 before it runs, and where threads are nobody's but the run's.
+    pub clock: AtomicI32,
+    /// Whether it has ended.
+    gone: AtomicBool,
     /// Calls ended, by class.
     classes: [AtomicU64; 5],
     /// Pages of those that pinned.
     pages: AtomicU64,
-    /// When the call under way began, plus one; 0: none is.
-    began: AtomicU64,
+    /// The call under way with what the watchdog has said of it; 0: there is none.
+    call: AtomicU64,
     /// Sweeps counted before it.
     sweeps_before: AtomicU64,
-    /// Set by the watchdog: the call under way counts as never ending.
-    pub judged_stuck: AtomicBool,
+}
+
+/// A call under way, told from all others of its thread.
+///
+/// One word holds the call and what is said of it, so that both sides agree: who ends it takes the
+/// word away and learns what was said before; who says something of it learns whether it was in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call(u64);
+
+impl Call {
+    /// It never ends.
+    const STUCK: u64 = 1;
+    /// It is on its own: everybody else is at rest.
+    const ALONE: u64 = 2;
+
+    /// No clock gets that far: it would take a century.
+    const LATEST: u64 = (u64::MAX >> 2) - 1;
+
+    fn begun(now: u64) -> Self {
+        Self((now.min(Self::LATEST) + 1) << 2)
+    }
+
+    /// When it began.
+    pub fn since(self) -> u64 {
+        (self.0 >> 2) - 1
+    }
+}
+
+/// What the watchdog had said of a call by the time it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Said {
+    /// That it never ends, or ended only because everybody else was made to rest.
+    pub stuck: bool,
 }
 
 impl Slot {
@@ -43,21 +76,67 @@ impl Slot {
     pub fn begin(&self, now: u64) {
         self.place.begin();
         self.sweeps_before.store(self.counters.get(Event::Sweeps), Ordering::Relaxed);
-        self.began.store(now + 1, Ordering::Release);
+        self.call.store(Call::begun(now).0, Ordering::Release);
     }
 
-    /// The call has ended in `class`, with `pages` pinned.
-    pub fn end(&self, class: Option<Class>, pages: u64) {
-        if let Some(class) = class {
-            add(&self.classes[class as usize], 1);
-        }
+    /// The call has ended: nothing can be said of it any more.
+    pub fn finish(&self) -> Said {
+        let said = self.call.swap(0, Ordering::AcqRel) & (Call::STUCK | Call::ALONE);
+        Said { stuck: said != 0 }
+    }
+
+    /// Counts the call that has ended in `class`, with `pages` pinned.
+    pub fn count(&self, class: Class, pages: u64) {
+        add(&self.classes[class as usize], 1);
         add(&self.pages, pages);
-        self.began.store(0, Ordering::Release);
+    }
+
+    /// The call under way.
+    pub fn call(&self) -> Option<Call> {
+        let word = self.call.load(Ordering::Acquire) & !(Call::STUCK | Call::ALONE);
+        (word != 0).then_some(Call(word))
+    }
+
+    /// Changes what is said of a call; false if it has ended.
+    fn say(&self, call: Call, what: impl Fn(u64) -> u64) -> bool {
+        let mut word = self.call.load(Ordering::Acquire);
+        while word & !(Call::STUCK | Call::ALONE) == call.0 {
+            match self.call.compare_exchange(word, what(word), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Says that a call never ends; false if it has.
+    pub fn judge_stuck(&self, call: Call) -> bool {
+        self.say(call, |word| word | Call::STUCK)
+    }
+
+    /// Says that a call is on its own from here on; false if it has ended.
+    pub fn put_alone(&self, call: Call) -> bool {
+        self.say(call, |word| word | Call::ALONE)
+    }
+
+    /// Says that it is not any more; false if it has ended, alone.
+    pub fn take_back(&self, call: Call) -> bool {
+        self.say(call, |word| word & !Call::ALONE)
     }
 
     /// When the call under way began.
     pub fn in_call_since(&self) -> Option<u64> {
-        self.began.load(Ordering::Acquire).checked_sub(1)
+        self.call().map(Call::since)
+    }
+
+    /// The thread has ended.
+    pub fn leave(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Whether the thread is where it holds nothing, or has ended.
+    pub fn is_at_rest(&self) -> bool {
+        self.gone.load(Ordering::Acquire) || self.place.is_at_rest()
     }
 
     /// Sweeps of the call under way.
@@ -225,6 +304,11 @@ impl Shared {
         &self.slots[..self.profile.threads as usize]
     }
 
+    /// What a thread is called.
+    pub fn name(&self, thread: usize) -> String {
+        self.profile.thread_names().nth(thread).unwrap_or_default()
+    }
+
     /// The slots of the actors.
     pub fn actors(&self) -> &[CachePadded<Slot>] {
         let kworkers = self.slots.len() - self.profile.cpus as usize;
@@ -251,6 +335,12 @@ impl Shared {
                 self.started.store(d.now() + 1, Ordering::Release);
             }
         })
+    }
+
+    /// As if the pinners had set off then.
+    #[cfg(test)]
+    pub fn start_at(&self, now: u64) {
+        self.started.store(now + 1, Ordering::Release);
     }
 
     /// A pinner is done.

@@ -1,5 +1,6 @@
 //! How a call that ended is judged: by the truth about its pages, at that moment.
 
+use super::shared::Said;
 use crate::machine::{Frame, Machine, Mapping, ZERO_FRAME};
 use crate::ops::Errno;
 use crate::policy::{Policy, ZeroPage};
@@ -36,6 +37,27 @@ impl Class {
             Self::FailedSpurious => "failed_spurious",
             Self::Stuck => "stuck",
         }
+    }
+}
+
+/// What becomes of a call in every count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is counted, in its class.
+    Counted(Class),
+    /// The end of the run cut it off: neither a success nor a failure.
+    CutOff,
+}
+
+/// Decides what becomes of a call that has returned, here and nowhere else.
+///
+/// `killed`: whether the run had ended before the call did; whatever it then failed with is the
+/// end's doing. What the watchdog said of it comes first: it ended only because the run was ended.
+pub fn fate(said: Said, killed: bool, result: Result<(), Errno>, truth: impl FnOnce() -> Class) -> Fate {
+    match result {
+        _ if said.stuck => Fate::Counted(Class::Stuck),
+        Err(_) if killed => Fate::CutOff,
+        _ => Fate::Counted(truth()),
     }
 }
 

@@ -1,29 +1,44 @@
 //! Who watches a run: progress over time, the timeout, and calls that never end.
 //!
-//! A call is *suspected* when it has lasted for `stall_after`, during which its
-//! thread took many sweeps and got CPU time: what has had no chance is not
-//! stuck. A suspect is *confirmed* alone: every other thread pauses where it
-//! holds nothing, the suspect goes on. If it then ends, others kept it from
-//! ending (starvation); if it takes many sweeps more without ending, something
-//! permanent does (livelock). Either way the run then stops.
+//! Two things make a call suspect, once they have lasted for `stall_after`:
 //!
-//! A thread that sleeps takes no sweeps. It is suspected when it has waited
-//! for one and the same thing for `stall_after`. Who holds that thing may wait
-//! in turn: if the chain comes back, it is a deadlock; otherwise it is
-//! confirmed alone too, and passing then clears it.
+//! * It *sweeps* without an end: many sweeps, and CPU time for them. What has had no chance is not
+//!   stuck. As long as what is in its way may pass, it has had a chance only where the others could
+//!   let go of it: through many [grace periods](super::grace).
+//! * It is *blocked* in one wait. Who keeps it there may wait in turn ([`chain`](super::chain)); the
+//!   one at the end is judged. He sleeps beyond the run's end: it will not end. He sleeps until
+//!   then: it will. He could run: he must have had CPU time and moved without letting go. He has had
+//!   none: that is the host's doing and nobody's fault. There is no end, but a circle: a deadlock,
+//!   if a second look finds the same waits by number.
+//!
+//! A suspect is *confirmed alone*: every other thread rests at its next point where it holds
+//! nothing, so all that keep it waiting go on until they have let go. Once all others rest, or are
+//! known never to, it is alone. It ends on the way there: others kept it from ending, which is
+//! starvation. It does not, though it sweeps on or its chain stays the same: it never will, livelock. Where that cannot
+//! be brought about, as the host gives too little, the run is inconclusive.
 
-use super::shared::{Shared, Slot};
-use crate::drive::Wait;
-use crate::machine::{Breakdown, Obstacle, PageState};
+use super::chain::{Chain, End, Link, follow, holder};
+use super::grace::Grace;
+use super::shared::{Call, MAX_FINDINGS, Shared, Slot};
+use crate::drive::{Step, Wait, Waiting};
+use crate::machine::{Breakdown, Frame, Obstacle, PageState};
 use crate::sync::Ordering;
 use serde::Serialize;
 
 /// Sweeps without an end that make a call suspect, and confirm it.
 const MANY_SWEEPS: u64 = 32;
-/// CPU time that a suspect must have had: one part of this many of the stall limit.
+/// Grace periods through which a call must have lost for others to have kept it from ending.
+const MANY_PERIODS: u64 = 16;
+/// CPU time that whoever is judged must have had: one part of this many of the stall limit.
 const CPU_SHARE: u64 = 40;
+/// Looks at which a thread that could run was found somewhere else than before.
+const MOVES: u32 = 3;
 /// A confirmation that takes longer than this many windows is given up.
 const CONFIRM_WINDOWS: u64 = 10;
+/// A sweeping call is looked at alone after so many windows, whatever its chances were.
+const LONG: u64 = 4;
+/// Looks in one stall limit.
+const LOOKS: u64 = 64;
 
 /// Did every call end?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -115,31 +130,100 @@ pub struct Limits {
     pub stall_after_ns: u64,
 }
 
+/// A thread that could let go of what others wait for, as seen since.
+#[derive(Debug, Clone, Copy)]
+struct Runner {
+    thread: usize,
+    since: u64,
+    rests: u32,
+    cpu: u64,
+    at: (Step, Option<Frame>),
+    moves: u32,
+}
+
+impl Runner {
+    fn new(sh: &Shared, thread: usize, now: u64, control: &dyn Control) -> Self {
+        let place = &sh.slots[thread].place;
+        let at = (place.step(), place.frame());
+        let cpu = control.cpu_time(thread).unwrap_or(0);
+        Self { thread, since: now, rests: place.rests(), cpu, at, moves: 0 }
+    }
+
+    /// Looks at it again; false if it is another thread or has let go of everything since.
+    fn look(&mut self, sh: &Shared, thread: usize) -> bool {
+        let place = &sh.slots[self.thread].place;
+        let at = (place.step(), place.frame());
+        self.moves += u32::from(at != self.at);
+        self.at = at;
+        thread == self.thread && place.rests() == self.rests
+    }
+
+    /// Whether it has gone on and on without letting go.
+    fn had_its_chance(&self, now: u64, window: u64, control: &dyn Control) -> bool {
+        let cpu = control.cpu_time(self.thread).map_or(0, |cpu| cpu.saturating_sub(self.cpu));
+        now - self.since >= window && self.moves >= MOVES && cpu >= window / CPU_SHARE
+    }
+}
+
 /// One pinner as last seen.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Seen {
-    /// The call under way, told from others by when it began.
-    call: Option<u64>,
+    /// The call under way.
+    call: Option<Call>,
     since: u64,
     sweeps: u64,
     cpu: u64,
+    /// Grace periods that had passed.
+    periods: u64,
     /// Which of its waits it is in, and since when.
     waiting: Option<(u32, u64)>,
+    /// The circle that its waits led into at the last look.
+    circle: Option<Vec<Link>>,
+    /// Who could run at the end of its waits.
+    runner: Option<Runner>,
 }
 
 /// Why a thread is suspected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Suspicion {
-    /// It sweeps and sweeps.
-    Sweeping,
-    /// It is in one wait, by number.
+    /// It sweeps and sweeps. Whether others have kept it from ending, should it end alone.
+    Sweeping { kept_from: bool },
+    /// It is in one wait, by number, at the end of which nobody will let go.
     Blocked(u32),
+    /// It leads into a circle of waits.
+    Circle(Vec<Link>),
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Phase {
-    Watching,
-    Confirming { thread: usize, why: Suspicion, call: u64, since: u64, sweeps: u64 },
+/// A suspect that is being confirmed.
+#[derive(Debug, Clone)]
+struct Trial {
+    thread: usize,
+    call: Call,
+    why: Suspicion,
+    since: u64,
+    /// Since when it has been alone, and its sweeps and CPU time then.
+    alone: Option<(u64, u64, u64)>,
+    runner: Option<Runner>,
+}
+
+impl Trial {
+    /// Whether the call is told that it ends only because of the trial, should it end.
+    fn told(&self) -> bool {
+        self.why == Suspicion::Sweeping { kept_from: true }
+    }
+}
+
+/// How a trial stands.
+enum Outcome {
+    Open,
+    /// It ended, or was woken, while others were still about.
+    Cleared,
+    /// Nobody can say.
+    Unknown,
+    /// It ended alone.
+    Passes,
+    /// It does not.
+    Fails,
 }
 
 /// The watchdog of one run.
@@ -147,7 +231,8 @@ enum Phase {
 pub struct Watchdog {
     limits: Limits,
     seen: Vec<Seen>,
-    phase: Phase,
+    grace: Grace,
+    trial: Option<Trial>,
     /// What it has concluded so far.
     pub liveness: Liveness,
     /// Progress over time.
@@ -163,7 +248,8 @@ impl Watchdog {
         Self {
             limits,
             seen: vec![Seen::default(); pinners],
-            phase: Phase::Watching,
+            grace: Grace::default(),
+            trial: None,
             liveness: Liveness { verdict: LivenessVerdict::Live, findings: Vec::new() },
             timeline: Vec::new(),
             timed_out: false,
@@ -173,31 +259,31 @@ impl Watchdog {
 
     /// Looks at everything once.
     pub fn tick(&mut self, sh: &Shared, now: u64, control: &dyn Control) -> Decision {
-        let tick = (self.limits.stall_after_ns / 5).clamp(1_000_000, 100_000_000);
+        // Of many threads a look takes long, and a grace period longer.
+        let most = 20_000_000.max(sh.slots.len() as u64 * 2_000);
+        let tick = (self.limits.stall_after_ns / LOOKS).clamp(10_000, most);
         if sh.is_complete() {
             return Decision::Kill;
         }
-        let Some(started) = sh.started() else {
-            if now > self.limits.timeout_ns {
-                self.timed_out = true;
-                self.give_up(sh, now, control);
-                return Decision::Kill;
-            }
-            return Decision::Continue(now + tick);
-        };
-        self.sample(sh, now.saturating_sub(started));
-        if now.saturating_sub(started) >= self.limits.timeout_ns {
+        let began = sh.started();
+        if let Some(began) = began {
+            self.sample(sh, now.saturating_sub(began));
+        }
+        if now.saturating_sub(began.unwrap_or(0)) >= self.limits.timeout_ns {
             self.timed_out = true;
             self.give_up(sh, now, control);
             return Decision::Kill;
         }
-        if self.watch(sh, now, control) { Decision::Kill } else { Decision::Continue(now + tick) }
+        if began.is_some() && self.watch(sh, now, control) {
+            return Decision::Kill;
+        }
+        Decision::Continue(now.saturating_add(tick))
     }
 
     fn sample(&mut self, sh: &Shared, t: u64) {
         // Two hundred points at most over the whole timeout.
         let interval = (self.limits.timeout_ns / 200).max(100_000_000);
-        if self.timeline.is_empty() || t >= self.last_sample + interval {
+        if self.timeline.is_empty() || t >= self.last_sample.saturating_add(interval) {
             self.last_sample = t;
             self.timeline.push(Sample {
                 t_s: t as f64 / 1e9,
@@ -207,202 +293,294 @@ impl Watchdog {
         }
     }
 
-    /// True when the run must stop.
-    fn watch(&mut self, sh: &Shared, now: u64, control: &dyn Control) -> bool {
-        match self.phase {
-            Phase::Watching => {
-                let suspicion = (0..self.seen.len())
-                    .find_map(|thread| Some((thread, self.suspicion(sh, thread, now, control)?)));
-                let Some((thread, why)) = suspicion else { return false };
-                if let Suspicion::Blocked(_) = why
-                    && let Some(cycle) = wait_cycle(sh, thread)
-                {
-                    self.deadlocked(sh, now, &cycle);
-                    return true;
-                }
-                let slot = &sh.pinners()[thread];
-                control.pause_all_but(thread);
-                self.phase = Phase::Confirming {
-                    thread,
-                    why,
-                    call: slot.in_call_since().unwrap_or(0),
-                    since: now,
-                    sweeps: slot.sweeps_of_call(),
-                };
-                false
-            }
-            Phase::Confirming { thread, why, call, since, sweeps } => {
-                let slot = &sh.pinners()[thread];
-                let window = self.limits.stall_after_ns;
-                let passes = match why {
-                    Suspicion::Sweeping => slot.in_call_since() != Some(call),
-                    Suspicion::Blocked(wait) => slot.place.waits() != wait || slot.place.waiting().is_none(),
-                };
-                let fails = match why {
-                    Suspicion::Sweeping => slot.sweeps_of_call() >= sweeps + MANY_SWEEPS,
-                    Suspicion::Blocked(_) => true,
-                };
-                // Who sleeps may wait for a thread that has yet to be given its turn.
-                let alone_for = if why == Suspicion::Sweeping { window / 5 } else { window };
-                let alone = if passes && why == Suspicion::Sweeping {
-                    "passes"
-                } else if !passes && fails && now >= since + alone_for {
-                    "fails"
-                } else if !passes && now < since + CONFIRM_WINDOWS * window {
-                    return false;
-                } else {
-                    // A sleeper that woke had only to wait; the rest had too little time to say.
-                    if !passes {
-                        self.liveness.verdict = LivenessVerdict::Inconclusive;
-                    }
-                    control.resume();
-                    self.phase = Phase::Watching;
-                    self.seen[thread] = Seen::default();
-                    return false;
-                };
-                self.conclude(sh, now, thread, sweeps, call, alone);
-                control.resume();
-                true
-            }
-        }
+    /// When the run ends at the latest.
+    fn end(&self, sh: &Shared) -> u64 {
+        sh.started().unwrap_or(0).saturating_add(self.limits.timeout_ns)
     }
 
-    /// Whether a pinner's call has lasted long enough, with sweeps and CPU
-    /// time, or in one and the same wait.
-    fn suspicion(
-        &mut self,
-        sh: &Shared,
-        thread: usize,
-        now: u64,
-        control: &dyn Control,
-    ) -> Option<Suspicion> {
-        let slot = &sh.pinners()[thread];
-        let call = slot.in_call_since();
-        let seen = &mut self.seen[thread];
-        let wait = slot.place.waiting().filter(|on| can_block(*on)).map(|_| slot.place.waits());
-        match (wait, seen.waiting) {
-            (Some(wait), Some((before, since))) if wait == before => {
-                if now - since >= self.limits.stall_after_ns {
-                    return Some(Suspicion::Blocked(wait));
+    /// True when the run must stop.
+    fn watch(&mut self, sh: &Shared, now: u64, control: &dyn Control) -> bool {
+        self.grace.look(sh);
+        let Some(mut trial) = self.trial.take() else {
+            let found = (0..self.seen.len()).find_map(|thread| self.suspect(sh, thread, now, control));
+            if let Some(trial) = found {
+                // From here on it ends only as the others are made to rest, and is told so first.
+                if !trial.told() || sh.pinners()[trial.thread].put_alone(trial.call) {
+                    control.pause_all_but(trial.thread);
+                    self.trial = Some(trial);
                 }
             }
-            _ => seen.waiting = wait.map(|wait| (wait, now)),
+            return false;
+        };
+        let outcome = self.try_alone(&mut trial, sh, now, control);
+        match outcome {
+            Outcome::Open => {
+                self.trial = Some(trial);
+                return false;
+            }
+            Outcome::Unknown => self.liveness.verdict = LivenessVerdict::Inconclusive,
+            Outcome::Passes => self.conclude(sh, now, &trial, LivenessVerdict::Starved),
+            Outcome::Fails if sh.pinners()[trial.thread].judge_stuck(trial.call) => {
+                let circle = matches!(trial.why, Suspicion::Circle(_));
+                let verdict = if circle { LivenessVerdict::Deadlocked } else { LivenessVerdict::Livelocked };
+                self.conclude(sh, now, &trial, verdict);
+            }
+            // It has ended after all, this very moment, and was told that it would not have.
+            Outcome::Fails if trial.told() => self.conclude(sh, now, &trial, LivenessVerdict::Starved),
+            Outcome::Cleared | Outcome::Fails => {}
         }
-        if call.is_none() || seen.call != call {
-            let cpu = control.cpu_time(thread).unwrap_or(0);
-            *seen = Seen { call, since: now, sweeps: slot.sweeps_of_call(), cpu, ..*seen };
+        control.resume();
+        self.seen[trial.thread] = Seen::default();
+        !self.liveness.findings.is_empty()
+    }
+
+    /// Whether a pinner's call has lasted long enough, with every chance to end.
+    fn suspect(&mut self, sh: &Shared, thread: usize, now: u64, control: &dyn Control) -> Option<Trial> {
+        let slot = &sh.pinners()[thread];
+        let window = self.limits.stall_after_ns;
+        let (end, periods) = (self.end(sh), self.grace.passed);
+        let seen = &mut self.seen[thread];
+        let Some(call) = slot.call().filter(|call| seen.call == Some(*call)) else {
+            let (call, sweeps) = (slot.call(), slot.sweeps_of_call());
+            let cpu = call.and_then(|_| control.cpu_time(thread)).unwrap_or(0);
+            *seen = Seen { call, since: now, sweeps, cpu, periods, ..Seen::default() };
             return None;
+        };
+        let trial = |why, runner| Trial { thread, call, why, since: now, alone: None, runner };
+        match slot.place.waiting().filter(|waiting| can_block(*waiting)) {
+            Some(waiting) if seen.waiting.is_some_and(|(number, _)| number == waiting.number) => {
+                let since = seen.waiting.map_or(now, |(_, since)| since);
+                if now.saturating_sub(since) >= window {
+                    let why = seen.blocked(sh, thread, now, end, window, control)?;
+                    return Some(trial(why, seen.runner));
+                }
+            }
+            waiting => {
+                seen.waiting = waiting.map(|waiting| (waiting.number, now));
+                (seen.circle, seen.runner) = (None, None);
+            }
         }
-        let long = now - seen.since >= self.limits.stall_after_ns;
-        if !long || slot.sweeps_of_call() < seen.sweeps + MANY_SWEEPS {
+        let lasted = now.saturating_sub(seen.since);
+        if lasted < window || slot.sweeps_of_call() < seen.sweeps + MANY_SWEEPS {
             return None;
         }
         let cpu = control.cpu_time(thread).map_or(0, |cpu| cpu.saturating_sub(seen.cpu));
-        (cpu >= self.limits.stall_after_ns / CPU_SHARE).then_some(Suspicion::Sweeping)
+        if cpu < window / CPU_SHARE {
+            return None;
+        }
+        let kept_from = periods - seen.periods >= MANY_PERIODS;
+        let permanent = || slot.place.hindered().is_some_and(|(_, by)| by.obstacle.is_permanent());
+        (kept_from || lasted / LONG >= window || permanent())
+            .then(|| trial(Suspicion::Sweeping { kept_from }, None))
     }
 
-    /// Records every thread of a wait cycle.
-    fn deadlocked(&mut self, sh: &Shared, now: u64, cycle: &[(usize, Wait)]) {
-        self.liveness.verdict = LivenessVerdict::Deadlocked;
-        for &(thread, on) in cycle {
-            let slot = &sh.pinners()[thread];
-            slot.judged_stuck.store(true, Ordering::Release);
-            let waited = now - slot.in_call_since().unwrap_or(now);
-            let holder =
-                owner(sh, on).map_or_else(String::new, |holder| format!(", which thread {holder} holds"));
-            self.liveness.findings.push(Stall {
-                waits_for: Some(format!("{}{holder}", on.describe())),
-                ..stall(sh, thread, slot, waited)
-            });
+    /// How a trial stands, now that some time has passed.
+    fn try_alone(&self, trial: &mut Trial, sh: &Shared, now: u64, control: &dyn Control) -> Outcome {
+        let slot = &sh.pinners()[trial.thread];
+        let window = self.limits.stall_after_ns;
+        let waits = slot.place.waiting().map(|waiting| waiting.number);
+        let ended = slot.call() != Some(trial.call);
+        match &trial.why {
+            // As soon as the others were made to rest, whoever of them it was.
+            Suspicion::Sweeping { kept_from: true } if ended => return Outcome::Passes,
+            // It may have had to wait for the host and not for others.
+            Suspicion::Sweeping { kept_from: false } if ended => {
+                return if trial.alone.is_some() { Outcome::Unknown } else { Outcome::Cleared };
+            }
+            Suspicion::Blocked(number) if ended || waits != Some(*number) => return Outcome::Cleared,
+            Suspicion::Circle(_) if ended => return Outcome::Cleared,
+            _ => {}
         }
+        let chain = match &trial.why {
+            Suspicion::Sweeping { .. } => None,
+            _ => Some(follow(sh, trial.thread)),
+        };
+        if let (Some(runner), Some(Chain { end: End::Runs(thread), .. })) = (&mut trial.runner, &chain)
+            && !runner.look(sh, *thread)
+        {
+            return Outcome::Cleared;
+        }
+        let (since, sweeps, cpu) = match trial.alone {
+            Some(alone) => alone,
+            None if self.others_rest(sh, trial) => {
+                let had = control.cpu_time(trial.thread).unwrap_or(0);
+                trial.runner = trial.runner.map(|runner| Runner::new(sh, runner.thread, now, control));
+                *trial.alone.insert((now, slot.sweeps_of_call(), had))
+            }
+            None => (u64::MAX, 0, 0),
+        };
+        let alone_for = now.saturating_sub(since);
+        let fails = match (&trial.why, chain.map(|chain| chain.end)) {
+            (Suspicion::Sweeping { .. }, _) => {
+                let cpu = control.cpu_time(trial.thread).map_or(0, |now| now.saturating_sub(cpu));
+                let least = window / 5;
+                alone_for >= least
+                    && slot.sweeps_of_call() >= sweeps + MANY_SWEEPS
+                    && cpu >= least / CPU_SHARE
+            }
+            // Who sleeps may wait for a thread that has yet to be given its turn.
+            (Suspicion::Blocked(_), Some(End::Sleeps { until, .. })) => {
+                alone_for >= window && until >= self.end(sh)
+            }
+            (Suspicion::Blocked(_), Some(End::Runs(_))) => {
+                trial.runner.is_some_and(|runner| runner.had_its_chance(now, window, control))
+                    && alone_for >= window
+            }
+            (Suspicion::Circle(before), Some(End::Circle(now))) => *before == now && alone_for >= window,
+            _ => return self.given_up(trial, slot, now),
+        };
+        if since != u64::MAX && fails { Outcome::Fails } else { self.given_up(trial, slot, now) }
+    }
+
+    /// Whether a trial has taken too long.
+    fn given_up(&self, trial: &Trial, slot: &Slot, now: u64) -> Outcome {
+        if now < trial.since.saturating_add(CONFIRM_WINDOWS * self.limits.stall_after_ns) {
+            return Outcome::Open;
+        }
+        // Too late: it has ended.
+        if trial.told() && !slot.take_back(trial.call) { Outcome::Passes } else { Outcome::Unknown }
+    }
+
+    /// Whether all others rest, or never will.
+    fn others_rest(&self, sh: &Shared, trial: &Trial) -> bool {
+        let runner = trial.runner.map(|runner| runner.thread);
+        let end = self.end(sh);
+        (0..sh.slots.len()).filter(|&thread| thread != trial.thread).all(|thread| {
+            sh.slots[thread].is_at_rest()
+                || match follow(sh, thread).end {
+                    End::Circle(_) => true,
+                    End::Sleeps { until, .. } => until >= end,
+                    // It waits for what the suspect, or whoever keeps the suspect, holds.
+                    End::Runs(at) => at == trial.thread || Some(at) == runner,
+                }
+        })
     }
 
     /// Records the suspect, and with it every call that has lasted as long.
-    fn conclude(
-        &mut self,
-        sh: &Shared,
-        now: u64,
-        thread: usize,
-        sweeps: u64,
-        call: u64,
-        alone: &'static str,
-    ) {
-        let slot = &sh.pinners()[thread];
-        let mut stall = stall(sh, thread, slot, now.saturating_sub(call));
-        stall.sweeps = stall.sweeps.max(sweeps);
-        stall.alone = Some(alone);
-        self.liveness.verdict =
-            if alone == "fails" { LivenessVerdict::Livelocked } else { LivenessVerdict::Starved };
-        self.liveness.findings.push(stall);
-        for (number, slot) in sh.pinners().iter().enumerate() {
-            let old = slot.in_call_since().is_some_and(|began| now - began >= self.limits.stall_after_ns);
-            let blocked = slot.place.waiting().is_some_and(can_block);
-            if old && (blocked || slot.sweeps_of_call() >= MANY_SWEEPS) {
-                slot.judged_stuck.store(true, Ordering::Release);
-                if number != thread && self.liveness.findings.len() < super::shared::MAX_FINDINGS {
-                    let waited = now - slot.in_call_since().unwrap_or(now);
-                    self.liveness.findings.push(self::stall(sh, number, slot, waited));
-                }
+    fn conclude(&mut self, sh: &Shared, now: u64, trial: &Trial, verdict: LivenessVerdict) {
+        self.liveness.verdict = verdict;
+        let slot = &sh.pinners()[trial.thread];
+        let mut first = stall(sh, trial.thread, slot, now.saturating_sub(trial.call.since()));
+        let alone = if verdict == LivenessVerdict::Starved { "passes" } else { "fails" };
+        first.sweeps = first.sweeps.max(trial.alone.map_or(0, |(_, sweeps, _)| sweeps));
+        first.alone = Some(alone).filter(|_| verdict != LivenessVerdict::Deadlocked);
+        // Nobody else can let go of it any more, and it is there: so it stays.
+        first.permanent |= alone == "fails" && first.obstacle.is_some_and(Obstacle::is_in_hands);
+        self.liveness.findings.push(first);
+        let end = self.end(sh);
+        for (number, slot) in sh.pinners().iter().enumerate().filter(|(number, _)| *number != trial.thread) {
+            let window = self.limits.stall_after_ns;
+            let Some(call) = slot.call().filter(|call| now.saturating_sub(call.since()) >= window) else {
+                continue;
+            };
+            let never = match slot.place.waiting() {
+                Some(waiting) if can_block(waiting) => match follow(sh, number).end {
+                    End::Circle(_) => true,
+                    End::Sleeps { until, .. } => until >= end,
+                    End::Runs(at) => at == trial.thread,
+                },
+                _ => slot.sweeps_of_call() >= MANY_SWEEPS,
+            };
+            if never && slot.judge_stuck(call) && self.liveness.findings.len() < MAX_FINDINGS {
+                self.liveness.findings.push(stall(sh, number, slot, now.saturating_sub(call.since())));
             }
         }
     }
 
-    /// The time is up: what had no chance to end is not said to be alive.
+    /// The run ends before its work is done: what had no chance to end is not said to be alive.
     fn give_up(&mut self, sh: &Shared, now: u64, control: &dyn Control) {
+        self.let_go(sh, now);
         control.resume();
-        let starved_of_time = sh
-            .pinners()
-            .iter()
-            .any(|slot| slot.in_call_since().is_some_and(|began| now - began >= self.limits.stall_after_ns));
+        let window = self.limits.stall_after_ns;
+        let old = |slot: &Slot| slot.call().is_some_and(|call| now.saturating_sub(call.since()) >= window);
         let nothing_ended = sh.ended.load(Ordering::Relaxed) == 0;
-        if (starved_of_time || nothing_ended) && self.liveness.verdict == LivenessVerdict::Live {
+        if (nothing_ended || sh.pinners().iter().any(|slot| old(slot)))
+            && self.liveness.verdict == LivenessVerdict::Live
+        {
             self.liveness.verdict = LivenessVerdict::Inconclusive;
         }
+    }
+
+    /// Ends a trial that is under way: what the suspect pins from here on it pins because the run is over.
+    pub fn let_go(&mut self, sh: &Shared, now: u64) {
+        let Some(trial) = self.trial.take() else { return };
+        if trial.told() && !sh.pinners()[trial.thread].take_back(trial.call) {
+            self.conclude(sh, now, &trial, LivenessVerdict::Starved);
+        }
+    }
+}
+
+impl Seen {
+    /// What a wait that has lasted for a whole window leads to, if it is to nobody who will let go.
+    fn blocked(
+        &mut self,
+        sh: &Shared,
+        thread: usize,
+        now: u64,
+        end: u64,
+        window: u64,
+        control: &dyn Control,
+    ) -> Option<Suspicion> {
+        let chain = follow(sh, thread);
+        let number = chain.links.first()?.number;
+        match chain.end {
+            End::Circle(circle) => {
+                self.runner = None;
+                if self.circle.as_ref() == Some(&circle) {
+                    return Some(Suspicion::Circle(circle));
+                }
+                self.circle = Some(circle);
+                return None;
+            }
+            End::Sleeps { until, .. } => {
+                (self.circle, self.runner) = (None, None);
+                return (until >= end).then_some(Suspicion::Blocked(number));
+            }
+            // It has yet to see that nobody keeps it any more.
+            End::Runs(at) if at == thread => (self.circle, self.runner) = (None, None),
+            End::Runs(at) => {
+                self.circle = None;
+                let known = self.runner.as_mut().is_some_and(|runner| runner.look(sh, at));
+                if !known {
+                    self.runner = Some(Runner::new(sh, at, now, control));
+                }
+            }
+        }
+        let runner = self.runner?;
+        runner.had_its_chance(now, window, control).then_some(Suspicion::Blocked(number))
     }
 }
 
 /// Whether a wait inside a call may never end: for something that a thread holds, or for time
 /// to pass where no deadline is set.
-fn can_block(on: Wait) -> bool {
-    !matches!(on, Wait::Barrier | Wait::Work(_) | Wait::Paused)
-}
-
-/// Which thread holds what is waited for, if any thread does.
-fn owner(sh: &Shared, on: Wait) -> Option<usize> {
-    match on {
-        Wait::PageLock(frame) => sh.m.page(frame).lock_owner().map(|thread| thread as usize),
-        Wait::DrainMutex => Some(sh.m.drain_mutex_owner() as usize),
-        Wait::Turn(_) => sh.m.turns.holder().map(|thread| thread as usize),
-        _ => None,
-    }
-}
-
-/// The cycle of waits that a thread leads into: who waits for what.
-fn wait_cycle(sh: &Shared, thread: usize) -> Option<Vec<(usize, Wait)>> {
-    let mut chain: Vec<(usize, Wait)> = Vec::new();
-    let mut next = thread;
-    loop {
-        if let Some(start) = chain.iter().position(|&(seen, _)| seen == next) {
-            return Some(chain.split_off(start));
-        }
-        let on = sh.pinners().get(next)?.place.waiting().filter(|on| can_block(*on))?;
-        chain.push((next, on));
-        next = owner(sh, on)?;
-    }
+fn can_block(waiting: Waiting) -> bool {
+    waiting.until == u64::MAX && !matches!(waiting.on, Wait::Barrier | Wait::Work(_) | Wait::Paused)
 }
 
 fn stall(sh: &Shared, thread: usize, slot: &Slot, waited: u64) -> Stall {
+    let waiting = slot.place.waiting().filter(|waiting| can_block(*waiting));
     // A thread that loops is somewhere in its loop; what matters is where that fails, and why.
-    let looping = !slot.place.waiting().is_some_and(can_block);
-    let hindrance = slot.place.hindered().filter(|_| looping);
+    let hindrance = slot.place.hindered().filter(|_| waiting.is_none());
     let (step, frame) = match &hindrance {
         Some((step, by)) => (*step, by.page.as_ref().map(|page| page.frame)),
         None => (slot.place.step(), slot.place.frame()),
     };
-    let (obstacle, found) = match hindrance {
-        Some((_, by)) => (Some(by.obstacle), by.page),
-        None => (frame.and_then(|frame| sh.m.obstacle(frame)), None),
+    let by = |thread: usize| Some(thread as u32);
+    // What it waits for is what is in its way, whatever else it has done to that page itself.
+    let (obstacle, found) = match (waiting.map(|waiting| waiting.on), hindrance) {
+        (Some(on @ Wait::PageLock(_)), _) => {
+            (Some(Obstacle::Locked { by: holder(sh, on).and_then(by) }), None)
+        }
+        (Some(Wait::Writeback(_)), _) => (Some(Obstacle::Writeback), None),
+        (_, Some((_, by))) => (Some(by.obstacle), by.page),
+        (_, None) => (frame.and_then(|frame| sh.m.obstacle(frame)), None),
     };
+    let waits_for = waiting.map(|waiting| {
+        let holder = holder(sh, waiting.on).map_or_else(String::new, |holder| {
+            format!(", which thread {holder} ({}) holds", sh.name(holder))
+        });
+        format!("{}{holder}", waiting.on.describe())
+    });
     Stall {
         thread,
         step: step.name(),
@@ -413,6 +591,9 @@ fn stall(sh: &Shared, thread: usize, slot: &Slot, waited: u64) -> Stall {
         sweeps: slot.sweeps_of_call(),
         waited_s: waited as f64 / 1e9,
         alone: None,
-        waits_for: None,
+        waits_for,
     }
 }
+
+#[cfg(test)]
+mod tests;
