@@ -66,8 +66,9 @@ def test_a_failure_shows_table_seed_and_a_command_that_fails_alike(
             "policy * live * safe * check *",
             "busted-accept * live * violated * held *",
             "policy * pins/s *",
-            "gupstress: FAILURE: *seed=7",
+            "settings: profile=* seed=7",
             "reproduce: gupstress run *--seed 7*",
+            "gupstress: FAILURE: busted-accept violated (*",
         ]
     )
     again = in_a_shell(reproducing(ended.stdout.str()))
