@@ -1,6 +1,7 @@
 """How the policies of a run stand to one of them, a line each."""
 
 from collections.abc import Iterator
+from math import floor, log10
 
 from gupstress.outcome.relative import Ratio, Standing, standings
 from gupstress.outcome.results import Run
@@ -18,17 +19,22 @@ def summary(run: Run) -> Iterator[str]:
 
 def _rate(standing: Standing) -> Iterator[str]:
     if standing.rate is not None:
-        yield f"{_ratio(standing.rate)} × {standing.to}'s pins/s"  # noqa: RUF001
+        yield f"{_ratio(standing.rate)} × {standing.to}'s pins/s"
 
 
 def _ratio(rate: Ratio) -> str:
-    # A deviation that is rounded to nothing would claim too much.
-    digits = next((n for n in range(1, 4) if rate.value >= 10 ** (2 - n)), 4)
-    if rate.deviation is None:
-        return f"{rate.value:.{digits}f}"
-    while digits < 4 and not round(rate.deviation, digits):
-        digits += 1
+    if not rate.value:
+        return "0"
+    if not rate.deviation:
+        return f"{rate.value:.{_decimals(rate.value, 2)}f}"
+    # What is less than the deviation's first digit is not known.
+    digits = _decimals(rate.deviation, 1)
     return f"{rate.value:.{digits}f} ± {rate.deviation:.{digits}f}"
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Return how many decimals show so many digits of a number."""
+    return max(0, digits - 1 - floor(log10(value)))
 
 
 def _needless(standing: Standing) -> Iterator[str]:
