@@ -51,18 +51,24 @@ class Plan:
                 yield scenario, kernel
 
 
-def prepare(names: Sequence[str], kernels: Sequence[str], sets: Sequence[tuple[str, str]]) -> Plan:
+def prepare(
+    names: Sequence[str],
+    kernels: Sequence[str],
+    sets: Sequence[tuple[str, str]],
+    problems: Problems | None = None,
+) -> Plan:
     """Read every scenario and check every name.
 
     Args:
         names: Presets or paths of TOML files; none: all presets.
         kernels: Rule sets; none: those that each scenario has expectations for.
         sets: Keys of kernel or policy set by themselves, as `(axis, value)`.
+        problems: What is known to be wrong already.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
     """
-    problems = Problems()
+    problems = problems or Problems()
     known = _core.names("kernel")
     for kernel in kernels:
         if kernel not in known:
