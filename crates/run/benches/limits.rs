@@ -11,13 +11,13 @@
 
 use gupstress_run::drive::Place;
 use gupstress_run::drive::os::{OsRun, OsThread};
-use gupstress_run::machine::page::Frozen;
-use gupstress_run::machine::payload::Fresh;
+use gupstress_run::judge::Status;
+use gupstress_run::judge::result::Books;
+use gupstress_run::machine::payload::{Fresh, Frozen};
 use gupstress_run::machine::{Frame, Gfp, Kind, Layout, Machine, Mapping, ZoneKind};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Source, load_kernel, load_policy};
-use gupstress_run::stress::result::Status;
 use gupstress_run::stress::run::run;
 use gupstress_run::stress::{Job, Which, load_profile};
 use std::collections::HashMap;
@@ -274,15 +274,15 @@ fn copy(bench: &Bench, pages: u32, random: &mut Random) -> f64 {
     let mut sources: Vec<(Frame, Frozen<'_>)> = (0..pages)
         .map(|_| {
             let frame = memory.alloc(0, Gfp::WithinMovable).unwrap().publish();
-            (frame, memory.page(frame).freeze(1).unwrap())
+            (frame, memory.freeze(frame, 1).unwrap())
         })
         .collect();
-    let mut targets: Vec<Fresh> = (0..pages).map(|_| memory.alloc(0, Gfp::Pin).unwrap()).collect();
+    let mut targets: Vec<Fresh<'_>> = (0..pages).map(|_| memory.alloc(0, Gfp::Pin).unwrap()).collect();
     random.shuffle(&mut sources);
     random.shuffle(&mut targets);
     let start = Instant::now();
-    for ((frame, frozen), target) in sources.iter().zip(&targets) {
-        memory.payload.copy(*frame, frozen, target);
+    for ((_, frozen), target) in sources.iter().zip(&targets) {
+        frozen.copy_to(target);
     }
     let took = start.elapsed().as_secs_f64() * 1e9 / f64::from(pages);
     for (frame, frozen) in sources {
@@ -321,10 +321,10 @@ fn threads(profile: &str, pins: u64) {
         };
         let result = run(&job, &mut ()).unwrap();
         assert!(result.status == Status::Complete, "a run ended early: {:?}", result.status);
-        assert_eq!(result.invariants["verdict"], "held", "{:?}", result.invariants);
-        assert!(result.invariants["checked"].as_u64() > Some(0));
-        assert!(result.pages["pinned"].as_u64() >= Some(pins));
-        result.throughput["pages_per_s"].as_f64().unwrap() / 1e3
+        assert_eq!(result.invariants.verdict, Books::Held, "{:?}", result.invariants);
+        assert!(result.invariants.checked > 0);
+        assert!(result.pages.pinned >= pins);
+        result.throughput.pages_per_s.unwrap() / 1e3
     };
     let rate = std::cell::RefCell::new(&mut rate);
     pairs(

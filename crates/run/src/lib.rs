@@ -5,7 +5,8 @@
 //! | [`machine`], [`ops`], [`sync`] | the machine itself: nouns, verbs, the door to shared memory |
 //! | [`policy`] | decisions: retry policies and kernel rules, by name or from files |
 //! | [`drive`] | who runs it: real threads, or coroutines on a virtual clock |
-//! | [`stress`] | runs: profiles, actors, watchdog, verdicts |
+//! | [`judge`] | classes, findings, results, verdicts |
+//! | [`stress`] | runs: profiles, actors, watchdog |
 //! | [`litmus`] | scripted scenarios and the interactive machine |
 //! | [`request`] | what a front end asks for, as JSON |
 //! | [`observe`] | what is measured |
@@ -17,6 +18,8 @@
 pub mod config;
 pub mod drive;
 pub mod error;
+#[cfg(not(loom))]
+pub mod judge;
 #[cfg(not(loom))]
 pub mod litmus;
 pub mod observe;

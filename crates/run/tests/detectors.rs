@@ -4,15 +4,13 @@
 //! task that never ends is killed at a virtual time and fails its test.
 #![cfg(not(loom))]
 
-use gupstress_run::drive::sim::{Executor, SimEnd, SimTask, SimThread, Verdict};
-use gupstress_run::drive::{Costs, Driver, Timed, Wait};
+use gupstress_run::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
+use gupstress_run::drive::{Costs, Decision, Driver, Timed};
 use gupstress_run::machine::{Batch, Frame, Gfp, Kind, Layout, Machine, flag, payload::pattern};
 use gupstress_run::observe::{Counters, Event, Totals};
 use gupstress_run::ops::{MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Rules, Source, kernel_names, load_kernel, load_policy};
-use std::cell::Cell;
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 type Body = Box<dyn FnOnce(&Task<'_, SimThread<'_>>)>;
@@ -30,34 +28,24 @@ fn machine(rules: Rules) -> Arc<Machine> {
 
 /// Runs each body as a thread on its CPU, with every kworker beside them.
 fn simulate(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
-    let left = Rc::new(Cell::new(bodies.len()));
-    let counters: Vec<Arc<Counters>> = (0..bodies.len() + CPUS).map(|_| Arc::default()).collect();
+    let counters: Vec<Arc<Counters>> = (0..=bodies.len()).map(|_| Arc::default()).collect();
     let mut tasks = Vec::new();
     for ((cpu, body), count) in bodies.into_iter().zip(&counters) {
-        let (m, left, count) = (Arc::clone(m), Rc::clone(&left), Arc::clone(count));
-        let body = move |thread: &SimThread<'_>| {
-            body(&Task::new(&m, thread, &count, cpu));
-            left.set(left.get() - 1);
-            (0..CPUS).for_each(|cpu| thread.wake(Wait::Work(cpu)));
-        };
+        let (m, count) = (Arc::clone(m), Arc::clone(count));
+        let body = move |thread: &SimThread<'_>| body(&Task::new(&m, thread, &count, cpu));
         tasks.push(SimTask { cpu, place: Arc::default(), killable: true, body: Box::new(body) });
     }
-    for (cpu, count) in (0..CPUS).zip(&counters[tasks.len()..]) {
-        let (m, left, count) = (Arc::clone(m), Rc::clone(&left), Arc::clone(count));
-        let body = move |thread: &SimThread<'_>| {
-            Task::new(&m, thread, &count, cpu).kworker(&|| left.get() == 0);
-        };
-        tasks.push(SimTask { cpu, place: Arc::default(), killable: false, body: Box::new(body) });
-    }
+    let kworkers = Kworkers::of(m, &counters[tasks.len()]);
     let mut ticks = 0;
-    let report = Executor::default().run(
+    let report = Lab::default().run(
         Box::new(Timed::new(1_000_000)),
         &Costs::default(),
         1,
         tasks,
+        Some(&kworkers),
         &mut |now, _| {
             ticks += 1;
-            if ticks < 3 { Verdict::Continue(now + 100_000_000) } else { Verdict::Kill }
+            if ticks < 3 { Decision::Continue(now + 100_000_000) } else { Decision::Kill }
         },
         &mut |_| true,
     );
@@ -274,12 +262,13 @@ fn a_lock_held_across_a_step_of_the_simulator_is_caught() {
         }
     };
     let task = SimTask { cpu: 0, place: Arc::default(), killable: true, body: Box::new(body) };
-    let report = Executor::default().run(
+    let report = Lab::default().run(
         Box::new(Timed::new(1)),
         &Costs::default(),
         1,
         vec![task],
-        &mut |_, _| Verdict::Continue(u64::MAX),
+        None,
+        &mut |_, _| Decision::Continue(u64::MAX),
         &mut |_| true,
     );
     let SimEnd::Panicked(0, message) = report.end else { panic!("{:?}", report.end) };
@@ -300,12 +289,13 @@ fn who_watches_is_asked_by_steps_and_not_by_virtual_time() {
         };
         let task = || SimTask { cpu: 0, place: Arc::default(), killable: true, body: Box::new(body) };
         let mut asked = 0;
-        let report = Executor::default().run(
+        let report = Lab::default().run(
             Box::new(Timed::new(1)),
             &Costs::default(),
             1,
             vec![task(), task()],
-            &mut |_, _| Verdict::Continue(u64::MAX),
+            None,
+            &mut |_, _| Decision::Continue(u64::MAX),
             &mut |_| {
                 asked += 1;
                 asked <= limit

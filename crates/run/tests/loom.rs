@@ -407,10 +407,10 @@ fn a_freeze_that_overlooks_a_reference_is_seen() {
         let src = memory.alloc(0, Gfp::Pin).unwrap().publish();
         let dst = memory.alloc(0, Gfp::Pin).unwrap();
         world.m.page(src).get(1);
-        let device = world.spawn(0, move |t| t.m.memory.payload.store(src, 0, 7));
+        let device = world.spawn(0, move |t| t.dma_start(Dma { word: 0, token: 7 }, &[src]));
         // Two references, but one is the device's, which still writes.
-        let frozen = world.m.page(src).freeze(2).unwrap();
-        memory.payload.copy(src, &frozen, &dst);
+        let frozen = memory.freeze(src, 2).unwrap();
+        frozen.copy_to(&dst);
         device.join().unwrap();
     });
 }

@@ -2,12 +2,12 @@
 //! is asked of it, and misuse is refused without a trace.
 #![cfg(not(loom))]
 
+use gupstress_run::judge::Class;
 use gupstress_run::litmus::Session;
 use gupstress_run::machine::{Kind, Layout};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::Errno;
 use gupstress_run::policy::{Source, kernel_names, load_kernel, load_policy, policy_names};
-use gupstress_run::stress::verdict::Class;
 use proptest::prelude::*;
 use std::ops::Range;
 

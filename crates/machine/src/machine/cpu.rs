@@ -12,7 +12,7 @@
 //! came after (B), hence after his entries (`ops::drain`).
 
 use super::page::Frame;
-use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, Rank};
 
 /// A per-CPU batch of pages on their way to or between LRU lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -51,51 +51,45 @@ impl Batch {
     }
 }
 
-/// What an entry of the mlock batch is for.
+/// What an entry of the mlock batch is for; entries of the others have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MlockWhat {
-    /// `mlock_folio` of a page that may be on a list.
-    Lock,
-    /// `mlock_new_folio`: a fresh page, on no list yet.
-    LockNew,
-    /// `munlock_folio`.
-    Unlock,
+pub enum Tag {
+    /// `munlock_folio`, and every entry of another batch.
+    None,
+    /// `mlock_folio` of a page that may be on a list (`LRU_FOLIO`).
+    Lru,
+    /// `mlock_new_folio`: a fresh page, on no list yet (`NEW_FOLIO`).
+    New,
+}
+
+/// An entry of a batch: a page, with a reference on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The page.
+    pub frame: Frame,
+    /// What for.
+    pub tag: Tag,
 }
 
 /// Entries of one CPU's batches; reached through [`Cpu::lock`].
 #[derive(Debug)]
-pub struct Batches {
-    lists: [Vec<Frame>; 6],
-    mlock: Vec<(Frame, MlockWhat)>,
-}
+pub struct Batches([Vec<Entry>; Batch::ALL.len()]);
 
 impl Batches {
-    /// Entries of an LRU batch.
-    pub fn list(&mut self, batch: Batch) -> &mut Vec<Frame> {
-        &mut self.lists[batch as usize]
-    }
-
-    /// Entries of the mlock batch.
-    pub fn mlock(&mut self) -> &mut Vec<(Frame, MlockWhat)> {
-        &mut self.mlock
+    /// Entries of one batch.
+    pub fn list(&mut self, batch: Batch) -> &mut Vec<Entry> {
+        &mut self.0[batch as usize]
     }
 
     /// Every entry with its batch.
     pub fn entries(&self) -> impl Iterator<Item = (Batch, Frame)> + '_ {
-        let lists = Batch::ALL.into_iter().zip(&self.lists);
-        lists
-            .flat_map(|(batch, list)| list.iter().map(move |&frame| (batch, frame)))
-            .chain(self.mlock.iter().map(|&(frame, _)| (Batch::Mlock, frame)))
+        let lists = Batch::ALL.into_iter().zip(&self.0);
+        lists.flat_map(|(batch, list)| list.iter().map(move |entry| (batch, entry.frame)))
     }
 
     fn mask(&self) -> u32 {
-        let lists = Batch::ALL.into_iter().zip(&self.lists);
-        let mut mask =
-            lists.filter(|(_, list)| !list.is_empty()).fold(0, |mask, (batch, _)| mask | batch.bit());
-        if !self.mlock.is_empty() {
-            mask |= Batch::Mlock.bit();
-        }
-        mask
+        let lists = Batch::ALL.into_iter().zip(&self.0);
+        lists.filter(|(_, list)| !list.is_empty()).fold(0, |mask, (batch, _)| mask | batch.bit())
     }
 }
 
@@ -142,10 +136,10 @@ impl Cpu {
     /// A CPU with empty batches that hold up to `batch_size` pages.
     pub fn new(batch_size: usize) -> Self {
         Self {
-            batches: Mutex::new(Batches {
-                lists: std::array::from_fn(|_| Vec::with_capacity(batch_size)),
-                mlock: Vec::with_capacity(batch_size),
-            }),
+            batches: Mutex::ranked(
+                Rank::Local,
+                Batches(std::array::from_fn(|_| Vec::with_capacity(batch_size))),
+            ),
             pending: AtomicU32::new(0),
             queued: AtomicU32::new(0),
             done: AtomicU32::new(0),

@@ -5,7 +5,7 @@
 
 use super::memory::Memory;
 use super::page::{Frame, NO_FRAME, Page, flag};
-use crate::sync::{Mutex, MutexGuard, Ordering};
+use crate::sync::{Mutex, MutexGuard, Ordering, Rank};
 
 /// `enum lru_list`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -79,7 +79,7 @@ impl Lruvec {
     /// Five empty lists.
     pub fn new() -> Self {
         let empty = List { head: NO_FRAME, tail: NO_FRAME, len: 0 };
-        Self { lists: Mutex::new(Lists([empty; 5])) }
+        Self { lists: Mutex::ranked(Rank::Lruvec, Lists([empty; 5])) }
     }
 
     /// Takes the lruvec lock. Never held across a step.

@@ -6,8 +6,8 @@
 //! own. Neither is held across a step.
 
 use super::page::{Frame, Page, ZERO_FRAME, flag};
-use super::payload::{Fresh, Payload};
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use super::payload::{Fresh, Frozen, Payload};
+use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
 use crate::table;
 use crossbeam_utils::CachePadded;
 
@@ -138,10 +138,13 @@ impl Memory {
         let zone = |kind: ZoneKind, frames: std::ops::Range<Frame>| Zone {
             kind,
             // Low frames first, as a fresh buddy allocator hands them out.
-            lists: Mutex::new(FreeLists {
-                free: frames.clone().rev().filter(|&f| f != ZERO_FRAME).collect(),
-                set_aside: Vec::new(),
-            }),
+            lists: Mutex::ranked(
+                Rank::Zone,
+                FreeLists {
+                    free: frames.clone().rev().filter(|&f| f != ZERO_FRAME).collect(),
+                    set_aside: Vec::new(),
+                },
+            ),
             frames,
         };
         let zones =
@@ -156,7 +159,9 @@ impl Memory {
             payload: Payload::new(total, layout.page_bytes as usize),
             zones,
             isolated: (0..total.div_ceil(PAGEBLOCK as usize)).map(|_| AtomicBool::new(false)).collect(),
-            caches: (0..cpus).map(|_| CachePadded::new(Mutex::new(PageCaches::default()))).collect(),
+            caches: (0..cpus)
+                .map(|_| CachePadded::new(Mutex::ranked(Rank::PageCache, PageCaches::default())))
+                .collect(),
         }
     }
 
@@ -177,7 +182,7 @@ impl Memory {
     }
 
     /// Takes a frame from the first zone of `gfp` that has one; its refcount becomes 1.
-    pub fn alloc(&self, cpu: usize, gfp: Gfp) -> Option<Fresh> {
+    pub fn alloc(&self, cpu: usize, gfp: Gfp) -> Option<Fresh<'_>> {
         for &kind in gfp.zones() {
             let mut caches = self.caches[cpu].lock();
             let cache = &mut caches.0[slot(kind)];
@@ -203,9 +208,19 @@ impl Memory {
         None
     }
 
-    fn fresh(&self, frame: Frame) -> Fresh {
+    fn fresh(&self, frame: Frame) -> Fresh<'_> {
         self.page(frame).first_ref();
-        Fresh::new(frame)
+        Fresh::new(self, frame)
+    }
+
+    /// `folio_ref_freeze`: from exactly `expected` references, at least one, to
+    /// none, so that nobody gets a new one.
+    ///
+    /// # Errors
+    /// The count that was found instead.
+    #[inline]
+    pub fn freeze(&self, frame: Frame, expected: i32) -> Result<Frozen<'_>, i32> {
+        self.page(frame).freeze(expected).map(|()| Frozen::new(self, frame))
     }
 
     /// Gives back a frame whose refcount is zero and that nothing refers to.

@@ -8,7 +8,8 @@
 //! # Lock order
 //!
 //! page-table lock → local lock → lruvec lock → page cache of free frames →
-//! zone lock; `xa_lock` is taken alone. None of them is held across a step:
+//! zone lock; under any other nothing more is taken. Debug builds check it
+//! ([`Rank`](crate::sync::Rank)). None of them is held across a step:
 //! what the kernel sleeps on (page lock, writeback, migration entry, drain
 //! work, the drain mutex) is machine state waited for through the driver.
 

@@ -11,6 +11,7 @@
 
 use super::lruvec::{Lru, list_of};
 use super::{Batch, Frame, Machine, Page, ZERO_FRAME, ZoneKind, flag};
+use crate::words;
 use serde::Serialize;
 
 /// What stands in the way of a page's migration.
@@ -110,61 +111,24 @@ impl Obstacle {
     }
 }
 
-/// Kinds of obstacles, as results count them; the last is for a failure that no test of a page explains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "they are those of `Obstacle`")]
-pub enum Cause {
-    Pinned,
-    InBatch,
-    Isolated,
-    Locked,
-    Writeback,
-    ShortRefs,
-    ZeroPage,
-    Reserved,
-    Hwpoison,
-    NeverOnLru,
-    Held,
-    NoMemory,
-    Unknown,
-}
-
-impl Cause {
-    /// All of them, in the order of results: those that pass, those that stay, and none.
-    pub const ALL: [Self; 13] = [
-        Self::Pinned,
-        Self::InBatch,
-        Self::Isolated,
-        Self::Locked,
-        Self::Writeback,
-        Self::ShortRefs,
-        Self::ZeroPage,
-        Self::Reserved,
-        Self::Hwpoison,
-        Self::NeverOnLru,
-        Self::Held,
-        Self::NoMemory,
-        Self::Unknown,
-    ];
-
-    /// Its name in results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pinned => "pinned",
-            Self::InBatch => "in_batch",
-            Self::Isolated => "isolated",
-            Self::Locked => "locked",
-            Self::Writeback => "writeback",
-            Self::ShortRefs => "short_refs",
-            Self::ZeroPage => "zero_page",
-            Self::Reserved => "reserved",
-            Self::Hwpoison => "hwpoison",
-            Self::NeverOnLru => "never_on_lru",
-            Self::Held => "held",
-            Self::NoMemory => "no_memory",
-            Self::Unknown => "unknown",
-        }
+words! {
+    /// What failed calls are put down to, in the order of results: what passes, what stays, and
+    /// what no test of a page explains.
+    #[allow(missing_docs, reason = "they are those of `Obstacle`")]
+    pub enum Cause {
+        Pinned = "pinned",
+        InBatch = "in_batch",
+        Isolated = "isolated",
+        Locked = "locked",
+        Writeback = "writeback",
+        ShortRefs = "short_refs",
+        ZeroPage = "zero_page",
+        Reserved = "reserved",
+        Hwpoison = "hwpoison",
+        NeverOnLru = "never_on_lru",
+        Held = "held",
+        NoMemory = "no_memory",
+        Unknown = "unknown",
     }
 }
 
@@ -428,6 +392,7 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cpu::{Entry, Tag};
     use super::*;
     use crate::machine::page::NO_FRAME;
     use crate::machine::{Gfp, Layout};
@@ -454,9 +419,9 @@ mod tests {
         m.hindrance(frame, Test::Refs { found: m.page(frame).refcount(), expected: OWN }, ASKER, OWN)
     }
 
-    fn queue(m: &Machine, cpu: usize, batch: Batch, frame: Frame) {
+    fn queue(m: &Machine, on: usize, batch: Batch, frame: Frame) {
         m.page(frame).get(1);
-        m.cpus[cpu].lock().list(batch).push(frame);
+        m.cpus[on].lock().list(batch).push(Entry { frame, tag: Tag::None });
     }
 
     #[test]

@@ -184,20 +184,22 @@ impl Page {
         old == n
     }
 
-    /// `folio_ref_freeze`: from exactly `expected` to none, so that nobody gets a new one.
-    ///
-    /// # Errors
-    /// The count that was found instead.
+    /// From exactly `expected` references, at least one, to none: see [`Memory::freeze`](super::Memory::freeze).
     #[inline]
-    pub fn freeze(&self, expected: i32) -> Result<Frozen<'_>, i32> {
+    pub(super) fn freeze(&self, expected: i32) -> Result<(), i32> {
+        assert!(expected > 0, "who has no reference cannot freeze");
         // A read first: a refused exchange costs as much as one that is not.
         let found = self.refcount.load(Ordering::Relaxed);
         if found != expected {
             return Err(found);
         }
-        self.refcount
-            .compare_exchange(expected, 0, Ordering::AcqRel, Ordering::Relaxed)
-            .map(|_| Frozen { page: self })
+        self.refcount.compare_exchange(expected, 0, Ordering::AcqRel, Ordering::Relaxed).map(|_| ())
+    }
+
+    /// Ends the freeze with `refs` references.
+    #[inline]
+    pub(super) fn unfreeze(&self, refs: i32) {
+        self.refcount.store(refs, Ordering::Release);
     }
 
     /// Gives a page fresh from the allocator its first reference.
@@ -351,24 +353,6 @@ impl Page {
     }
 }
 
-/// A page whose refcount is frozen: nobody else can reach its payload.
-#[derive(Debug)]
-pub struct Frozen<'a> {
-    page: &'a Page,
-}
-
-impl Frozen<'_> {
-    /// The page.
-    pub fn page(&self) -> &Page {
-        self.page
-    }
-
-    /// Ends the freeze with `refs` references.
-    pub fn unfreeze(self, refs: i32) {
-        self.page.refcount.store(refs, Ordering::Release);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,9 +364,9 @@ mod tests {
         assert!(page.try_get(1024));
         assert_eq!(page.freeze(1).err(), Some(1025), "an extra reference must refuse the freeze");
         assert!(!page.put_testzero(1024));
-        let frozen = page.freeze(1).unwrap();
+        page.freeze(1).unwrap();
         assert!(!page.try_get(1));
-        frozen.unfreeze(1);
+        page.unfreeze(1);
         assert!(page.try_get(1));
         assert_eq!(page.refcount(), 2);
     }

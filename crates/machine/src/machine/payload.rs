@@ -9,29 +9,94 @@
 //!
 //! Case 2 excludes case 1: a frozen page has no references and no PTEs, and a
 //! fresh one has not been published. `tests/loom.rs` checks this.
+//!
+//! Both are tokens that only [`Memory`] makes, each of one frame of one memory,
+//! so that what is copied is what was frozen:
+//!
+//! ```compile_fail,E0624
+//! use gupstress_machine::machine::Page;
+//! // Nobody can freeze a page of his own making, to copy a frame that is in use.
+//! Page::new(0).freeze(1);
+//! ```
+//!
+//! ```compile_fail,E0624
+//! # use gupstress_machine::machine::Memory;
+//! # fn f(memory: &Memory, in_use: u32, target: &gupstress_machine::machine::payload::Fresh<'_>) {
+//! // A frame number alone is no leave to copy it.
+//! memory.payload.copy(in_use, target.frame());
+//! # }
+//! ```
 
-use super::page::{Frame, Frozen};
+use super::Memory;
+use super::page::Frame;
 use crate::sync::{AtomicU64, Exclusive, Ordering};
 
 /// A page just allocated that nobody else has seen.
 #[derive(Debug)]
-pub struct Fresh {
+#[must_use = "a frame that is not published is lost"]
+pub struct Fresh<'a> {
+    memory: &'a Memory,
     frame: Frame,
 }
 
-impl Fresh {
-    pub(super) fn new(frame: Frame) -> Self {
-        Self { frame }
+impl<'a> Fresh<'a> {
+    pub(super) fn new(memory: &'a Memory, frame: Frame) -> Self {
+        Self { memory, frame }
     }
 
     /// Publishes the page: from here on it is reached by its frame number.
     pub fn publish(self) -> Frame {
-        self.frame
+        let frame = self.frame;
+        std::mem::forget(self);
+        frame
     }
 
     /// Its frame number, for the one who holds it.
     pub fn frame(&self) -> Frame {
         self.frame
+    }
+
+    /// Fills it with one word: `clear_page`, with contents to tell pages apart.
+    pub fn fill(&self, value: u64) {
+        self.memory.payload.fill(self.frame, value);
+    }
+}
+
+impl Drop for Fresh<'_> {
+    fn drop(&mut self) {
+        debug_assert!(std::thread::panicking(), "fresh frame {} was never published", self.frame);
+    }
+}
+
+/// A page whose refcount is frozen: nobody else can reach its payload.
+#[derive(Debug)]
+#[must_use = "a page stays frozen until it is unfrozen"]
+pub struct Frozen<'a> {
+    memory: &'a Memory,
+    frame: Frame,
+}
+
+impl<'a> Frozen<'a> {
+    pub(super) fn new(memory: &'a Memory, frame: Frame) -> Self {
+        Self { memory, frame }
+    }
+
+    /// Copies it into a fresh page of the same memory: `folio_copy`.
+    pub fn copy_to(&self, target: &Fresh<'_>) {
+        assert!(std::ptr::eq(self.memory, target.memory), "a page is copied within its memory");
+        self.memory.payload.copy(self.frame, target.frame);
+    }
+
+    /// Ends the freeze with `refs` references.
+    pub fn unfreeze(self, refs: i32) {
+        self.memory.page(self.frame).unfreeze(refs);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        debug_assert!(std::thread::panicking(), "frame {} was never unfrozen", self.frame);
     }
 }
 
@@ -68,20 +133,20 @@ impl Payload {
 
     /// Reads one word, as DMA or a user does.
     #[inline]
-    pub fn load(&self, frame: Frame, word: usize) -> u64 {
+    pub(crate) fn load(&self, frame: Frame, word: usize) -> u64 {
         self.marks[frame as usize].shared(|| self.frame(frame)[word].load(Ordering::Relaxed))
     }
 
     /// Writes one word, as DMA or a user does.
     #[inline]
-    pub fn store(&self, frame: Frame, word: usize, value: u64) {
+    pub(crate) fn store(&self, frame: Frame, word: usize, value: u64) {
         self.marks[frame as usize].shared(|| self.frame(frame)[word].store(value, Ordering::Relaxed));
     }
 
-    /// Copies a frozen page into a fresh one: `folio_copy`.
-    pub fn copy(&self, src: Frame, _frozen: &Frozen<'_>, dst: &Fresh) {
+    /// Copies a frozen frame into a fresh one.
+    fn copy(&self, src: Frame, dst: Frame) {
         self.marks[src as usize].exclusive(|| {
-            self.marks[dst.frame as usize].exclusive(|| self.copy_words(src, dst.frame));
+            self.marks[dst as usize].exclusive(|| self.copy_words(src, dst));
         });
     }
 
@@ -110,9 +175,9 @@ impl Payload {
         }
     }
 
-    /// Fills a fresh page with one word: `clear_page`, with contents to tell pages apart.
-    pub fn fill(&self, dst: &Fresh, value: u64) {
-        self.marks[dst.frame as usize].exclusive(|| self.fill_words(dst.frame, value));
+    /// Fills a fresh frame.
+    fn fill(&self, dst: Frame, value: u64) {
+        self.marks[dst as usize].exclusive(|| self.fill_words(dst, value));
     }
 
     #[cfg(not(loom))]

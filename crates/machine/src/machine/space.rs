@@ -16,7 +16,7 @@
 
 use super::area::{Area, Areas};
 use super::page::{Frame, NO_FRAME, ZERO_FRAME};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -159,7 +159,7 @@ impl Vma {
             mapping,
             kind,
             ptes: (0..pages).map(|_| AtomicU64::new(0)).collect(),
-            ptls: (0..pages.div_ceil(PTES_PER_TABLE)).map(|_| Mutex::new(())).collect(),
+            ptls: (0..pages.div_ceil(PTES_PER_TABLE)).map(|_| Mutex::ranked(Rank::PageTable, ())).collect(),
             locked: (0..pages).map(|_| AtomicBool::new(false)).collect(),
             areas: Mutex::new(Areas::new(pages as u32)),
             prepared: AtomicBool::new(kind == Kind::Shmem),
@@ -187,6 +187,12 @@ impl Vma {
     #[inline]
     pub fn lock(&self, index: u32) -> PtLocked<'_> {
         PtLocked { vma: self, _guard: self.ptls[index as usize / PTES_PER_TABLE].lock() }
+    }
+
+    /// The same of a child's page table, while the parent's is locked: `spin_lock_nested`.
+    pub fn lock_nested(&self, index: u32) -> PtLocked<'_> {
+        let table = &self.ptls[index as usize / PTES_PER_TABLE];
+        PtLocked { vma: self, _guard: table.lock_as(Rank::NestedPageTable) }
     }
 
     /// Whether the page's part of the area is `VM_LOCKED`.

@@ -1,11 +1,11 @@
 //! The page lock and writeback: what operations sleep on.
 
-use super::Task;
+use super::floor::Refs;
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::{Frame, flag};
 use crate::observe::Event;
 
-impl<D: Driver> Task<'_, D> {
+impl<D: Driver> Refs<'_, D> {
     /// `folio_trylock`.
     #[inline]
     pub fn trylock(&self, frame: Frame) -> bool {

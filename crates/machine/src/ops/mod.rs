@@ -19,100 +19,19 @@
 //! with exactly its expected references plus the isolation's one; a batch
 //! entry, a holder and a pin are unexpected ones, and that is what races.
 
-mod busted;
-mod collect;
-mod compact;
-mod dma;
-mod drain;
-mod fault;
-mod fork;
-mod gup;
-mod isolate;
+mod background;
+mod floor;
 mod lock;
-mod longterm;
 mod lru;
 mod migrate;
-mod mlock;
-mod offline;
-mod reclaim;
+mod mm;
+mod pin;
+mod refs;
 mod refused;
-mod rmap;
-mod special;
-mod zap;
 
 pub use crate::policy::Errno;
-pub use dma::{Dma, DmaError};
-pub use longterm::{Pin, PinRequest};
+pub use background::{Dma, DmaError};
+pub use floor::{Batches, Lists, Lru, Migrate, Mm, Refs, Task};
 pub use migrate::{MigrateMode, Migrated};
-
-use crate::drive::{Driver, Step};
-use crate::machine::page::NO_FRAME;
-use crate::machine::{Cpu, Frame, Gfp, Machine, Page};
-use crate::observe::{Counters, Event};
-use std::cell::Cell;
-
-/// A thread of control: on one CPU at a time, with counters of its own.
-#[derive(Debug)]
-pub struct Task<'a, D> {
-    /// The machine it works on.
-    pub m: &'a Machine,
-    /// What runs it.
-    pub d: &'a D,
-    /// What it counts.
-    pub count: &'a Counters,
-    cpu: Cell<usize>,
-    /// Where its faults allocate: `PF_MEMALLOC_PIN`.
-    gfp: Cell<Gfp>,
-}
-
-impl<'a, D: Driver> Task<'a, D> {
-    /// A task on `cpu`.
-    pub fn new(m: &'a Machine, d: &'a D, count: &'a Counters, cpu: usize) -> Self {
-        Self { m, d, count, cpu: Cell::new(cpu), gfp: Cell::new(Gfp::Movable) }
-    }
-
-    /// The CPU it is on.
-    #[inline]
-    pub fn cpu(&self) -> usize {
-        self.cpu.get()
-    }
-
-    /// Moves it to another CPU.
-    pub fn move_to(&self, cpu: usize) {
-        self.cpu.set(cpu);
-        self.d.moved_to(cpu);
-    }
-
-    #[inline]
-    fn local(&self) -> &'a Cpu {
-        &self.m.cpus[self.cpu.get()]
-    }
-
-    #[inline]
-    fn page(&self, frame: Frame) -> &'a Page {
-        self.m.page(frame)
-    }
-
-    #[inline]
-    fn step(&self, at: Step, frame: Frame) {
-        self.d.step(at, frame);
-    }
-
-    #[inline]
-    fn step_at(&self, at: Step) {
-        self.d.step(at, NO_FRAME);
-    }
-
-    #[inline]
-    fn event(&self, event: Event) {
-        self.count.add(event, 1);
-    }
-
-    /// Drops `n` references of a page; the last one frees it: `folio_put_refs`.
-    #[inline]
-    pub fn put(&self, frame: Frame, n: i32) {
-        if self.page(frame).put_testzero(n) {
-            self.free(frame);
-        }
-    }
-}
+pub use mm::PinRequest;
+pub use pin::Pin;

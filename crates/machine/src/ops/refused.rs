@@ -1,6 +1,6 @@
 //! Why a page could not be taken: kept at the test that refused it, for whoever asks why a call failed.
 
-use super::Task;
+use super::floor::Refs;
 use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Hindrance, Test};
 
@@ -22,7 +22,7 @@ impl Refused {
     }
 }
 
-impl<D: Driver> Task<'_, D> {
+impl<D: Driver> Refs<'_, D> {
     /// A page failed `test` at a step; `own` is how many references on it are ours. The
     /// first of an attempt counts, unless a later one is permanent.
     #[cold]

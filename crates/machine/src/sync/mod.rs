@@ -4,7 +4,8 @@
 //! one `--cfg loom` puts the machine's own orderings under the model checker.
 //! `clippy.toml` refuses the ways round it.
 //!
-//! In debug builds every thread counts the internal locks it holds, and
+//! In debug builds every thread knows the internal locks it holds: they are
+//! taken in ascending [`Rank`] only, which excludes a deadlock among them, and
 //! [`assert_unlocked`] fails a step that is passed with one.
 
 // The door itself.
@@ -25,15 +26,54 @@ use std::time::Instant;
 
 #[cfg(all(debug_assertions, not(loom)))]
 thread_local! {
+    /// A bit for the rank of each lock that is held.
     static HELD: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
+/// Where a lock stands in the lock order: taken only while those held stand before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Rank {
+    /// What a run keeps beside its machine.
+    Run,
+    /// A page-table lock.
+    PageTable,
+    /// A child's, while fork copies from the parent's (`SINGLE_DEPTH_NESTING`).
+    NestedPageTable,
+    /// A CPU's local lock.
+    Local,
+    /// An lruvec's.
+    Lruvec,
+    /// A page cache of free frames.
+    PageCache,
+    /// A zone's.
+    Zone,
+    /// Nothing is taken while it is held.
+    #[default]
+    Leaf,
+}
+
 #[inline]
-fn count_held(change: i32) {
+#[track_caller]
+fn check_order(rank: Rank) {
     #[cfg(all(debug_assertions, not(loom)))]
-    HELD.with(|held| held.set(held.get().wrapping_add_signed(change)));
+    HELD.with(|held| {
+        let bit = 1 << rank as u32;
+        // Who unwinds has been caught already, and cleans up with whatever it holds.
+        let ordered = held.get() < bit || std::thread::panicking();
+        assert!(ordered, "{rank:?} is taken out of order, with {:#b} held", held.get());
+        held.set(held.get() | bit);
+    });
     #[cfg(not(all(debug_assertions, not(loom))))]
-    let _ = change;
+    let _ = rank;
+}
+
+#[inline]
+fn released(rank: Rank) {
+    #[cfg(all(debug_assertions, not(loom)))]
+    HELD.with(|held| held.set(held.get() & !(1 << rank as u32)));
+    #[cfg(not(all(debug_assertions, not(loom))))]
+    let _ = rank;
 }
 
 /// Panics in debug builds if the calling thread holds a [`Mutex`] of this module.
@@ -46,24 +86,64 @@ pub fn assert_unlocked() {
 
 /// A mutual exclusion lock that is held for a few instructions at a time.
 #[derive(Debug, Default)]
-pub struct Mutex<T>(inner::Mutex<T>);
+pub struct Mutex<T> {
+    inner: inner::Mutex<T>,
+    #[cfg(debug_assertions)]
+    rank: Rank,
+}
 
 /// A held [`Mutex`].
 #[derive(Debug)]
-pub struct MutexGuard<'a, T>(inner::MutexGuard<'a, T>);
+pub struct MutexGuard<'a, T> {
+    inner: inner::MutexGuard<'a, T>,
+    #[cfg(debug_assertions)]
+    rank: Rank,
+}
 
 impl<T> Mutex<T> {
-    /// An unlocked mutex.
+    /// An unlocked mutex under which nothing else is taken.
     pub fn new(value: T) -> Self {
-        Self(inner::Mutex::new(value))
+        Self::ranked(Rank::Leaf, value)
+    }
+
+    /// An unlocked mutex with a place in the lock order.
+    pub fn ranked(rank: Rank, value: T) -> Self {
+        #[cfg(not(debug_assertions))]
+        let _ = rank;
+        Self {
+            inner: inner::Mutex::new(value),
+            #[cfg(debug_assertions)]
+            rank,
+        }
     }
 
     /// Locks it.
+    ///
+    /// # Panics
+    /// In debug builds, if the thread holds one that does not stand before it.
     #[inline]
+    #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        let guard = inner::lock(&self.0);
-        count_held(1);
-        MutexGuard(guard)
+        #[cfg(debug_assertions)]
+        return self.lock_as(self.rank);
+        #[cfg(not(debug_assertions))]
+        self.lock_as(Rank::Leaf)
+    }
+
+    /// Locks it at another place in the order: `spin_lock_nested`.
+    ///
+    /// # Panics
+    /// As [`lock`](Self::lock).
+    #[inline]
+    #[track_caller]
+    pub fn lock_as(&self, rank: Rank) -> MutexGuard<'_, T> {
+        // Before it is slept on: a deadlock is reported instead of waited for.
+        check_order(rank);
+        MutexGuard {
+            inner: inner::lock(&self.inner),
+            #[cfg(debug_assertions)]
+            rank,
+        }
     }
 }
 
@@ -71,21 +151,24 @@ impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        &self.0
+        &self.inner
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
+        &mut self.inner
     }
 }
 
 impl<T> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        count_held(-1);
+        #[cfg(debug_assertions)]
+        released(self.rank);
+        #[cfg(not(debug_assertions))]
+        released(Rank::Leaf);
     }
 }
 
@@ -221,5 +304,40 @@ mod inner {
         _deadline: Option<Instant>,
     ) -> (MutexGuard<'a, ()>, bool) {
         (condvar.wait(guard).expect("never poisoned"), true)
+    }
+}
+
+#[cfg(all(test, debug_assertions, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_are_taken_in_order() {
+        let (table, local, leaf) =
+            (Mutex::ranked(Rank::PageTable, ()), Mutex::ranked(Rank::Local, ()), Mutex::new(()));
+        let first = table.lock();
+        let second = local.lock();
+        drop(leaf.lock());
+        // In any order they are released.
+        drop(first);
+        drop(second);
+        assert_unlocked();
+    }
+
+    #[test]
+    #[should_panic(expected = "PageTable is taken out of order")]
+    fn a_lock_out_of_order_is_refused() {
+        let (table, local) = (Mutex::ranked(Rank::PageTable, ()), Mutex::ranked(Rank::Local, ()));
+        let _held = local.lock();
+        drop(table.lock());
+    }
+
+    #[test]
+    #[should_panic(expected = "PageTable is taken out of order")]
+    fn a_second_page_table_lock_must_say_that_it_is_nested() {
+        let (parent, child) = (Mutex::ranked(Rank::PageTable, ()), Mutex::ranked(Rank::PageTable, ()));
+        let _held = parent.lock();
+        drop(child.lock_as(Rank::NestedPageTable));
+        drop(child.lock());
     }
 }

@@ -3,12 +3,28 @@
 //! What operations ask of a driver is the machine's own [`Driver`].
 
 #[cfg(not(loom))]
+mod choice;
+mod control;
+#[cfg(not(loom))]
+mod listed;
+#[cfg(not(loom))]
 pub mod os;
-mod sched;
+#[cfg(not(loom))]
+mod place;
 #[cfg(not(loom))]
 pub mod sim;
+#[cfg(not(loom))]
+mod timed;
+#[cfg(not(loom))]
+mod world;
 
+#[cfg(not(loom))]
+pub use choice::{Pending, Strategy, Streams, TaskId};
+pub use control::{Control, Decision};
 pub use gupstress_machine::drive::{Costs, Deed, Driver, STEPS, Step, Wait, Waited};
 #[cfg(not(loom))]
-pub use os::{Place, Waiting};
-pub use sched::{Candidate, Random, Scheduler, TaskId, Timed};
+pub use listed::{Listed, Pick, Uniform};
+#[cfg(not(loom))]
+pub use place::{Place, Waiting};
+#[cfg(not(loom))]
+pub use timed::Timed;

@@ -1,25 +1,28 @@
 //! The driver of simulated threads: coroutines on one OS thread and a virtual clock.
 //!
 //! Every task has a stack of its own. At each step it says what the step
-//! costs, the scheduler picks who goes on, and the same task goes on without a
-//! switch if it is picked again. A wait takes a task out of the candidates
+//! costs, the [`Strategy`] chooses who goes on, and the same task goes on without a
+//! switch if it is chosen again. A wait takes a task out of the choice
 //! until it is woken or its deadline comes. Nothing here depends on the host:
-//! the same tasks, scheduler and seed give the same run.
+//! the same tasks, strategy and seed give the same run.
 //!
 //! Each CPU has a clock; a task's step starts when both the task and its CPU
 //! are free, and moves both on. So CPUs run in parallel, and tasks on one CPU
-//! share it.
+//! share it. The supervisor is an event like any other: whatever jumps, no step
+//! begins before the supervisor has seen the times that it asked for.
+//!
+//! A kworker is no task until work is queued for its CPU, and none when it is done.
 
-use super::os::Place;
-use super::sched::{Candidate, Scheduler, TaskId};
-use super::{Costs, Driver, Step, Wait, Waited};
-use crate::machine::{Frame, Hindrance};
-use crate::observe::{Deed, Ring, Traced};
-use crate::sync::assert_unlocked;
+pub use super::world::SimThread;
+
+use super::choice::{Strategy, TaskId};
+use super::world::{Next, Status, TaskState, WATCH_EVERY, World};
+use super::{Control, Costs, Decision, Place, Wait};
+use crate::machine::Machine;
+use crate::observe::{Counters, Ring};
+use crate::ops::Task;
 use corosensei::stack::DefaultStack;
-use corosensei::{Coroutine, CoroutineResult, Yielder};
-use rand_core::{RngCore, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
+use corosensei::{Coroutine, CoroutineResult};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,10 +38,37 @@ pub struct SimTask {
     pub cpu: usize,
     /// Where it publishes its steps.
     pub place: Arc<Place>,
-    /// A kworker outlives the others' death.
+    /// Whether it is to end when the run is killed.
     pub killable: bool,
     /// What it does.
     pub body: Body,
+}
+
+/// Does the work that is queued for a CPU, and returns when there is none.
+pub type Work = Arc<dyn Fn(&SimThread<'_>, usize) + Send + Sync>;
+
+/// The kworkers of a run, numbered after its tasks. They outlive the others' death.
+#[derive(Clone)]
+pub struct Kworkers {
+    places: Arc<[Arc<Place>]>,
+    work: Work,
+}
+
+impl Kworkers {
+    /// One for each of `places`, where it publishes its steps. Whoever looks finds one that is no
+    /// task waiting for work, as one on real threads would be.
+    pub fn new(places: impl IntoIterator<Item = Arc<Place>>, work: Work) -> Self {
+        let places: Arc<[_]> = places.into_iter().collect();
+        places.iter().enumerate().for_each(|(cpu, place)| place.wait(Wait::Work(cpu), u64::MAX));
+        Self { places, work }
+    }
+
+    /// Those of a machine, which count together.
+    pub fn of(m: &Arc<Machine>, counters: &Arc<Counters>) -> Self {
+        let (m, counters) = (Arc::clone(m), Arc::clone(counters));
+        let places: Vec<Arc<Place>> = m.cpus.iter().map(|_| Arc::default()).collect();
+        Self::new(places, Arc::new(move |thread, cpu| Task::new(&m, thread, &counters, cpu).drain_works()))
+    }
 }
 
 /// How a simulation ended.
@@ -46,11 +76,11 @@ pub struct SimTask {
 pub enum SimEnd {
     /// Every task returned.
     Done,
-    /// Even killed, some tasks wait for ever: who for what.
+    /// Some tasks wait for ever, even killed or with nobody to kill them: who for what.
     Deadlock(Vec<(TaskId, Wait)>),
     /// A task panicked, with its message.
     Panicked(TaskId, String),
-    /// The host has no memory for a task's stack: why. Nothing was run.
+    /// The host has no memory for a task's stack: why.
     NoStack(String),
 }
 
@@ -67,15 +97,6 @@ pub struct SimReport {
     pub trace: Vec<Ring>,
 }
 
-/// What a supervisor says when its time has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Go on, and ask again at this virtual time.
-    Continue(u64),
-    /// Kill the run.
-    Kill,
-}
-
 /// What a supervisor may see of the tasks and do to them.
 pub struct Supervision<'w>(&'w World);
 
@@ -89,443 +110,239 @@ impl Supervision<'_> {
     pub fn deadlock(&self) -> Vec<(TaskId, Wait)> {
         if self.0.idle.get() { self.0.stuck() } else { Vec::new() }
     }
+}
 
-    /// Pauses every killable task but one at its next step at which it holds nothing.
-    pub fn pause_all_but(&self, task: TaskId) {
-        self.0.exempt.set(Some(task));
+impl Control for Supervision<'_> {
+    fn cpu_time(&self, thread: usize) -> Option<u64> {
+        Some(self.ran(thread))
     }
-
-    /// Ends the pause.
-    pub fn resume(&self) {
+    fn pause_all_but(&self, thread: usize) {
+        self.0.exempt.set(Some(thread));
+    }
+    fn resume(&self) {
         self.0.exempt.set(None);
         self.0.wake(Wait::Paused, self.0.now.get());
     }
 }
 
 /// Asked at the virtual times it wants to be asked at.
-pub type Supervise<'s> = dyn FnMut(u64, &Supervision<'_>) -> Verdict + 's;
+pub type Supervise<'s> = dyn FnMut(u64, &Supervision<'_>) -> Decision + 's;
 
 /// Asked now and then, however slowly virtual time passes; false kills the run.
 ///
 /// What it answers must come from outside the simulation, which is otherwise the same every time.
 pub type Watch<'s> = dyn FnMut(u64) -> bool + 's;
 
-/// Steps from one such question to the next: well below a millisecond of the host's time with
-/// few tasks, some ten with thousands.
-const WATCH_EVERY: u64 = 1024;
+type Coro = Coroutine<(), (), Result<(), String>, DefaultStack>;
 
-/// Steps from one choice of a task to the next once a run has been killed.
-const GO: u64 = 64;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
-    Ready,
-    /// Until woken or the deadline.
-    Waiting(Wait, u64),
-    Done,
+/// A task's stack and what it has on it.
+enum Fiber {
+    Fresh(SimTask),
+    Running(Coro),
+    Gone,
 }
-
-struct TaskState {
-    status: Status,
-    cpu: usize,
-    /// Virtual time up to which it has run.
-    time: u64,
-    /// Virtual time it has spent on a CPU.
-    ran: u64,
-    woken: bool,
-}
-
-struct World {
-    scheduler: RefCell<Box<dyn Scheduler>>,
-    tasks: RefCell<Vec<TaskState>>,
-    cpu_clocks: RefCell<Vec<u64>>,
-    waiting: RefCell<HashMap<Wait, Vec<TaskId>>>,
-    costs: Costs,
-    jitter: RefCell<Xoshiro256PlusPlus>,
-    killed: Cell<bool>,
-    /// Who was picked inside a step, for the loop that resumes.
-    next: Cell<Option<TaskId>>,
-    steps: Cell<u64>,
-    /// Steps at which the watch is asked next.
-    watch: Cell<u64>,
-    now: Cell<u64>,
-    /// Whether nobody could run when the supervisor was last due.
-    idle: Cell<bool>,
-    /// The one task that a pause leaves running, during a pause.
-    exempt: Cell<Option<TaskId>>,
-    /// Virtual time at which the supervisor wants to be asked.
-    tick: Cell<u64>,
-    candidates: RefCell<Vec<Candidate>>,
-    /// What each task did, where it is wanted.
-    trace: Option<RefCell<Vec<Ring>>>,
-}
-
-impl World {
-    /// Charges a step to a task and its CPU.
-    fn charge(&self, task: TaskId, at: Step, frame: Frame) {
-        let cost = self.costs.of(at);
-        // A quarter either way: costs are never quite the same twice.
-        let spread = cost / 2;
-        let cost = if spread == 0 {
-            cost
-        } else {
-            cost - spread / 2 + self.jitter.borrow_mut().next_u64() % (spread + 1)
-        };
-        let mut tasks = self.tasks.borrow_mut();
-        let mut clocks = self.cpu_clocks.borrow_mut();
-        let state = &mut tasks[task];
-        let end = state.time.max(clocks[state.cpu]) + cost;
-        state.time = end;
-        state.ran += cost;
-        clocks[state.cpu] = end;
-        self.now.set(self.now.get().max(end));
-        drop((tasks, clocks));
-        self.record(task, Deed::Step(at, frame));
-    }
-
-    fn record(&self, task: TaskId, deed: Deed) {
-        if let Some(trace) = &self.trace {
-            let state = &self.tasks.borrow()[task];
-            let event = Traced { at_ns: state.time, thread: task as u32, cpu: state.cpu as u32, deed };
-            trace.borrow_mut()[task].push(event);
-        }
-    }
-
-    /// Lets the scheduler pick among all that could run; `None` if nobody can.
-    fn pick(&self) -> Option<TaskId> {
-        let mut candidates = self.candidates.borrow_mut();
-        candidates.clear();
-        let tasks = self.tasks.borrow();
-        let clocks = self.cpu_clocks.borrow();
-        for (task, state) in tasks.iter().enumerate() {
-            let free = state.time.max(clocks[state.cpu]);
-            let start = match state.status {
-                Status::Ready => free,
-                Status::Waiting(_, deadline) if deadline != u64::MAX => free.max(deadline),
-                _ => continue,
-            };
-            candidates.push(Candidate { task, cpu: state.cpu, start, woken: state.woken });
-        }
-        if candidates.is_empty() {
-            return None;
-        }
-        let chosen = candidates[self.scheduler.borrow_mut().pick(&candidates, self.now.get())];
-        drop((tasks, clocks));
-        let mut tasks = self.tasks.borrow_mut();
-        let state = &mut tasks[chosen.task];
-        state.woken = false;
-        state.time = chosen.start;
-        self.now.set(self.now.get().max(chosen.start));
-        if let Status::Waiting(on, _) = state.status {
-            state.status = Status::Ready;
-            if let Some(waiters) = self.waiting.borrow_mut().get_mut(&on) {
-                waiters.retain(|&waiter| waiter != chosen.task);
-            }
-        }
-        Some(chosen.task)
-    }
-
-    fn wake(&self, on: Wait, at: u64) {
-        let Some(waiters) = self.waiting.borrow_mut().remove(&on) else { return };
-        let mut tasks = self.tasks.borrow_mut();
-        for task in waiters {
-            let state = &mut tasks[task];
-            state.status = Status::Ready;
-            state.time = state.time.max(at);
-            state.woken = true;
-        }
-    }
-
-    /// Who waits for what, without any deadline.
-    fn stuck(&self) -> Vec<(TaskId, Wait)> {
-        let tasks = self.tasks.borrow();
-        let waits = (0..).zip(tasks.iter()).filter_map(|(id, task)| match task.status {
-            Status::Waiting(on, _) => Some((id, on)),
-            _ => None,
-        });
-        waits.collect()
-    }
-
-    fn kill(&self) {
-        self.tick.set(u64::MAX);
-        self.killed.set(true);
-        let all: Vec<Wait> = self.waiting.borrow().keys().copied().collect();
-        all.into_iter().for_each(|on| self.wake(on, self.now.get()));
-    }
-}
-
-/// One task's driver.
-pub struct SimThread<'y> {
-    world: &'y World,
-    yielder: &'y Yielder<(), ()>,
-    place: &'y Place,
-    id: TaskId,
-    killable: bool,
-    rng: RefCell<Xoshiro256PlusPlus>,
-}
-
-impl SimThread<'_> {
-    fn switch(&self) {
-        // A destructor that steps while its stack unwinds must not switch: the
-        // panic count is the OS thread's, and the next task would inherit it.
-        if !std::thread::panicking() {
-            self.yielder.suspend(());
-        }
-    }
-
-    /// Virtual time that this task has spent on a CPU.
-    pub fn cpu_time(&self) -> u64 {
-        self.world.tasks.borrow()[self.id].ran
-    }
-}
-
-impl Driver for SimThread<'_> {
-    fn step(&self, at: Step, frame: Frame) {
-        assert_unlocked();
-        self.place.set(at, frame);
-        let world = self.world;
-        if at.holds_nothing() && self.killable {
-            let others = || world.exempt.get().is_some_and(|exempt| exempt != self.id);
-            if others() {
-                self.wait(Wait::Paused, &|| !others());
-            }
-        }
-        world.steps.set(world.steps.get() + 1);
-        world.charge(self.id, at, frame);
-        if world.now.get() >= world.tick.get() || world.steps.get() >= world.watch.get() {
-            world.next.set(None);
-            return self.switch();
-        }
-        // Who is to die may do so in one go; now and then the others come first, for all one knows.
-        if world.killed.get() && !world.steps.get().is_multiple_of(GO) {
-            return;
-        }
-        match world.pick() {
-            Some(task) if task == self.id => {}
-            next => {
-                world.next.set(next);
-                self.switch();
-            }
-        }
-    }
-
-    fn wait_until(&self, on: Wait, deadline: u64, ready: &dyn Fn() -> bool) -> Waited {
-        assert_unlocked();
-        loop {
-            if ready() {
-                return Waited::Ready;
-            }
-            if self.killed() {
-                return Waited::Killed;
-            }
-            if self.now() >= deadline || std::thread::panicking() {
-                return Waited::TimedOut;
-            }
-            let world = self.world;
-            world.tasks.borrow_mut()[self.id].status = Status::Waiting(on, deadline);
-            self.place.wait(on, deadline);
-            world.waiting.borrow_mut().entry(on).or_default().push(self.id);
-            world.next.set(None);
-            world.record(self.id, Deed::Wait(on));
-            self.switch();
-            world.record(self.id, Deed::Woken);
-            self.place.woken();
-        }
-    }
-
-    fn wake(&self, on: Wait) {
-        self.world.wake(on, self.now());
-    }
-
-    fn now(&self) -> u64 {
-        self.world.tasks.borrow()[self.id].time
-    }
-
-    fn random(&self) -> u64 {
-        self.rng.borrow_mut().next_u64()
-    }
-
-    fn killed(&self) -> bool {
-        self.killable && self.world.killed.get()
-    }
-
-    fn id(&self) -> u32 {
-        self.id as u32
-    }
-
-    fn hindered(&self, at: Step, by: Hindrance) {
-        self.place.hinder(at, by);
-    }
-
-    fn trace(&self, deed: Deed) {
-        self.world.record(self.id, deed);
-    }
-
-    fn moved_to(&self, cpu: usize) {
-        let mut clocks = self.world.cpu_clocks.borrow_mut();
-        if clocks.len() <= cpu {
-            clocks.resize(cpu + 1, 0);
-        }
-        self.world.tasks.borrow_mut()[self.id].cpu = cpu;
-    }
-}
-
-type Task = Coroutine<(), (), Result<(), String>, DefaultStack>;
 
 /// Runs simulations; keeps stacks from one to the next.
 #[derive(Default)]
-pub struct Executor {
+pub struct Lab {
     stacks: Vec<DefaultStack>,
+    tasks: Vec<TaskState>,
+    clocks: Vec<u64>,
     /// Events of each task that its reports hold.
     traces: Option<usize>,
 }
 
-impl std::fmt::Debug for Executor {
+impl std::fmt::Debug for Lab {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Executor").field("stacks", &self.stacks.len()).finish_non_exhaustive()
+        f.debug_struct("Lab").field("stacks", &self.stacks.len()).finish_non_exhaustive()
     }
 }
 
 /// Bytes of a task's stack; mapped, and touched only as deep as used.
 const STACK: usize = 256 * 1024;
 
-impl Executor {
+impl Lab {
     /// One whose reports hold the `last` events of each task.
     pub fn tracing(last: usize) -> Self {
         Self { traces: Some(last), ..Self::default() }
+    }
+
+    /// Whether, and how many of, the events of each task are kept in the runs to come.
+    pub fn trace(&mut self, last: Option<usize>) {
+        self.traces = last;
     }
 
     /// Runs `tasks` until all have returned.
     ///
     /// `supervise` is called at virtual time 0 and whenever the time it asked
     /// for has come; it may kill the run, upon which killable tasks return. So may `watch`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one thing, and a struct would only name them again"
+    )]
     pub fn run(
         &mut self,
-        scheduler: Box<dyn Scheduler>,
+        strategy: Box<dyn Strategy>,
         costs: &Costs,
         seed: u64,
         tasks: Vec<SimTask>,
+        kworkers: Option<&Kworkers>,
         supervise: &mut Supervise<'_>,
         watch: &mut Watch<'_>,
     ) -> SimReport {
-        while self.stacks.len() < tasks.len() {
-            match DefaultStack::new(STACK) {
-                Ok(stack) => self.stacks.push(stack),
-                Err(error) => {
-                    let end = SimEnd::NoStack(error.to_string());
-                    return SimReport { end, now: 0, steps: 0, trace: Vec::new() };
-                }
-            }
+        if let Err(why) = self.reserve(tasks.len()) {
+            return SimReport { end: SimEnd::NoStack(why), now: 0, steps: 0, trace: Vec::new() };
         }
-        let cpus = tasks.iter().map(|task| task.cpu + 1).max().unwrap_or(0);
-        let rings = |last| (0..tasks.len()).map(|_| Ring::new(last)).collect();
+        let given = tasks.len();
+        let cpus = kworkers.map_or(0, |kworkers| kworkers.places.len());
+        self.tasks.clear();
+        self.tasks.extend(tasks.iter().map(|task| TaskState::new(task.cpu, Status::Ready)));
+        self.tasks.extend((0..cpus).map(|cpu| TaskState::new(cpu, Status::Gone)));
+        self.clocks.clear();
+        self.clocks.resize(self.tasks.iter().map(|task| task.cpu + 1).max().unwrap_or(0), 0);
+        // Not kept with the stacks: a lab goes from thread to thread, its coroutines do not.
+        let mut fibers: Vec<Fiber> = tasks.into_iter().map(Fiber::Fresh).collect();
+        let rings = |last| (0..self.tasks.len()).map(|_| Ring::new(last)).collect();
         let world = Rc::new(World {
-            scheduler: RefCell::new(scheduler),
-            tasks: RefCell::new(
-                tasks
-                    .iter()
-                    .map(|task| TaskState {
-                        status: Status::Ready,
-                        cpu: task.cpu,
-                        time: 0,
-                        ran: 0,
-                        woken: false,
-                    })
-                    .collect(),
-            ),
-            cpu_clocks: RefCell::new(vec![0; cpus]),
-            waiting: RefCell::default(),
+            strategy: RefCell::new(strategy),
+            trace: self.traces.map(|last| RefCell::new(rings(last))),
+            tasks: RefCell::new(std::mem::take(&mut self.tasks)),
+            kworkers: given,
+            alive: Cell::new(given),
+            cpu_clocks: RefCell::new(std::mem::take(&mut self.clocks)),
+            waiting: RefCell::new(HashMap::new()),
             costs: costs.clone(),
-            jitter: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
             killed: Cell::new(false),
             next: Cell::new(None),
+            current: Cell::new(None),
             steps: Cell::new(0),
             watch: Cell::new(0),
             now: Cell::new(0),
             idle: Cell::new(false),
             exempt: Cell::new(None),
             tick: Cell::new(0),
-            candidates: RefCell::default(),
-            trace: self.traces.map(|last| RefCell::new(rings(last))),
         });
-        let mut coroutines: Vec<Option<Task>> = tasks
-            .into_iter()
-            .enumerate()
-            .map(|(id, task)| {
-                let stack = self.stacks.pop().expect("there is one for each task");
-                Some(start(stack, Rc::clone(&world), id, task, seed))
-            })
-            .collect();
-        let end = self.drive(&world, &mut coroutines, supervise, watch);
-        for mut task in coroutines.into_iter().flatten() {
-            task.force_unwind();
-            self.stacks.push(task.into_stack());
+        world.strategy.borrow_mut().begin(seed);
+        (0..given).for_each(|task| world.enqueue(task));
+        let end = self.drive(&world, &mut fibers, kworkers, supervise, watch);
+        for fiber in fibers {
+            if let Fiber::Running(mut coroutine) = fiber {
+                coroutine.force_unwind();
+                self.stacks.push(coroutine.into_stack());
+            }
         }
+        world.strategy.borrow_mut().end();
+        self.tasks = world.tasks.take();
+        self.clocks = world.cpu_clocks.take();
+        let last = self.tasks.iter().map(|task| task.time).max().unwrap_or(0);
         let trace = world.trace.as_ref().map(RefCell::take).unwrap_or_default();
-        SimReport { end, now: world.now.get(), steps: world.steps.get(), trace }
+        SimReport { end, now: world.now.get().max(last), steps: world.steps.get(), trace }
+    }
+
+    fn reserve(&mut self, stacks: usize) -> Result<(), String> {
+        while self.stacks.len() < stacks {
+            self.stacks.push(DefaultStack::new(STACK).map_err(|error| error.to_string())?);
+        }
+        Ok(())
     }
 
     fn drive(
         &mut self,
-        world: &World,
-        coroutines: &mut [Option<Task>],
+        world: &Rc<World>,
+        fibers: &mut Vec<Fiber>,
+        kworkers: Option<&Kworkers>,
         supervise: &mut Supervise<'_>,
         watch: &mut Watch<'_>,
     ) -> SimEnd {
+        let mut supervised = None;
         loop {
-            if world.steps.get() >= world.watch.get() {
-                world.watch.set(world.steps.get() + WATCH_EVERY);
+            let steps = world.steps.get();
+            if steps >= world.watch.get() {
+                world.watch.set(steps + WATCH_EVERY);
                 if !world.killed.get() && !watch(world.now.get()) {
                     world.kill();
                 }
             }
-            if world.now.get() >= world.tick.get() {
-                let verdict = supervise(world.now.get(), &Supervision(world));
-                world.idle.set(false);
-                match verdict {
-                    Verdict::Continue(next) => world.tick.set(next.max(world.now.get() + 1)),
-                    Verdict::Kill => world.kill(),
+            let next = world.next.take().map_or_else(|| world.choose(), Next::Run);
+            let id = match next {
+                Next::Run(id) => id,
+                Next::Supervise => {
+                    let at = world.tick.get();
+                    world.now.set(world.now.get().max(at));
+                    world.idle.set(world.strategy.borrow_mut().earliest().is_none());
+                    let decision = supervise(at, &Supervision(world));
+                    world.idle.set(false);
+                    match decision {
+                        Decision::Continue(next) => world.tick.set(next.max(at.saturating_add(1))),
+                        Decision::Kill => world.kill(),
+                    }
+                    // However long nothing but time passes, whoever watches is asked.
+                    let idle = supervised.replace(steps) == Some(steps);
+                    if idle && !world.killed.get() && !watch(world.now.get()) {
+                        world.kill();
+                    }
+                    continue;
                 }
-            }
-            let Some(id) = world.next.take().or_else(|| world.pick()) else {
-                let stuck = world.stuck();
-                if stuck.is_empty() {
-                    return SimEnd::Done;
-                }
-                if world.killed.get() {
-                    return SimEnd::Deadlock(stuck);
-                }
-                // Nobody can run: time passes until the supervisor has seen enough.
-                world.idle.set(true);
-                world.now.set(world.now.get().max(world.tick.get()));
-                continue;
+                Next::Nobody if world.alive.get() == 0 => return SimEnd::Done,
+                Next::Nobody => return SimEnd::Deadlock(world.stuck()),
             };
-            let task = coroutines[id].as_mut().expect("a ready task has not returned");
-            if let CoroutineResult::Return(result) = task.resume(()) {
-                world.tasks.borrow_mut()[id].status = Status::Done;
-                if let Some(task) = coroutines[id].take() {
-                    self.stacks.push(task.into_stack());
+            match self.resume(world, fibers, id, kworkers) {
+                Ok(false) => {}
+                Ok(true) => {
+                    world.tasks.borrow_mut()[id].status = Status::Gone;
+                    world.alive.set(world.alive.get() - 1);
+                    world.current.set(None);
                 }
-                if let Err(message) = result {
-                    return SimEnd::Panicked(id, message);
-                }
+                Err(end) => return end,
             }
         }
     }
+
+    /// Lets a task run until it switches; true if it has returned.
+    fn resume(
+        &mut self,
+        world: &Rc<World>,
+        fibers: &mut Vec<Fiber>,
+        id: TaskId,
+        kworkers: Option<&Kworkers>,
+    ) -> Result<bool, SimEnd> {
+        if fibers.len() <= id {
+            fibers.resize_with(id + 1, || Fiber::Gone);
+        }
+        if !matches!(fibers[id], Fiber::Running(_)) {
+            self.reserve(1).map_err(SimEnd::NoStack)?;
+            let stack = self.stacks.pop().expect("one is in reserve");
+            let task = match std::mem::replace(&mut fibers[id], Fiber::Gone) {
+                Fiber::Fresh(task) => task,
+                _ => kworker(kworkers.expect("they alone begin again"), id - world.kworkers),
+            };
+            fibers[id] = Fiber::Running(start(stack, Rc::clone(world), id, task));
+        }
+        let Fiber::Running(coroutine) = &mut fibers[id] else { unreachable!("it has been started") };
+        let CoroutineResult::Return(result) = coroutine.resume(()) else { return Ok(false) };
+        if let Fiber::Running(coroutine) = std::mem::replace(&mut fibers[id], Fiber::Gone) {
+            self.stacks.push(coroutine.into_stack());
+        }
+        result.map(|()| true).map_err(|message| SimEnd::Panicked(id, message))
+    }
 }
 
-fn start(stack: DefaultStack, world: Rc<World>, id: TaskId, task: SimTask, seed: u64) -> Task {
-    let stream = seed ^ (id as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+fn kworker(kworkers: &Kworkers, cpu: usize) -> SimTask {
+    let work = Arc::clone(&kworkers.work);
+    let place = Arc::clone(&kworkers.places[cpu]);
+    let shown = Arc::clone(&place);
+    let body = move |thread: &SimThread<'_>| {
+        shown.woken();
+        work(thread, cpu);
+        shown.wait(Wait::Work(cpu), u64::MAX);
+    };
+    SimTask { cpu, place, killable: false, body: Box::new(body) }
+}
+
+fn start(stack: DefaultStack, world: Rc<World>, id: TaskId, task: SimTask) -> Coro {
     Coroutine::with_stack(stack, move |yielder, ()| {
-        let thread = SimThread {
-            world: &world,
-            yielder,
-            place: &task.place,
-            id,
-            killable: task.killable,
-            rng: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(stream)),
-        };
-        let body = task.body;
+        let SimTask { place, killable, body, .. } = task;
+        let thread = SimThread { world: &world, yielder, place: &place, id, killable };
         catch_unwind(AssertUnwindSafe(|| body(&thread))).map_err(|panic| {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".into())

@@ -400,7 +400,7 @@ impl Outcome {
     /// The value that an expectation's key is compared with.
     pub fn value(&self, key: &str) -> Value {
         if key == "result" {
-            let stuck = self.class == crate::stress::verdict::Class::Stuck;
+            let stuck = self.class == crate::judge::Class::Stuck;
             return Value::from(self.error.map_or(if stuck { "stuck" } else { "ok" }, |errno| errno.name()));
         }
         let event = Event::ALL.iter().find(|event| event.name() == key);

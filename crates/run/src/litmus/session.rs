@@ -1,16 +1,16 @@
 //! A machine that does one thing at a time.
 
 use crate::config::Count;
-use crate::drive::sim::{Executor, SimEnd, SimTask, SimThread, Verdict};
-use crate::drive::{Costs, Driver, Timed, Wait};
+use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
+use crate::drive::{Costs, Decision, Timed};
+use crate::judge::class::{Class, class};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, Kind, Layout, Machine, Mapping, PageState, Recount};
 use crate::observe::{Counters, Deed, Event, Ring, Totals, Traced};
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
-use crate::stress::verdict::{Class, class};
 use serde::Serialize;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
@@ -80,9 +80,11 @@ fn taken(rings: &[Ring]) -> Vec<Taken> {
 pub struct Session {
     m: Arc<Machine>,
     policy: Arc<Policy>,
-    executor: Executor,
+    lab: Lab,
+    kworkers: Kworkers,
     costs: Costs,
-    counters: Vec<Arc<Counters>>,
+    /// What the caller counts, and what all kworkers do.
+    counters: [Arc<Counters>; 2],
     pins: Vec<Option<Live>>,
     /// By page of a mapping: what was held there, which may have left it since.
     held: HashMap<(u32, u32), Vec<Frame>>,
@@ -105,12 +107,15 @@ pub const SESSION_LAYOUT: Layout = Layout { normal: 4096, movable: 8192, cma: 0,
 impl Session {
     /// A fresh machine.
     pub fn new(rules: Rules, policy: Policy, layout: &Layout, cpus: usize) -> Self {
+        let m = Arc::new(Machine::new(rules, layout, cpus));
+        let counters = [Arc::<Counters>::default(), Arc::default()];
         Self {
-            m: Arc::new(Machine::new(rules, layout, cpus)),
+            kworkers: Kworkers::of(&m, &counters[1]),
+            m,
             policy: Arc::new(policy),
-            executor: Executor::tracing(usize::MAX),
+            lab: Lab::tracing(usize::MAX),
             costs: Costs::default(),
-            counters: (0..=cpus).map(|_| Arc::default()).collect(),
+            counters,
             pins: Vec::new(),
             held: HashMap::new(),
             transfers: 0,
@@ -142,20 +147,8 @@ impl Session {
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
     ) -> Result<R, SessionError> {
         self.check_cpu(cpu)?;
-        let over = Rc::new(Cell::new(false));
         let answer = Rc::new(RefCell::new(None));
-        let mut tasks = vec![self.main_task(cpu, &over, &answer, operation)];
-        for (number, counters) in self.counters[1..].iter().enumerate() {
-            let (m, over, counters) = (Arc::clone(&self.m), Rc::clone(&over), Arc::clone(counters));
-            tasks.push(SimTask {
-                cpu: number,
-                place: Arc::default(),
-                killable: false,
-                body: Box::new(move |thread| {
-                    Task::new(&m, thread, &counters, number).kworker(&|| over.get());
-                }),
-            });
-        }
+        let task = self.main_task(cpu, &answer, operation);
         let counters = Arc::clone(&self.counters[0]);
         let policy = &self.policy;
         let tries = [policy.isolate_retries, policy.migrate_retries].map(Count::or_zero);
@@ -163,22 +156,23 @@ impl Session {
         let deadline = policy.deadline.0;
         let mut before = counters.get(Event::Sweeps);
         let mut deadlock = None;
-        let report = self.executor.run(
+        let report = self.lab.run(
             Box::new(Timed::new(u64::MAX / 2)),
             &self.costs,
             0,
-            tasks,
+            vec![task],
+            Some(&self.kworkers),
             &mut |now, tasks| {
                 let waits = tasks.deadlock();
                 if !waits.is_empty() {
                     deadlock = Some(waits);
-                    return Verdict::Kill;
+                    return Decision::Kill;
                 }
                 let sweeps = counters.get(Event::Sweeps);
                 if now <= deadline {
                     before = sweeps;
                 }
-                if sweeps - before > limit { Verdict::Kill } else { Verdict::Continue(now + 1_000_000) }
+                if sweeps - before > limit { Decision::Kill } else { Decision::Continue(now + 1_000_000) }
             },
             &mut |_| true,
         );
@@ -198,12 +192,11 @@ impl Session {
     fn main_task<R: 'static>(
         &self,
         cpu: usize,
-        over: &Rc<Cell<bool>>,
         answer: &Rc<RefCell<Option<R>>>,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
     ) -> SimTask {
         let (m, counters) = (Arc::clone(&self.m), Arc::clone(&self.counters[0]));
-        let (over, answer) = (Rc::clone(over), Rc::clone(answer));
+        let answer = Rc::clone(answer);
         SimTask {
             cpu,
             place: Arc::default(),
@@ -211,8 +204,6 @@ impl Session {
             body: Box::new(move |thread| {
                 let task = Task::new(&m, thread, &counters, cpu);
                 *answer.borrow_mut() = Some(operation(&task));
-                over.set(true);
-                (0..m.cpus.len()).for_each(|cpu| thread.wake(Wait::Work(cpu)));
             }),
         }
     }

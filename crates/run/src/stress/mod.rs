@@ -7,19 +7,18 @@
 mod actors;
 mod chain;
 mod cpu_clock;
+mod gather;
 mod grace;
 mod pinner;
 mod profile;
-pub mod result;
 pub mod run;
 mod setup;
 mod shared;
-pub mod verdict;
 pub mod watchdog;
 
+pub use crate::judge::RunResult;
 pub use profile::{
     ActorCfg, Age, MOST_CPUS, MOST_THREADS, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special,
     load_profile, profile_names, show_profile,
 };
-pub use result::RunResult;
 pub use run::{Host, Job, Progress, Which};

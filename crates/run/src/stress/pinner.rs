@@ -1,11 +1,11 @@
 //! A thread that pins: sets up its share, then call after call until the work is done.
 
 use super::profile::Age;
-use super::result::{Failure, UnsafePin};
 use super::setup::{populate, set_up};
-use super::shared::{Ledger, MAX_FINDINGS, Shared, Slot};
-use super::verdict::{Class, Fate, class, fate, unsafe_page};
+use super::shared::{Ledger, Shared, Slot};
 use crate::drive::{Driver, Step};
+use crate::judge::class::{Fate, class, fate, unsafe_page};
+use crate::judge::{Class, Failure, MAX_FINDINGS, UnsafePin};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Cause, Mapping, Obstacle};
 use crate::observe::Deed;
@@ -131,7 +131,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         // In this order: a run that had ended by the time the call was over may have cut it off.
         let said = self.slot.finish();
         let truth = || class(&sh.m, &sh.policy, mapping, range.clone(), result, &self.pin.pages);
-        let fate = fate(said, d.killed(), result, truth);
+        let fate = fate(said.stuck, d.killed(), result, truth);
         self.ledger.longest_wait_ns = self.ledger.longest_wait_ns.max(took);
         d.trace(Deed::Return(match fate {
             Fate::Counted(class) => class.name(),
@@ -147,8 +147,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
             }
             Fate::Counted(class) => {
                 let others = sh.ended.fetch_add(1, Ordering::Relaxed) - ended_before;
-                self.ledger.max_bypass = self.ledger.max_bypass.max(others);
-                self.record(took);
+                self.ledger.ended(took, self.pin.sweeps, others);
                 self.report(class, result);
                 let pages = if result.is_ok() { range.len() as u64 } else { 0 };
                 self.slot.count(class, pages);
@@ -161,12 +160,6 @@ impl<'a, D: Driver> Pinner<'a, D> {
                 }
             }
         }
-    }
-
-    fn record(&mut self, took: u64) {
-        // Both histograms grow as they must and refuse no value.
-        let _ = self.ledger.latency.record(took);
-        let _ = self.ledger.sweeps.record(u64::from(self.pin.sweeps));
     }
 
     /// Records what there is to find in a call that was counted.

@@ -1,8 +1,9 @@
 //! Stress profiles: how many of what, how often, on how much memory.
 
-use crate::config::{Axis, Key, Ns, SetError, Share, Table, table, to_toml, words};
+use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, words};
 use crate::drive::Costs;
 use crate::error::{Error, Result};
+use crate::judge::Verdict;
 use crate::machine::Layout;
 use crate::policy::{Source, load, names, policy_names, presets};
 use std::collections::BTreeMap;
@@ -113,45 +114,40 @@ table! {
     }
 }
 
-words! {
-    /// What a policy may come to on a profile, best first.
-    pub enum Worst {
-        /// Every call pinned, truthfully and without waste.
-        Ok = "ok",
-        /// Failures, each with a permanent obstacle.
-        Justified = "justified",
-        /// Right, but most calls drain all CPUs for nothing.
-        SlowDrains = "slow-drains",
-        /// Failures without need.
-        Spurious = "spurious",
-        /// Pins of what must stay movable.
-        Unsafe = "unsafe",
-        /// Calls that never end.
-        Stuck = "stuck",
-    }
+/// What a profile may expect, best first: what is not decided, or a bug, is expected of nobody.
+fn expectable() -> impl Iterator<Item = (&'static str, Verdict)> {
+    let all = Verdict::WORDS.iter().copied();
+    all.filter(|(_, verdict)| !matches!(verdict, Verdict::Inconclusive | Verdict::Broken))
 }
 
 /// The worst that each policy may come to; `*` stands for all that are not named.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Expectations(BTreeMap<String, Worst>);
+pub struct Expectations(BTreeMap<String, Verdict>);
 
 impl Table for Expectations {
     fn keys(prefix: &str, into: &mut Vec<Key>) {
         into.extend(policy_names().into_iter().map(|policy| Key {
             path: format!("{prefix}{policy}"),
             doc: "",
-            expected: Worst::expected(),
+            expected: expectable().map(|(word, _)| word).collect::<Vec<_>>().join(" | "),
         }));
     }
 
     fn set(&mut self, path: &str, value: &toml::Value) -> std::result::Result<(), SetError> {
         // Users' own policies have names of their own.
-        self.0.insert(path.to_owned(), Worst::parse(value).map_err(SetError::Value)?);
+        let word = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let Some((_, verdict)) = expectable().find(|(known, _)| *known == word) else {
+            let words: Vec<&str> = expectable().map(|(word, _)| word).collect();
+            let near = nearest(&word, words.iter().copied()).unwrap_or_default();
+            let reason = format!("{value} is not one of {}; nearest: {near}", words.join(", "));
+            return Err(SetError::Value(reason));
+        };
+        self.0.insert(path.to_owned(), verdict);
         Ok(())
     }
 
     fn to_table(&self) -> toml::Table {
-        self.0.iter().map(|(policy, worst)| (policy.clone(), worst.show())).collect()
+        self.0.iter().map(|(policy, worst)| (policy.clone(), worst.name().into())).collect()
     }
 }
 

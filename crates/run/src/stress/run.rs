@@ -2,15 +2,16 @@
 
 use super::actors::Actor;
 use super::cpu_clock::CpuClock;
+use super::gather::{End, gather};
 use super::pinner::Pinner;
 use super::profile::{Profile, STACK};
-use super::result::{End, RunResult, Status, gather};
 use super::shared::Shared;
-use super::watchdog::{Control, Decision, Limits, LivenessVerdict, Watchdog};
+use super::watchdog::{Limits, Watchdog};
 use crate::drive::os::{OsRun, OsThread};
-use crate::drive::sim::{Executor, SimEnd, SimTask, Supervision, Verdict};
-use crate::drive::{Driver, Timed};
+use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
+use crate::drive::{Control, Decision, Driver, Timed};
 use crate::error::{Error, Result};
+use crate::judge::{Calls, Class, RunResult, Status};
 use crate::machine::Machine;
 use crate::observe::{Ring, Trace};
 use crate::ops::Task;
@@ -64,7 +65,7 @@ pub struct Progress {
     /// Page pins wanted.
     pub target: u64,
     /// Calls ended so far, by class.
-    pub calls: serde_json::Value,
+    pub calls: Calls,
     /// `lru_add_drain_all` calls of pinners so far.
     pub drain_all: u64,
     /// Page pins a second so far.
@@ -117,10 +118,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     if job.trace.is_some() {
         host.trace(Trace { names: job.profile.thread_names().collect(), rings });
     }
-    let stuck = matches!(
-        watchdog.liveness.verdict,
-        LivenessVerdict::Livelocked | LivenessVerdict::Starved | LivenessVerdict::Deadlocked
-    );
+    let stuck = watchdog.liveness.verdict.is_stuck();
     let status = if interrupted {
         Status::Interrupted
     } else if stuck {
@@ -146,7 +144,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     };
     let result = gather(&shared, end, resolved);
     // Both are said of the same calls by the same word: what differs is our mistake, not a finding.
-    let counted = result.calls.get("stuck").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let counted = result.calls.stuck;
     if stuck != (counted > 0) {
         return Err(Error::Internal(format!(
             "{counted} calls are stuck, and the verdict is {:?}",
@@ -189,7 +187,7 @@ fn live<D: Driver>(sh: &Shared, d: &D, id: usize) {
 fn progress(sh: &Shared, now: u64) -> Progress {
     let elapsed_s = sh.started().map_or(0, |started| now.saturating_sub(started)) as f64 / 1e9;
     let pinned = sh.pinned.load(Ordering::Relaxed);
-    let mut classes = [0; 5];
+    let mut classes = [0; Class::COUNT];
     let mut drain_all = 0;
     let mut steps = [0u32; crate::drive::Step::ALL.len()];
     for slot in sh.pinners() {
@@ -198,12 +196,11 @@ fn progress(sh: &Shared, now: u64) -> Progress {
         steps[slot.place.step() as usize] += 1;
     }
     let most = steps.iter().enumerate().max_by_key(|(_, n)| **n).map_or(0, |(at, _)| at);
-    let calls = super::verdict::Class::ALL.into_iter().zip(classes);
     Progress {
         elapsed_s,
         pinned,
         target: sh.goal,
-        calls: calls.map(|(class, n)| (class.name().to_owned(), json!(n))).collect(),
+        calls: Calls::of(classes),
         drain_all,
         pages_per_s: if elapsed_s > 0.0 { pinned as f64 / elapsed_s } else { 0.0 },
         step: crate::drive::Step::ALL[most].name(),
@@ -316,47 +313,43 @@ fn process_cpu() -> f64 {
 
 // ---------------------------------------------------------------- coroutines
 
-impl Control for Supervision<'_> {
-    fn cpu_time(&self, thread: usize) -> Option<u64> {
-        Some(self.ran(thread))
-    }
-    fn pause_all_but(&self, thread: usize) {
-        Supervision::pause_all_but(self, thread);
-    }
-    fn resume(&self) {
-        Supervision::resume(self);
-    }
-}
-
 fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
     let kworkers = sh.slots.len() - sh.profile.cpus as usize;
     let cpus = sh.m.cpus.len();
-    let tasks = (0..sh.slots.len())
+    let tasks = (0..kworkers)
         .map(|id| {
             let sh = Arc::clone(sh);
             SimTask {
-                cpu: if id >= kworkers { id - kworkers } else { id % cpus },
+                cpu: id % cpus,
                 place: Arc::clone(&sh.slots[id].place),
-                killable: id < kworkers,
+                killable: true,
                 body: Box::new(move |thread| live(&sh, thread, id)),
             }
         })
         .collect();
+    let (worked, first) = (Arc::clone(sh), kworkers);
+    let kworkers = Kworkers::new(
+        sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)),
+        Arc::new(move |thread, cpu| {
+            Task::new(&worked.m, thread, &worked.slots[first + cpu].counters, cpu).drain_works();
+        }),
+    );
     let watchdog = RefCell::new(watchdog);
     let mut interrupted_at = None;
     let mut ended_at = None;
-    let mut executor = job.trace.map_or_else(Executor::default, |last| Executor::tracing(last as usize));
-    let report = executor.run(
+    let mut lab = job.trace.map_or_else(Lab::default, |last| Lab::tracing(last as usize));
+    let report = lab.run(
         Box::new(Timed::new(job.profile.slice.0)),
         &job.profile.costs.longer_by(job.profile.step_delay.0),
         job.seed,
         tasks,
-        &mut |now, tasks| match watchdog.borrow_mut().tick(sh, now, tasks) {
-            Decision::Continue(next) => Verdict::Continue(next),
-            Decision::Kill => {
+        Some(&kworkers),
+        &mut |now, tasks| {
+            let decision = watchdog.borrow_mut().tick(sh, now, tasks);
+            if decision == Decision::Kill {
                 ended_at = Some(sh.completed_at().unwrap_or(now));
-                Verdict::Kill
             }
+            decision
         },
         &mut |now| {
             let goes_on = host.look(&|| progress(sh, now));

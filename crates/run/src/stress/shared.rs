@@ -1,21 +1,17 @@
 //! What the threads of one run share, and what each shows of itself.
 
 use super::profile::Profile;
-use super::result::{Causes, Failure, UnsafePin};
 use crate::drive::{Driver, Place, Wait};
+use crate::judge::{Causes, Class, Findings};
 use crate::machine::{Frame, Kind, Machine};
 use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
-use crate::stress::verdict::Class;
-use crate::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Mutex, Ordering, Rank};
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-
-/// Findings kept of a kind; counts go on beyond.
-pub const MAX_FINDINGS: usize = 100;
 
 /// What a thread shows of itself while it runs. Written by that thread alone.
 #[derive(Debug, Default)]
@@ -29,7 +25,7 @@ pub struct Slot {
     /// Whether it has ended.
     gone: AtomicBool,
     /// Calls ended, by class.
-    classes: [AtomicU64; 5],
+    classes: [AtomicU64; Class::COUNT],
     /// Pages of those that pinned.
     pages: AtomicU64,
     /// The call under way with what the watchdog has said of it; 0: there is none.
@@ -146,7 +142,7 @@ impl Slot {
     }
 
     /// Calls ended, by class.
-    pub fn classes(&self) -> [u64; 5] {
+    pub fn classes(&self) -> [u64; Class::COUNT] {
         std::array::from_fn(|i| self.classes[i].load(Ordering::Relaxed))
     }
 
@@ -168,7 +164,7 @@ pub struct Ledger {
     /// Sweeps of each call that ended.
     pub sweeps: Histogram<u32>,
     /// Failures by errno.
-    pub errors: HashMap<Errno, u64>,
+    pub errors: BTreeMap<Errno, u64>,
     /// Failures by what made them fail.
     pub causes: Causes,
     /// Page pins of contended calls.
@@ -192,7 +188,7 @@ impl Ledger {
         Self {
             latency: histogram(),
             sweeps: histogram(),
-            errors: HashMap::new(),
+            errors: BTreeMap::new(),
             causes: Causes::default(),
             contended_pages: 0,
             interrupted: 0,
@@ -202,15 +198,31 @@ impl Ledger {
             before: Totals::default(),
         }
     }
-}
 
-/// Findings as they are made.
-#[derive(Debug, Default)]
-pub struct Findings {
-    /// Failed calls.
-    pub failures: Vec<Failure>,
-    /// Pins of pages that must stay movable.
-    pub unsafe_pins: Vec<UnsafePin>,
+    /// A call has ended that took so long and so many sweeps, and during which others ended so many.
+    pub fn ended(&mut self, took_ns: u64, sweeps: u32, others: u64) {
+        // Both histograms grow as they must and refuse no value.
+        let _ = self.latency.record(took_ns);
+        let _ = self.sweeps.record(u64::from(sweeps));
+        self.max_bypass = self.max_bypass.max(others);
+    }
+
+    /// Another's on top.
+    pub fn merge(&mut self, other: Self) {
+        // Both sides grow as they must.
+        let _ = self.latency.add(&other.latency);
+        let _ = self.sweeps.add(&other.sweeps);
+        for (errno, n) in other.errors {
+            *self.errors.entry(errno).or_default() += n;
+        }
+        self.causes.merge(&other.causes);
+        self.contended_pages += other.contended_pages;
+        self.interrupted += other.interrupted;
+        self.max_bypass = self.max_bypass.max(other.max_bypass);
+        self.longest_wait_ns = self.longest_wait_ns.max(other.longest_wait_ns);
+        self.dma_errors.extend(other.dma_errors);
+        self.before.add(&other.before);
+    }
 }
 
 /// Pages that a profile has placed in the way.
@@ -279,7 +291,7 @@ impl Shared {
         let plan = profile.plan();
         Self {
             fillers,
-            special: Mutex::new(Special::default()),
+            special: Mutex::ranked(Rank::Run, Special::default()),
             mappings,
             slots: (0..plan.os_threads).map(|_| CachePadded::default()).collect(),
             ledgers: Mutex::new(Vec::new()),
@@ -405,6 +417,20 @@ impl Barrier {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ledger_keeps_the_largest_not_the_last() {
+        let mut ledger = Ledger::new();
+        [3, 9, 4].into_iter().for_each(|others| ledger.ended(1000, 1, others));
+        assert_eq!(ledger.max_bypass, 9);
+        let mut less = Ledger::new();
+        less.ended(5, 7, 2);
+        less.longest_wait_ns = 5;
+        ledger.longest_wait_ns = 1000;
+        ledger.merge(less);
+        assert_eq!((ledger.max_bypass, ledger.longest_wait_ns), (9, 1000));
+        assert_eq!((ledger.latency.len(), ledger.sweeps.max()), (4, 7));
+    }
     use crate::drive::os::{OsRun, OsThread};
     use crate::policy::{Source, load_kernel, load_policy};
     use crate::stress::load_profile;

@@ -19,11 +19,11 @@
 
 use super::chain::{Chain, End, Link, follow, holder};
 use super::grace::Grace;
-use super::shared::{Call, MAX_FINDINGS, Shared, Slot};
-use crate::drive::{Step, Wait, Waiting};
-use crate::machine::{Breakdown, Frame, Obstacle, PageState};
+use super::shared::{Call, Shared, Slot};
+use crate::drive::{Control, Decision, Step, Wait, Waiting};
+use crate::judge::{Liveness, LivenessVerdict, MAX_FINDINGS, Sample, Stall};
+use crate::machine::{Frame, Obstacle};
 use crate::sync::Ordering;
-use serde::Serialize;
 
 /// Sweeps without an end that make a call suspect, and confirm it.
 const MANY_SWEEPS: u64 = 32;
@@ -39,87 +39,6 @@ const CONFIRM_WINDOWS: u64 = 10;
 const LONG: u64 = 4;
 /// Looks in one stall limit.
 const LOOKS: u64 = 64;
-
-/// Did every call end?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LivenessVerdict {
-    /// Every call ended, or had time left to.
-    Live,
-    /// A call did not end while others did, and ended alone.
-    Starved,
-    /// A call does not end, alone or not.
-    Livelocked,
-    /// Nobody can go on.
-    Deadlocked,
-    /// Too little time to say: the host gave too little, or the timeout did.
-    Inconclusive,
-}
-
-/// A call that did not end.
-#[derive(Debug, Clone, Serialize)]
-pub struct Stall {
-    /// Which pinner.
-    pub thread: usize,
-    /// The step it was at.
-    pub step: &'static str,
-    /// The page it was about.
-    pub page: Option<PageState>,
-    /// What stood in that page's way.
-    pub obstacle: Option<Obstacle>,
-    /// For one that sweeps: who had what of the page when it last failed to get on.
-    pub found: Option<Breakdown>,
-    /// Whether that is permanent.
-    pub permanent: bool,
-    /// Sweeps it had taken.
-    pub sweeps: u64,
-    /// How long it had lasted.
-    pub waited_s: f64,
-    /// What it did alone: `fails`, `passes`, or not tried.
-    pub alone: Option<&'static str>,
-    /// For a deadlock, what it waits for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waits_for: Option<String>,
-}
-
-/// The verdict with what it rests on.
-#[derive(Debug, Clone, Serialize)]
-pub struct Liveness {
-    /// The verdict.
-    pub verdict: LivenessVerdict,
-    /// Calls that did not end.
-    pub findings: Vec<Stall>,
-}
-
-/// Progress at one moment.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Sample {
-    /// Seconds since the pinners set off.
-    pub t_s: f64,
-    /// Page pins so far.
-    pub pages_pinned: u64,
-    /// Calls ended so far.
-    pub calls: u64,
-}
-
-/// What a watchdog may do to the threads it watches.
-pub trait Control {
-    /// CPU time that a thread has had, in nanoseconds; `None` where the host does not say.
-    fn cpu_time(&self, thread: usize) -> Option<u64>;
-    /// Pauses every thread but one.
-    fn pause_all_but(&self, thread: usize);
-    /// Ends the pause.
-    fn resume(&self);
-}
-
-/// What is to be done now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Ask again at this time.
-    Continue(u64),
-    /// End the run.
-    Kill,
-}
 
 /// When a run must end at the latest, and when a call is suspect.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,50 @@
+//! Compaction: moves pages from one end of Movable to the other.
+
+use crate::drive::{Driver, Step};
+use crate::machine::{Frame, Gfp, ZoneKind, flag};
+use crate::ops::floor::Task;
+use crate::ops::migrate::MigrateMode;
+use std::ops::Range;
+
+impl<D: Driver> Task<'_, D> {
+    /// `isolate_migratepages_block`: takes what is on the LRU among `frames`, at most `n`.
+    pub(super) fn isolate_migratepages(&self, frames: Range<Frame>, n: usize) -> Vec<Frame> {
+        let mut taken = Vec::new();
+        for frame in frames {
+            let page = self.page(frame);
+            if taken.len() == n {
+                break;
+            }
+            if !page.has(flag::LRU) || !page.try_get(1) {
+                continue;
+            }
+            if page.test_clear(flag::LRU) {
+                page.set_isolator(Some(self.d.id()));
+                self.m.lruvec.lock().del(&self.m.memory, frame);
+                taken.push(frame);
+                self.step(Step::Compact, frame);
+            } else {
+                self.put(frame, 1);
+            }
+        }
+        taken
+    }
+
+    /// Isolates up to `n` pages in a window of Movable that starts at a random
+    /// frame, and migrates them within Movable.
+    ///
+    /// Returns the pages migrated.
+    pub fn compact(&self, n: usize) -> usize {
+        let zone = self.m.memory.zone(ZoneKind::Movable).frames.clone();
+        let start = zone.start + self.d.below(u64::from(zone.end - zone.start)) as Frame;
+        let end = zone.end.min(start + 8 * n as Frame);
+        let taken = self.isolate_migratepages(start..end, n);
+        if taken.is_empty() {
+            return 0;
+        }
+        let result = self.migrate_pages(&taken, Gfp::WithinMovable, MigrateMode::Async);
+        let moved = taken.len() - result.left.len();
+        self.putback_movable(result.left);
+        moved
+    }
+}

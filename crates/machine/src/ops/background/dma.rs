@@ -1,0 +1,77 @@
+//! What a pin is for: a device that writes through the frame it was given.
+//!
+//! Each device owns one 64-bit word of every page. It writes a token there
+//! while it holds the pin; before unpinning, the mapping must still show the
+//! frame and the frame the token. Afterwards the word is what it was.
+
+use crate::drive::Driver;
+use crate::machine::payload::pattern;
+use crate::machine::{Frame, Mapping};
+use crate::observe::Event;
+use crate::ops::floor::Task;
+use std::ops::Range;
+
+/// A device: which word is its own, and what it writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Dma {
+    /// Index of its word in each page.
+    pub word: usize,
+    /// Told apart from other devices' and earlier transfers'.
+    pub token: u64,
+}
+
+/// A transfer that did not reach its mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct DmaError {
+    /// Page of the mapping.
+    pub index: u32,
+    /// The frame that was pinned.
+    pub frame: Frame,
+    /// The frame that the mapping shows now, if any.
+    pub mapped: Option<Frame>,
+    /// Whether the frame still holds the token.
+    pub token_kept: bool,
+}
+
+impl<D: Driver> Task<'_, D> {
+    /// Writes the device's token into every pinned page.
+    pub fn dma_start(&self, dma: Dma, pages: &[Frame]) {
+        for &frame in pages {
+            self.m.memory.payload.store(frame, dma.word, dma.token);
+        }
+    }
+
+    /// Checks that the mapping shows each frame and each frame the token, and
+    /// restores the contents. Returns the first page that does not.
+    pub fn dma_finish(
+        &self,
+        dma: Dma,
+        mapping: &Mapping,
+        range: Range<u32>,
+        pages: &[Frame],
+    ) -> Option<DmaError> {
+        let mut wrong = None;
+        for (index, &frame) in range.zip(pages) {
+            let mut pte = mapping.vma.pte(index);
+            if pte.is_none() || pte.frame() != frame {
+                // Unmapping clears a PTE before it finds the page pinned and
+                // puts it back; the lock waits for that to be over.
+                pte = mapping.vma.lock(index).get(index);
+            }
+            let token_kept = self.m.memory.payload.load(frame, dma.word) == dma.token;
+            // A migration entry of this very frame: someone tries to move it and will fail.
+            let shown = !pte.is_none() && pte.frame() == frame;
+            if !(shown && token_kept) && wrong.is_none() {
+                wrong = Some(DmaError {
+                    index,
+                    frame,
+                    mapped: (!pte.is_none()).then(|| pte.frame()),
+                    token_kept,
+                });
+            }
+            self.m.memory.payload.store(frame, dma.word, pattern(mapping.id, index));
+        }
+        self.count.add(Event::DmaChecked, pages.len() as u64);
+        wrong
+    }
+}

@@ -1,0 +1,108 @@
+//! Pages with an obstacle of their own: what a driver, the boot process, the
+//! memory controller or an earlier pin leave in a range.
+
+use crate::drive::Driver;
+use crate::machine::payload::pattern;
+use crate::machine::{Frame, Gfp, Mapping, Pte, ZERO_FRAME, flag};
+use crate::ops::floor::Task;
+use crate::policy::Errno;
+use std::ops::Range;
+
+impl<D: Driver> Task<'_, D> {
+    /// Maps a page that was never on an LRU list: a driver's, in CMA
+    /// (`driver`), or one that the boot process reserved in Movable.
+    ///
+    /// # Errors
+    /// `ENOMEM` without a frame there.
+    pub fn map_unlisted(&self, mapping: &Mapping, index: u32, driver: bool) -> Result<Frame, Errno> {
+        let (gfp, mark) =
+            if driver { (Gfp::WithinCma, flag::NEVER_LRU) } else { (Gfp::WithinMovable, flag::RESERVED) };
+        let fresh = self.m.memory.alloc(self.cpu(), gfp).ok_or(Errno::ENOMEM)?;
+        fresh.fill(pattern(mapping.id, index));
+        let frame = fresh.publish();
+        self.page(frame).set(mark);
+        self.page(frame).add_mapcount(1);
+        mapping.vma.lock(index).set(index, Pte::present(frame, true, true));
+        Ok(frame)
+    }
+
+    /// `memory_failure`: poisons a page and keeps a reference on it for good. Poison
+    /// entries replace the PTEs that map it, and it leaves the LRU; with `still_mapped`
+    /// that failed (`MF_MSG_UNMAP_FAILED`), and the page stays where it is.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub fn memory_failure(&self, mapping: &Mapping, index: u32, still_mapped: bool) -> Result<Frame, Errno> {
+        self.touch(mapping, index..index + 1)?;
+        // `shake_folio`
+        self.lru_add_drain_all(true);
+        let frame = mapping.vma.pte(index).frame();
+        let page = self.page(frame);
+        page.get(1);
+        page.add_lasting(1);
+        page.set(flag::HWPOISON);
+        if still_mapped {
+            return Ok(frame);
+        }
+        mapping.for_each_vma(|vma| {
+            let locked = vma.lock(index);
+            let pte = locked.get(index);
+            if pte.is_present() && pte.frame() == frame {
+                locked.clear_flush(index, Pte::poison(frame));
+                self.remove_rmap(frame, vma, index);
+                drop(locked);
+                self.put(frame, 1);
+            }
+        });
+        // `delete_from_lru_cache`; a shared page stays in the page cache, which gives it to nobody.
+        if self.isolate_lru(frame) {
+            page.clear(flag::ACTIVE | flag::UNEVICTABLE | flag::MLOCKED);
+            self.put(frame, 1);
+        }
+        Ok(frame)
+    }
+
+    /// An earlier long-term pin of a page where it lies, which stays.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub fn pin_in_place(&self, mapping: &Mapping, index: u32) -> Result<Frame, Errno> {
+        self.touch(mapping, index..index + 1)?;
+        let frame = mapping.vma.pte(index).frame();
+        self.page(frame).get(self.m.rules.pin_bias as i32);
+        self.page(frame).add_lasting_pin();
+        Ok(frame)
+    }
+
+    /// Another holder takes a plain reference on each page and never lets go
+    /// by itself (a pipe). Faults in what is missing, for reading. All of them
+    /// or, on an error, none.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub fn hold(&self, mapping: &Mapping, range: Range<u32>) -> Result<Vec<Frame>, Errno> {
+        let mut held = Vec::with_capacity(range.len());
+        for index in range {
+            if let Err(errno) = self.read(mapping, index..index + 1) {
+                held.iter().for_each(|&frame| self.release(frame));
+                return Err(errno);
+            }
+            let locked = mapping.vma.lock(index);
+            let frame = locked.get(index).frame();
+            self.page(frame).get(1);
+            if frame != ZERO_FRAME {
+                // As GUP-fast does, through which a pipe gets its pages.
+                self.page(frame).set(flag::REFERENCED);
+            }
+            self.page(frame).add_lasting(1);
+            held.push(frame);
+        }
+        Ok(held)
+    }
+
+    /// That holder lets go after all.
+    pub fn release(&self, frame: Frame) {
+        self.page(frame).add_lasting(-1);
+        self.put(frame, 1);
+    }
+}

@@ -1,0 +1,43 @@
+//! Queueing entries in this CPU's batches, each with a reference of its own.
+
+use crate::drive::Driver;
+use crate::machine::cpu::{self, Entry, Tag};
+use crate::machine::{Batch, Frame, flag};
+use crate::ops::floor::Batches;
+
+impl<D: Driver> Batches<'_, D> {
+    /// `folio_add_lru`: into this CPU's batch with a reference of its own.
+    pub fn add_lru(&self, frame: Frame) {
+        self.page(frame).get(1);
+        self.queue(Batch::LruAdd, frame, Tag::None);
+    }
+
+    /// Queues a page that is on a list, with a reference of its own.
+    pub(super) fn queue_listed(&self, batch: Batch, frame: Frame) {
+        let page = self.page(frame);
+        page.get(1);
+        if self.m.rules.queueing_clears_lru && !page.test_clear(flag::LRU) {
+            self.put(frame, 1);
+            return;
+        }
+        self.queue(batch, frame, Tag::None);
+    }
+
+    /// Puts an entry into a batch; its reference is the caller's gift.
+    pub(super) fn queue(&self, batch: Batch, frame: Frame, tag: Tag) {
+        let mut batches = self.local().lock();
+        let list = batches.list(batch);
+        list.push(Entry { frame, tag });
+        if list.len() >= self.m.rules.batch_size as usize || self.m.lru_cache_disabled() {
+            self.flush(&mut batches, batch);
+        }
+    }
+
+    /// Empties one batch under its local lock.
+    pub(super) fn flush(&self, batches: &mut cpu::Batches, batch: Batch) {
+        let mut entries = std::mem::take(batches.list(batch));
+        self.apply(batch, &entries);
+        entries.clear();
+        *batches.list(batch) = entries;
+    }
+}

@@ -1,0 +1,185 @@
+//! What becomes of an entry when its batch is drained.
+//!
+//! Up to 6.10 and from 6.17 a queued page keeps `PG_lru` until the drain
+//! test-and-clears it; from 6.11 to 6.16 queueing itself cleared it
+//! (`queueing_clears_lru`). An entry of the mlock batch leaves `PG_lru` alone
+//! until then: such a page looks isolatable and cannot be migrated. At the
+//! drain a page that is off the LRU is passed over.
+
+use crate::drive::Driver;
+use crate::machine::cpu::{Entry, Tag};
+use crate::machine::lruvec;
+use crate::machine::{Batch, Frame, Page, flag};
+use crate::ops::floor::Lists;
+use crate::policy::{Cold, Rules};
+use crate::sync::Ordering;
+
+/// Which end of its list a page goes to.
+enum End {
+    Head,
+    Tail,
+}
+
+/// What a page's flags become, by the kernel's rules, and where it goes.
+type Relist = fn(&Rules, &Page, u32) -> End;
+
+impl<D: Driver> Lists<'_, D> {
+    /// The entries of a batch, one after the other: `folio_batch_move_lru`, `mlock_folio_batch`.
+    pub(super) fn apply(&self, batch: Batch, entries: &[Entry]) {
+        if entries.is_empty() {
+            return;
+        }
+        let mut lists = self.m.lruvec.lock();
+        for &entry in entries {
+            match batch {
+                Batch::LruAdd => self.lru_add(&mut lists, entry.frame),
+                Batch::MoveTail => self.relist(&mut lists, entry.frame, move_tail),
+                Batch::DeactivateFile => self.relist(&mut lists, entry.frame, deactivate_file),
+                Batch::Deactivate => self.relist(&mut lists, entry.frame, deactivate),
+                Batch::Lazyfree => self.relist(&mut lists, entry.frame, lazyfree),
+                Batch::Activate => self.relist(&mut lists, entry.frame, activate),
+                Batch::Mlock => match entry.tag {
+                    Tag::Lru => self.mlock(&mut lists, entry.frame),
+                    Tag::New => self.mlock_new(&mut lists, entry.frame),
+                    Tag::None => self.munlock(&mut lists, entry.frame),
+                },
+            }
+        }
+        drop(lists);
+        for entry in entries {
+            self.put(entry.frame, 1);
+        }
+    }
+
+    /// `lru_add`: a new page joins the list that its flags choose.
+    fn lru_add(&self, lists: &mut lruvec::Lists, frame: Frame) {
+        let page = self.page(frame);
+        if self.m.rules.free_at_drain
+            && let Ok(frozen) = self.m.memory.freeze(frame, 1)
+        {
+            // Nobody but the batch refers to it: the batch's put frees it.
+            frozen.unfreeze(1);
+            return;
+        }
+        page.clear(flag::UNEVICTABLE);
+        if page.has(flag::MLOCKED) {
+            page.clear(flag::ACTIVE);
+            page.set(flag::UNEVICTABLE);
+            page.mlock_count.store(0, Ordering::Relaxed);
+        }
+        lists.add(&self.m.memory, frame);
+        page.set(flag::LRU);
+    }
+
+    /// A listed page goes to another list or end, if it is still listed.
+    fn relist(&self, lists: &mut lruvec::Lists, frame: Frame, relist: Relist) {
+        let (page, memory) = (self.page(frame), &self.m.memory);
+        if !self.m.rules.queueing_clears_lru && !page.test_clear(flag::LRU) {
+            return;
+        }
+        lists.del(memory, frame);
+        let flags = page.flags();
+        let end = if flags & flag::UNEVICTABLE == 0 { relist(&self.m.rules, page, flags) } else { End::Head };
+        match end {
+            End::Head => lists.add(memory, frame),
+            End::Tail => lists.add_tail(memory, frame),
+        }
+        page.set(flag::LRU);
+    }
+
+    /// `__mlock_folio`.
+    fn mlock(&self, lists: &mut lruvec::Lists, frame: Frame) {
+        let (page, memory) = (self.page(frame), &self.m.memory);
+        if !page.test_clear(flag::LRU) {
+            return;
+        }
+        if !page.has(flag::MLOCKED) {
+            // munlocked meanwhile, by another CPU.
+            if page.has(flag::UNEVICTABLE) {
+                lists.del(memory, frame);
+                page.clear(flag::UNEVICTABLE);
+                lists.add(memory, frame);
+            }
+        } else if page.has(flag::UNEVICTABLE) {
+            page.mlock_count.fetch_add(1, Ordering::Relaxed);
+        } else {
+            lists.del(memory, frame);
+            page.clear(flag::ACTIVE);
+            page.set(flag::UNEVICTABLE);
+            page.mlock_count.store(1, Ordering::Relaxed);
+            lists.add(memory, frame);
+        }
+        page.set(flag::LRU);
+    }
+
+    /// `__mlock_new_folio`.
+    fn mlock_new(&self, lists: &mut lruvec::Lists, frame: Frame) {
+        let page = self.page(frame);
+        if page.has(flag::MLOCKED) {
+            page.set(flag::UNEVICTABLE);
+            page.mlock_count.store(1, Ordering::Relaxed);
+        }
+        lists.add(&self.m.memory, frame);
+        page.set(flag::LRU);
+    }
+
+    /// `__munlock_folio`.
+    fn munlock(&self, lists: &mut lruvec::Lists, frame: Frame) {
+        let page = self.page(frame);
+        let listed = page.test_clear(flag::LRU);
+        if listed && page.has(flag::UNEVICTABLE) {
+            let count = page.mlock_count.load(Ordering::Relaxed).saturating_sub(1);
+            page.mlock_count.store(count, Ordering::Relaxed);
+            if count != 0 {
+                page.set(flag::LRU);
+                return;
+            }
+        }
+        page.clear(flag::MLOCKED);
+        if listed {
+            if page.has(flag::UNEVICTABLE) {
+                lists.del(&self.m.memory, frame);
+                page.clear(flag::UNEVICTABLE);
+                lists.add(&self.m.memory, frame);
+            }
+            page.set(flag::LRU);
+        }
+    }
+}
+
+/// `lru_move_tail`.
+fn move_tail(_: &Rules, page: &Page, _: u32) -> End {
+    page.clear(flag::ACTIVE);
+    End::Tail
+}
+
+/// `lru_deactivate_file`: clean pages go straight to reclaim's end.
+fn deactivate_file(_: &Rules, page: &Page, flags: u32) -> End {
+    page.clear(flag::ACTIVE | flag::REFERENCED);
+    if flags & (flag::DIRTY | flag::WRITEBACK) == 0 { End::Tail } else { End::Head }
+}
+
+/// `lru_deactivate`.
+fn deactivate(rules: &Rules, page: &Page, flags: u32) -> End {
+    if flags & flag::ACTIVE != 0 || rules.mglru {
+        page.clear(flag::ACTIVE | flag::REFERENCED);
+    }
+    End::Head
+}
+
+/// `lru_lazyfree`.
+fn lazyfree(rules: &Rules, page: &Page, flags: u32) -> End {
+    if flags & flag::ANON != 0 && flags & flag::SWAPBACKED != 0 {
+        page.clear(flag::ACTIVE | flag::SWAPBACKED);
+        if rules.cold != Cold::NotOldest {
+            page.clear(flag::REFERENCED);
+        }
+    }
+    End::Head
+}
+
+/// `lru_activate`.
+fn activate(_: &Rules, page: &Page, _: u32) -> End {
+    page.set(flag::ACTIVE);
+    End::Head
+}

@@ -1,0 +1,191 @@
+//! One page's migration.
+
+use crate::drive::{Driver, Step, Wait};
+use crate::machine::payload::Fresh;
+use crate::machine::{Frame, Gfp, Test, flag};
+use crate::ops::floor::Migrate;
+use crate::policy::{DrainAfterMigrate, Errno};
+
+/// `enum migrate_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrateMode {
+    /// Never sleeps: compaction.
+    Async,
+    /// Sleeps on page locks and writeback.
+    Sync,
+}
+
+/// A page that has been unmapped, with its target; both locked.
+pub(super) struct Unmapped<'a> {
+    pub src: Frame,
+    dst: Fresh<'a>,
+    was_mapped: bool,
+    was_mlocked: bool,
+}
+
+pub(super) enum Unmap<'a> {
+    /// Ready to move.
+    Done(Unmapped<'a>),
+    /// Freed under us: as good as migrated.
+    Freed,
+}
+
+/// Why a page could not be unmapped, or moved.
+#[derive(Clone, Copy)]
+pub(super) struct Refusal {
+    pub errno: Errno,
+    pub at: Step,
+    pub test: Test,
+}
+
+/// References of the migration itself on each page: the isolation's.
+pub(super) const OWN: i32 = 1;
+
+impl<'a, D: Driver> Migrate<'a, D> {
+    /// `migrate_folio_unmap`. `sleep`: whether locks and writeback may be slept on.
+    pub(super) fn migrate_folio_unmap(
+        &self,
+        src: Frame,
+        gfp: Gfp,
+        mode: MigrateMode,
+        sleep: bool,
+    ) -> Result<Unmap<'a>, Refusal> {
+        let page = self.page(src);
+        if page.refcount() == 1 {
+            page.clear(flag::ACTIVE | flag::UNEVICTABLE);
+            self.put(src, 1);
+            return Ok(Unmap::Freed);
+        }
+        let Some(dst) = self.m.memory.alloc(self.cpu(), gfp) else {
+            return Err(Refusal { errno: Errno::ENOMEM, at: Step::MigrateTarget, test: Test::Target });
+        };
+        self.step(Step::MigrateTarget, src);
+        let ready = if self.lock_for_migration(src, sleep) {
+            self.wait_writeback_for_migration(src, mode, sleep)
+        } else {
+            Err(Refusal { errno: Errno::EAGAIN, at: Step::MigrateLock, test: Test::Lock })
+        };
+        if let Err(refusal) = ready {
+            self.put(dst.publish(), 1);
+            return Err(refusal);
+        }
+        let was_mlocked = page.has(flag::MLOCKED);
+        let was_mapped = page.mapcount() > 0;
+        self.step(Step::MigrateUnmap, src);
+        self.set_locked(dst.frame());
+        let kept = if was_mapped { self.try_to_migrate(src, OWN) } else { None };
+        self.step(Step::MigrateUnmapped, src);
+        let unmapped = Unmapped { src, dst, was_mapped, was_mlocked };
+        if page.mapcount() > 0 {
+            self.migrate_undo(unmapped);
+            // Mapped again meanwhile, where no PTE was kept: by a reference that is there now.
+            let now = || Test::Refs { found: page.refcount(), expected: self.m.expected_refs(page) + OWN };
+            let test = kept.unwrap_or_else(now);
+            return Err(Refusal { errno: Errno::EAGAIN, at: Step::MigrateUnmap, test });
+        }
+        Ok(Unmap::Done(unmapped))
+    }
+
+    fn lock_for_migration(&self, src: Frame, sleep: bool) -> bool {
+        self.step(Step::MigrateLock, src);
+        self.trylock(src) || (sleep && self.lock(src))
+    }
+
+    /// The page is locked; on an error it is unlocked again.
+    fn wait_writeback_for_migration(
+        &self,
+        src: Frame,
+        mode: MigrateMode,
+        sleep: bool,
+    ) -> Result<(), Refusal> {
+        if !self.page(src).has(flag::WRITEBACK) {
+            return Ok(());
+        }
+        let errno = if mode == MigrateMode::Async {
+            Errno::EBUSY
+        } else if sleep && self.wait_writeback(src) {
+            return Ok(());
+        } else {
+            Errno::EAGAIN
+        };
+        self.unlock(src);
+        Err(Refusal { errno, at: Step::MigrateWriteback, test: Test::Writeback })
+    }
+
+    /// `migrate_folio_move`; gives the page back where it has to be tried again.
+    pub(super) fn migrate_folio_move(&self, unmapped: Unmapped<'a>) -> Result<(), (Unmapped<'a>, Refusal)> {
+        let Unmapped { src, dst, was_mapped, was_mlocked } = unmapped;
+        self.step(Step::MigrateFreeze, src);
+        let dst = match self.move_to_new_folio(src, dst) {
+            Ok(dst) => dst,
+            Err((dst, found)) => {
+                let test =
+                    Test::Refs { found, expected: 1 + i32::from(self.m.in_page_cache(self.page(src))) };
+                let refusal = Refusal { errno: Errno::EAGAIN, at: Step::MigrateFreeze, test };
+                return Err((Unmapped { src, dst, was_mapped, was_mlocked }, refusal));
+            }
+        };
+        self.step(Step::MigrateCopied, src);
+        self.add_lru(dst);
+        let drain = match self.m.rules.drain_after_migrate {
+            DrainAfterMigrate::Never => false,
+            DrainAfterMigrate::Mapped => was_mapped,
+            DrainAfterMigrate::Mlocked => was_mlocked,
+        };
+        if drain {
+            self.lru_add_drain();
+        }
+        self.step(Step::MigrateRemap, dst);
+        if was_mapped {
+            self.remove_migration_ptes(src, dst);
+        }
+        self.unlock(dst);
+        self.put(dst, 1);
+        self.unlock(src);
+        self.d.wake(Wait::Returned(src));
+        self.put(src, 1);
+        self.step(Step::MigrateDone, dst);
+        Ok(())
+    }
+
+    /// `move_to_new_folio`: freezes the source, copies contents and state, and
+    /// replaces it in the page cache. On an unexpected reference: how many there are.
+    fn move_to_new_folio(&self, src: Frame, dst: Fresh<'a>) -> Result<Frame, (Fresh<'a>, i32)> {
+        let (page, target) = (self.page(src), self.page(dst.frame()));
+        let cached = self.m.in_page_cache(page);
+        let frozen = match self.m.memory.freeze(src, 1 + i32::from(cached)) {
+            Ok(frozen) => frozen,
+            Err(found) => return Err((dst, found)),
+        };
+        frozen.copy_to(&dst);
+        let (mapping, index) = (page.mapping(), page.index());
+        target.set_mapping(mapping, index);
+        let kept = flag::REFERENCED | flag::DIRTY | flag::SWAPBACKED | flag::ANON | flag::ANON_EXCLUSIVE;
+        let moved = page.clear(flag::ACTIVE | flag::UNEVICTABLE | flag::ANON | flag::ANON_EXCLUSIVE);
+        // Active and unevictable exclude each other.
+        let list = if moved & flag::ACTIVE != 0 { flag::ACTIVE } else { moved & flag::UNEVICTABLE };
+        target.set(moved & kept | list);
+        let dst = dst.publish();
+        if cached && let Some(id) = mapping {
+            target.get(1);
+            self.m.mapping(id).with_cache(index, |slot| slot.set(Some(dst)));
+        }
+        // The mapping has moved on: a lock holder that was faster must not find it here.
+        // Migration entries still name the frame; its number is all they need.
+        page.set_mapping(None, 0);
+        frozen.unfreeze(1);
+        Ok(dst)
+    }
+
+    /// `migrate_folio_undo_src` and `_dst`: maps the page again and drops the target.
+    pub(super) fn migrate_undo(&self, unmapped: Unmapped) {
+        let Unmapped { src, dst, was_mapped, .. } = unmapped;
+        if was_mapped {
+            self.remove_migration_ptes(src, src);
+        }
+        self.unlock(src);
+        let dst = dst.publish();
+        self.unlock(dst);
+        self.put(dst, 1);
+    }
+}

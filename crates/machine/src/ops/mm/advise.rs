@@ -1,0 +1,107 @@
+//! What a program says about a range: mlock, madvise, and what use of it says.
+
+use crate::drive::{Driver, Step};
+use crate::machine::{Area, Frame, Kind, Mapping, flag};
+use crate::ops::floor::Mm;
+use crate::policy::Errno;
+use std::ops::Range;
+
+impl<D: Driver> Mm<'_, D> {
+    /// `mlock2(MLOCK_ONFAULT)`, area by area (`apply_vma_lock_flags`): marks it,
+    /// drains this CPU, mlocks what is mapped, drains again. An area that is
+    /// locked already: nothing.
+    pub fn mlock(&self, mapping: &Mapping, range: Range<u32>) {
+        self.mlock_range(mapping, range, true);
+    }
+
+    /// `munlock`: likewise.
+    pub fn munlock(&self, mapping: &Mapping, range: Range<u32>) {
+        self.mlock_range(mapping, range, false);
+    }
+
+    fn mlock_range(&self, mapping: &Mapping, range: Range<u32>, lock: bool) {
+        let (vma, into_unfaulted) = (&mapping.vma, self.m.rules.merge_into_unfaulted);
+        let mut rest = range;
+        while let Some(pages) = vma.fix_locked(&rest, lock, into_unfaulted) {
+            rest.start = pages.end;
+            self.lru_add_drain();
+            self.for_each_mapped(mapping, pages, Step::Mlock, |frame| {
+                if lock {
+                    self.mlock_folio(frame);
+                } else {
+                    self.munlock_folio(frame);
+                }
+            });
+            self.lru_add_drain();
+        }
+    }
+
+    /// `madvise_walk_vmas`: area by area, each after a drain of this CPU, to the first locked one,
+    /// which is `EINVAL`.
+    fn madvise(&self, mapping: &Mapping, range: Range<u32>, visit: impl Fn(Frame)) -> Result<(), Errno> {
+        for Area { pages, locked, .. } in mapping.vma.areas(&range) {
+            if locked {
+                return Err(Errno::EINVAL);
+            }
+            self.lru_add_drain();
+            self.for_each_mapped(mapping, pages, Step::Queue, &visit);
+        }
+        Ok(())
+    }
+
+    /// `MADV_COLD`: drains this CPU, then queues what is mapped once and on a list.
+    ///
+    /// # Errors
+    /// `EINVAL` at a locked area; what comes before it has been queued.
+    pub fn madvise_cold(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        self.madvise(mapping, range, |frame| {
+            let page = self.page(frame);
+            let flags = page.flags();
+            if flags & flag::LRU == 0 || page.mapcount() != 1 {
+                return;
+            }
+            page.clear(flag::REFERENCED);
+            self.deactivate(frame, flags);
+        })
+    }
+
+    /// `MADV_FREE`: drains this CPU, cleans the PTEs and queues what is on a list.
+    ///
+    /// # Errors
+    /// `EINVAL` for a mapping that is not anonymous, and at a locked area; what comes before
+    /// that has been queued.
+    pub fn madvise_free(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        if mapping.kind != Kind::Anon {
+            return Err(Errno::EINVAL);
+        }
+        self.madvise(mapping, range, |frame| {
+            let page = self.page(frame);
+            let flags = page.flags();
+            if flags & flag::DIRTY != 0 {
+                if page.mapcount() != 1 || !self.trylock(frame) {
+                    return;
+                }
+                page.clear(flag::DIRTY);
+                self.unlock(frame);
+            }
+            let index = page.index();
+            let locked = mapping.vma.lock(index);
+            let pte = locked.get(index);
+            if pte.is_present() && pte.frame() == frame {
+                locked.set(index, pte.cleaned());
+            }
+            drop(locked);
+            self.mark_lazyfree(frame, flags);
+        })
+    }
+
+    /// `folio_mark_accessed` on every present page of the range, as reads of a file do.
+    pub fn mark_range_accessed(&self, mapping: &Mapping, range: Range<u32>) {
+        self.for_each_mapped(mapping, range, Step::Queue, |frame| self.mark_accessed(frame));
+    }
+
+    /// `deactivate_file_folio` on every present page of the range, as invalidation does.
+    pub fn invalidate(&self, mapping: &Mapping, range: Range<u32>) {
+        self.for_each_mapped(mapping, range, Step::Queue, |frame| self.deactivate_file(frame));
+    }
+}

@@ -1,0 +1,258 @@
+//! Page faults: `handle_mm_fault` for anonymous and shared memory.
+//!
+//! A fault allocates outside Movable and CMA while its task is inside a
+//! long-term pin (`memalloc_pin`), otherwise wherever movable memory is.
+
+use crate::drive::{Driver, Step, Wait};
+use crate::machine::payload::{Fresh, pattern};
+use crate::machine::{Frame, Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag};
+use crate::observe::Event;
+use crate::ops::floor::Mm;
+use crate::policy::Cold;
+use crate::policy::Errno;
+use std::ops::Range;
+
+impl<'a, D: Driver> Mm<'a, D> {
+    /// Writes each page of the range, as a user's stores do.
+    ///
+    /// # Errors
+    /// `ENOMEM` without a free frame, `EFAULT` on a poisoned page, `EINTR` if killed.
+    pub fn touch(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        for index in range {
+            while !mapping.vma.pte(index).is_present() || !mapping.vma.pte(index).is_writable() {
+                self.handle_mm_fault(mapping, &mapping.vma, index, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes each page of the range with memory that may be pinned where it is.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub fn touch_pinnable(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        self.with_gfp(Gfp::Pin, || self.touch(mapping, range))
+    }
+
+    /// Reads each page of the range; an untouched anonymous one maps the zero page.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub fn read(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        for index in range {
+            while !mapping.vma.pte(index).is_present() {
+                self.handle_mm_fault(mapping, &mapping.vma, index, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles one fault; the access is tried again by the caller.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch).
+    pub fn handle_mm_fault(
+        &self,
+        mapping: &Mapping,
+        vma: &Vma,
+        index: u32,
+        write: bool,
+    ) -> Result<(), Errno> {
+        self.event(Event::Faults);
+        self.step_at(Step::Fault);
+        if self.d.killed() {
+            return Err(Errno::EINTR);
+        }
+        let pte = vma.pte(index);
+        if pte.is_migration() {
+            return self.migration_entry_wait(vma, index, pte);
+        }
+        if pte.is_poison() {
+            // `VM_FAULT_HWPOISON`: a program's access is SIGBUS, a pin's -EFAULT.
+            return Err(Errno::EFAULT);
+        }
+        match (mapping.kind, pte.is_present()) {
+            (_, true) if !write || pte.is_writable() => Ok(()),
+            (Kind::Anon, true) => self.do_wp_page(mapping, vma, index, pte),
+            (Kind::Anon, false) if write => self.do_anonymous_page(mapping, vma, index, Pte::NONE),
+            (Kind::Anon, false) => {
+                let locked = vma.lock(index);
+                if locked.get(index).is_none() {
+                    locked.set(index, Pte::ZERO);
+                }
+                Ok(())
+            }
+            (Kind::Shmem, _) => self.shmem_fault(mapping, vma, index),
+        }
+    }
+
+    /// `migration_entry_wait`: sleeps on the lock of the page that is leaving.
+    fn migration_entry_wait(&self, vma: &Vma, index: u32, entry: Pte) -> Result<(), Errno> {
+        self.event(Event::MigrationWaits);
+        let frame = entry.frame();
+        self.step(Step::MigrationEntry, frame);
+        let page = self.page(frame);
+        let over = || vma.pte(index) != entry || page.is_clear_or_awaited(flag::LOCKED);
+        if self.d.wait(Wait::PageLock(frame), &over) { Ok(()) } else { Err(Errno::EINTR) }
+    }
+
+    fn alloc_filled(&self, mapping: &Mapping, index: u32) -> Result<Fresh<'a>, Errno> {
+        let gfp = self.gfp.get();
+        let fresh = self.m.memory.alloc(self.cpu(), gfp).ok_or(Errno::ENOMEM)?;
+        fresh.fill(pattern(mapping.id, index));
+        self.page(fresh.frame()).set_mapping(Some(mapping.id), index);
+        Ok(fresh)
+    }
+
+    /// `do_anonymous_page`, and the copy of `do_wp_page`: a fresh page in place of `old`.
+    fn do_anonymous_page(&self, mapping: &Mapping, vma: &Vma, index: u32, old: Pte) -> Result<(), Errno> {
+        vma.anon_vma_prepare(index);
+        let fresh = self.alloc_filled(mapping, index)?;
+        self.page(fresh.frame()).set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);
+        if self.m.rules.cold == Cold::NotOldest {
+            self.page(fresh.frame()).set(flag::REFERENCED);
+        }
+        self.step(Step::FaultAlloc, fresh.frame());
+        let locked = vma.lock(index);
+        let frame = fresh.publish();
+        if locked.get(index) != old {
+            drop(locked);
+            self.discard(frame);
+            return Ok(());
+        }
+        self.page(frame).add_mapcount(1);
+        // `folio_add_lru_vma`
+        if vma.is_locked(index) {
+            self.mlock_new_folio(frame);
+        } else {
+            self.add_lru(frame);
+        }
+        locked.set(index, Pte::present(frame, true, true));
+        let replaced = old.is_present() && old.frame() != ZERO_FRAME;
+        if replaced {
+            self.remove_rmap(old.frame(), vma, index);
+        }
+        drop(locked);
+        if replaced {
+            self.put(old.frame(), 1);
+        }
+        self.step(Step::FaultMapped, frame);
+        Ok(())
+    }
+
+    fn discard(&self, frame: Frame) {
+        self.page(frame).clear(flag::ANON | flag::ANON_EXCLUSIVE);
+        self.put(frame, 1);
+    }
+
+    /// `do_wp_page`: reuses an anonymous page that is this mapping's alone, else copies.
+    fn do_wp_page(&self, mapping: &Mapping, vma: &Vma, index: u32, old: Pte) -> Result<(), Errno> {
+        let frame = old.frame();
+        if frame != ZERO_FRAME && self.wp_can_reuse(vma, index, old) {
+            let locked = vma.lock(index);
+            if locked.get(index) == old {
+                self.page(frame).set(flag::ANON_EXCLUSIVE);
+                locked.set(index, old.made_writable());
+            }
+            return Ok(());
+        }
+        self.do_anonymous_page(mapping, vma, index, old)
+    }
+
+    /// `wp_can_reuse_anon_folio` (5.18 on) with its local drain.
+    fn wp_can_reuse(&self, vma: &Vma, index: u32, old: Pte) -> bool {
+        let frame = old.frame();
+        // A reference of our own keeps the page in place; it is not counted below.
+        if self.get_mapped(vma, index) != Some(frame) {
+            return false;
+        }
+        let page = self.page(frame);
+        let others = || page.refcount() - 1;
+        let reuse = page.has(flag::ANON_EXCLUSIVE) || {
+            let few = others() <= 3;
+            if few && self.m.rules.cow_drains && !page.has(flag::LRU) {
+                self.lru_add_drain();
+            }
+            few && others() == 1 && page.mapcount() == 1
+        };
+        self.put(frame, 1);
+        reuse
+    }
+
+    /// `shmem_fault` and `finish_fault`: finds or allocates the cached page and maps it.
+    fn shmem_fault(&self, mapping: &Mapping, vma: &Vma, index: u32) -> Result<(), Errno> {
+        let Some(frame) = self.shmem_get_folio(mapping, index)? else { return Ok(()) };
+        // The page is locked and has our reference.
+        let locked = vma.lock(index);
+        if locked.get(index).is_none() {
+            self.page(frame).get(1);
+            if self.m.rules.mlock_batched {
+                self.add_rmap(frame, vma, index);
+            } else {
+                // Before 5.18 a fault on a file page left its mlock to reclaim.
+                self.page(frame).add_mapcount(1);
+            }
+            locked.set(index, Pte::present(frame, true, true));
+        }
+        drop(locked);
+        self.unlock(frame);
+        self.put(frame, 1);
+        self.step(Step::FaultMapped, frame);
+        Ok(())
+    }
+
+    /// `shmem_get_folio`: locked, with a reference; `None` where the caller lost a race.
+    fn shmem_get_folio(&self, mapping: &Mapping, index: u32) -> Result<Option<Frame>, Errno> {
+        if let Some(frame) = mapping.cached(index) {
+            if self.page(frame).has(flag::HWPOISON) {
+                return Err(Errno::EFAULT);
+            }
+            if !self.page(frame).try_get(1) {
+                return Ok(None);
+            }
+            if !self.lock(frame) {
+                self.put(frame, 1);
+                return Err(Errno::EINTR);
+            }
+            if mapping.cached(index) != Some(frame) {
+                self.unlock(frame);
+                self.put(frame, 1);
+                return Ok(None);
+            }
+            return Ok(Some(frame));
+        }
+        let frame = self.alloc_filled(mapping, index)?.publish();
+        self.page(frame).set(flag::SWAPBACKED);
+        self.set_locked(frame);
+        self.step(Step::FaultAlloc, frame);
+        let added = mapping.with_cache(index, |slot| {
+            let free = slot.get().is_none();
+            if free {
+                self.page(frame).get(1);
+                slot.set(Some(frame));
+            }
+            free
+        });
+        if added {
+            self.add_lru(frame);
+            return Ok(Some(frame));
+        }
+        self.unlock(frame);
+        self.discard(frame);
+        Ok(None)
+    }
+
+    /// Runs `body` with faults allocating outside what a long-term pin must
+    /// leave: `memalloc_pin_save` and `_restore`.
+    pub(in crate::ops) fn memalloc_pin<R>(&self, body: impl FnOnce() -> R) -> R {
+        let gfp = if self.m.rules.pin_alloc_avoids_movable { Gfp::Pin } else { Gfp::NoCma };
+        self.with_gfp(gfp, body)
+    }
+
+    fn with_gfp<R>(&self, gfp: Gfp, body: impl FnOnce() -> R) -> R {
+        let before = self.gfp.replace(gfp);
+        let result = body();
+        self.gfp.set(before);
+        result
+    }
+}

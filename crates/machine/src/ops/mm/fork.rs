@@ -1,0 +1,65 @@
+//! Fork: a child's view of a mapping.
+
+use crate::drive::Driver;
+use crate::machine::payload::pattern;
+use crate::machine::{Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag};
+use crate::ops::floor::Mm;
+use crate::policy::Errno;
+use std::ops::Range;
+
+impl<D: Driver> Mm<'_, D> {
+    /// Forks a child that keeps a range shared copy-on-write (`copy_page_range`);
+    /// the rest of the mapping is not the child's, as with `MADV_DONTFORK`.
+    ///
+    /// Anonymous pages get one more mapping each and become read-only on both
+    /// sides; an exclusive one that may be pinned is copied for the child
+    /// instead. PTEs of shared memory are not copied: a child faults them in.
+    ///
+    /// # Errors
+    /// `ENOMEM` without a frame for a copy.
+    pub fn fork(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        let child = mapping.fork();
+        if mapping.kind == Kind::Shmem {
+            return Ok(());
+        }
+        range.into_iter().try_for_each(|index| self.copy_present_pte(mapping, &child, index))
+    }
+
+    fn copy_present_pte(&self, mapping: &Mapping, child: &Vma, index: u32) -> Result<(), Errno> {
+        let parent = &mapping.vma;
+        let locked = parent.lock(index);
+        let pte = locked.get(index);
+        if pte.is_poison() {
+            child.lock_nested(index).set(index, pte);
+        }
+        if !pte.is_present() {
+            return Ok(());
+        }
+        let frame = pte.frame();
+        let mine = child.lock_nested(index);
+        if frame == ZERO_FRAME {
+            mine.set(index, pte);
+            return Ok(());
+        }
+        let page = self.page(frame);
+        if page.has(flag::ANON_EXCLUSIVE) && self.m.maybe_dma_pinned(page) {
+            let fresh = self.m.memory.alloc(self.cpu(), Gfp::Movable).ok_or(Errno::ENOMEM)?;
+            fresh.fill(pattern(mapping.id, index));
+            let copy = self.page(fresh.frame());
+            copy.set_mapping(Some(mapping.id), index);
+            copy.set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);
+            copy.add_mapcount(1);
+            let fresh = fresh.publish();
+            // The child's area is not locked, whatever the parent's is.
+            self.add_lru(fresh);
+            mine.set(index, Pte::present(fresh, true, true));
+            return Ok(());
+        }
+        page.get(1);
+        page.add_mapcount(1);
+        page.clear(flag::ANON_EXCLUSIVE);
+        locked.set(index, pte.write_protected());
+        mine.set(index, pte.write_protected());
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! Pinning pages of a range: `pin_user_pages`, fast and slow, and unpinning.
+
+use crate::drive::{Driver, Step};
+use crate::machine::{Frame, Mapping, ZERO_FRAME, flag};
+use crate::observe::Event;
+use crate::ops::floor::Mm;
+use crate::policy::decide::{PlaceSeen, Walk};
+use crate::policy::{Errno, Policy};
+use std::ops::Range;
+
+/// What is to be pinned, and how.
+#[derive(Debug, Clone)]
+pub struct PinRequest<'a> {
+    /// Retry policy.
+    pub policy: &'a Policy,
+    /// Mapping whose pages are pinned.
+    pub mapping: &'a Mapping,
+    /// Pages of it.
+    pub range: Range<u32>,
+    /// `FOLL_WRITE`.
+    pub write: bool,
+}
+
+/// Why a walk did not reach the end of its range.
+pub(in crate::ops) enum Stopped {
+    /// At a page that must move.
+    Refused,
+    /// At this page, which is under migration.
+    Migrating(u32),
+    /// At a page that could not be faulted in.
+    Failed(Errno),
+}
+
+/// What decides whether a page may be pinned where it is.
+#[inline]
+pub(in crate::ops) fn place_of(frame: Frame, flags: u32) -> PlaceSeen {
+    PlaceSeen {
+        zero: frame == ZERO_FRAME,
+        movable: flags & flag::ZONE_MOVABLE != 0,
+        cma: flags & flag::CMA != 0,
+    }
+}
+
+impl<D: Driver> Mm<'_, D> {
+    /// `gup_fast`: pins the leading run of pages that are present, writable
+    /// where wanted, and fine where they are. Appends to `pages`.
+    #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
+    #[inline(always)]
+    pub(in crate::ops) fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
+        let before = pages.len();
+        // Room for all at once: growth inside the loop would cost more than the pins.
+        pages.reserve(request.range.len());
+        for index in request.range.clone() {
+            let Some(frame) = self.gup_fast_pte(request, index) else { break };
+            pages.push(frame);
+        }
+        let pinned = (pages.len() - before) as u64;
+        self.count.add(Event::Acquired, pinned);
+        self.count.add(Event::GupFast, pinned);
+    }
+
+    /// The page was unmapped meanwhile: its pin counts, and is given back.
+    #[cold]
+    #[inline(never)]
+    fn pinned_in_vain(&self, frame: Frame) {
+        self.event(Event::Acquired);
+        self.unpin_page(frame);
+    }
+
+    /// `gup_fast_pte_range`, of one PTE.
+    #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
+    #[inline(always)]
+    fn gup_fast_pte(&self, request: &PinRequest<'_>, index: u32) -> Option<Frame> {
+        let vma = &request.mapping.vma;
+        let pte = vma.pte(index);
+        if !pte.is_present() || (request.write && !pte.is_writable()) {
+            return None;
+        }
+        let frame = pte.frame();
+        let page = self.page(frame);
+        let place = place_of(frame, page.flags());
+        if request.policy.must_move(place) || !page.try_get(self.m.rules.pin_bias as i32) {
+            return None;
+        }
+        self.step(Step::GupFast, frame);
+        // The reference first, then the PTE again: see `rmap`.
+        if vma.pte(index) != pte {
+            self.pinned_in_vain(frame);
+            return None;
+        }
+        if !page.has(flag::REFERENCED) {
+            page.set(flag::REFERENCED);
+        }
+        Some(frame)
+    }
+
+    /// `__get_user_pages`: pins every page of the range, faulting in what is
+    /// missing. What was pinned before it stopped stays in `pages`.
+    ///
+    /// `must_move`: whether a page may not be pinned where it is.
+    pub(in crate::ops) fn get_user_pages(
+        &self,
+        request: &PinRequest<'_>,
+        touch: bool,
+        walk: Walk,
+        must_move: impl Fn(Frame) -> bool,
+        pages: &mut Vec<Frame>,
+    ) -> Result<(), Stopped> {
+        let PinRequest { mapping, ref range, write, .. } = *request;
+        let vma = &mapping.vma;
+        let first = range.start;
+        for index in range.clone() {
+            self.step_at(Step::GupWalk);
+            let (frame, clean) = loop {
+                let locked = vma.lock(index);
+                let pte = locked.get(index);
+                let replaced = walk.replace_zero && pte.frame() == ZERO_FRAME;
+                if pte.is_present() && (!write || pte.is_writable()) && !replaced {
+                    let frame = pte.frame();
+                    if walk.refuse && must_move(frame) {
+                        return Err(Stopped::Refused);
+                    }
+                    self.page(frame).get(self.m.rules.pin_bias as i32);
+                    break (frame, !pte.is_dirty());
+                }
+                drop(locked);
+                if walk.stop_at_migration && pte.is_migration() && index != first {
+                    return Err(Stopped::Migrating(index));
+                }
+                self.handle_mm_fault(mapping, vma, index, write || replaced).map_err(Stopped::Failed)?;
+            };
+            self.event(Event::Acquired);
+            pages.push(frame);
+            if touch && frame != ZERO_FRAME {
+                if write && clean {
+                    // Who pins it to write may do so behind the page table's back.
+                    self.page(frame).set(flag::DIRTY);
+                }
+                self.mark_accessed(frame);
+            }
+        }
+        Ok(())
+    }
+
+    /// `unpin_user_page`.
+    #[inline]
+    pub(in crate::ops) fn unpin_page(&self, frame: Frame) {
+        self.event(Event::Released);
+        self.put(frame, self.m.rules.pin_bias as i32);
+    }
+
+    /// `unpin_user_pages`.
+    pub fn unpin_user_pages(&self, pages: &[Frame]) {
+        self.count.add(Event::Released, pages.len() as u64);
+        let bias = self.m.rules.pin_bias as i32;
+        for &frame in pages {
+            self.put(frame, bias);
+        }
+    }
+}

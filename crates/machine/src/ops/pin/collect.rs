@@ -1,0 +1,177 @@
+//! Collection: going through the pages that must move, and isolating them.
+//!
+//! A range that is pinned holds its pages by its pins. One that is not is
+//! looked at under the page-table lock, and isolated under it: nothing of it is
+//! held in between, also not while batches are drained.
+
+use super::call::{Call, Cursor};
+use crate::drive::{Driver, Step};
+use crate::machine::page::NO_FRAME;
+use crate::machine::{Frame, Test, ZERO_FRAME, flag};
+use crate::ops::floor::Task;
+use crate::ops::mm::place_of;
+use crate::policy::Errno;
+use crate::policy::decide::{Over, PageSeen, Seen, Walk};
+
+impl<D: Driver> Task<'_, D> {
+    /// What a kernel sees of a page on which it holds `own` references.
+    fn see(&self, frame: Frame, own: i32) -> PageSeen {
+        let page = self.page(frame);
+        let extra = page.refcount() - self.m.expected_refs(page) - own;
+        let flags = page.flags();
+        let permanent = if flags & flag::HWPOISON != 0 {
+            Some(Errno::EHWPOISON)
+        } else if flags & flag::RESERVED != 0 && frame != ZERO_FRAME {
+            Some(Errno::EFAULT)
+        } else {
+            None
+        };
+        PageSeen {
+            on_lru: flags & flag::LRU != 0,
+            extra,
+            beyond_pins: extra % self.m.rules.pin_bias as i32,
+            own,
+            permanent,
+        }
+    }
+}
+
+impl<D: Driver> Call<'_, '_, D> {
+    /// Whether a page may not be pinned where it is.
+    pub(super) fn must_move(&self, frame: Frame) -> bool {
+        let place = place_of(frame, self.t.page(frame).flags());
+        (self.busted.must_move)(self.request.policy.must_move(place))
+    }
+
+    /// The first page of `over` that must move.
+    pub(super) fn collect(&mut self, over: Over) -> Seen {
+        self.cursor = Cursor::new(over);
+        if over != Over::Isolated {
+            self.missed.clear();
+        }
+        self.come_to()
+    }
+
+    /// The next one.
+    pub(super) fn next(&mut self) -> Seen {
+        if self.cursor.untried {
+            self.refused_here(Step::CollectCheck);
+        }
+        self.cursor.position += 1;
+        self.come_to()
+    }
+
+    /// The same one as it is now, or the next one if it has left the range.
+    pub(super) fn look(&mut self) -> Seen {
+        self.see_current().map_or_else(|| self.next(), Seen::Page)
+    }
+
+    fn come_to(&mut self) -> Seen {
+        self.cursor.untried = false;
+        loop {
+            let candidate = match self.cursor.over {
+                Over::Pinned => self.pin.pages.get(self.base + self.cursor.position).copied(),
+                Over::Isolated => self.isolated.get(self.cursor.position).copied(),
+                Over::Mapped | Over::Faulted(_) if self.index() >= self.request.range.end => None,
+                Over::Mapped => Some(self.mapped()),
+                Over::Faulted(walk) => match self.faulted(walk) {
+                    Ok(frame) => Some(frame),
+                    Err(Errno::EINTR) => return Seen::Killed,
+                    Err(errno) => {
+                        self.unreachable_page(errno, self.index());
+                        return Seen::Failed(errno);
+                    }
+                },
+            };
+            let Some(frame) = candidate else {
+                self.t.hindered(std::mem::take(&mut self.refused));
+                return Seen::NoMore;
+            };
+            self.cursor.frame = frame;
+            if self.cursor.over == Over::Isolated {
+                return Seen::Page(self.t.see(frame, 1));
+            }
+            if frame != NO_FRAME
+                && self.must_move(frame)
+                && self.cursor.previous.replace(frame) != Some(frame)
+            {
+                self.t.step(Step::CollectCheck, frame);
+                if let Some(page) = self.see_current() {
+                    self.cursor.untried = true;
+                    return Seen::Page(page);
+                }
+            }
+            self.cursor.position += 1;
+        }
+    }
+
+    /// The index in the mapping of the page it has come to.
+    fn index(&self) -> u32 {
+        self.request.range.start + self.cursor.position as u32
+    }
+
+    /// The frame that is mapped there, if any.
+    fn mapped(&self) -> Frame {
+        let pte = self.request.mapping.vma.pte(self.index());
+        if pte.is_present() { pte.frame() } else { NO_FRAME }
+    }
+
+    /// The frame that is mapped there, once it is what a pin would find.
+    fn faulted(&self, walk: Walk) -> Result<Frame, Errno> {
+        let (mapping, write) = (self.request.mapping, self.request.write);
+        self.t.step_at(Step::GupWalk);
+        loop {
+            let pte = mapping.vma.pte(self.index());
+            let replaced = walk.replace_zero && pte.is_present() && pte.frame() == ZERO_FRAME;
+            if pte.is_present() && (!write || pte.is_writable()) && !replaced {
+                return Ok(pte.frame());
+            }
+            self.t.handle_mm_fault(mapping, &mapping.vma, self.index(), write || replaced)?;
+        }
+    }
+
+    /// Runs `body` on the page it has come to, under the page-table lock where nothing else
+    /// holds it; `None` if it has left the range.
+    fn with_current<R>(&self, body: impl FnOnce(Frame, i32) -> R) -> Option<R> {
+        let frame = self.cursor.frame;
+        let own = match self.cursor.over {
+            Over::Pinned => self.t.m.rules.pin_bias as i32,
+            Over::Isolated => 1,
+            Over::Mapped | Over::Faulted(_) => {
+                let locked = self.request.mapping.vma.lock(self.index());
+                let pte = locked.get(self.index());
+                return (pte.is_present() && pte.frame() == frame).then(|| body(frame, 0));
+            }
+        };
+        Some(body(frame, own))
+    }
+
+    /// The page it has come to is not to be had; kept for whoever asks why the call failed.
+    #[cold]
+    fn refused_here(&mut self, at: Step) {
+        let own = if self.cursor.over == Over::Pinned { self.t.m.rules.pin_bias as i32 } else { 0 };
+        self.t.refused(&mut self.refused, at, self.cursor.frame, Test::Isolation, own);
+    }
+
+    fn see_current(&self) -> Option<PageSeen> {
+        self.with_current(|frame, own| self.t.see(frame, own))
+    }
+
+    /// Isolates the page it has come to.
+    pub(super) fn isolate(&mut self) -> Seen {
+        let (index, frame) = (self.index(), self.cursor.frame);
+        self.t.step(Step::CollectIsolate, frame);
+        self.cursor.untried = false;
+        let Some(isolated) = self.with_current(|frame, _| self.t.isolate_lru(frame)) else {
+            return self.next();
+        };
+        if isolated {
+            self.isolated.push(frame);
+        } else {
+            self.missed.push((index, frame));
+            self.refused_here(Step::CollectIsolate);
+        }
+        self.t.step(Step::CollectIsolated, frame);
+        Seen::Isolated(isolated)
+    }
+}

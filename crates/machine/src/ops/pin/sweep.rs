@@ -1,0 +1,197 @@
+//! Carrying out what the policy's loop says.
+
+use super::call::{Call, Pin};
+use crate::drive::{Driver, Step, Wait, Waited};
+use crate::machine::{Gfp, flag};
+use crate::observe::Event;
+use crate::ops::floor::Task;
+use crate::ops::migrate::MigrateMode;
+use crate::ops::mm::{PinRequest, Stopped};
+use crate::policy::Errno;
+use crate::policy::decide::{Cpus, Do, Loop, Pause, Seen, Until, Walk};
+
+impl<D: Driver> Task<'_, D> {
+    /// `__gup_longterm_locked`: sweeps until nothing must move or the policy
+    /// gives up. Pages are appended to `pin`; on an error none of them stays.
+    pub(super) fn gup_longterm_locked(
+        &self,
+        request: &PinRequest<'_>,
+        touch: bool,
+        pin: &mut Pin,
+    ) -> Result<(), Errno> {
+        let mut policy = Loop::new(request.policy);
+        let mut call = Call::new(self, request, touch, pin);
+        let mut what = policy.begin();
+        loop {
+            what = policy.next(match what {
+                Do::Accept => return Ok(()),
+                Do::Fail(errno) => return Err(errno),
+                Do::Sweep => call.sweep(),
+                Do::Clock => Seen::Now(self.d.now()),
+                Do::TakeTurn => call.take_turn(),
+                Do::GiveTurn => call.give_turn(),
+                Do::Pin(walk) => call.pin(walk),
+                Do::AwaitMigration => call.await_migration(),
+                Do::Collect(over) => call.collect(over),
+                Do::Next => call.next(),
+                Do::Look => call.look(),
+                Do::Drain(cpus) => call.drain(cpus),
+                Do::Isolate => call.isolate(),
+                Do::Unpin => call.unpin(),
+                Do::Migrate => call.migrate(),
+                Do::PutBack => call.put_back(),
+                Do::Wait(until, pause) => call.wait(until, pause),
+            });
+        }
+    }
+}
+
+impl<D: Driver> Call<'_, '_, D> {
+    fn sweep(&mut self) -> Seen {
+        self.pin.sweeps += 1;
+        self.t.event(Event::Sweeps);
+        self.t.step_at(Step::Sweep);
+        if self.t.d.killed() { Seen::Killed } else { Seen::Done }
+    }
+
+    fn take_turn(&mut self) -> Seen {
+        let (turns, ticket) = (&self.t.m.turns, self.t.m.turns.join(self.t.d.id()));
+        self.ticket = ticket;
+        if !turns.is_served(ticket) {
+            self.t.step_at(Step::WaitTurn);
+            if !self.t.d.wait(Wait::Turn(ticket), &|| turns.is_served(ticket)) {
+                self.give_turn();
+                return Seen::Killed;
+            }
+        }
+        Seen::Done
+    }
+
+    fn give_turn(&mut self) -> Seen {
+        if let Some(next) = self.t.m.turns.leave(self.ticket) {
+            self.t.d.wake(Wait::Turn(next));
+        }
+        Seen::Done
+    }
+
+    fn pin(&mut self, walk: Walk) -> Seen {
+        let mut pages = std::mem::take(&mut self.pin.pages);
+        let got =
+            self.t.get_user_pages(self.request, self.touch, walk, |frame| self.must_move(frame), &mut pages);
+        self.pin.pages = pages;
+        if let Err(Stopped::Failed(errno)) = got {
+            let index = self.request.range.start + (self.pin.pages.len() - self.base) as u32;
+            self.unreachable_page(errno, index);
+        }
+        match got {
+            Err(Stopped::Failed(Errno::EINTR)) => return Seen::Killed,
+            Err(Stopped::Failed(errno)) if self.pin.pages.len() == self.base => return Seen::Failed(errno),
+            Err(Stopped::Refused) => return Seen::Refused,
+            Err(Stopped::Migrating(index)) => {
+                self.stopped_at = index;
+                return Seen::Migrating;
+            }
+            // What has been pinned counts: the caller sees a short count.
+            Err(Stopped::Failed(_)) | Ok(()) => {}
+        }
+        self.t.step_at(Step::Pinned);
+        let pages = &self.pin.pages[self.base..];
+        (self.busted.after_pin)(self.t, pages);
+        Seen::Pinned { must_move: pages.iter().any(|&frame| self.must_move(frame)) }
+    }
+
+    fn await_migration(&mut self) -> Seen {
+        let (mapping, write) = (self.request.mapping, self.request.write);
+        match self.t.handle_mm_fault(mapping, &mapping.vma, self.stopped_at, write) {
+            Ok(()) => Seen::Done,
+            Err(Errno::EINTR) => Seen::Killed,
+            Err(errno) => Seen::Failed(errno),
+        }
+    }
+
+    fn drain(&mut self, cpus: Cpus) -> Seen {
+        let frame = self.cursor.frame();
+        match cpus {
+            Cpus::Local => {
+                self.t.lru_add_drain();
+                self.t.step(Step::CollectDrainLocal, frame);
+            }
+            Cpus::All => {
+                self.t.lru_add_drain_all(false);
+                self.t.step(Step::CollectDrainAll, frame);
+            }
+        }
+        Seen::Done
+    }
+
+    fn unpin(&mut self) -> Seen {
+        let kept = (self.busted.before_unpin)(self.pin.sweeps);
+        let pages = &self.pin.pages[self.base..];
+        self.t.unpin_user_pages(&pages[kept.min(pages.len())..]);
+        self.pin.pages.truncate(self.base);
+        self.t.step_at(Step::Unpinned);
+        Seen::Done
+    }
+
+    fn migrate(&mut self) -> Seen {
+        let result = self.t.migrate_pages(&self.isolated, Gfp::Pin, MigrateMode::Sync);
+        let complete = result.is_complete();
+        self.isolated = result.left;
+        if complete {
+            return Seen::Migrated;
+        }
+        self.t.hindered(result.refused);
+        (self.busted.after_migrate)(&mut self.isolated);
+        Seen::MigrateFailed { error: result.error, left: !self.isolated.is_empty() }
+    }
+
+    fn put_back(&mut self) -> Seen {
+        self.t.putback_movable(self.isolated.drain(..));
+        Seen::Done
+    }
+
+    fn wait(&mut self, until: Until, pause: Pause) -> Seen {
+        if self.t.d.killed() {
+            return Seen::Killed;
+        }
+        let drawn = if pause.random == 0 { 0 } else { self.t.d.below(pause.random + 1) };
+        let length = pause.least.saturating_add(drawn).min(pause.most);
+        match until {
+            Until::Time if length == 0 => Seen::Waited { over: true },
+            Until::Time => self.pause(length, |_| true),
+            // Where the policy has no pauses, for as short as can be: whoever pins them needs
+            // the processor.
+            Until::Unpinned => self.pause(length.max(1), |call| {
+                !call.isolated.iter().any(|&frame| call.t.m.maybe_dma_pinned(call.t.page(frame)))
+            }),
+            Until::Returned => self.wait_for_return(length),
+        }
+    }
+
+    fn pause(&self, length: u64, over: impl FnOnce(&Self) -> bool) -> Seen {
+        self.t.event(Event::Backoffs);
+        self.t.step_at(Step::Backoff);
+        if self.t.d.sleep(length) { Seen::Waited { over: over(self) } } else { Seen::Killed }
+    }
+
+    /// Until each missed page is on the LRU again or has left the range.
+    fn wait_for_return(&self, length: u64) -> Seen {
+        let until = self.t.d.now().saturating_add(length);
+        // Migration goes through a range in order: with the last page back, so are mostly all.
+        for &(index, frame) in self.missed.iter().rev() {
+            let (page, vma) = (self.t.page(frame), &self.request.mapping.vma);
+            let returned = || page.has(flag::LRU) || vma.pte(index).frame() != frame;
+            if returned() {
+                continue;
+            }
+            self.t.event(Event::OwnerWaits);
+            self.t.step(Step::WaitOwner, frame);
+            match self.t.d.wait_until(Wait::Returned(frame), until, &returned) {
+                Waited::Killed => return Seen::Killed,
+                Waited::TimedOut => return Seen::Waited { over: false },
+                Waited::Ready => {}
+            }
+        }
+        Seen::Waited { over: true }
+    }
+}

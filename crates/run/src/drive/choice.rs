@@ -1,0 +1,130 @@
+//! The one point at which the simulator chooses.
+//!
+//! Everything that two runs with the same settings may differ in passes a
+//! [`Strategy`]: who takes the next step, whose timeout fires, what a task
+//! draws at random, how long a step takes. So a strategy is a scheduler, a
+//! search, a recorder or a player, and the tasks cannot tell.
+//!
+//! It is shaped like a scheduler class of the kernel: tasks are put into its
+//! queue and taken out, and it picks the next. A task is in the queue while it
+//! could go on, or sleeps until a deadline, and does not run.
+
+use super::Step;
+use crate::machine::Frame;
+use rand_core::{RngCore, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// A task of the simulator, by number.
+pub type TaskId = usize;
+
+/// A task that could go on, and what may be known of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// Which task.
+    pub task: TaskId,
+    /// The CPU it is on.
+    pub cpu: usize,
+    /// Virtual time from which it can go on, its CPU being free.
+    pub start: u64,
+    /// Whether it has been woken since it last ran.
+    pub woken: bool,
+    /// Whether it sleeps until `start`: its timeout.
+    pub asleep: bool,
+    /// The step at which it stands; it goes on behind it.
+    pub step: Step,
+    /// The page that the step is about, or `NO_FRAME`.
+    pub frame: Frame,
+}
+
+/// Chooses.
+pub trait Strategy {
+    /// Another run begins, with an empty queue; `seed` is the run's.
+    fn begin(&mut self, seed: u64);
+
+    /// A task can go on, or sleeps until `pending.start`.
+    fn enqueue(&mut self, pending: Pending);
+
+    /// A sleeping task is taken out again: it has been woken.
+    fn dequeue(&mut self, task: TaskId);
+
+    /// A task has been on a CPU until this time.
+    fn ran(&mut self, cpu: usize, until: u64);
+
+    /// Virtual time of the next step, if anybody can take one.
+    fn earliest(&mut self) -> Option<u64>;
+
+    /// Takes the one that goes on out of the queue: the task and when.
+    /// `current` took the last step, unless it cannot go on.
+    ///
+    /// # Panics
+    /// If nobody can go on.
+    fn choose(&mut self, current: Option<TaskId>) -> (TaskId, u64);
+
+    /// 64 random bits for a task.
+    fn draw(&mut self, task: TaskId) -> u64;
+
+    /// How much of `spread`, that a step's duration may vary by, it takes: 0 to `spread`.
+    fn jitter(&mut self, spread: u64) -> u64 {
+        spread / 2
+    }
+
+    /// The run is over.
+    fn end(&mut self) {}
+}
+
+/// Kept by whoever wants to look at it after the run.
+impl<S: Strategy + ?Sized> Strategy for Rc<RefCell<S>> {
+    fn begin(&mut self, seed: u64) {
+        self.borrow_mut().begin(seed);
+    }
+    fn enqueue(&mut self, pending: Pending) {
+        self.borrow_mut().enqueue(pending);
+    }
+    fn dequeue(&mut self, task: TaskId) {
+        self.borrow_mut().dequeue(task);
+    }
+    fn ran(&mut self, cpu: usize, until: u64) {
+        self.borrow_mut().ran(cpu, until);
+    }
+    fn earliest(&mut self) -> Option<u64> {
+        self.borrow_mut().earliest()
+    }
+    fn choose(&mut self, current: Option<TaskId>) -> (TaskId, u64) {
+        self.borrow_mut().choose(current)
+    }
+    fn draw(&mut self, task: TaskId) -> u64 {
+        self.borrow_mut().draw(task)
+    }
+    fn jitter(&mut self, spread: u64) -> u64 {
+        self.borrow_mut().jitter(spread)
+    }
+    fn end(&mut self) {
+        self.borrow_mut().end();
+    }
+}
+
+/// A random stream for each task: what one draws does not depend on the others.
+#[derive(Debug, Default)]
+pub struct Streams {
+    seed: u64,
+    tasks: Vec<Option<Xoshiro256PlusPlus>>,
+}
+
+impl Streams {
+    /// Starts all of them afresh.
+    pub fn begin(&mut self, seed: u64) {
+        self.seed = seed;
+        self.tasks.clear();
+    }
+
+    /// 64 random bits of a task's stream.
+    pub fn draw(&mut self, task: TaskId) -> u64 {
+        if self.tasks.len() <= task {
+            self.tasks.resize(task + 1, None);
+        }
+        let seed = self.seed ^ (task as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.tasks[task].get_or_insert_with(|| Xoshiro256PlusPlus::seed_from_u64(seed)).next_u64()
+    }
+}

@@ -1,0 +1,339 @@
+//! What simulated tasks share: their states, the clocks, and the driver of each.
+
+use super::choice::{Pending, Strategy, TaskId};
+use super::{Costs, Driver, Place, Step, Wait, Waited};
+use crate::machine::page::NO_FRAME;
+use crate::machine::{Frame, Hindrance};
+use crate::observe::{Deed, Ring, Traced};
+use crate::sync::assert_unlocked;
+use corosensei::Yielder;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+/// Steps from one look at the outside to the next: well below a millisecond of the host's time with
+/// few tasks, some ten with thousands.
+pub(super) const WATCH_EVERY: u64 = 1024;
+
+/// Steps from one choice of a task to the next once a run has been killed.
+const GO: u64 = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    /// It runs or could.
+    Ready,
+    /// Until woken or the deadline.
+    Waiting(Wait, u64),
+    /// It has returned, or has not been begun: nobody waits for it.
+    Gone,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TaskState {
+    pub status: Status,
+    pub cpu: usize,
+    /// Virtual time up to which it has run.
+    pub time: u64,
+    /// Virtual time it has spent on a CPU.
+    pub ran: u64,
+    pub woken: bool,
+    /// Where it stands.
+    pub at: (Step, Frame),
+}
+
+impl TaskState {
+    pub fn new(cpu: usize, status: Status) -> Self {
+        Self { status, cpu, time: 0, ran: 0, woken: false, at: (Step::Idle, NO_FRAME) }
+    }
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A task goes on.
+    Run(TaskId),
+    /// The supervisor's time comes before any task's.
+    Supervise,
+    /// Nobody can go on, and no supervisor will ever look.
+    Nobody,
+}
+
+pub(super) struct World {
+    pub strategy: RefCell<Box<dyn Strategy>>,
+    /// Tasks that were given, then a kworker for each CPU.
+    pub tasks: RefCell<Vec<TaskState>>,
+    /// Number of the first kworker.
+    pub kworkers: TaskId,
+    /// Tasks that have not returned.
+    pub alive: Cell<usize>,
+    pub cpu_clocks: RefCell<Vec<u64>>,
+    pub waiting: RefCell<HashMap<Wait, Vec<TaskId>>>,
+    pub costs: Costs,
+    pub killed: Cell<bool>,
+    /// Who was chosen inside a step, for the loop that resumes.
+    pub next: Cell<Option<TaskId>>,
+    /// Who took the last step, unless it cannot go on.
+    pub current: Cell<Option<TaskId>>,
+    pub steps: Cell<u64>,
+    /// Steps at which the watch is asked next.
+    pub watch: Cell<u64>,
+    /// The moment that everybody has come to: no step begins before it.
+    pub now: Cell<u64>,
+    /// Whether nobody could run when the supervisor was last due.
+    pub idle: Cell<bool>,
+    /// The one task that a pause leaves running, during a pause.
+    pub exempt: Cell<Option<TaskId>>,
+    /// Virtual time at which the supervisor wants to be asked.
+    pub tick: Cell<u64>,
+    /// What each task did, where it is wanted.
+    pub trace: Option<RefCell<Vec<Ring>>>,
+}
+
+impl World {
+    /// Charges a step to a task and its CPU.
+    fn charge(&self, task: TaskId, at: Step, frame: Frame) {
+        let cost = self.costs.of(at);
+        // A quarter either way: costs are never quite the same twice. And something
+        // always: what took no time at all would never come to a timeout.
+        let spread = cost / 2;
+        let varied = if spread == 0 {
+            cost
+        } else {
+            (cost - spread / 2).saturating_add(self.strategy.borrow_mut().jitter(spread))
+        };
+        let cost = varied.max(1);
+        let mut tasks = self.tasks.borrow_mut();
+        let mut clocks = self.cpu_clocks.borrow_mut();
+        let state = &mut tasks[task];
+        let end = state.time.max(clocks[state.cpu]).saturating_add(cost);
+        state.time = end;
+        state.ran = state.ran.saturating_add(cost);
+        state.at = (at, frame);
+        clocks[state.cpu] = end;
+        let cpu = state.cpu;
+        drop((tasks, clocks));
+        self.strategy.borrow_mut().ran(cpu, end);
+        self.record(task, Deed::Step(at, frame));
+    }
+
+    pub fn record(&self, task: TaskId, deed: Deed) {
+        if let Some(trace) = &self.trace {
+            let state = &self.tasks.borrow()[task];
+            let event = Traced { at_ns: state.time, thread: task as u32, cpu: state.cpu as u32, deed };
+            trace.borrow_mut()[task].push(event);
+        }
+    }
+
+    /// Puts a task into the strategy's queue, if it can go on or will.
+    pub fn enqueue(&self, task: TaskId) {
+        let state = self.tasks.borrow()[task];
+        let (start, asleep) = match state.status {
+            Status::Ready => (state.time, false),
+            Status::Waiting(_, deadline) if deadline != u64::MAX => (state.time.max(deadline), true),
+            _ => return,
+        };
+        let (step, frame) = state.at;
+        let pending = Pending { task, cpu: state.cpu, start, woken: state.woken, asleep, step, frame };
+        self.strategy.borrow_mut().enqueue(pending);
+    }
+
+    /// Lets the strategy choose among all that could run, unless the supervisor comes first.
+    pub fn choose(&self) -> Next {
+        let mut strategy = self.strategy.borrow_mut();
+        let tick = self.tick.get();
+        match strategy.earliest() {
+            Some(earliest) if tick == u64::MAX || earliest < tick => {}
+            None if tick == u64::MAX || self.alive.get() == 0 => return Next::Nobody,
+            _ => return Next::Supervise,
+        }
+        let (chosen, start) = strategy.choose(self.current.get());
+        drop(strategy);
+        let mut tasks = self.tasks.borrow_mut();
+        let state = &mut tasks[chosen];
+        state.woken = false;
+        state.time = start;
+        self.now.set(self.now.get().max(start));
+        if let Status::Waiting(on, _) = state.status {
+            state.status = Status::Ready;
+            if let Some(waiters) = self.waiting.borrow_mut().get_mut(&on) {
+                waiters.retain(|&waiter| waiter != chosen);
+            }
+        }
+        Next::Run(chosen)
+    }
+
+    pub fn wake(&self, on: Wait, at: u64) {
+        if let Wait::Work(cpu) = on {
+            self.begin_kworker(cpu, at);
+        }
+        if self.waiting.borrow().is_empty() {
+            return;
+        }
+        let Some(waiters) = self.waiting.borrow_mut().remove(&on) else { return };
+        for task in waiters {
+            let mut tasks = self.tasks.borrow_mut();
+            let state = &mut tasks[task];
+            if matches!(state.status, Status::Waiting(_, deadline) if deadline != u64::MAX) {
+                self.strategy.borrow_mut().dequeue(task);
+            }
+            state.status = Status::Ready;
+            state.time = state.time.max(at);
+            state.woken = true;
+            drop(tasks);
+            self.enqueue(task);
+        }
+    }
+
+    /// Work has been queued for a CPU: its kworker becomes a task, if it is none.
+    fn begin_kworker(&self, cpu: usize, at: u64) {
+        let id = self.kworkers + cpu;
+        let mut tasks = self.tasks.borrow_mut();
+        let Some(state) = tasks.get_mut(id) else { return };
+        if state.status == Status::Gone {
+            *state =
+                TaskState { time: state.time.max(at), ran: state.ran, ..TaskState::new(cpu, Status::Ready) };
+            state.woken = true;
+            drop(tasks);
+            self.alive.set(self.alive.get() + 1);
+            self.enqueue(id);
+        }
+    }
+
+    /// Who waits for what, without any deadline.
+    pub fn stuck(&self) -> Vec<(TaskId, Wait)> {
+        let tasks = self.tasks.borrow();
+        let waits = (0..).zip(tasks.iter()).filter_map(|(id, task)| match task.status {
+            Status::Waiting(on, _) => Some((id, on)),
+            _ => None,
+        });
+        waits.collect()
+    }
+
+    pub fn kill(&self) {
+        self.tick.set(u64::MAX);
+        self.killed.set(true);
+        let mut all: Vec<Wait> = self.waiting.borrow().keys().copied().collect();
+        all.sort_unstable();
+        all.into_iter().for_each(|on| self.wake(on, self.now.get()));
+    }
+}
+
+/// One task's driver.
+pub struct SimThread<'y> {
+    pub(super) world: &'y World,
+    pub(super) yielder: &'y Yielder<(), ()>,
+    pub(super) place: &'y Place,
+    pub(super) id: TaskId,
+    pub(super) killable: bool,
+}
+
+impl SimThread<'_> {
+    fn switch(&self) {
+        // A destructor that steps while its stack unwinds must not switch: the
+        // panic count is the OS thread's, and the next task would inherit it.
+        if !std::thread::panicking() {
+            self.yielder.suspend(());
+        }
+    }
+
+    /// Virtual time that this task has spent on a CPU.
+    pub fn cpu_time(&self) -> u64 {
+        self.world.tasks.borrow()[self.id].ran
+    }
+}
+
+impl Driver for SimThread<'_> {
+    fn step(&self, at: Step, frame: Frame) {
+        assert_unlocked();
+        self.place.set(at, frame);
+        let world = self.world;
+        if at.holds_nothing() && self.killable {
+            let others = || world.exempt.get().is_some_and(|exempt| exempt != self.id);
+            if others() {
+                self.wait(Wait::Paused, &|| !others());
+            }
+        }
+        let steps = world.steps.get() + 1;
+        world.steps.set(steps);
+        world.charge(self.id, at, frame);
+        let watched = steps >= world.watch.get();
+        // Who is to die may do so in one go; now and then the others come first, for all one knows.
+        if world.killed.get() && !steps.is_multiple_of(GO) && !watched {
+            return;
+        }
+        world.enqueue(self.id);
+        world.current.set(Some(self.id));
+        if watched {
+            return self.switch();
+        }
+        match world.choose() {
+            Next::Run(task) if task == self.id => {}
+            next => {
+                if let Next::Run(task) = next {
+                    world.next.set(Some(task));
+                }
+                self.switch();
+            }
+        }
+    }
+
+    fn wait_until(&self, on: Wait, deadline: u64, ready: &dyn Fn() -> bool) -> Waited {
+        assert_unlocked();
+        loop {
+            if ready() {
+                return Waited::Ready;
+            }
+            if self.killed() {
+                return Waited::Killed;
+            }
+            if self.now() >= deadline || std::thread::panicking() {
+                return Waited::TimedOut;
+            }
+            let world = self.world;
+            world.tasks.borrow_mut()[self.id].status = Status::Waiting(on, deadline);
+            self.place.wait(on, deadline);
+            world.waiting.borrow_mut().entry(on).or_default().push(self.id);
+            world.enqueue(self.id);
+            world.current.set(None);
+            world.record(self.id, Deed::Wait(on));
+            self.switch();
+            world.record(self.id, Deed::Woken);
+            self.place.woken();
+        }
+    }
+
+    fn wake(&self, on: Wait) {
+        self.world.wake(on, self.now());
+    }
+
+    fn now(&self) -> u64 {
+        self.world.tasks.borrow()[self.id].time
+    }
+
+    fn random(&self) -> u64 {
+        self.world.strategy.borrow_mut().draw(self.id)
+    }
+
+    fn killed(&self) -> bool {
+        self.killable && self.world.killed.get()
+    }
+
+    fn id(&self) -> u32 {
+        self.id as u32
+    }
+
+    fn hindered(&self, at: Step, by: Hindrance) {
+        self.place.hinder(at, by);
+    }
+
+    fn trace(&self, deed: Deed) {
+        self.world.record(self.id, deed);
+    }
+
+    fn moved_to(&self, cpu: usize) {
+        let mut clocks = self.world.cpu_clocks.borrow_mut();
+        if clocks.len() <= cpu {
+            clocks.resize(cpu + 1, 0);
+        }
+        self.world.tasks.borrow_mut()[self.id].cpu = cpu;
+    }
+}

@@ -1,0 +1,118 @@
+//! A run's end: what its threads hand over becomes its result.
+
+use super::shared::{Ledger, Shared, Slot};
+use crate::judge::result::{Books, Contention, Fairness, Invariants, Pages, Safe, Safety, Throughput};
+use crate::judge::{Calls, Class, Liveness, MAX_FINDINGS, RunResult, Sample, Status, Verdict};
+use crate::machine::{Broken, Recount};
+use crate::observe::{Event, Totals};
+use crate::ops::Errno;
+use crossbeam_utils::CachePadded;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What a run knows besides its shared state.
+pub(super) struct End {
+    pub status: Status,
+    pub elapsed_s: f64,
+    pub cpu_s: f64,
+    pub seed: u64,
+    pub liveness: Liveness,
+    pub timeline: Vec<Sample>,
+    pub recount: Recount,
+}
+
+fn totals(slots: &[CachePadded<Slot>]) -> Totals {
+    let mut sum = Totals::default();
+    slots.iter().for_each(|slot| sum.add(&slot.counters.totals()));
+    sum
+}
+
+/// Sums up what the pinners handed over.
+fn merge(ledgers: &mut Vec<Ledger>) -> Ledger {
+    let mut all = Ledger::new();
+    ledgers.drain(..).for_each(|ledger| all.merge(ledger));
+    all
+}
+
+/// The measures of `kernel/contention.json`.
+fn contention(sh: &Shared, counters: &Totals, issued: u64, errors: &BTreeMap<Errno, u64>) -> Contention {
+    let threads = u64::from(sh.profile.threads);
+    let pages = u64::from(sh.profile.pinner.pages_max);
+    let rounds = (issued / threads).max(1);
+    let page_rounds = (rounds * pages) as f64;
+    let enomem = errors.get(&Errno::ENOMEM).copied().unwrap_or(0);
+    Contention {
+        rounds,
+        pages,
+        acquired_per_page_per_thread: counters.get(Event::Acquired) as f64 / page_rounds / threads as f64,
+        migrated_per_page: counters.get(Event::Migrated) as f64 / page_rounds,
+        migrate_failed_per_page: counters.get(Event::MigrateFailed) as f64 / page_rounds,
+        enomem_share: enomem as f64 / issued.max(1) as f64,
+    }
+}
+
+pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
+    let ledger = merge(&mut sh.ledgers.lock());
+    let mut classes = [0; Class::COUNT];
+    let mut pages = Vec::new();
+    for slot in sh.pinners() {
+        classes.iter_mut().zip(slot.classes()).for_each(|(sum, n)| *sum += n);
+        pages.push(slot.pages());
+    }
+    let calls = Calls::of(classes);
+    let pinned: u64 = pages.iter().sum();
+    let counters = totals(sh.pinners()).since(&ledger.before);
+    let rate = |n: u64| (end.elapsed_s > 0.0).then(|| n as f64 / end.elapsed_s);
+    let findings = std::mem::take(&mut *sh.findings.lock());
+    let result = RunResult {
+        policy: sh.policy.name.clone(),
+        kernel: sh.m.rules.name.clone(),
+        status: end.status,
+        // Until the rest is known.
+        verdict: Verdict::Inconclusive,
+        elapsed_s: end.elapsed_s,
+        cpu_s: end.cpu_s,
+        seed: end.seed,
+        interrupted: ledger.interrupted,
+        contention: sh.profile.pinner.rounds.then(|| contention(sh, &counters, calls.issued, &ledger.errors)),
+        pages: Pages { pinned, contended: ledger.contended_pages },
+        throughput: Throughput { calls_per_s: rate(calls.issued), pages_per_s: rate(pinned) },
+        latency_ns: (&ledger.latency).into(),
+        sweeps: (&ledger.sweeps).into(),
+        fairness: Fairness::of(&pages, ledger.longest_wait_ns, ledger.max_bypass),
+        liveness: end.liveness,
+        safety: Safety {
+            verdict: if calls.pinned_unsafe == 0 { Safe::Safe } else { Safe::Violated },
+            findings: findings.unsafe_pins,
+        },
+        invariants: invariants(end.recount, &counters, &ledger),
+        failures: findings.failures,
+        background: totals(sh.actors()),
+        counters,
+        calls,
+        causes: ledger.causes,
+        errors: ledger.errors,
+        timeline: end.timeline,
+        resolved,
+    };
+    result.judged()
+}
+
+fn invariants(mut recount: Recount, counters: &Totals, ledger: &Ledger) -> Invariants {
+    let (acquired, released) = (counters.get(Event::Acquired), counters.get(Event::Released));
+    recount.check(acquired == released, "acquired = released", None, || format!("{acquired} ≠ {released}"));
+    recount.checked += counters.get(Event::DmaChecked);
+    recount.broken.extend(ledger.dma_errors.iter().map(|error| Broken {
+        invariant: "a pin keeps its frame and its data",
+        frame: Some(error.frame),
+        found: format!("{error:?}"),
+    }));
+    let broken = recount.broken.len();
+    recount.broken.truncate(MAX_FINDINGS);
+    Invariants {
+        verdict: if broken == 0 { Books::Held } else { Books::Broken },
+        checked: recount.checked,
+        broken: broken as u64,
+        findings: recount.broken,
+    }
+}
