@@ -28,7 +28,7 @@ class RunResult(Shown, Run, Assertions):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RunResult:
-        """Return the result that a file holds, written by `to_json` or `gupstress run --json`.
+        """Return the result that a file holds, as `to_json` or `--json` wrote it.
 
         Raises:
             ConfigError: It cannot be read, or holds something else.
