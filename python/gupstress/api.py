@@ -187,7 +187,7 @@ def litmus(
     for one in several(scenario):
         with problems.noting("scenario"):
             names.append(values.name(one, "the name of a scenario", "anon-remote"))
-    plan = scenarios.prepare(names, several(kernel), words, problems)
+    plan = scenarios.prepare(names, several(kernel), words, problems=problems)
     return scenarios.run(plan, _command_line())
 
 
