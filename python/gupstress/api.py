@@ -47,6 +47,7 @@ def run(
     perturb: float | None = None,
     driver: Driver = _DEFAULT.driver,
     timeout: str | float = _DEFAULT.timeout_s,
+    wall_timeout: str | float = _DEFAULT.wall_timeout_s,
     stall_after: str | float | None = None,
     seed: int | None = None,
     repeat: int = _DEFAULT.repeat,
@@ -70,7 +71,9 @@ def run(
         pins: Page pins after which a run is complete; None: as the profile says.
         perturb: Probability of a yield at each step; None: as the profile says.
         driver: `os`: real threads; `sim`: coroutines on a virtual clock, the same for a seed.
-        timeout: Longest time for one run of one policy, seconds or words such as `"60s"`.
+        timeout: Longest time for one run of one policy, seconds or words such as `"60s"`;
+            virtual on the simulator.
+        wall_timeout: Longest time that one run may take of the host, so too.
         stall_after: Time without progress after which a call may be judged stuck, so too;
             None: `"2s"`, and `"200ms"` of virtual time on the simulator.
         seed: Of the first repeat, each further one adds 1; None: drawn.
@@ -97,6 +100,7 @@ def run(
         "perturb": perturb,
         "driver": driver,
         "timeout_s": timeout,
+        "wall_timeout_s": wall_timeout,
         "stall_after_s": stall_after,
         "seed": seed,
         "repeat": repeat,

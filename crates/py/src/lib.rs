@@ -56,6 +56,7 @@ impl From<Error> for Raised {
                 ConfigError::new_err((all,))
             }
             Error::Resource(message) => ResourceError::new_err(message),
+            Error::Interrupted => PyKeyboardInterrupt::new_err(()),
             Error::Internal(message) => GupstressError::new_err(message),
         })
     }

@@ -27,6 +27,7 @@ _AS_IN_RUN = (
     "driver",
     "seed",
     "threads",
+    "wall_timeout_s",
     "stall_after_s",
     "sets",
     "quiet",

@@ -42,6 +42,7 @@ NUMBERS: dict[str, Whole | Share | Length] = {
     "pins": Whole(1, 2**64 - 1),
     "perturb": Share(),
     "timeout_s": _LENGTH,
+    "wall_timeout_s": _LENGTH,
     "stall_after_s": _LENGTH,
     "seed": Whole(0, SEED_MAX),
     "repeat": _TIMES,
@@ -73,7 +74,9 @@ class Request:
     """Probability of a yield at each step, to widen race windows."""
     driver: Driver = "os"
     timeout_s: float = 60.0
-    """Longest time for one run of one policy."""
+    """Longest time for one run of one policy, virtual on the simulator."""
+    wall_timeout_s: float = 3600.0
+    """Longest time that one run may take of the host, whatever its own clock says."""
     stall_after_s: float | None = None
     """Time without any progress after which a call may be judged stuck; None: `STALL_AFTER_S`."""
     seed: int | None = None
