@@ -17,6 +17,7 @@ import argparse
 import csv
 import difflib
 import inspect
+import json
 import re
 import sys
 import tempfile
@@ -232,6 +233,15 @@ def litmus() -> str:
     )
 
 
+def words() -> str:
+    """Return the words of scripts."""
+    rows = json.loads(_core.words())
+    return table(
+        ("step", "what it does"),
+        ([code(f"{row['word']} {row['usage']}".rstrip()), row["does"]] for row in rows),
+    )
+
+
 def contention() -> str:
     """Return what threads that pin one range do to each other, simulated and as measured."""
     with (DOCS / "contention.csv").open(encoding="utf-8", newline="") as file:
@@ -329,6 +339,7 @@ _PARTS: dict[str, Callable[..., str]] = {
     "profile-sizes": profile_sizes,
     "profile-knobs": profile_knobs,
     "litmus": litmus,
+    "words": words,
     "steps": steps,
     "contention": contention,
     "exits": exits,

@@ -204,7 +204,7 @@ def test_junit_has_a_case_for_each_cell(cli: Cli) -> None:
 
 # ---------------------------------------------------------------- bad input
 
-WORDS = "cpu map touch read fill mlock munlock cold lazyfree hold release share pin unpin"
+WORDS = "cpu map touch read fill mlock munlock cold lazyfree dontneed hold release share pin pinro"
 
 BAD_FILES = {
     "unknown word": (
@@ -375,3 +375,32 @@ def test_two_files_of_one_name_are_refused(cli: Cli) -> None:
 def test_what_is_named_twice_is_run_once(cli: Cli) -> None:
     twice = ("anon-local", "anon-local", "--kernel", "linux-6.14", "--kernel", "linux-6.14")
     assert cli("litmus", *twice).out.endswith("1 cell with nothing to compare\n")
+
+
+# ---------------------------------------------------------------- limits
+
+ENDLESS = ("anon-held-ref", "--kernel", "linux-7.2.13", "--set", "migrate_retries=4294967295")
+
+
+def test_a_pin_of_endlessly_many_tries_is_stuck(cli: Cli) -> None:
+    code, out, _ = cli("litmus", *ENDLESS)
+    assert code == 1
+    assert "result stuck≠ENOMEM" in out
+
+
+def test_what_the_host_has_no_time_for_is_unfinished(cli: Cli) -> None:
+    code, out, _ = cli("litmus", *ENDLESS, "--wall-timeout", "1ms", "--json", "r.json")
+    assert code == 3
+    found = LitmusResult.model_validate_json(Path("r.json").read_text())
+    (cell,) = found.cells
+    assert (found.verdict, cell.class_, cell.differences) == ("unfinished", "unfinished", ())
+    said = 'step 6 "pin a": no end within 1ms of the host\'s time'
+    assert cell.unfinished == said
+    assert out.splitlines()[-1].endswith(f"1 cell unfinished (anon-held-ref: {said})")
+
+
+def test_every_word_has_a_method() -> None:
+    words = {row["word"] for row in json.loads(_core.words())}
+    # `cpu` is an argument, `settle` is called what it does, `pinro` is a pin that does not write.
+    methods = words - {"cpu", "settle", "pinro"} | {"drain_all"}
+    assert [word for word in sorted(methods) if not hasattr(gupstress.Machine, word)] == []

@@ -4,17 +4,21 @@
 //! types. Long runs detach from the interpreter and look in every 20 ms.
 
 mod machine;
+mod signals;
 
 use gupstress_run::config::{Ns, parse_length};
 use gupstress_run::error::Error;
-use gupstress_run::litmus::{Scenario, SessionError, litmus_names, show_litmus};
+use gupstress_run::litmus::{Limits, Scenario, litmus_names, show_litmus};
 use gupstress_run::observe::Trace;
 use gupstress_run::observe::trace::write_chrome;
 use gupstress_run::policy::{kernel_names, policy_names};
 use gupstress_run::request;
+use gupstress_run::script::{Op, OpError};
 use gupstress_run::stress::{Host, Progress, profile_names, run};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
+use signals::{LOOK_EVERY, Signals};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod raised {
@@ -52,14 +56,19 @@ impl From<Error> for Raised {
                 ConfigError::new_err((all,))
             }
             Error::Resource(message) => ResourceError::new_err(message),
+            Error::Interrupted => PyKeyboardInterrupt::new_err(()),
             Error::Internal(message) => GupstressError::new_err(message),
         })
     }
 }
 
-impl From<SessionError> for Raised {
-    fn from(error: SessionError) -> Self {
-        Self(MachineError::new_err(error.0))
+impl From<OpError> for Raised {
+    fn from(error: OpError) -> Self {
+        match error {
+            OpError::Bug(message) => Error::Internal(message).into(),
+            OpError::Resource(message) => Error::Resource(message).into(),
+            error => Self(MachineError::new_err(error.to_string())),
+        }
     }
 }
 
@@ -75,8 +84,6 @@ struct Watcher<'p> {
 
 /// How often the observer is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
-/// How often signals are looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Host for Watcher<'_> {
     fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool {
@@ -121,8 +128,8 @@ mod _core {
     #[pymodule_export]
     use super::machine::Machine;
     use super::{
-        Error, Instant, Ns, Result, Scenario, Watcher, kernel_names, litmus_names, parse_length,
-        policy_names, profile_names, request, run, show_litmus, write_chrome,
+        Arc, Duration, Error, Instant, Limits, Ns, Op, Result, Scenario, Signals, Watcher, kernel_names,
+        litmus_names, parse_length, policy_names, profile_names, request, run, show_litmus, write_chrome,
     };
     use gupstress_run::policy::Source;
     use pyo3::prelude::*;
@@ -152,10 +159,11 @@ mod _core {
         })
     }
 
-    /// A preset as TOML text that is taken back.
+    /// A preset as TOML text that is taken back; with a text, that file of this name, in full.
     #[pyfunction]
-    fn show(kind: &str, name: &str) -> Result<String> {
-        let preset = Source::Preset(name);
+    #[pyo3(signature = (kind, name, text=None))]
+    fn show(kind: &str, name: &str, text: Option<&str>) -> Result<String> {
+        let preset = text.map_or(Source::Preset(name), |text| Source::File(name, text));
         Ok(match kind {
             "policy" => gupstress_run::policy::show_policy(&gupstress_run::policy::load_policy(preset, &[])?),
             "profile" => {
@@ -229,17 +237,34 @@ mod _core {
     }
 
     /// Runs a litmus scenario (TOML text) under a kernel; JSON of its outcome and expectations.
+    ///
+    /// What has not ended after `wall_s` seconds of the host's time is `unfinished`.
     #[pyfunction]
-    #[pyo3(signature = (place, text, kernel, sets=Vec::new()))]
+    #[pyo3(signature = (place, text, kernel, sets=Vec::new(), wall_s=60.0))]
     fn run_litmus(
         py: Python<'_>,
         place: &str,
         text: &str,
         kernel: &str,
         sets: Vec<(String, String)>,
+        wall_s: f64,
     ) -> Result<String> {
         let scenario = Scenario::parse(place, text)?;
-        Ok(py.detach(|| request::litmus(place, &scenario, kernel, &sets))?)
+        let signals = Arc::new(Signals::default());
+        let wall = Duration::try_from_secs_f64(wall_s)
+            .map_err(|_| Error::config("", format!("{wall_s} is not a number of seconds; nearest: 60")))?;
+        let limits = Limits { wall, go_on: signals.watch(), ..Limits::default() };
+        let result = py.detach(|| request::litmus(place, &scenario, kernel, &sets, limits));
+        match signals.take() {
+            Some(raised) => Err(raised.into()),
+            None => Ok(result?),
+        }
+    }
+
+    /// The words of scripts: JSON of each with what follows it and what it does.
+    #[pyfunction]
+    fn words() -> String {
+        serde_json::json!(Op::WORDS).to_string()
     }
 
     /// Checks what `--set` would change of a kernel and its policy under a scenario.

@@ -1,18 +1,22 @@
 //! The interactive machine as a class.
 
+use super::signals::Signals;
 use super::{MachineError, Result};
-use gupstress_run::litmus::{Outcome, SESSION_LAYOUT, Session, SessionError};
-use gupstress_run::machine::Kind;
+use gupstress_run::litmus::{Limits, Outcome, SESSION_LAYOUT, Session};
 use gupstress_run::request;
+use gupstress_run::script::{Name, Op, OpError, Player, kind_named};
 use pyo3::prelude::*;
 use serde_json::json;
+use std::sync::Arc;
 
 /// A deterministic machine that does one thing at a time, on the simulator.
 ///
-/// Mappings and pins go by number; ranges are `lo, hi` within a mapping.
+/// Mappings and pins go by number; a step names a mapping by its number. A call detaches
+/// from the interpreter, looks for signals and raises what a handler raises.
 #[pyclass(module = "gupstress._core")]
 pub struct Machine {
     session: Session,
+    signals: Arc<Signals>,
 }
 
 #[pymethods]
@@ -21,68 +25,28 @@ impl Machine {
     #[pyo3(signature = (cpus, kernel, policy))]
     fn new(cpus: usize, kernel: &str, policy: &str) -> Result<Self> {
         let (rules, policy) = request::machine(&request::reference(kernel)?, &request::reference(policy)?)?;
-        Ok(Self { session: Session::new(rules, policy, &SESSION_LAYOUT, cpus) })
+        let mut session = Session::new(rules, policy, &SESSION_LAYOUT, cpus);
+        let signals = Arc::new(Signals::default());
+        session.limits = Limits { go_on: signals.watch(), ..Limits::default() };
+        Ok(Self { session, signals })
     }
 
     fn map(&mut self, pages: u32, kind: &str) -> Result<u32> {
-        let kind = match kind {
-            "anon" => Kind::Anon,
-            "shmem" => Kind::Shmem,
-            _ => {
-                let near = gupstress_run::config::nearest(kind, ["anon", "shmem"]).unwrap_or_default();
-                return Err(
-                    MachineError::new_err(format!("no kind of mapping {kind:?}; nearest: {near}")).into()
-                );
-            }
-        };
-        Ok(self.session.map(kind, pages)?)
+        let kind = kind_named(kind).map_err(MachineError::new_err)?;
+        let mapping = self.session.map(kind, pages)?;
+        self.session.call_it(Name(mapping.to_string()), mapping);
+        Ok(mapping)
     }
 
-    fn fill(&mut self, pages: u32, cpu: usize) -> Result<()> {
-        Ok(self.session.fill(cpu, pages)?)
+    /// Does one step of a script; JSON of what a pin came to. A refusal by the kernel is an error here.
+    fn play(&mut self, py: Python<'_>, step: &str, cpu: usize) -> Result<Option<String>> {
+        let op = Op::parse(step).map_err(MachineError::new_err)?;
+        let outcome = self.watched(py, |session| session.play(cpu, &op))?;
+        Ok(outcome.as_ref().map(show))
     }
 
-    fn unmap(&mut self, mapping: u32, cpu: usize) -> Result<()> {
-        Ok(self.session.unmap(cpu, mapping)?)
-    }
-
-    /// One of the words that act on part of a mapping; a refusal by the kernel is an error here.
-    fn act(&mut self, word: &str, mapping: u32, lo: u32, hi: u32, cpu: usize) -> Result<()> {
-        let (session, range) = (&mut self.session, lo..hi);
-        let refused = |result: std::result::Result<(), gupstress_run::ops::Errno>| {
-            result.map_err(|errno| {
-                SessionError(format!(
-                    "{word}: {}: not for this kind of mapping or a locked range",
-                    errno.name()
-                ))
-            })
-        };
-        match word {
-            "touch" => session.touch(cpu, mapping, range)?,
-            "read" => session.read(cpu, mapping, range)?,
-            "mlock" => session.mlock(cpu, mapping, range)?,
-            "munlock" => session.munlock(cpu, mapping, range)?,
-            "cold" => refused(session.cold(cpu, mapping, range)?)?,
-            "lazyfree" => refused(session.lazyfree(cpu, mapping, range)?)?,
-            "hold" => session.hold(cpu, mapping, range)?,
-            "release" => session.release(cpu, mapping, range)?,
-            "share" => session.share(cpu, mapping, range)?,
-            _ => return Err(MachineError::new_err(format!("no operation {word:?}")).into()),
-        }
-        Ok(())
-    }
-
-    fn pin(&mut self, mapping: u32, lo: u32, hi: u32, cpu: usize, write: bool) -> Result<String> {
-        let outcome = self.session.pin(cpu, mapping, lo..hi, write)?;
-        Ok(show(&outcome))
-    }
-
-    fn unpin(&mut self, pin: usize, cpu: usize) -> Result<()> {
-        Ok(self.session.unpin(cpu, pin)?)
-    }
-
-    fn drain_all(&mut self) -> Result<()> {
-        Ok(self.session.drain_all()?)
+    fn unpin(&mut self, py: Python<'_>, pin: usize, cpu: usize) -> Result<()> {
+        self.watched(py, |session| session.unpin(cpu, pin))
     }
 
     fn page(&self, mapping: u32, index: u32) -> Result<String> {
@@ -96,6 +60,20 @@ impl Machine {
 
     fn trace(&self) -> String {
         json!(self.session.trace()).to_string()
+    }
+}
+
+impl Machine {
+    fn watched<R: Send>(
+        &mut self,
+        py: Python<'_>,
+        call: impl FnOnce(&mut Session) -> std::result::Result<R, OpError> + Send,
+    ) -> Result<R> {
+        let result = py.detach(|| call(&mut self.session));
+        match self.signals.take() {
+            Some(raised) => Err(raised.into()),
+            None => Ok(result?),
+        }
     }
 }
 

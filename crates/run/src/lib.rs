@@ -5,6 +5,7 @@
 //! | [`machine`], [`ops`], [`sync`] | the machine itself: nouns, verbs, the door to shared memory |
 //! | [`policy`] | decisions: retry policies and kernel rules, by name or from files |
 //! | [`drive`] | who runs it: real threads, or coroutines on a virtual clock |
+//! | [`script`] | the steps of scripts and who plays them |
 //! | [`judge`] | classes, findings, results, verdicts |
 //! | [`stress`] | runs: profiles, actors, watchdog |
 //! | [`litmus`] | scripted scenarios and the interactive machine |
@@ -26,6 +27,8 @@ pub mod observe;
 pub mod policy;
 #[cfg(not(loom))]
 pub mod request;
+#[cfg(not(loom))]
+pub mod script;
 #[cfg(not(loom))]
 pub mod stress;
 

@@ -2,9 +2,10 @@
 
 use crate::config::{Table, nearest};
 use crate::error::{Error, Problem, Result};
-use crate::litmus::Scenario;
+use crate::litmus::{Limits, Scenario};
 use crate::observe::Traced;
 use crate::policy::{Policy, Rules, Source, load_kernel, load_policy};
+use crate::script::{Counted as _, OpError, Stmt};
 use crate::stress::{Job, MOST_CPUS, MOST_THREADS, Profile, Which, load_profile};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -81,6 +82,7 @@ struct JobRequest {
     profile: Ref,
     kernel: Ref,
     timeout_s: f64,
+    wall_timeout_s: f64,
     stall_after_s: f64,
     seed: u64,
     #[serde(flatten)]
@@ -279,6 +281,7 @@ pub fn job(text: &str) -> Result<Job> {
         pins: request.overrides.pins.unwrap_or(u64::from(profile.pins)),
         profile,
         timeout: seconds("--timeout", request.timeout_s)?,
+        wall_timeout: seconds("--wall-timeout", request.wall_timeout_s)?,
         stall_after: seconds("--stall-after", request.stall_after_s)?,
         seed: request.seed,
         trace: request.overrides.trace_last,
@@ -317,28 +320,49 @@ pub fn check_litmus(kernel: &str, sets: &[(String, String)]) -> Result<()> {
 }
 
 /// Runs a scenario under a kernel with its own policy; `place` is where it comes from.
-pub fn litmus(place: &str, scenario: &Scenario, kernel: &str, sets: &[(String, String)]) -> Result<String> {
+///
+/// One that `limits` end is no error: it is `unfinished`, and nothing was counted.
+pub fn litmus(
+    place: &str,
+    scenario: &Scenario,
+    kernel: &str,
+    sets: &[(String, String)],
+    limits: Limits,
+) -> Result<String> {
     let (rules, policy) = litmus_rules(kernel, sets)?;
-    let outcome = scenario.run(rules, policy).map_err(|error| {
-        if error.reason.starts_with("internal error") {
-            Error::Internal(error.to_string())
-        } else {
-            Error::config(place, error.to_string())
-        }
-    })?;
+    let expect = scenario.expect.get(kernel);
+    let outcome = match scenario.run(rules, policy, limits) {
+        Ok(outcome) => outcome,
+        Err(step) => match &step.error {
+            OpError::Stopped(_) => {
+                return Ok(json!({ "unfinished": step.to_string(), "expect": expect }).to_string());
+            }
+            OpError::Bug(message) => {
+                return Err(Error::Internal(format!("{place}: step {}: {message}", step.number)));
+            }
+            OpError::Resource(message) => return Err(Error::Resource(message.clone())),
+            _ => return Err(Error::config(place, step.to_string())),
+        },
+    };
     let mut counters = json!(outcome.counters);
     counters["result"] = json!(outcome.value("result"));
-    let expect = scenario.expect.get(kernel);
     Ok(json!({ "counters": counters, "class": outcome.class, "expect": expect }).to_string())
 }
 
 /// A scenario's name, steps and expectations.
 pub fn read_litmus(scenario: &Scenario) -> String {
+    let texts = |steps: &[Stmt]| steps.iter().map(|step| step.text.clone()).collect::<Vec<_>>();
+    let threads = scenario.program.threads.iter();
+    let threads: Vec<Value> = threads
+        .map(|thread| json!({ "name": thread.name, "cpu": thread.cpu, "steps": texts(&thread.steps) }))
+        .collect();
     json!({
         "name": scenario.name,
         "summary": scenario.summary,
-        "cpus": scenario.cpus,
-        "steps": scenario.steps,
+        "cpus": scenario.program.cpus,
+        "steps": texts(&scenario.program.steps),
+        "threads": threads,
+        "after": texts(&scenario.program.after),
         "expect": scenario.expect,
     })
     .to_string()

@@ -2,8 +2,9 @@
 //! and a kernel rule that is changed is seen in the cells that it decides.
 #![cfg(not(loom))]
 
-use gupstress_run::litmus::{Scenario, litmus_names, show_litmus};
+use gupstress_run::litmus::{Limits, Scenario, litmus_names, show_litmus};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
+use gupstress_run::script::Counted as _;
 use std::collections::BTreeSet;
 
 fn shipped() -> Vec<Scenario> {
@@ -33,10 +34,10 @@ fn differences(scenarios: &[Scenario], change: &[(&str, &str)]) -> (usize, Vec<R
         for (kernel, expected) in &scenario.expect {
             let rules = load_kernel(Source::Preset(kernel), &sets).unwrap();
             let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
-            let outcome = scenario.run(rules, policy).unwrap();
+            let outcome = scenario.run(rules, policy, Limits::default()).unwrap();
             for (counter, wanted) in expected {
                 compared += 1;
-                let got = outcome.value(counter);
+                let got = outcome.value(counter).unwrap();
                 if got != *wanted {
                     differing.push(Red {
                         scenario: scenario.name.clone(),

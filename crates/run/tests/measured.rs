@@ -1,8 +1,9 @@
 //! The machine counts like real kernels: every scenario of `data/measured`, cell by cell.
 #![cfg(not(loom))]
 
-use gupstress_run::litmus::Scenario;
+use gupstress_run::litmus::{Limits, Scenario};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
+use gupstress_run::script::Counted as _;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -49,10 +50,10 @@ fn compare(measured: &Measured) -> (usize, Vec<String>) {
             cells += 1;
             let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
             let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
-            let outcome = scenario.run(rules, policy).unwrap();
+            let outcome = scenario.run(rules, policy, Limits::default()).unwrap();
             let mut different = String::new();
             for (counter, wanted) in measured.counters.iter().zip(values) {
-                let got = match outcome.value(counter) {
+                let got = match outcome.value(counter).unwrap() {
                     toml::Value::String(text) => text,
                     other => other.to_string(),
                 };

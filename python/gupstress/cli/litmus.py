@@ -1,6 +1,5 @@
 """`gupstress litmus`: scripted scenarios against what real kernels counted."""
 
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,8 @@ import click
 
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit
-from gupstress.cli.params import setting
+from gupstress.cli.params import number, setting
+from gupstress.visible import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 _EXITS = {
     "equal": Exit.SUCCESS,
     "different": Exit.FAILURE,
+    "unfinished": Exit.INCONCLUSIVE,
     "not compared": Exit.INCONCLUSIVE,
 }
 
@@ -49,11 +50,20 @@ _EXITS = {
     multiple=True,
     help="Set one key of the kernel or its policy; may be repeated.",
 )
+@click.option(
+    "--wall-timeout",
+    "wall_s",
+    type=number("timeout_s"),
+    metavar="TIME",
+    default=60.0,
+    help="Longest time of this host for one scenario under one kernel.  [default: 60s]",
+)
 @output.options(_FORMATS)
 def litmus(
     scenarios: tuple[str, ...],
     kernels: tuple[str, ...],
     sets: tuple[tuple[str, str], ...],
+    wall_s: float,
     format_: str,
     json_file: str | None,
 ) -> int:
@@ -70,7 +80,7 @@ def litmus(
     # Here, so that `--help` need not wait for it.
     from gupstress.studies import litmus as model
 
-    plan = model.prepare(scenarios, kernels, sets)
+    plan = model.prepare(scenarios, kernels, sets, wall_s)
     output.check({"--json": json_file}, plan.files)
     result = model.run(plan, sys.argv)
     again = _again(plan, result)
@@ -90,7 +100,7 @@ def _again(plan: "Plan", result: "LitmusResult") -> str | None:
         words += ["--kernel", kernel]
     for axis, value in plan.sets:
         words += ["--set", f"{axis}={value}"]
-    return shlex.join(words)
+    return typed(words)
 
 
 def _print(result: "LitmusResult", format_: str, again: str | None) -> None:

@@ -24,12 +24,14 @@ class LitmusCell(Record):
     scenario: str
     kernel: str
     class_: str = Field(alias="class")
-    """How the last pin ended: `pinned`, `failed_spurious` …"""
+    """How the last pin ended: `pinned`, `failed_spurious` …; `unfinished` if it did not."""
     counters: dict[str, Value]
     """Of the last pin, by everyone."""
     expect: dict[str, Value] | None
     """What the kernel counted; null where that is not known."""
     differences: tuple[Difference, ...]
+    unfinished: str | None = None
+    """The step that took more of the host's time than it may, and why that is said."""
 
 
 class LitmusResult(Document):
@@ -40,7 +42,7 @@ class LitmusResult(Document):
     gupstress: Build
     argv: tuple[str, ...]
     sets: dict[str, str]
-    verdict: Literal["equal", "different", "not compared"]
+    verdict: Literal["equal", "different", "unfinished", "not compared"]
     compared: int
     """Counters that were held against a kernel's."""
     cells: tuple[LitmusCell, ...]

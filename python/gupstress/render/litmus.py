@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 from gupstress import _core
 from gupstress.outcome.litmus import LitmusCell, LitmusResult
 from gupstress.render import cross, junit
+from gupstress.visible import markdown as marked
 
 _EQUAL = "="
 _ABSENT = "-"
@@ -27,7 +28,7 @@ def plain(result: LitmusResult, again: str | None) -> str:
 
 def markdown(result: LitmusResult, again: str | None) -> str:
     """Return the result as Markdown."""
-    blocks = [cross.markdown(_table(result)), " ".join(LEGEND), f"**{summary(result)}**"]
+    blocks = [cross.markdown(_table(result)), " ".join(LEGEND), f"**{marked(summary(result))}**"]
     if again is not None:
         blocks.append(f"```sh\n{again}\n```")
     return "\n\n".join(blocks)
@@ -42,12 +43,16 @@ def summary(result: LitmusResult) -> str:
     """Return on one line what was compared and what came of it."""
     words = [_cells(len(result.cells)), f"{result.compared} counters compared"]
     differing = [cell for cell in result.cells if cell.differences]
-    unknown = sum(cell.expect is None for cell in result.cells)
+    unfinished = [cell for cell in result.cells if cell.unfinished is not None]
+    unknown = sum(cell.expect is None for cell in result.cells if cell.unfinished is None)
     if differing:
         differences = sum(len(cell.differences) for cell in differing)
         words.append(f"{differences} different in {_cells(len(differing))}")
     elif result.compared:
         words.append("all equal")
+    if unfinished:
+        first = unfinished[0]
+        words.append(f"{_cells(len(unfinished))} unfinished ({first.scenario}: {first.unfinished})")
     if unknown:
         words.append(f"{_cells(unknown)} with nothing to compare")
     return ", ".join(words)
@@ -74,6 +79,8 @@ def _table(result: LitmusResult) -> cross.Cross:
 def _parts(cell: LitmusCell | None, result: LitmusResult) -> list[str]:
     if cell is None:
         return [_ABSENT]
+    if cell.unfinished is not None:
+        return ["unfinished"]
     if cell.expect is None:
         return list(_counts(cell, _compared(cell.scenario, result)))
     return _differences(cell) or [_EQUAL]
@@ -109,6 +116,8 @@ def junit_xml(result: LitmusResult, again: str | None) -> str:
         )
         if cell.differences:
             ET.SubElement(case, "failure", message=", ".join(_differences(cell)))
+        elif cell.unfinished is not None:
+            ET.SubElement(case, "error", message=cell.unfinished)
         elif not cell.expect:
             ET.SubElement(case, "skipped", message="nothing to compare with")
     return junit.document(suite, closing(result, again))

@@ -154,11 +154,13 @@ def check_litmus(kernel: str, sets: Sequence[tuple[str, str]]) -> None:
 
 
 def run_litmus(
-    place: str, text: str, kernel: str, sets: Sequence[tuple[str, str]]
+    place: str, text: str, kernel: str, sets: Sequence[tuple[str, str]], wall_s: float
 ) -> dict[str, Any]:
     """Run a scenario under a kernel and its policy; return what its last pin counted.
+
+    One that has not ended after `wall_s` seconds of the host's time is `unfinished`.
 
     Raises:
         ConfigError: A step cannot be done.
     """
-    return cast("dict[str, Any]", json.loads(_core.run_litmus(place, text, kernel, sets)))
+    return cast("dict[str, Any]", json.loads(_core.run_litmus(place, text, kernel, sets, wall_s)))

@@ -16,6 +16,9 @@ from gupstress.problems import Problems, nearest
 from gupstress.running import engine
 from gupstress.values import is_file
 
+WALL_S = 60.0
+"""Longest time of the host for one cell, unless told otherwise."""
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -38,6 +41,8 @@ class Plan:
     kernels: Sequence[str]
     """Those that were asked for; none: those that each scenario has expectations for."""
     sets: Sequence[tuple[str, str]]
+    wall_s: float
+    """Longest time of the host for one cell."""
 
     @property
     def files(self) -> list[str]:
@@ -51,18 +56,26 @@ class Plan:
                 yield scenario, kernel
 
 
-def prepare(names: Sequence[str], kernels: Sequence[str], sets: Sequence[tuple[str, str]]) -> Plan:
+def prepare(
+    names: Sequence[str],
+    kernels: Sequence[str],
+    sets: Sequence[tuple[str, str]],
+    wall_s: float = WALL_S,
+    problems: Problems | None = None,
+) -> Plan:
     """Read every scenario and check every name.
 
     Args:
         names: Presets or paths of TOML files; none: all presets.
         kernels: Rule sets; none: those that each scenario has expectations for.
         sets: Keys of kernel or policy set by themselves, as `(axis, value)`.
+        wall_s: Longest time of the host for one cell, seconds.
+        problems: What is known to be wrong already.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
     """
-    problems = Problems()
+    problems = problems or Problems()
     known = _core.names("kernel")
     for kernel in kernels:
         if kernel not in known:
@@ -89,7 +102,7 @@ def prepare(names: Sequence[str], kernels: Sequence[str], sets: Sequence[tuple[s
             with problems.collecting():
                 engine.check_litmus(kernel, sets)
     problems.refuse()
-    return Plan(scenarios, list(dict.fromkeys(kernels)), sets)
+    return Plan(scenarios, list(dict.fromkeys(kernels)), sets, wall_s)
 
 
 def _read(name: str) -> Scenario:
@@ -109,8 +122,8 @@ def run(plan: Plan, argv: Sequence[str]) -> LitmusResult:
     Raises:
         ConfigError: A step cannot be done.
     """
-    cells = tuple(_cell(scenario, kernel, plan.sets) for scenario, kernel in plan.cells())
-    compared = sum(len(cell.expect or {}) for cell in cells)
+    cells = tuple(_cell(scenario, kernel, plan) for scenario, kernel in plan.cells())
+    compared = sum(len(cell.expect or {}) for cell in cells if cell.unfinished is None)
     return LitmusResult(
         gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
         argv=tuple(argv),
@@ -118,6 +131,8 @@ def run(plan: Plan, argv: Sequence[str]) -> LitmusResult:
         verdict=(
             "different"
             if any(cell.differences for cell in cells)
+            else "unfinished"
+            if any(cell.unfinished for cell in cells)
             else "equal"
             if compared
             # Nothing was contradicted because nothing was asked.
@@ -128,21 +143,23 @@ def run(plan: Plan, argv: Sequence[str]) -> LitmusResult:
     )
 
 
-def _cell(scenario: Scenario, kernel: str, sets: Sequence[tuple[str, str]]) -> LitmusCell:
-    found = engine.run_litmus(scenario.given, scenario.text, kernel, sets)
-    counters, expect = found["counters"], found["expect"]
+def _cell(scenario: Scenario, kernel: str, plan: Plan) -> LitmusCell:
+    found = engine.run_litmus(scenario.given, scenario.text, kernel, plan.sets, plan.wall_s)
+    expect, unfinished = found["expect"], found.get("unfinished")
+    counters = found.get("counters", {})
     differences = [
         Difference(counter=counter, found=counters[counter], expected=value)
         for counter, value in (expect or {}).items()
-        if counters[counter] != value
+        if unfinished is None and counters[counter] != value
     ]
     return LitmusCell.model_validate(
         {
             "scenario": scenario.name,
             "kernel": kernel,
-            "class": found["class"],
+            "class": found.get("class", "unfinished"),
             "counters": counters,
             "expect": expect,
             "differences": differences,
+            "unfinished": unfinished,
         }
     )

@@ -10,7 +10,12 @@ use toml::de::{DeTable, DeValue};
 pub struct Document {
     /// `(path, value, place)`.
     pub keys: Vec<(String, Value, String)>,
+    /// Of each key that holds a list, where its items stand.
+    items: Vec<(String, Vec<String>)>,
 }
+
+/// A value and the place where it stands.
+pub type Placed = (Value, String);
 
 impl Document {
     /// Reads `text`; `name` (a file's path, a preset's name) is what places say.
@@ -42,6 +47,10 @@ impl Document {
             if let DeValue::Table(inner) = value.get_ref() {
                 self.flatten(&format!("{path}."), inner, place);
             } else {
+                if let DeValue::Array(items) = value.get_ref() {
+                    let places = items.iter().map(|item| place(item.span().start)).collect();
+                    self.items.push((path.clone(), places));
+                }
                 self.keys.push((path, plain(value.get_ref()), place(key.span().start)));
             }
         }
@@ -52,6 +61,29 @@ impl Document {
         let at = self.keys.iter().position(|(name, ..)| name == path)?;
         let (_, value, place) = self.keys.remove(at);
         Some((value, place))
+    }
+
+    /// Takes a key that holds a list: its items, each with its place. `Err`: it holds something else.
+    pub fn take_items(&mut self, path: &str) -> Option<Result<Vec<Placed>, Placed>> {
+        let (value, place) = self.take(path)?;
+        let places = self.items.iter().find(|(name, _)| name == path).map(|(_, places)| places.clone());
+        Some(match (value, places) {
+            (Value::Array(items), Some(places)) => Ok(items.into_iter().zip(places).collect()),
+            (value, _) => Err((value, place)),
+        })
+    }
+
+    /// Takes the keys of a table, each by its path within it.
+    pub fn take_table(&mut self, name: &str) -> Vec<(String, Value, String)> {
+        let within = format!("{name}.");
+        let (taken, left) =
+            std::mem::take(&mut self.keys).into_iter().partition(|(path, ..)| path.starts_with(&within));
+        self.keys = left;
+        let taken: Vec<(String, Value, String)> = taken;
+        taken
+            .into_iter()
+            .map(|(path, value, place)| (path[within.len()..].to_owned(), value, place))
+            .collect()
     }
 
     /// Sets every remaining key of the document in `table`, collecting all problems.

@@ -1,20 +1,22 @@
 //! A machine that does one thing at a time.
 
-use crate::config::Count;
+use crate::config::{Count, Ns};
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
 use crate::drive::{Costs, Decision, Timed};
 use crate::judge::class::{Class, class};
 use crate::machine::page::NO_FRAME;
-use crate::machine::{Frame, Kind, Layout, Machine, Mapping, PageState, Recount};
+use crate::machine::{Frame, Layout, Machine, PageState, Recount};
 use crate::observe::{Counters, Deed, Event, Ring, Totals, Traced};
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
+use crate::script::{Name, OpError};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What a pin came to.
 #[derive(Debug, Clone, Serialize)]
@@ -31,18 +33,52 @@ pub struct Outcome {
     pub pin: Option<usize>,
 }
 
-/// Misuse of a session, in one line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SessionError(pub String);
+/// What ends a call of a session that does not end by itself.
+#[derive(Clone)]
+pub struct Limits {
+    /// Virtual time on a CPU within one call, beyond any deadline of the policy: more makes
+    /// it one that never ends.
+    pub ran: Duration,
+    /// Time of the host: more gives a call up, whatever it is.
+    pub wall: Duration,
+    /// When that time begins; none: with each call.
+    pub since: Option<Instant>,
+    /// Asked now and then from within a call; false gives it up.
+    pub go_on: Arc<dyn Fn() -> bool + Send + Sync>,
+}
 
-struct Live {
-    mapping: u32,
-    range: Range<u32>,
-    pages: Vec<Frame>,
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            ran: Duration::from_millis(250),
+            wall: Duration::from_mins(1),
+            since: None,
+            go_on: Arc::new(|| true),
+        }
+    }
+}
+
+impl Limits {
+    /// Why a call that began then must be given up now, if it must.
+    fn stop(&self, began: Instant) -> Option<String> {
+        if !(self.go_on)() {
+            return Some("interrupted".to_owned());
+        }
+        let over = self.since.unwrap_or(began).elapsed() >= self.wall;
+        over.then(|| format!("no end within {} of the host's time", Ns(self.wall.as_nanos() as u64).short()))
+    }
+}
+
+/// Steps of each task that are kept of a call, the latest.
+const TRACED: usize = 1 << 16;
+
+pub(super) struct Live {
+    pub mapping: u32,
+    pub range: Range<u32>,
+    pub pages: Vec<Frame>,
     /// Its device, if it has one: none for a pin that only reads, or where
     /// every word of a page has a device already.
-    dma: Option<Dma>,
+    pub dma: Option<Dma>,
 }
 
 /// One step as it was taken.
@@ -85,14 +121,20 @@ pub struct Session {
     costs: Costs,
     /// What the caller counts, and what all kworkers do.
     counters: [Arc<Counters>; 2],
-    pins: Vec<Option<Live>>,
+    pub(super) pins: Vec<Option<Live>>,
     /// By page of a mapping: what was held there, which may have left it since.
-    held: HashMap<(u32, u32), Vec<Frame>>,
+    pub(super) held: HashMap<(u32, u32), Vec<Frame>>,
     transfers: u64,
     trace: Vec<Taken>,
     /// Sweeps beyond those that the policy allows, by number or until a deadline, that make
     /// a call one that never ends.
     pub sweep_limit: u64,
+    /// What else ends a call.
+    pub limits: Limits,
+    /// Why the last call was given up, if it was.
+    stopped: Option<String>,
+    /// The mappings that scripts know by name.
+    pub(super) names: HashMap<Name, u32>,
 }
 
 impl std::fmt::Debug for Session {
@@ -113,7 +155,7 @@ impl Session {
             kworkers: Kworkers::of(&m, &counters[1]),
             m,
             policy: Arc::new(policy),
-            lab: Lab::tracing(usize::MAX),
+            lab: Lab::tracing(TRACED),
             costs: Costs::default(),
             counters,
             pins: Vec::new(),
@@ -121,6 +163,9 @@ impl Session {
             transfers: 0,
             trace: Vec::new(),
             sweep_limit: 1000,
+            limits: Limits::default(),
+            stopped: None,
+            names: HashMap::new(),
         }
     }
 
@@ -129,9 +174,15 @@ impl Session {
         &self.m
     }
 
-    /// The steps that the last call took: task 0 is the caller, the others kworkers.
+    /// The steps that the last call took, at most the latest 65,536 of each task: task 0 is
+    /// the caller, the others kworkers.
     pub fn trace(&self) -> &[Taken] {
         &self.trace
+    }
+
+    /// Why the last call was given up, if it was told to stop or took too long.
+    pub(super) fn stopped(&self) -> Option<&str> {
+        self.stopped.as_deref()
     }
 
     fn totals(&self) -> Totals {
@@ -141,11 +192,11 @@ impl Session {
     }
 
     /// Runs one operation on a CPU, with every kworker at hand, to its end.
-    fn call<R: 'static>(
+    pub(super) fn call<R: 'static>(
         &mut self,
         cpu: usize,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
-    ) -> Result<R, SessionError> {
+    ) -> Result<R, OpError> {
         self.check_cpu(cpu)?;
         let answer = Rc::new(RefCell::new(None));
         let task = self.main_task(cpu, &answer, operation);
@@ -154,8 +205,11 @@ impl Session {
         let tries = [policy.isolate_retries, policy.migrate_retries].map(Count::or_zero);
         let limit = self.sweep_limit + tries.iter().map(|&n| u64::from(n)).sum::<u64>();
         let deadline = policy.deadline.0;
+        let most_ran = deadline.saturating_add(self.limits.ran.as_nanos() as u64);
         let mut before = counters.get(Event::Sweeps);
         let mut deadlock = None;
+        let (began, limits) = (Instant::now(), self.limits.clone());
+        let mut stopped = None;
         let report = self.lab.run(
             Box::new(Timed::new(u64::MAX / 2)),
             &self.costs,
@@ -172,20 +226,27 @@ impl Session {
                 if now <= deadline {
                     before = sweeps;
                 }
-                if sweeps - before > limit { Decision::Kill } else { Decision::Continue(now + 1_000_000) }
+                let endless = sweeps - before > limit || tasks.ran(0) > most_ran;
+                if endless { Decision::Kill } else { Decision::Continue(now + 1_000_000) }
             },
-            &mut |_| true,
+            &mut |_| {
+                if stopped.is_none() {
+                    stopped = limits.stop(began);
+                }
+                stopped.is_none()
+            },
         );
         self.trace = taken(&report.trace);
+        self.stopped = stopped;
         match report.end {
             SimEnd::Done if deadlock.is_none() => Ok(answer.take().expect("the task has returned")),
             SimEnd::Done | SimEnd::Deadlock(_) => {
                 let waits = deadlock.unwrap_or_default();
                 let waits: Vec<String> = waits.iter().map(|(_, on)| on.describe()).collect();
-                Err(SessionError(format!("deadlock: nobody can run, waiting for {}", waits.join(", "))))
+                Err(OpError::Stuck(format!("deadlock: nobody can run, waiting for {}", waits.join(", "))))
             }
-            SimEnd::NoStack(why) => Err(SessionError(format!("no memory for its threads: {why}"))),
-            SimEnd::Panicked(_, message) => Err(SessionError(format!("internal error: {message}"))),
+            SimEnd::NoStack(why) => Err(OpError::Resource(format!("no memory for its threads: {why}"))),
+            SimEnd::Panicked(_, message) => Err(OpError::Bug(message)),
         }
     }
 
@@ -208,139 +269,30 @@ impl Session {
         }
     }
 
-    fn check_cpu(&self, cpu: usize) -> Result<(), SessionError> {
+    pub(super) fn check_cpu(&self, cpu: usize) -> Result<(), OpError> {
         let cpus = self.m.cpus.len();
         if cpu < cpus {
             return Ok(());
         }
-        Err(SessionError(format!("no cpu {cpu}: this machine has 0 to {}", cpus - 1)))
+        Err(OpError::Misuse(format!("no cpu {cpu}: this machine has 0 to {}", cpus - 1)))
     }
 
     /// Checks that a range lies in a mapping that is still there.
-    fn check(&self, mapping: u32, range: &Range<u32>) -> Result<(), SessionError> {
+    pub(super) fn check(&self, mapping: u32, range: &Range<u32>) -> Result<(), OpError> {
         let Some(found) = self.m.mappings().find(|known| known.id == mapping) else {
-            return Err(SessionError(format!("no mapping {mapping}")));
+            return Err(OpError::Misuse(format!("no mapping {mapping}")));
         };
         if found.vma.is_gone() {
-            return Err(SessionError(format!("mapping {mapping} has been unmapped")));
+            return Err(OpError::Misuse(format!("mapping {mapping} has been unmapped")));
         }
         let len = found.vma.len();
         if range.start >= range.end || range.end > len {
-            return Err(SessionError(format!(
+            return Err(OpError::Misuse(format!(
                 "pages {}..{} are out of bounds: mapping {mapping} has pages 0..{len}",
                 range.start, range.end
             )));
         }
         Ok(())
-    }
-
-    /// Maps `pages` fresh pages, none present; returns the mapping's number.
-    pub fn map(&mut self, kind: Kind, pages: u32) -> Result<u32, SessionError> {
-        let frames = self.m.memory.frames();
-        if pages == 0 || pages > frames {
-            return Err(SessionError(format!("{pages} pages cannot be mapped: 1 to {frames} can")));
-        }
-        Ok(self.m.map(kind, pages).id)
-    }
-
-    /// Runs an operation on part of a mapping.
-    fn on<R: 'static>(
-        &mut self,
-        cpu: usize,
-        mapping: u32,
-        range: Range<u32>,
-        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> R + 'static,
-    ) -> Result<R, SessionError> {
-        self.check(mapping, &range)?;
-        self.call(cpu, move |task| operation(task, task.m.mapping(mapping), range))
-    }
-
-    fn fallible(result: Result<(), Errno>, what: &str) -> Result<(), SessionError> {
-        result.map_err(|errno| SessionError(format!("{what}: {}", errno.name())))
-    }
-
-    /// Writes each page.
-    pub fn touch(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
-        Self::fallible(self.on(cpu, mapping, range, |t, m, r| t.touch(m, r))?, "touch")
-    }
-
-    /// Reads each page.
-    pub fn read(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
-        Self::fallible(self.on(cpu, mapping, range, |t, m, r| t.read(m, r))?, "read")
-    }
-
-    /// Writes `pages` fresh anonymous pages of another mapping.
-    pub fn fill(&mut self, cpu: usize, pages: u32) -> Result<(), SessionError> {
-        let mapping = self.map(Kind::Anon, pages)?;
-        self.touch(cpu, mapping, 0..pages)
-    }
-
-    /// `mlock2(MLOCK_ONFAULT)`.
-    pub fn mlock(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
-        self.on(cpu, mapping, range, |t, m, r| t.mlock(m, r))
-    }
-
-    /// `munlock`.
-    pub fn munlock(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
-        self.on(cpu, mapping, range, |t, m, r| t.munlock(m, r))
-    }
-
-    /// `madvise(MADV_COLD)`; the inner error is the kernel's.
-    pub fn cold(
-        &mut self,
-        cpu: usize,
-        mapping: u32,
-        range: Range<u32>,
-    ) -> Result<Result<(), Errno>, SessionError> {
-        self.on(cpu, mapping, range, |t, m, r| t.madvise_cold(m, r))
-    }
-
-    /// `madvise(MADV_FREE)`; the inner error is the kernel's.
-    pub fn lazyfree(
-        &mut self,
-        cpu: usize,
-        mapping: u32,
-        range: Range<u32>,
-    ) -> Result<Result<(), Errno>, SessionError> {
-        self.on(cpu, mapping, range, |t, m, r| t.madvise_free(m, r))
-    }
-
-    /// Another holder takes one plain reference on each page and keeps it.
-    pub fn hold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
-        let frames = self.on(cpu, mapping, range.clone(), |t, m, r| t.hold(m, r))?;
-        let frames = frames.map_err(|errno| SessionError(format!("hold: {}", errno.name())))?;
-        for (index, frame) in range.zip(frames) {
-            self.held.entry((mapping, index)).or_default().push(frame);
-        }
-        Ok(())
-    }
-
-    /// Lets go of one such reference on each page, the latest, wherever the page is by now.
-    pub fn release(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
-        self.check_cpu(cpu)?;
-        let here = |index| self.held.get(&(mapping, index)).is_some_and(|frames| !frames.is_empty());
-        if range.is_empty() || !range.clone().all(here) {
-            self.check(mapping, &range)?;
-            let index = range.clone().find(|&index| !here(index)).unwrap_or(range.start);
-            return Err(SessionError(format!("page {index} of mapping {mapping} is held by nobody")));
-        }
-        let frames: Vec<Frame> =
-            range.filter_map(|index| self.held.get_mut(&(mapping, index))?.pop()).collect();
-        self.call(cpu, move |t| frames.iter().for_each(|&frame| t.release(frame)))
-    }
-
-    /// Forks a child that keeps a range shared copy-on-write; the rest is not the child's.
-    pub fn share(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), SessionError> {
-        Self::fallible(self.on(cpu, mapping, range, |t, m, r| t.fork(m, r))?, "share")
-    }
-
-    /// Unmaps a mapping for good.
-    pub fn unmap(&mut self, cpu: usize, mapping: u32) -> Result<(), SessionError> {
-        if let Some(pin) = self.pins.iter().position(|pin| pin.as_ref().is_some_and(|p| p.mapping == mapping))
-        {
-            return Err(SessionError(format!("mapping {mapping} is pinned: unpin pin {pin} first")));
-        }
-        self.on(cpu, mapping, 0..1, |t, m, _| t.unmap(m))
     }
 
     /// Long-term pins a range.
@@ -350,7 +302,7 @@ impl Session {
         mapping: u32,
         range: Range<u32>,
         write: bool,
-    ) -> Result<Outcome, SessionError> {
+    ) -> Result<Outcome, OpError> {
         let before = self.totals();
         let policy = Arc::clone(&self.policy);
         self.transfers += 1;
@@ -361,7 +313,7 @@ impl Session {
             let mut pin = Pin::default();
             let result = t.pin_longterm(&request, &mut pin);
             let truth = match result {
-                // Killed by the sweep limit: nothing else kills a session's calls.
+                // Killed, and not for a reason from outside: it would have gone on for ever.
                 Err(Errno::EINTR) => Class::Stuck,
                 _ => class(t.m, &policy, m, wanted, result, &pin.pages),
             };
@@ -370,6 +322,9 @@ impl Session {
             }
             (result, pin, truth)
         })?;
+        if let (Err(Errno::EINTR), Some(why)) = (result, self.stopped()) {
+            return Err(OpError::Stopped(why.to_owned()));
+        }
         let error = result.err().filter(|&errno| errno != Errno::EINTR);
         let pin_number = result.is_ok().then(|| {
             self.pins.push(Some(Live { mapping, range, pages: pin.pages, dma }));
@@ -392,10 +347,10 @@ impl Session {
     }
 
     /// Drops a pin, after checking that its DMA reached the mapping.
-    pub fn unpin(&mut self, cpu: usize, pin: usize) -> Result<(), SessionError> {
+    pub fn unpin(&mut self, cpu: usize, pin: usize) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
         let Some(live) = self.pins.get_mut(pin).and_then(Option::take) else {
-            return Err(SessionError(format!("pin {pin} is not held: unpinned twice, or never taken")));
+            return Err(OpError::Misuse(format!("pin {pin} is not held: unpinned twice, or never taken")));
         };
         let wrong = self.call(cpu, move |t| {
             let Live { mapping, range, pages, dma } = live;
@@ -405,17 +360,12 @@ impl Session {
         })?;
         match wrong {
             None => Ok(()),
-            Some(wrong) => Err(SessionError(format!("internal error: the pin's DMA was lost: {wrong:?}"))),
+            Some(wrong) => Err(OpError::Bug(format!("the pin's DMA was lost: {wrong:?}"))),
         }
     }
 
-    /// Drains every CPU's batches, as the measurements on real kernels did before each run.
-    pub fn drain_all(&mut self) -> Result<(), SessionError> {
-        self.call(0, |t| t.lru_add_drain_all(true))
-    }
-
     /// The state of one page of a mapping; `None` where none is present.
-    pub fn page(&self, mapping: u32, index: u32) -> Result<Option<PageState>, SessionError> {
+    pub fn page(&self, mapping: u32, index: u32) -> Result<Option<PageState>, OpError> {
         self.check(mapping, &(index..index + 1))?;
         let pte = self.m.mapping(mapping).vma.pte(index);
         Ok(pte.is_present().then(|| self.m.page_state(pte.frame())))

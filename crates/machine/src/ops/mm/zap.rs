@@ -1,9 +1,10 @@
 //! Taking pages out of a mapping.
 
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Kind, Mapping, Pte, Vma, ZERO_FRAME};
+use crate::machine::{Area, Frame, Kind, Mapping, Pte, Vma, ZERO_FRAME};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
+use crate::policy::Errno;
 use std::ops::Range;
 
 impl<D: Driver> Mm<'_, D> {
@@ -15,7 +16,7 @@ impl<D: Driver> Mm<'_, D> {
     pub fn zap(&self, mapping: &Mapping, range: Range<u32>, spare_pinned: bool) -> u32 {
         self.lru_add_drain();
         let mut zapped = 0;
-        for index in range {
+        for index in range.take_while(|_| !self.d.killed()) {
             let gone = match mapping.kind {
                 Kind::Anon => self.zap_pte(&mapping.vma, index, spare_pinned),
                 Kind::Shmem => self.truncate(mapping, index, spare_pinned),
@@ -27,6 +28,26 @@ impl<D: Driver> Mm<'_, D> {
             self.step_at(Step::Zap);
         }
         zapped
+    }
+
+    /// `MADV_DONTNEED`, area by area: clears the PTEs, and leaves the page cache alone.
+    ///
+    /// # Errors
+    /// `EINVAL` at a locked area; what comes before it has been zapped.
+    pub fn madvise_dontneed(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        for Area { pages, locked, .. } in mapping.vma.areas(&range) {
+            if locked {
+                return Err(Errno::EINVAL);
+            }
+            self.lru_add_drain();
+            for index in pages {
+                if self.zap_pte(&mapping.vma, index, false) {
+                    self.event(Event::Zapped);
+                }
+                self.step_at(Step::Zap);
+            }
+        }
+        Ok(())
     }
 
     /// Clears one PTE; false if there was no page or it was spared.

@@ -1,0 +1,242 @@
+//! What can be done to the machine of a session, by number or by a script's names.
+
+use super::session::{Live, Outcome, Session};
+use crate::drive::sim::SimThread;
+use crate::machine::{Frame, Kind, Mapping};
+use crate::ops::{Errno, Task};
+use crate::script::{Counted, Name, Op, OpError, Pages, Player};
+use std::ops::Range;
+use toml::Value;
+
+impl Session {
+    /// Maps `pages` fresh pages, none present; returns the mapping's number.
+    pub fn map(&mut self, kind: Kind, pages: u32) -> Result<u32, OpError> {
+        let frames = self.machine().memory.frames();
+        if pages == 0 || pages > frames {
+            return Err(OpError::Misuse(format!("{pages} pages cannot be mapped: 1 to {frames} can")));
+        }
+        Ok(self.machine().map(kind, pages).id)
+    }
+
+    /// Lets scripts know a mapping by a name.
+    pub fn call_it(&mut self, name: Name, mapping: u32) {
+        self.names.insert(name, mapping);
+    }
+
+    /// Runs an operation on part of a mapping.
+    pub(super) fn on<R: 'static>(
+        &mut self,
+        cpu: usize,
+        mapping: u32,
+        range: Range<u32>,
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> R + 'static,
+    ) -> Result<R, OpError> {
+        self.check(mapping, &range)?;
+        self.call(cpu, move |task| operation(task, task.m.mapping(mapping), range))
+    }
+
+    /// Runs one that may fail, under its word.
+    fn try_on<R: 'static>(
+        &mut self,
+        word: &'static str,
+        (cpu, mapping, range): (usize, u32, Range<u32>),
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> Result<R, Errno> + 'static,
+    ) -> Result<R, OpError> {
+        let result = self.on(cpu, mapping, range, operation)?;
+        result.map_err(|errno| match (errno, self.stopped()) {
+            (Errno::EINTR, Some(why)) => OpError::Stopped(why.to_owned()),
+            (Errno::EINTR, None) => OpError::Stuck(format!("{word}: no end in sight")),
+            (errno, _) => OpError::Refused { word, errno },
+        })
+    }
+
+    /// Runs one that cannot fail, unless it was given up.
+    fn whole_on(
+        &mut self,
+        (cpu, mapping, range): (usize, u32, Range<u32>),
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) + 'static,
+    ) -> Result<(), OpError> {
+        self.on(cpu, mapping, range, operation)?;
+        self.unless_stopped()
+    }
+
+    /// Writes each page.
+    pub fn touch(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.try_on("touch", (cpu, mapping, range), |t, m, r| t.touch(m, r))
+    }
+
+    /// Reads each page.
+    pub fn read(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.try_on("read", (cpu, mapping, range), |t, m, r| t.read(m, r))
+    }
+
+    /// Writes `pages` fresh anonymous pages of another mapping.
+    pub fn fill(&mut self, cpu: usize, pages: u32) -> Result<(), OpError> {
+        let mapping = self.map(Kind::Anon, pages)?;
+        self.try_on("fill", (cpu, mapping, 0..pages), |t, m, r| t.touch(m, r))
+    }
+
+    /// `mlock2(MLOCK_ONFAULT)`.
+    pub fn mlock(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.whole_on((cpu, mapping, range), |t, m, r| t.mlock(m, r))
+    }
+
+    /// `munlock`.
+    pub fn munlock(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.whole_on((cpu, mapping, range), |t, m, r| t.munlock(m, r))
+    }
+
+    /// `madvise(MADV_COLD)`.
+    pub fn cold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.try_on("cold", (cpu, mapping, range), |t, m, r| t.madvise_cold(m, r))
+    }
+
+    /// `madvise(MADV_FREE)`.
+    pub fn lazyfree(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.try_on("lazyfree", (cpu, mapping, range), |t, m, r| t.madvise_free(m, r))
+    }
+
+    /// `madvise(MADV_DONTNEED)`: the next access gets another page, or the cached one of
+    /// shared memory. What is pinned stays with its device alone.
+    pub fn dontneed(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.check(mapping, &range)?;
+        self.end_transfers(cpu, mapping, &range)?;
+        self.try_on("dontneed", (cpu, mapping, range), |t, m, r| t.madvise_dontneed(m, r))
+    }
+
+    /// Another holder takes one plain reference on each page and keeps it.
+    pub fn hold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        let frames = self.try_on("hold", (cpu, mapping, range.clone()), |t, m, r| t.hold(m, r))?;
+        for (index, frame) in range.zip(frames) {
+            self.held.entry((mapping, index)).or_default().push(frame);
+        }
+        Ok(())
+    }
+
+    /// Lets go of one such reference on each page, the latest, wherever the page is by now.
+    pub fn release(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.check_cpu(cpu)?;
+        let here = |index| self.held.get(&(mapping, index)).is_some_and(|frames| !frames.is_empty());
+        if range.is_empty() || !range.clone().all(here) {
+            self.check(mapping, &range)?;
+            let index = range.clone().find(|&index| !here(index)).unwrap_or(range.start);
+            return Err(OpError::Misuse(format!("page {index} of mapping {mapping} is held by nobody")));
+        }
+        let frames: Vec<Frame> =
+            range.filter_map(|index| self.held.get_mut(&(mapping, index))?.pop()).collect();
+        self.call(cpu, move |t| frames.iter().for_each(|&frame| t.release(frame)))
+    }
+
+    /// Forks a child that keeps a range shared copy-on-write; the rest is not the child's.
+    pub fn share(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.try_on("share", (cpu, mapping, range), |t, m, r| t.fork(m, r))
+    }
+
+    /// Unmaps a mapping for good. A frame that is pinned lives until its pin is dropped.
+    pub fn unmap(&mut self, cpu: usize, mapping: u32) -> Result<(), OpError> {
+        self.check(mapping, &(0..1))?;
+        let pages = self.machine().mapping(mapping).vma.len();
+        self.end_transfers(cpu, mapping, &(0..pages))?;
+        self.whole_on((cpu, mapping, 0..1), |t, m, _| t.unmap(m))
+    }
+
+    /// Drains every CPU's batches, as the measurements on real kernels did before each run.
+    pub fn drain_all(&mut self) -> Result<(), OpError> {
+        self.call(0, |t| t.lru_add_drain_all(true))?;
+        self.unless_stopped()
+    }
+
+    /// Takes what devices have written over into the mapping, as long as it shows their pages.
+    fn end_transfers(&mut self, cpu: usize, mapping: u32, range: &Range<u32>) -> Result<(), OpError> {
+        let meets = |live: &Live| {
+            live.mapping == mapping && live.range.start < range.end && range.start < live.range.end
+        };
+        for pin in 0..self.pins.len() {
+            let Some(live) = self.pins[pin].as_mut().filter(|live| meets(live)) else { continue };
+            let Some(dma) = live.dma.take() else { continue };
+            let (pages, range) = (live.pages.clone(), live.range.clone());
+            let wrong =
+                self.on(cpu, mapping, range, move |t, m, range| t.dma_finish(dma, m, range, &pages))?;
+            if let Some(wrong) = wrong {
+                return Err(OpError::Bug(format!("the pin's DMA was lost: {wrong:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn unless_stopped(&self) -> Result<(), OpError> {
+        self.stopped().map_or(Ok(()), |why| Err(OpError::Stopped(why.to_owned())))
+    }
+
+    /// The mapping that a script calls so, and its pages.
+    fn named(&self, name: &Name) -> Result<(u32, u32), OpError> {
+        let mapping = self.names.get(name).copied();
+        let mapping = mapping.ok_or_else(|| OpError::Misuse(format!("{:?} is not mapped", name.0)))?;
+        Ok((mapping, self.machine().mapping(mapping).vma.len()))
+    }
+
+    fn pages(&self, on: &Pages) -> Result<(u32, Range<u32>), OpError> {
+        let (mapping, pages) = self.named(&on.name)?;
+        Ok((mapping, on.range.clone().unwrap_or(0..pages)))
+    }
+}
+
+impl Player for Session {
+    type Outcome = Outcome;
+
+    fn play(&mut self, cpu: usize, op: &Op) -> Result<Option<Outcome>, OpError> {
+        match op {
+            Op::Cpu(_) => {}
+            Op::Map(fresh) => {
+                let mapping = self.map(fresh.kind, fresh.pages)?;
+                self.names.insert(fresh.name.clone(), mapping);
+            }
+            Op::Fill(pages) => self.fill(cpu, *pages)?,
+            Op::Settle(_) => self.drain_all()?,
+            Op::Unmap(name) => self.unmap(cpu, self.named(name)?.0)?,
+            Op::Unpin(name) => {
+                let mapping = self.named(name)?.0;
+                let held = |pin: &Option<Live>| pin.as_ref().is_some_and(|live| live.mapping == mapping);
+                let pins: Vec<usize> = (0..self.pins.len()).filter(|&pin| held(&self.pins[pin])).collect();
+                pins.into_iter().try_for_each(|pin| self.unpin(cpu, pin))?;
+            }
+            Op::Hold(part) => self.hold(cpu, self.named(&part.name)?.0, part.range.clone())?,
+            Op::Release(part) => self.release(cpu, self.named(&part.name)?.0, part.range.clone())?,
+            Op::Pin(on) | Op::Pinro(on) => {
+                let (mapping, range) = self.pages(on)?;
+                return self.pin(cpu, mapping, range, matches!(op, Op::Pin(_))).map(Some);
+            }
+            Op::Touch(on) => self.with(Self::touch, cpu, on)?,
+            Op::Read(on) => self.with(Self::read, cpu, on)?,
+            Op::Mlock(on) => self.with(Self::mlock, cpu, on)?,
+            Op::Munlock(on) => self.with(Self::munlock, cpu, on)?,
+            Op::Cold(on) => self.with(Self::cold, cpu, on)?,
+            Op::Lazyfree(on) => self.with(Self::lazyfree, cpu, on)?,
+            Op::Dontneed(on) => self.with(Self::dontneed, cpu, on)?,
+            Op::Share(on) => self.with(Self::share, cpu, on)?,
+        }
+        Ok(None)
+    }
+}
+
+/// Something that is done to a range of a mapping on a CPU.
+type Act = fn(&mut Session, usize, u32, Range<u32>) -> Result<(), OpError>;
+
+impl Session {
+    fn with(&mut self, act: Act, cpu: usize, on: &Pages) -> Result<(), OpError> {
+        let (mapping, range) = self.pages(on)?;
+        act(self, cpu, mapping, range)
+    }
+}
+
+impl Counted for Outcome {
+    fn value(&self, key: &str) -> Option<Value> {
+        if key == "result" {
+            let stuck = self.class == crate::judge::Class::Stuck;
+            let end = self.error.map_or(if stuck { "stuck" } else { "ok" }, |errno| errno.name());
+            return Some(Value::from(end));
+        }
+        let event = crate::observe::Event::ALL.iter().find(|event| event.name() == key)?;
+        Some(Value::from(self.counters.get(*event) as i64))
+    }
+}

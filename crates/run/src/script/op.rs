@@ -1,0 +1,345 @@
+//! The steps that a script is made of: one list of words, each with what it takes and does.
+
+use crate::config::nearest;
+use crate::machine::Kind;
+use std::fmt;
+use std::ops::Range;
+
+/// What a word takes: how it is written, read and shown.
+pub trait Arguments: Sized {
+    /// As usage has it, after the word; empty for none.
+    const USAGE: &'static str;
+    /// Reads the words after the first; `None` if they do not fit.
+    fn parse(words: &[&str]) -> Option<Self>;
+    /// Writes them as they are read, each with a space before it.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// A word's row in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Word {
+    /// The word.
+    pub word: &'static str,
+    /// What follows it.
+    pub usage: &'static str,
+    /// What the step does, in a few words.
+    pub does: &'static str,
+}
+
+macro_rules! steps {
+    ($( #[doc = $does:literal] $Variant:ident($Arguments:ty) = $word:literal, )*) => {
+        /// One step.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Op { $( #[doc = $does] $Variant($Arguments), )* }
+
+        impl Op {
+            /// Every word.
+            pub const WORDS: &[Word] = &[$(
+                Word { word: $word, usage: <$Arguments>::USAGE, does: $does.trim_ascii() },
+            )*];
+
+            /// Its word.
+            pub fn word(&self) -> &'static str {
+                match self { $( Self::$Variant(_) => $word, )* }
+            }
+
+            fn read(word: &str, arguments: &[&str]) -> Option<Self> {
+                match word {
+                    $( $word => <$Arguments>::parse(arguments).map(Self::$Variant), )*
+                    _ => None,
+                }
+            }
+        }
+
+        impl fmt::Display for Op {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.word())?;
+                match self { $( Self::$Variant(arguments) => arguments.show(f), )* }
+            }
+        }
+    };
+}
+
+steps! {
+    /// later steps run on CPU N
+    Cpu(usize) = "cpu",
+    /// maps N pages, none present
+    Map(Fresh) = "map",
+    /// writes each page
+    Touch(Pages) = "touch",
+    /// reads each page; an untouched anonymous one maps the zero page
+    Read(Pages) = "read",
+    /// writes N fresh anonymous pages of another mapping
+    Fill(u32) = "fill",
+    /// mlock2(MLOCK_ONFAULT)
+    Mlock(Pages) = "mlock",
+    /// munlock
+    Munlock(Pages) = "munlock",
+    /// madvise(MADV_COLD)
+    Cold(Pages) = "cold",
+    /// madvise(MADV_FREE)
+    Lazyfree(Pages) = "lazyfree",
+    /// gives pages up: MADV_DONTNEED, MADV_REMOVE of shared memory
+    Dontneed(Pages) = "dontneed",
+    /// another holder takes one plain reference on each page (vmsplice) and keeps it
+    Hold(Part) = "hold",
+    /// lets go of one such reference on each page
+    Release(Part) = "release",
+    /// forks a child that keeps the pages shared copy-on-write
+    Share(Pages) = "share",
+    /// long-term pin of the range, for writing
+    Pin(Pages) = "pin",
+    /// long-term pin of the range, for reading only
+    Pinro(Pages) = "pinro",
+    /// drops every pin of the mapping
+    Unpin(Name) = "unpin",
+    /// unmaps the mapping for good
+    Unmap(Name) = "unmap",
+    /// drains every CPU's batches
+    Settle(Nothing) = "settle",
+}
+
+/// A mapping's name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(pub String);
+
+/// A mapping to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fresh {
+    /// Its name from now on.
+    pub name: Name,
+    /// Its pages.
+    pub pages: u32,
+    /// What it is made of.
+    pub kind: Kind,
+}
+
+/// A mapping, or a range of its pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pages {
+    /// The mapping.
+    pub name: Name,
+    /// Which pages; none: all.
+    pub range: Option<Range<u32>>,
+}
+
+/// One page of a mapping, or a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The mapping.
+    pub name: Name,
+    /// Which pages.
+    pub range: Range<u32>,
+}
+
+/// No arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nothing;
+
+impl Op {
+    /// Reads one step.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the nearest right one.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut words = text.split_whitespace();
+        let word = words.next().unwrap_or_default();
+        let arguments: Vec<&str> = words.collect();
+        let all = || Self::WORDS.iter().map(|known| known.word);
+        let Some(known) = Self::WORDS.iter().find(|known| known.word == word) else {
+            let near = nearest(word, all()).unwrap_or_default();
+            let words = all().collect::<Vec<_>>().join(" ");
+            return Err(format!("no word {word:?}; nearest: {near}; words: {words}"));
+        };
+        Self::read(word, &arguments).ok_or_else(|| format!("usage: {}", known.usage()))
+    }
+
+    /// The mapping and the pages that the step is about, if it is about some that are there.
+    pub fn pages(&self) -> Option<(&Name, Option<Range<u32>>)> {
+        match self {
+            Self::Touch(on)
+            | Self::Read(on)
+            | Self::Mlock(on)
+            | Self::Munlock(on)
+            | Self::Cold(on)
+            | Self::Lazyfree(on)
+            | Self::Dontneed(on)
+            | Self::Share(on)
+            | Self::Pin(on)
+            | Self::Pinro(on) => Some((&on.name, on.range.clone())),
+            Self::Hold(on) | Self::Release(on) => Some((&on.name, Some(on.range.clone()))),
+            Self::Unpin(name) | Self::Unmap(name) => Some((name, None)),
+            Self::Cpu(_) | Self::Map(_) | Self::Fill(_) | Self::Settle(_) => None,
+        }
+    }
+
+    /// Whether it pins.
+    pub fn is_pin(&self) -> bool {
+        matches!(self, Self::Pin(_) | Self::Pinro(_))
+    }
+
+    /// Whether a program goes on when the kernel refuses it, as after an `madvise`.
+    pub fn is_advice(&self) -> bool {
+        matches!(self, Self::Cold(_) | Self::Lazyfree(_) | Self::Dontneed(_))
+    }
+}
+
+impl Word {
+    /// The word and what follows it.
+    pub fn usage(&self) -> String {
+        format!("{} {}", self.word, self.usage).trim_end().to_owned()
+    }
+}
+
+/// The kinds of mapping by name.
+const KINDS: [(&str, Kind); 2] = [("anon", Kind::Anon), ("shmem", Kind::Shmem)];
+
+/// A kind of mapping by its name.
+///
+/// # Errors
+/// There is none of that name; which is nearest.
+pub fn kind_named(name: &str) -> Result<Kind, String> {
+    KINDS.iter().find(|(known, _)| *known == name).map(|&(_, kind)| kind).ok_or_else(|| {
+        let near = nearest(name, KINDS.map(|(known, _)| known)).unwrap_or_default();
+        format!("no kind of mapping {name:?}; nearest: {near}")
+    })
+}
+
+/// The name of a kind of mapping.
+pub fn kind_name(kind: Kind) -> &'static str {
+    KINDS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| name)
+}
+
+impl Arguments for usize {
+    const USAGE: &'static str = "N";
+    fn parse(words: &[&str]) -> Option<Self> {
+        let [number] = words else { return None };
+        number.parse().ok()
+    }
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " {self}")
+    }
+}
+
+impl Arguments for u32 {
+    const USAGE: &'static str = "N";
+    fn parse(words: &[&str]) -> Option<Self> {
+        let [number] = words else { return None };
+        number.parse().ok()
+    }
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " {self}")
+    }
+}
+
+impl Arguments for Nothing {
+    const USAGE: &'static str = "";
+    fn parse(words: &[&str]) -> Option<Self> {
+        words.is_empty().then_some(Self)
+    }
+    fn show(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
+impl Arguments for Name {
+    const USAGE: &'static str = "A";
+    fn parse(words: &[&str]) -> Option<Self> {
+        let [name] = words else { return None };
+        Some(Self((*name).to_owned()))
+    }
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " {}", self.0)
+    }
+}
+
+impl Arguments for Fresh {
+    const USAGE: &'static str = "A N anon|shmem";
+    fn parse(words: &[&str]) -> Option<Self> {
+        let [name, pages, kind] = words else { return None };
+        let kind = kind_named(kind).ok()?;
+        Some(Self { name: Name((*name).to_owned()), pages: pages.parse().ok()?, kind })
+    }
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " {} {} {}", self.name.0, self.pages, kind_name(self.kind))
+    }
+}
+
+impl Arguments for Pages {
+    const USAGE: &'static str = "A [lo hi]";
+    fn parse(words: &[&str]) -> Option<Self> {
+        let (name, range) = match words {
+            [name] => (name, None),
+            [name, lo, hi] => (name, Some(lo.parse().ok()?..hi.parse().ok()?)),
+            _ => return None,
+        };
+        Some(Self { name: Name((*name).to_owned()), range })
+    }
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.range {
+            None => write!(f, " {}", self.name.0),
+            Some(range) => write!(f, " {} {} {}", self.name.0, range.start, range.end),
+        }
+    }
+}
+
+impl Arguments for Part {
+    const USAGE: &'static str = "A i|lo hi";
+    fn parse(words: &[&str]) -> Option<Self> {
+        let (name, range) = match words {
+            [name, page] => {
+                let page: u32 = page.parse().ok()?;
+                (name, page..page.saturating_add(1))
+            }
+            [name, lo, hi] => (name, lo.parse().ok()?..hi.parse().ok()?),
+            _ => return None,
+        };
+        Some(Self { name: Name((*name).to_owned()), range })
+    }
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Range { start, end } = self.range;
+        if start.checked_add(1) == Some(end) {
+            write!(f, " {} {start}", self.name.0)
+        } else {
+            write!(f, " {} {start} {end}", self.name.0)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_read_back_from_what_it_shows() {
+        for known in Op::WORDS {
+            let mut read = 0;
+            for arguments in ["", "3", "a", "a 4 anon", "a 4 shmem", "a 1", "a 1 3"] {
+                let text = format!("{} {arguments}", known.word);
+                let Ok(op) = Op::parse(&text) else { continue };
+                assert_eq!(op.to_string(), text.trim_end());
+                assert_eq!((op.word(), Op::parse(&op.to_string())), (known.word, Ok(op.clone())));
+                read += 1;
+            }
+            assert!(read > 0, "{known:?}");
+            assert!(!known.does.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_wrong_step_says_what_would_be_right() {
+        for (text, said) in [
+            ("tuch a", "nearest: touch"),
+            ("", "words: cpu map"),
+            ("map a four anon", "usage: map A N anon|shmem"),
+            ("map a 4 huge", "usage: map"),
+            ("touch a 1", "usage: touch A [lo hi]"),
+            ("hold a", "usage: hold A i|lo hi"),
+            ("settle now", "usage: settle"),
+            ("cpu -1", "usage: cpu N"),
+        ] {
+            let reason = Op::parse(text).unwrap_err();
+            assert!(reason.contains(said), "{text}: {reason}");
+        }
+    }
+}
