@@ -218,12 +218,14 @@ def test_a_profile_that_is_shown_expects_the_same_when_taken_back() -> None:
 def spurious(row: Row) -> Row:
     row["calls"]["issued"] += 5
     row["calls"]["failed_spurious"] += 5
+    row["causes"]["pinned"] += 5
     return row
 
 
 def justified(row: Row) -> Row:
     row["calls"]["issued"] += 5
     row["calls"]["failed_justified"] += 5
+    row["causes"]["held"] += 5
     return row
 
 

@@ -125,6 +125,7 @@ def undecided(row: Row) -> Row:
 def spurious(row: Row) -> Row:
     row["calls"]["issued"] += 5
     row["calls"]["failed_spurious"] += 5
+    row["causes"]["pinned"] += 5
     return row
 
 
@@ -160,7 +161,7 @@ def test_exit_codes(
     rows(change(row))
     ended = cli("--policy", "bounded", *options, *SMALL_OPTIONS)
     assert ended.code == code
-    assert f"gupstress: {word}: profile=contended kernel=linux-7.2.13" in ended.out
+    assert f"gupstress: {word}: " in ended.out
 
 
 def test_one_bad_result_among_good_ones_is_a_finding(cli: Cli, rows: Rows, row: Row) -> None:

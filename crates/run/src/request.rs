@@ -82,6 +82,7 @@ struct JobRequest {
     profile: Ref,
     kernel: Ref,
     timeout_s: f64,
+    wall_timeout_s: f64,
     stall_after_s: f64,
     seed: u64,
     #[serde(flatten)]
@@ -280,6 +281,7 @@ pub fn job(text: &str) -> Result<Job> {
         pins: request.overrides.pins.unwrap_or(u64::from(profile.pins)),
         profile,
         timeout: seconds("--timeout", request.timeout_s)?,
+        wall_timeout: seconds("--wall-timeout", request.wall_timeout_s)?,
         stall_after: seconds("--stall-after", request.stall_after_s)?,
         seed: request.seed,
         trace: request.overrides.trace_last,

@@ -1,7 +1,6 @@
 """`gupstress compare`: is a run worse than another?"""
 
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ import click
 
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit, complain
+from gupstress.visible import typed
 
 if TYPE_CHECKING:
     from gupstress.outcome.comparison import Comparison
@@ -109,7 +109,7 @@ def compare(
     for metric in metrics:
         command += ["--metric", metric]
     command += ["--threshold", f"{threshold:g}"]
-    output.deliver(json_file, found.to_json, lambda: _print(found, format_, shlex.join(command)))
+    output.deliver(json_file, found.to_json, lambda: _print(found, format_, typed(command)))
     add_to_step_summary(found)
     return EXITS[found.verdict]
 

@@ -1,6 +1,5 @@
 """`gupstress litmus`: scripted scenarios against what real kernels counted."""
 
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ import click
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit
 from gupstress.cli.params import number, setting
+from gupstress.visible import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +100,7 @@ def _again(plan: "Plan", result: "LitmusResult") -> str | None:
         words += ["--kernel", kernel]
     for axis, value in plan.sets:
         words += ["--set", f"{axis}={value}"]
-    return shlex.join(words)
+    return typed(words)
 
 
 def _print(result: "LitmusResult", format_: str, again: str | None) -> None:

@@ -1,6 +1,5 @@
 """`gupstress run`: run policies under a load and say what came of it."""
 
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import number, setting
 from gupstress.running.request import PRESETS, STALL_AFTER_S, Request
 from gupstress.running.trace import DEFAULT_LAST, Recorder
+from gupstress.visible import typed
 
 if TYPE_CHECKING:
     from gupstress.outcome.comparison import Comparison
@@ -72,7 +72,17 @@ _FORMATS = ("table", "markdown", "json", "junit")
     type=number("timeout_s"),
     metavar="TIME",
     default=_DEFAULT.timeout_s,
-    help=f"Longest time for one run of one policy.  [default: {_DEFAULT.timeout_s:g}s]",
+    help="Longest time for one run of one policy, virtual on the simulator."
+    f"  [default: {_DEFAULT.timeout_s:g}s]",
+)
+@click.option(
+    "--wall-timeout",
+    "wall_timeout_s",
+    type=number("wall_timeout_s"),
+    metavar="TIME",
+    default=_DEFAULT.wall_timeout_s,
+    help="Longest time that one run may take of the host, from building the machine to its"
+    f" recount, whatever the driver's clock says.  [default: {_DEFAULT.wall_timeout_s:g}s]",
 )
 @click.option(
     "--seed", type=number("seed"), metavar="N", help="Of all random choices.  [default: drawn]"
@@ -226,7 +236,7 @@ def _print(
     result: "RunResult", found: "Comparison | None", format_: str, command: str, quiet: bool
 ) -> None:
     """Write the result and what it was compared with, and nothing else, to standard output."""
-    from gupstress.render import comparison, junit, page
+    from gupstress.render import closing, comparison, junit, page
 
     if format_ == "table" and sys.stdout.isatty():
         from rich.console import Console
@@ -245,9 +255,9 @@ def _print(
         beside = {"table": comparison.plain, "markdown": comparison.markdown}
         click.echo(f"\n{beside[format_](found)}")
     if format_ in ("json", "junit") and not quiet:
-        click.echo(f"{page.end_line(result)}\nreproduce: {command}", err=True)
         if found is not None:
             click.echo(comparison.end_line(found), err=True)
+        click.echo(closing.closing(result, command), err=True)
 
 
 _ALWAYS_SAID = ("policies", "profile", "kernel", "threads", "cpus", "pins", "seed")
@@ -269,13 +279,13 @@ def command_line(command: click.Command, request: Request) -> str:
             continue
         for one in value if isinstance(value, tuple) else [value]:
             words += [param.opts[0], _written(name, one)]
-    return shlex.join(words)
+    return typed(words)
 
 
 def _written(name: str, value: Any) -> str:
     """Return a value as it is typed."""
     if name == "sets":
         return "=".join(value)
-    if name in ("timeout_s", "stall_after_s"):
+    if name in ("timeout_s", "wall_timeout_s", "stall_after_s"):
         return _core.show_duration(value)
     return str(value)

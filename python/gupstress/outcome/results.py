@@ -66,6 +66,8 @@ class Settings(Record):
     """Simulated CPUs."""
     pins: Count
     timeout_s: Amount
+    wall_timeout_s: Amount | None = None
+    """Null: not known, as of runs without one."""
     stall_after_s: Amount
     seed: Count
     """Of the first repeat; each further one adds 1."""
@@ -337,7 +339,8 @@ class Safety(Record):
 class Invariants(Record):
     """Whether the machine's own books balance; broken is a bug in gupstress."""
 
-    verdict: Literal["held", "broken"]
+    verdict: Literal["held", "broken", "inconclusive"]
+    """Inconclusive: what was counted held, but the end of the run cut the recount off."""
     checked: Count
     broken: Count = 0
     """Those that did not hold."""
@@ -431,6 +434,13 @@ class PolicyResult(Record):
     """Null on a virtual clock, which nothing disturbs."""
     stability: Stability | None = None
     """Of all repeats of the policy, the same in each."""
+
+    def __repr__(self) -> str:
+        found = ", ".join(part.verdict for part in (self.liveness, self.safety, self.invariants))
+        calls = f"{self.calls.issued} calls, {self.calls.failed_spurious} failed without need"
+        return f"<PolicyResult {self.policy}, repeat {self.repeat}: {found}; {calls}>"
+
+    __str__ = __repr__
 
     @model_validator(mode="after")
     def _failures_have_causes(self) -> "PolicyResult":

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 from gupstress import _core
 from gupstress.outcome.litmus import LitmusCell, LitmusResult
 from gupstress.render import cross, junit
+from gupstress.visible import markdown as marked
 
 _EQUAL = "="
 _ABSENT = "-"
@@ -27,7 +28,7 @@ def plain(result: LitmusResult, again: str | None) -> str:
 
 def markdown(result: LitmusResult, again: str | None) -> str:
     """Return the result as Markdown."""
-    blocks = [cross.markdown(_table(result)), " ".join(LEGEND), f"**{summary(result)}**"]
+    blocks = [cross.markdown(_table(result)), " ".join(LEGEND), f"**{marked(summary(result))}**"]
     if again is not None:
         blocks.append(f"```sh\n{again}\n```")
     return "\n\n".join(blocks)

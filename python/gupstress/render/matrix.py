@@ -7,8 +7,9 @@ that makes it again.
 from collections.abc import Callable, Iterator
 
 from gupstress.outcome.matrix import Cell, MatrixResult, undecided
+from gupstress.outcome.units import share
 from gupstress.render import cross
-from gupstress.render.columns import share
+from gupstress.visible import markdown as marked
 
 Again = Callable[[Cell], str]
 """Returns the command that makes a cell again."""
@@ -17,7 +18,8 @@ _WORSE = "!"
 _MISSING = "-"
 
 LEGEND = (
-    "justified: every failure had a permanent obstacle. spurious: of all calls.",
+    "justified: every failed call had to fail. spurious: calls that failed though",
+    "waiting would have helped, of all.",
     "slow drains: all pinned, but every second call drained all CPUs for nothing.",
     "!: worse than the profile expects of the policy. ?: inconclusive.",
 )
@@ -45,9 +47,11 @@ def markdown(result: MatrixResult, again: Again) -> str:
     """Return the result as Markdown."""
     blocks = [cross.markdown(_table(result)), " ".join(LEGEND)]
     for cell in _worse(result):
-        finding = f": {cell.finding}" if cell.finding else ""
-        blocks.append(f"- **{_sentence(cell)}**{finding}\n\n  ```sh\n  {again(cell)}\n  ```")
-    return "\n\n".join([*blocks, f"**{end_line(result)}**"])
+        finding = f": {marked(cell.finding)}" if cell.finding else ""
+        blocks.append(
+            f"- **{marked(_sentence(cell))}**{finding}\n\n  ```sh\n  {again(cell)}\n  ```"
+        )
+    return "\n\n".join([*blocks, f"**{marked(end_line(result))}**"])
 
 
 def end_line(result: MatrixResult) -> str:

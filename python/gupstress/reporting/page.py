@@ -64,7 +64,7 @@ def html(sources: Sequence[Source]) -> str:
         sources=sources,
         overview=tables.overview(sources),
         thresholds=tables.thresholds(sources),
-        notes=[(source.name, note) for source in sources for note in remarks(source.run)],
+        notes=[(source.name, note.line) for source in sources for note in remarks(source.run)],
         compared=compared,
         sections=sections,
         hosts=tables.hosts(sources),

@@ -76,6 +76,7 @@ class Job:
             "kernel": self.references.kernel,
             "sets": self.request.sets,
             "timeout_s": self.request.timeout_s,
+            "wall_timeout_s": self.request.wall_timeout_s,
             "stall_after_s": self.request.stall_limit_s,
             "seed": (self.seed + repeat - 1) % (SEED_MAX + 1),
         }
@@ -217,6 +218,7 @@ def _settings(job: Job) -> Settings:
         # The profile comes with what was asked for in its place.
         "perturb": resolved.profile["perturb"],
         "timeout_s": request.timeout_s,
+        "wall_timeout_s": request.wall_timeout_s,
         "stall_after_s": request.stall_limit_s,
         "seed": job.seed,
         "repeat": request.repeat,

@@ -49,7 +49,8 @@ pub const SLOW_MARGIN: f64 = 0.1;
 /// The worst that can be said of a result for certain, or that nothing can.
 pub fn verdict(result: &RunResult) -> Verdict {
     let calls = &result.calls;
-    let undecided = result.liveness.verdict == LivenessVerdict::Inconclusive;
+    let undecided = result.liveness.verdict == LivenessVerdict::Inconclusive
+        || result.invariants.verdict == Books::Inconclusive;
     if result.invariants.verdict == Books::Broken {
         Verdict::Broken
     } else if calls.stuck > 0 || result.liveness.verdict.is_stuck() {

@@ -316,6 +316,13 @@ impl Shared {
         &self.slots[..self.profile.threads as usize]
     }
 
+    /// Whether a thread is where it holds nothing, or is not there at all.
+    pub fn is_at_rest(&self, thread: usize) -> bool {
+        // A kworker without work may be no thread yet.
+        let cpu = thread.checked_sub(self.slots.len() - self.m.cpus.len());
+        cpu.is_some_and(|cpu| self.m.cpus[cpu].drain_wanted().is_none()) || self.slots[thread].is_at_rest()
+    }
+
     /// What a thread is called.
     pub fn name(&self, thread: usize) -> String {
         self.profile.thread_names().nth(thread).unwrap_or_default()
