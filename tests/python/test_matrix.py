@@ -218,7 +218,7 @@ def test_a_profile_that_is_shown_expects_the_same_when_taken_back() -> None:
 def spurious(row: Row) -> Row:
     row["calls"]["issued"] += 5
     row["calls"]["failed_spurious"] += 5
-    row["causes"]["unknown"] += 5
+    row["causes"]["pinned"] += 5
     come_to(row, "spurious")
     return row
 

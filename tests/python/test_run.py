@@ -125,7 +125,7 @@ def undecided(row: Row) -> Row:
 def spurious(row: Row) -> Row:
     row["calls"]["issued"] += 5
     row["calls"]["failed_spurious"] += 5
-    row["causes"]["unknown"] += 5
+    row["causes"]["pinned"] += 5
     return row
 
 

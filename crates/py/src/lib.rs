@@ -173,10 +173,11 @@ mod _core {
         })
     }
 
-    /// A preset as TOML text that is taken back.
+    /// A preset as TOML text that is taken back; with a text, that file of this name, in full.
     #[pyfunction]
-    fn show(kind: &str, name: &str) -> Result<String> {
-        let preset = Source::Preset(name);
+    #[pyo3(signature = (kind, name, text=None))]
+    fn show(kind: &str, name: &str, text: Option<&str>) -> Result<String> {
+        let preset = text.map_or(Source::Preset(name), |text| Source::File(name, text));
         Ok(match kind {
             "policy" => gupstress_run::policy::show_policy(&gupstress_run::policy::load_policy(preset, &[])?),
             "profile" => {

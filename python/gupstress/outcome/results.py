@@ -455,6 +455,13 @@ class PolicyResult(Record):
     stability: Stability | None = None
     """Of all repeats of the policy, the same in each."""
 
+    def __repr__(self) -> str:
+        found = ", ".join(part.verdict for part in (self.liveness, self.safety, self.invariants))
+        calls = f"{self.calls.issued} calls, {self.calls.failed_spurious} failed without need"
+        return f"<PolicyResult {self.policy}, repeat {self.repeat}: {found}; {calls}>"
+
+    __str__ = __repr__
+
     @model_validator(mode="after")
     def _failures_have_causes(self) -> "PolicyResult":
         if self.causes is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gupstress import _core, values
 from gupstress.model.reference import KERNEL, PROFILE, kernel_name, policy_name, profile_name
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gupstress.model.policy import Policy
     from gupstress.problems import Problems
 
+Driver = Literal["os", "sim"]
+"""Real threads, or coroutines on a virtual clock."""
+
 PRESETS = ("none", "unbounded", "bounded", "linux-7.2", "cooperative")
 """The policies that are run where none is named."""
 
@@ -23,6 +26,9 @@ STALL_AFTER_S = {"os": 2.0, "sim": 0.2}
 """By driver. The simulator's clock is a virtual one, which no busy host holds up: ten times
 the longest call of a policy that gets through is enough there, and what never gets through
 makes millions of sweeps in a second of it."""
+
+CELL_TIMEOUT_S = 20.0
+"""Longest time for a cell of a matrix, which is small: it is over sooner than a run."""
 
 SEED_MAX = 2**64 - 1
 
@@ -66,7 +72,7 @@ class Request:
     """Page pins after which a run is complete."""
     perturb: float | None = None
     """Probability of a yield at each step, to widen race windows."""
-    driver: str = "os"
+    driver: Driver = "os"
     timeout_s: float = 60.0
     """Longest time for one run of one policy, virtual on the simulator."""
     wall_timeout_s: float = 3600.0

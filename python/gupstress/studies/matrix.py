@@ -39,13 +39,14 @@ class Plan:
     """One for each profile, with all policies."""
 
 
-def prepare(request: Request, profiles: Sequence[str]) -> Plan:
+def prepare(request: Request, profiles: Sequence[str], problems: Problems | None = None) -> Plan:
     """Look up every policy and profile and check that the host can carry each cell.
 
     Args:
         request: What all cells share; without policies: all presets that are not
             broken on purpose.
         profiles: Presets or paths of TOML files; none: those of the kernel's history.
+        problems: What is known to be wrong already.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
@@ -56,7 +57,7 @@ def prepare(request: Request, profiles: Sequence[str]) -> Plan:
         policies=request.policies or tuple(_policies()),
         seed=secrets.randbits(32) if request.seed is None else request.seed,
     )
-    problems = Problems()
+    problems = problems or Problems()
     jobs = []
     for profile in profiles or _profiles():
         with problems.collecting():

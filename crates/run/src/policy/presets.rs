@@ -17,7 +17,7 @@ pub const DEFAULT_KERNEL: &str = "linux-7.2.13";
 
 const POLICIES: &[(&str, &str)] = presets!("policies":
     "none" "unbounded" "bounded" "isolate-bounded" "ignore" "linux-5.13" "linux-6.14" "linux-6.17"
-    "linux-7.2" "backoff" "classify" "cooperative"
+    "linux-7.2" "linux-7.2-unpinned-drain" "backoff" "classify" "cooperative" "look" "look-ticket"
     "busted-never-drains" "busted-accept" "busted-leak-pin" "busted-lose-page" "busted-hold-lock"
     "busted-wait-cycle");
 

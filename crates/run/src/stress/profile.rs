@@ -208,6 +208,7 @@ table! {
 }
 
 const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "drain-storm" "same-range"
+    "free-loop" "oversubscribed"
     "zero-page" "drain-race" "oom" "early-boot" "hwpoison" "hwpoison-mapped" "prepinned" "cma-driver" "isolation-race"
     "mlock-batch" "lru-batch-ref" "wasted-drain" "short-refs" "writeback" "contig");
 
