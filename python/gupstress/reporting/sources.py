@@ -1,5 +1,6 @@
 """The runs that a report shows, each with a name of its own."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -28,23 +29,28 @@ class Source(NamedTuple):
         return [result for result in self.run.results if result.policy == policy]
 
 
-def read(paths: Sequence[str]) -> list[Source]:
-    """Return every run in some files, in their order.
+def read(given: Sequence[Run | str | os.PathLike[str]]) -> list[Source]:
+    """Return every run in some files, in their order; what is a run already is one too.
 
     Raises:
         ConfigError: Everything wrong with the files, at once.
     """
     problems = Problems()
     found: list[Source] = []
+    paths = [os.fspath(one) for one in given if not isinstance(one, Run)]
     names = [Path(path).name for path in paths]
-    for path, name in zip(paths, names, strict=True):
-        file = path if names.count(name) > 1 else name
+    for number, one in enumerate(given, 1):
+        if isinstance(one, Run):
+            found.append(Source(f"run {number}" if len(given) > 1 else "run", one))
+            continue
+        path = os.fspath(one)
+        file = path if names.count(Path(path).name) > 1 else Path(path).name
         with problems.collecting():
             runs = list(_runs(_document(path)))
             if not runs:
                 problems.add(path, "holds no run; nearest: one of a test that has run")
             for test, run in runs:
-                among = f"{file}: {test}" if len(paths) > 1 else test
+                among = f"{file}: {test}" if len(given) > 1 else test
                 found.append(Source(among if test else file, run))
     for path in dict.fromkeys(paths):
         if paths.count(path) > 1:
