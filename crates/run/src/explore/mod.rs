@@ -8,6 +8,8 @@ mod pct;
 mod runner;
 pub mod schedule;
 mod settings;
+mod shrink;
+mod story;
 mod subject;
 
 pub use bounded::Bounded;
@@ -18,4 +20,6 @@ pub use pct::Pct;
 pub use runner::{Ran, Runner};
 pub use schedule::{Divergence, Recorder, Replay, Schedule};
 pub use settings::{Settings, What, Written, check_size};
+pub use shrink::{Shrunk, shrink};
+pub use story::{Line, Story};
 pub use subject::{Kind, Outcome, Seen, Subject};
