@@ -5,6 +5,7 @@ mod file;
 mod hunt;
 mod load;
 mod pct;
+pub mod request;
 mod runner;
 pub mod schedule;
 mod settings;

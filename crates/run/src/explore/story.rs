@@ -129,13 +129,13 @@ impl Story {
         let mut runner = Runner::new(settings.subject()?);
         let bias = runner.subject.machine().rules.pin_bias as i32;
         let look = runner.subject.look();
-        let told: Rc<RefCell<Vec<(usize, Deed, Option<PageState>)>>> = Rc::default();
+        let told: Rc<RefCell<Vec<Event>>> = Rc::default();
         let events = Rc::clone(&told);
         let last = Cell::new(NO_FRAME);
         runner.lab().observe(Some(Rc::new(move |task, deed| {
             let frame = match deed {
-                Deed::Step(_, frame) => frame,
-                Deed::Wait(Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame)) => frame,
+                Deed::Step(_, frame)
+                | Deed::Wait(Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame)) => frame,
                 _ => NO_FRAME,
             };
             // A step about no page is told beside the page that was last in question.
@@ -333,7 +333,7 @@ fn repeat(lines: &mut Vec<Line>) {
                 let (from, to) = (at + times * period, at + (times + 1) * period);
                 to <= lines.len() && (from..to).all(|n| same(&lines[n], &lines[n - period]))
             };
-            let times = (1..).take_while(|&times| again(times)).count();
+            let times = (1..lines.len()).take_while(|&times| again(times)).count();
             if times > 0 {
                 let task = lines[at].task;
                 lines.drain(at + period..at + (times + 1) * period);
