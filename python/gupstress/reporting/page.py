@@ -52,7 +52,9 @@ def html(sources: Sequence[Source]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    swept = figures.sweep(sources)
     compared = [
+        *([] if swept is None else [swept]),
         figures.failures(sources),
         figures.drains(sources),
         figures.all_latencies(sources),
