@@ -109,7 +109,7 @@ matrix.params += [param for param in run.params if param.name in _AS_IN_RUN]
 
 
 def _again(plan: "Plan") -> "Callable[[Cell], str]":
-    jobs = {job.resolved.profile["name"]: job for job in plan.jobs}
+    jobs = {job.plan.profile["name"]: job for job in plan.jobs}
 
     def command(cell: "Cell") -> str:
         """Return the command that runs a cell by itself."""

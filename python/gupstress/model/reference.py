@@ -16,7 +16,7 @@ from gupstress.values import is_file
 if TYPE_CHECKING:
     from gupstress.model.policy import Policy
 
-PROFILE, KERNEL = "contended", "linux-7.2.13"
+PROFILE, KERNEL = "contended", _core.DEFAULT_KERNEL
 """Those that are meant where none is named."""
 
 Reference = Mapping[str, str]

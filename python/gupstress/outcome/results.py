@@ -323,6 +323,24 @@ class FailedCall(Record):
     """The same page as the call left it."""
 
 
+Verdict = Literal[
+    "ok",
+    "justified",
+    "slow-drains",
+    "spurious",
+    "inconclusive",
+    "unsafe",
+    "stuck",
+    "broken",
+]
+"""What a policy came to, best first: the order is the core's.
+
+`justified`: every failure had a permanent obstacle; `slow-drains`: every call pinned,
+but most drain all CPUs for nothing; `inconclusive`: may be anything up to stuck;
+`broken`: the machine's invariants do not hold, which is a bug in gupstress.
+"""
+
+
 class Liveness(Record):
     """Whether every call returned."""
 
@@ -404,6 +422,8 @@ class PolicyResult(Record):
     kernel: str
     repeat: Annotated[int, Field(ge=1)]
     status: Literal["complete", "timeout", "stuck", "interrupted"]
+    verdict: Verdict | None = None
+    """What it came to, in one word; null in files of versions that did not say."""
     elapsed_s: Amount
     cpu_s: Amount
     seed: Count

@@ -37,8 +37,8 @@ _LENGTH = Length(0.001, 1e9)
 """From where threads have had time to start, to where a clock in nanoseconds still counts."""
 
 NUMBERS: dict[str, Whole | Share | Length] = {
-    "threads": Whole(1, 100_000),
-    "cpus": Whole(1, 4096),
+    "threads": Whole(1, _core.MOST_THREADS),
+    "cpus": Whole(1, _core.MOST_CPUS),
     "pins": Whole(1, 2**64 - 1),
     "perturb": Share(),
     "timeout_s": _LENGTH,
@@ -143,6 +143,9 @@ class Request:
             "perturb": self.perturb,
             "driver": self.driver,
             "trace_last": self.trace_last,
+            "timeout_s": self.timeout_s,
+            "wall_timeout_s": self.wall_timeout_s,
+            "stall_after_s": self.stall_limit_s,
         }
 
 

@@ -127,14 +127,15 @@ impl Machine {
         held.then(|| self.drain_mutex_owner.load(Ordering::Relaxed))
     }
 
-    /// Counts one more reason to flush at once; true if it is the first.
+    /// Counts one more reason to flush at once; whoever takes a local lock after the caller had
+    /// it sees the count.
     pub(crate) fn disable_lru_cache(&self) {
-        self.cache_disabled.fetch_add(1, Ordering::SeqCst);
+        self.cache_disabled.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes one reason back.
     pub(crate) fn enable_lru_cache(&self) {
-        self.cache_disabled.fetch_sub(1, Ordering::SeqCst);
+        self.cache_disabled.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// `folio_expected_ref_count`: mappings, and the page cache's one.

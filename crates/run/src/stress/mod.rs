@@ -20,7 +20,7 @@ pub mod watchdog;
 pub use crate::judge::RunResult;
 pub use limit::{Cut, Host, Limit};
 pub use profile::{
-    ActorCfg, Age, MOST_CPUS, MOST_THREADS, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special,
+    ActorCfg, Age, MOST_CPUS, MOST_THREADS, Needs, PinnerCfg, Populate, Profile, RangesCfg, Special,
     load_profile, profile_names, show_profile,
 };
 pub use run::{Job, Progress, Which};
