@@ -5,14 +5,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gupstress.outcome import stored
+from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.litmus import LitmusResult
+from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, PolicyResult, Run
 from gupstress.outcome.suite import SuiteResult
 from gupstress.problems import Problems
 from gupstress.studies.comparison.sources import read as pooled
 
+_STUDIES: dict[str, type[Document]] = {
+    "gupstress.matrix/1": MatrixResult,
+    "gupstress.litmus/1": LitmusResult,
+    "gupstress.compare/1": Comparison,
+}
+
 _KINDS: dict[str, type[Document]] = {
     "gupstress.run/1": Run,
     "gupstress.pytest/1": SuiteResult,
+    **_STUDIES,
 }
 
 
@@ -28,24 +38,42 @@ class Source(NamedTuple):
         return [result for result in self.run.results if result.policy == policy]
 
 
-def read(paths: Sequence[str]) -> list[Source]:
-    """Return every run in some files, in their order.
+class Study(NamedTuple):
+    """A document that is no run, and the file that it is from."""
+
+    name: str
+    document: Document
+
+
+class Contents(NamedTuple):
+    """What some files hold, in their order."""
+
+    runs: list[Source]
+    studies: list[Study]
+
+
+def read(paths: Sequence[str]) -> Contents:
+    """Return everything in some files.
 
     Raises:
         ConfigError: Everything wrong with the files, at once.
     """
     problems = Problems()
-    found: list[Source] = []
+    found = Contents([], [])
     names = [Path(path).name for path in paths]
     for path, name in zip(paths, names, strict=True):
         file = path if names.count(name) > 1 else name
         with problems.collecting():
-            runs = list(_runs(_document(path)))
+            document = _document(path)
+            if isinstance(document, tuple(_STUDIES.values())):
+                found.studies.append(Study(file, document))
+                continue
+            runs = list(_runs(document))
             if not runs:
                 problems.add(path, "holds no run; nearest: one of a test that has run")
             for test, run in runs:
                 among = f"{file}: {test}" if len(paths) > 1 else test
-                found.append(Source(among if test else file, run))
+                found.runs.append(Source(among if test else file, run))
     for path in dict.fromkeys(paths):
         if paths.count(path) > 1:
             problems.add(path, "more than once; nearest: once")
