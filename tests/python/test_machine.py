@@ -12,7 +12,7 @@ import yaml
 
 import gupstress
 from gupstress.errors import MachineError
-from gupstress.model.machine import Counts, Machine, Mapping, PageState, Range
+from gupstress.model.machine import Counts, Kind, Machine, Mapping, PageState, Range
 from gupstress.studies import litmus
 
 KERNEL = "linux-6.12.43"
@@ -29,7 +29,7 @@ def state(machine: Machine, part: Mapping | Range, index: int = 0) -> PageState:
     return found
 
 
-def touched(machine: Machine, pages: int = 4, kind: str = "anon") -> Mapping:
+def touched(machine: Machine, pages: int = 4, kind: Kind = "anon") -> Mapping:
     mapping = machine.map(pages, kind)
     machine.touch(mapping)
     return mapping
@@ -394,7 +394,7 @@ MISUSE: dict[str, tuple[Use, str]] = {
     "fewer than nothing": (lambda m, a: m.fill(-1), r"pages=-1 .*nearest: 1"),
     "too much mapped": (lambda m, a: m.map(10**6, "anon"), r"1000000 pages .* 1 to \d+"),
     "far too much mapped": (lambda m, a: m.map(2**40, "anon"), str(2**40)),
-    "kind of mapping": (lambda m, a: m.map(4, "shm"), r'"shm"; nearest: shmem'),
+    "kind of mapping": (lambda m, a: m.map(4, "shm"), r'"shm"; nearest: shmem'),  # type: ignore[arg-type]
     "slice out of bounds": (lambda m, a: m.pin(a[2:5]), r"\[2:5\] is out of bounds .*\[0:4\]"),
     "slice before the first": (lambda m, a: m.pin(a[-5:2]), r"\[-5:2\] is out of bounds"),
     "page out of bounds": (lambda m, a: m.page(a, 4), r"\[4\] is out of bounds"),

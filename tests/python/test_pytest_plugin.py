@@ -252,7 +252,7 @@ def test_a_wrong_type_fails_the_test_with_one_line(pytester: pytest.Pytester) ->
     )
     ended = pytester.runpytest()
     ended.assert_outcomes(failed=1)
-    ended.stdout.fnmatch_lines(["*ConfigError: --set: 5 is not a dict*--threads: 4.0 is not*"])
+    ended.stdout.fnmatch_lines(["*ConfigError: sets: 5 is not a dict*threads: 4.0 is not*"])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@
 //! | [`judge`] | classes, findings, results, verdicts |
 //! | [`stress`] | runs: profiles, actors, watchdog |
 //! | [`litmus`] | scripted scenarios and the interactive machine |
-//! | [`request`] | what a front end asks for, as JSON |
+//! | [`request`], [`plan`] | what a front end asks for, as JSON; a run of it, read once |
 //! | [`observe`] | what is measured |
 //! | [`config`] | how policies, rules and profiles are read and shown |
 //!
@@ -24,6 +24,8 @@ pub mod judge;
 #[cfg(not(loom))]
 pub mod litmus;
 pub mod observe;
+#[cfg(not(loom))]
+pub mod plan;
 pub mod policy;
 #[cfg(not(loom))]
 pub mod request;

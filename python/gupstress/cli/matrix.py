@@ -10,7 +10,7 @@ from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import number
 from gupstress.cli.run import command_line, run
-from gupstress.running.request import Request
+from gupstress.running.request import CELL_TIMEOUT_S, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 
 _FORMATS = ("table", "markdown", "json")
 
-_DEFAULT = Request(timeout_s=20.0)
-"""A cell is small: it is over sooner than a run."""
 
 _AS_IN_RUN = (
     "kernel",
     "driver",
     "seed",
     "threads",
+    "wall_timeout_s",
     "stall_after_s",
     "sets",
     "quiet",
@@ -59,8 +58,8 @@ _AS_IN_RUN = (
     "timeout_s",
     type=number("timeout_s"),
     metavar="TIME",
-    default=_DEFAULT.timeout_s,
-    help=f"Longest time for one cell.  [default: {_DEFAULT.timeout_s:g}s]",
+    default=CELL_TIMEOUT_S,
+    help=f"Longest time for one cell.  [default: {CELL_TIMEOUT_S:g}s]",
 )
 @output.options(_FORMATS)
 def matrix(
@@ -108,7 +107,7 @@ matrix.params += [param for param in run.params if param.name in _AS_IN_RUN]
 
 
 def _again(plan: "Plan") -> "Callable[[Cell], str]":
-    jobs = {job.resolved.profile["name"]: job for job in plan.jobs}
+    jobs = {job.plan.profile["name"]: job for job in plan.jobs}
 
     def command(cell: "Cell") -> str:
         """Return the command that runs a cell by itself."""

@@ -72,7 +72,17 @@ _FORMATS = ("table", "markdown", "json", "junit")
     type=number("timeout_s"),
     metavar="TIME",
     default=_DEFAULT.timeout_s,
-    help=f"Longest time for one run of one policy.  [default: {_DEFAULT.timeout_s:g}s]",
+    help="Longest time for one run of one policy, virtual on the simulator."
+    f"  [default: {_DEFAULT.timeout_s:g}s]",
+)
+@click.option(
+    "--wall-timeout",
+    "wall_timeout_s",
+    type=number("wall_timeout_s"),
+    metavar="TIME",
+    default=_DEFAULT.wall_timeout_s,
+    help="Longest time that one run may take of the host, from building the machine to its"
+    f" recount, whatever the driver's clock says.  [default: {_DEFAULT.wall_timeout_s:g}s]",
 )
 @click.option(
     "--seed", type=number("seed"), metavar="N", help="Of all random choices.  [default: drawn]"
@@ -276,6 +286,6 @@ def _written(name: str, value: Any) -> str:
     """Return a value as it is typed."""
     if name == "sets":
         return "=".join(value)
-    if name in ("timeout_s", "stall_after_s"):
+    if name in ("timeout_s", "wall_timeout_s", "stall_after_s"):
         return _core.show_duration(value)
     return str(value)

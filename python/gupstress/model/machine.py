@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gupstress import _core
 from gupstress.errors import GupstressError, MachineError
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
     from gupstress.model.policy import Policy
 
+Kind = Literal["anon", "shmem"]
+"""Of a mapping: anonymous memory, or shared memory."""
+
+Klass = Literal["pinned", "pinned_unsafe", "failed_justified", "failed_spurious", "stuck"]
+"""How a call ended, by the truth."""
+
 _CPUS = Whole(1, 1024)
 _PAGES = Whole(1, 2**32 - 1)
 """What the core takes; how many really fit is for it to say."""
@@ -42,10 +48,17 @@ class Mapping:
     """Pages of an address space; `a[2:5]` and `a[0]` are ranges of it."""
 
     machine: Machine
+    """None in a copy that was pickled, which describes pages and reaches none."""
     number: int
     pages: int
-    kind: str
-    """`anon` or `shmem`."""
+    kind: Kind
+
+    def __getstate__(self) -> dict[str, object]:
+        # The machine itself lives in one process.
+        return {**vars(self), "machine": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
 
     def __len__(self) -> int:
         return self.pages
@@ -133,7 +146,7 @@ class PinOutcome:
     """By which the machine knows the pin, None if there is none."""
     error: str | None
     """The errno of a failure, such as `ENOMEM`."""
-    klass: str
+    klass: Klass
     """`pinned`, `pinned_unsafe`, `failed_justified`, `failed_spurious` or `stuck`.
 
     A call that never ends is given up: it is `stuck`, without an error.
@@ -241,7 +254,7 @@ class Machine:
     def __repr__(self) -> str:
         return f"<machine: {self.cpus} cpus, kernel {self.kernel}, policy {self.policy}>"
 
-    def map(self, pages: int, kind: str) -> Mapping:
+    def map(self, pages: int, kind: Kind) -> Mapping:
         """Map fresh pages, none present; `kind` is `anon` or `shmem`."""
         count = _count("pages", pages)
         made = Mapping(self, self._core.map(count, str(kind)), count, kind)

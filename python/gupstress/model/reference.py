@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gupstress import values
+from gupstress import _core, values
 from gupstress.errors import ConfigError
 from gupstress.values import is_file
 
 if TYPE_CHECKING:
     from gupstress.model.policy import Policy
 
-PROFILE, KERNEL = "contended", "linux-7.2.13"
+PROFILE, KERNEL = "contended", _core.DEFAULT_KERNEL
 """Those that are meant where none is named."""
 
 Reference = Mapping[str, str]

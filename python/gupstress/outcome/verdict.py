@@ -161,7 +161,7 @@ def remarks(run: Run) -> Iterator[Said]:
         if result.status == "timeout":
             yield Said(
                 result.policy,
-                f"{name}: the timeout of {run.settings.timeout_s:g} s ended the run"
+                f"{name}: {_which_timeout(result, run)} ended the run"
                 f" after {result.pages.pinned} of {run.settings.pins} page pins",
             )
         if result.status == "interrupted":
@@ -186,8 +186,19 @@ def remarks(run: Run) -> Iterator[Said]:
         )
 
 
+def _which_timeout(result: PolicyResult, run: Run) -> str:
+    own, wall = run.settings.timeout_s, run.settings.wall_timeout_s
+    # The simulator's clock is not the host's: what it has not come to, it did not end by.
+    early = run.settings.driver == "sim" and result.elapsed_s < own * 0.99
+    if wall is not None and (early or wall < own):
+        return f"the wall timeout of {wall:g} s"
+    return f"the timeout of {own:g} s"
+
+
 def why_undecided(result: PolicyResult) -> str:
-    """Return in words why the liveness verdict of a result could not be reached."""
+    """Return in words why a verdict of a result could not be reached."""
+    if result.liveness.verdict != UNDECIDED:
+        return "the end of the run cut the recount of the machine off"
     if result.liveness.findings:
         return "; ".join(map(describe, result.liveness.findings))
     return "the host left too little CPU time" if result.calls.issued else "no call ended in time"

@@ -116,5 +116,16 @@ def piped(table: Grid) -> str:
     )
 
 
+def html(table: Grid) -> str:
+    """Return a table as HTML, its text escaped."""
+    return tabulate(
+        [[visible(cell.replace(HELD, " ")) for cell in row] for row in table.rows],
+        [visible(heading) for heading in table.headings],
+        tablefmt="html",
+        colalign=table.aligns,
+        disable_numparse=True,
+    )
+
+
 def _cell(text: str) -> str:
     return markdown(visible(text.replace(HELD, " ")))

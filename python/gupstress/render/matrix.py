@@ -20,7 +20,8 @@ _MISSING = "-"
 LEGEND = (
     "justified: every failed call had to fail. spurious: calls that failed though",
     "waiting would have helped, of all.",
-    "slow drains: all pinned, but every second call drained all CPUs for nothing.",
+    "slow drains: all pinned, but every second call drained all CPUs for nothing: the",
+    "drains for each call; also told of an ok that is too near to say.",
     "!: worse than the profile expects of the policy. ?: inconclusive.",
 )
 
@@ -94,6 +95,9 @@ def _words(cell: Cell | None) -> list[str]:
     *words, last = _SAID.get(cell.verdict, [cell.verdict])
     if cell.verdict == "spurious":
         words, last = [last], share(cell.calls.failed_spurious, cell.calls.issued)
+    elif cell.verdict == "slow-drains" or cell.close:
+        # Of an `ok` only where it is nearly none.
+        words, last = [*words, last], share(cell.share or 0, 1)
     return [*words, last + _WORSE if cell.worse else last]
 
 

@@ -21,6 +21,7 @@ from gupstress.outcome.verdict import (
 from gupstress.render.closing import closing
 from gupstress.render.columns import COSTS, DEEDS, LEGEND, grid, threshold_grid
 from gupstress.render.grid import Grid, fitted, piped, ruled, seen
+from gupstress.render.relative import summary
 from gupstress.visible import markdown as marked
 from gupstress.visible import visible
 
@@ -45,6 +46,7 @@ def plain(run: Run, command: str) -> str:
         blocks.append(ruled(threshold_grid(run)))
     if run.results:
         blocks += [ruled(grid(run, DEEDS)), ruled(grid(run, COSTS)), "\n".join(LEGEND)]
+    blocks += _lines("", summary(run))
     blocks.append(closing(run, command))
     return "\n\n".join(blocks)
 
@@ -65,6 +67,7 @@ def markdown(run: Run, command: str) -> str:
         blocks.append(piped(threshold_grid(run)))
     if run.results:
         blocks += [piped(grid(run, DEEDS)), piped(grid(run, COSTS)), " ".join(LEGEND)]
+    blocks += _lines("- ", map(marked, summary(run)))
     settings, _, end = closing(run, command).split("\n")
     blocks.append(f"{marked(settings)}\n\n```sh\n{command}\n```\n\n**{marked(end)}**")
     return "\n\n".join(blocks)
@@ -86,6 +89,8 @@ def terminal(run: Run, command: str, console: "Console") -> None:
         for part in [whole] if in_one else [grid(run, DEEDS), grid(run, COSTS)]:
             _print(part, console)
         console.print(*LEGEND, sep="\n", style="dim", highlight=False)
+    for line in summary(run):
+        console.print(Text(visible(line)), soft_wrap=True)
     *before, end = closing(run, command).split("\n")
     for line in before:
         console.print(Text(visible(line)), soft_wrap=True)

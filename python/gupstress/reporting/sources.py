@@ -1,5 +1,6 @@
 """The runs that a report shows, each with a name of its own."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -52,17 +53,25 @@ class Contents(NamedTuple):
     studies: list[Study]
 
 
-def read(paths: Sequence[str]) -> Contents:
-    """Return everything in some files.
+def read(given: Sequence[Document | str | os.PathLike[str]]) -> Contents:
+    """Return everything in some files; what is a result already is one too.
 
     Raises:
         ConfigError: Everything wrong with the files, at once.
     """
     problems = Problems()
     found = Contents([], [])
+    paths = [os.fspath(one) for one in given if not isinstance(one, Document)]
     names = [Path(path).name for path in paths]
-    for path, name in zip(paths, names, strict=True):
-        file = path if names.count(name) > 1 else name
+    for number, one in enumerate(given, 1):
+        if isinstance(one, Run):
+            found.runs.append(Source(f"run {number}" if len(given) > 1 else "run", one))
+            continue
+        if isinstance(one, Document):
+            found.studies.append(Study(f"result {number}", one))
+            continue
+        path = os.fspath(one)
+        file = path if names.count(Path(path).name) > 1 else Path(path).name
         with problems.collecting():
             document = _document(path)
             if isinstance(document, tuple(_STUDIES.values())):
@@ -72,7 +81,7 @@ def read(paths: Sequence[str]) -> Contents:
             if not runs:
                 problems.add(path, "holds no run; nearest: one of a test that has run")
             for test, run in runs:
-                among = f"{file}: {test}" if len(paths) > 1 else test
+                among = f"{file}: {test}" if len(given) > 1 else test
                 found.runs.append(Source(among if test else file, run))
     for path in dict.fromkeys(paths):
         if paths.count(path) > 1:

@@ -14,9 +14,9 @@ from gupstress.outcome import stability, thresholds
 from gupstress.outcome.results import Build, PolicyResult, Settings
 from gupstress.outcome.thresholds import Threshold
 from gupstress.problems import Problems
-from gupstress.running import disturbance, engine, host
-from gupstress.running.engine import Observer, References, Resolved
-from gupstress.running.request import PRESETS, SEED_MAX, Request
+from gupstress.running import disturbance, host
+from gupstress.running.engine import Observer, Plan
+from gupstress.running.request import PRESETS, Request
 from gupstress.running.result import RunResult
 from gupstress.running.trace import Recorder
 
@@ -50,35 +50,22 @@ class Job:
     """With its policies named, its seed drawn and the profile's numbers filled in."""
     seed: int
     """Of the first repeat."""
-    references: References
-    resolved: Resolved
+    plan: Plan
+    """The same as the core has read it."""
     thresholds: Sequence[Threshold]
 
     @property
     def policies(self) -> list[str]:
         """Names of the policies, as results give them."""
-        return [policy["name"] for policy in self.resolved.policies]
+        return [policy["name"] for policy in self.plan.policies]
 
     def schedule(self) -> Iterator[tuple[int, int]]:
         """Yield the runs in their order, as (index of the policy, repeat from 1)."""
-        policies, repeats = range(len(self.references.policies)), range(1, self.request.repeat + 1)
+        policies, repeats = range(len(self.plan.policies)), range(1, self.request.repeat + 1)
         if self.request.interleave:
             yield from ((policy, repeat) for repeat in repeats for policy in policies)
         else:
             yield from ((policy, repeat) for policy in policies for repeat in repeats)
-
-    def core_job(self, policy: int, repeat: int) -> dict[str, object]:
-        """Return one run as the core takes it."""
-        return {
-            **self.request.settings(),
-            "policy": self.references.policies[policy],
-            "profile": self.references.profile,
-            "kernel": self.references.kernel,
-            "sets": self.request.sets,
-            "timeout_s": self.request.timeout_s,
-            "stall_after_s": self.request.stall_limit_s,
-            "seed": (self.seed + repeat - 1) % (SEED_MAX + 1),
-        }
 
 
 _ANY = Request()
@@ -99,7 +86,6 @@ def prepare(request: Request, problems: Problems | None = None) -> Job:
     problems = problems or Problems()
     # What is wrong with one part does not keep the others from being looked at.
     request = request.checked(problems)
-    settings = request.settings()
     names = request.policies or tuple(name for name in PRESETS if name in _core.names("policy"))
     policies: list[Reference] = []
     for name in names:
@@ -111,44 +97,34 @@ def prepare(request: Request, problems: Problems | None = None) -> Job:
     with problems.collecting():
         rules = reference(request.kernel)
 
-    references = References(tuple(policies), load, rules)
+    seed = secrets.randbits(32) if request.seed is None else request.seed
     found: list[str] | None = None
     with problems.collecting():
-        resolved = engine.resolve(references, request.sets, settings)
-        found = [policy["name"] for policy in resolved.policies]
+        plan = Plan(policies, load, rules, request.sets, {**request.settings(), "seed": seed})
+        found = [policy["name"] for policy in plan.policies]
         for name in sorted({name for name in found if found.count(name) > 1}):
             problems.add("--policy", f"{name!r} more than once; nearest: --repeat 2")
     conditions = thresholds.parse(request.thresholds, found, problems)
     problems.refuse()
 
-    _require_room(request, references, resolved)
-    seed = secrets.randbits(32) if request.seed is None else request.seed
-    plan, profile = resolved.plan, resolved.profile
+    _require_room(plan)
     full = replace(
         request,
         policies=names,
-        threads=plan.threads,
-        cpus=plan.cpus,
-        pins=profile["pins"] if request.pins is None else request.pins,
+        threads=plan.needs.threads,
+        cpus=plan.needs.cpus,
+        pins=plan.pins,
         seed=seed,
     )
-    return Job(full, seed, references, resolved, conditions)
+    return Job(full, seed, plan, conditions)
 
 
-def _require_room(request: Request, references: References, resolved: Resolved) -> None:
+def _require_room(plan: Plan) -> None:
     threads, memory = host.thread_room(), host.memory_room()
-    missing = host.shortage(resolved.plan, threads, memory)
+    missing = host.shortage(plan.needs, threads, memory)
     if missing is None:
         return
-    fitting, refused = 0, resolved.plan.threads
-    while refused - fitting > 1:
-        middle = (fitting + refused) // 2
-        settings = {**request.settings(), "threads": middle}
-        plan = engine.resolve(references, request.sets, settings).plan
-        if host.shortage(plan, threads, memory) is None:
-            fitting = middle
-        else:
-            refused = middle
+    fitting = plan.most_threads(threads.left, memory.left)
     hint = f"largest that fits: --threads {fitting}" if fitting else "not even --threads 1 fits"
     raise ResourceError(f"{missing}; {hint}")
 
@@ -178,9 +154,8 @@ def run(
             turn = Turn(job.policies[policy], repeat, job.request.repeat)
             with watch(turn) as observer:
                 before = disturbance.read()
-                row = engine.run(job.core_job(policy, repeat), observer, recorder, str(turn))
+                row = job.plan.run(policy, repeat, observer, recorder, str(turn))
                 after = disturbance.read()
-            row["repeat"] = repeat
             if job.request.driver == "os":
                 row["disturbance"] = disturbance.between(before, after)
             results.append(PolicyResult.model_validate(row))
@@ -209,19 +184,17 @@ def run(
 
 
 def _settings(job: Job) -> Settings:
-    request, resolved = job.request, job.resolved
+    request, plan = job.request, job.plan
     asked = {
         **request.settings(),
-        "profile": resolved.profile["name"],
-        "kernel": resolved.kernel["name"],
+        "profile": plan.profile["name"],
+        "kernel": plan.kernel["name"],
         # The profile comes with what was asked for in its place.
-        "perturb": resolved.profile["perturb"],
-        "timeout_s": request.timeout_s,
-        "stall_after_s": request.stall_limit_s,
+        "perturb": plan.profile["perturb"],
         "seed": job.seed,
         "repeat": request.repeat,
         "interleave": request.interleave,
         "sets": dict(request.sets),
     }
-    rest = {key: value for key, value in resolved.profile.items() if key != "name"}
+    rest = {key: value for key, value in plan.profile.items() if key != "name"}
     return Settings.model_validate({**rest, **asked})

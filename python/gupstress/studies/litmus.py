@@ -61,6 +61,7 @@ def prepare(
     kernels: Sequence[str],
     sets: Sequence[tuple[str, str]],
     wall_s: float = WALL_S,
+    problems: Problems | None = None,
 ) -> Plan:
     """Read every scenario and check every name.
 
@@ -69,11 +70,12 @@ def prepare(
         kernels: Rule sets; none: those that each scenario has expectations for.
         sets: Keys of kernel or policy set by themselves, as `(axis, value)`.
         wall_s: Longest time of the host for one cell, seconds.
+        problems: What is known to be wrong already.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
     """
-    problems = Problems()
+    problems = problems or Problems()
     known = _core.names("kernel")
     for kernel in kernels:
         if kernel not in known:

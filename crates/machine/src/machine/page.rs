@@ -205,7 +205,8 @@ impl Page {
     /// Gives a page fresh from the allocator its first reference.
     #[inline]
     pub(super) fn first_ref(&self) {
-        self.refcount.store(1, Ordering::Release);
+        // What publishes the page publishes this, too.
+        self.refcount.store(1, Ordering::Relaxed);
     }
 
     /// `folio_mapcount`.

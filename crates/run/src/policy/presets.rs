@@ -12,9 +12,12 @@ macro_rules! presets {
 #[cfg_attr(loom, allow(unused_imports))]
 pub(crate) use presets;
 
+/// The rule set that is meant where none is named, and the base of those that name none.
+pub const DEFAULT_KERNEL: &str = "linux-7.2.13";
+
 const POLICIES: &[(&str, &str)] = presets!("policies":
     "none" "unbounded" "bounded" "isolate-bounded" "ignore" "linux-5.13" "linux-6.14" "linux-6.17"
-    "linux-7.2" "backoff" "classify" "cooperative"
+    "linux-7.2" "linux-7.2-unpinned-drain" "backoff" "classify" "cooperative" "look" "look-ticket"
     "busted-never-drains" "busted-accept" "busted-leak-pin" "busted-lose-page" "busted-hold-lock"
     "busted-wait-cycle");
 
@@ -152,7 +155,7 @@ pub fn load_policy(source: Source<'_>, sets: &[(String, String)]) -> Result<Poli
 
 /// Reads a kernel rule set.
 pub fn load_kernel(source: Source<'_>, sets: &[(String, String)]) -> Result<Rules> {
-    let rules = load("kernel", KERNELS, Some("linux-7.2.13"), &Rules::blank(), source, sets)?;
+    let rules = load("kernel", KERNELS, Some(DEFAULT_KERNEL), &Rules::blank(), source, sets)?;
     rules.check().map_err(|reason| Error::config(rules.name.clone(), reason))?;
     Ok(rules)
 }

@@ -9,6 +9,7 @@ mod chain;
 mod cpu_clock;
 mod gather;
 mod grace;
+pub mod limit;
 mod pinner;
 mod profile;
 pub mod run;
@@ -17,8 +18,9 @@ mod shared;
 pub mod watchdog;
 
 pub use crate::judge::RunResult;
+pub use limit::{Cut, Host, Limit};
 pub use profile::{
-    ActorCfg, Age, MOST_CPUS, MOST_THREADS, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special,
+    ActorCfg, Age, MOST_CPUS, MOST_THREADS, Needs, PinnerCfg, Populate, Profile, RangesCfg, Special,
     load_profile, profile_names, show_profile,
 };
-pub use run::{Host, Job, Progress, Which};
+pub use run::{Job, Progress, Which};

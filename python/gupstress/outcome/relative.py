@@ -1,0 +1,74 @@
+"""How the policies of one run stand to one of them: rates and needless failures."""
+
+from collections.abc import Iterator, Sequence
+from math import hypot
+from statistics import mean, stdev
+from typing import NamedTuple
+
+from gupstress.outcome.results import PolicyResult, Run
+from gupstress.outcome.stability import came_to_an_end
+from gupstress.outcome.verdict import BAD, verdicts, worst
+
+
+class Ratio(NamedTuple):
+    """A rate by another one."""
+
+    value: float
+    deviation: float | None
+    """Standard deviation, carried over from those of both; None of single runs."""
+
+
+class Standing(NamedTuple):
+    """How a policy stands to the one that all are held against."""
+
+    policy: str
+    to: str
+    rate: Ratio | None
+    """Of page pins a second, by means; None where either has no rate of its work."""
+    needless: float | None
+    """Share of the calls that failed without need; None without calls."""
+    needless_there: float | None
+    finding: str | None
+    """The worst of its verdicts, if that is a finding."""
+
+
+def standings(run: Run) -> Iterator[Standing]:
+    """Yield every policy of a run but one: the kernel's own, or the first where that is absent."""
+    repeats: dict[str, list[PolicyResult]] = {}
+    for result in run.results:
+        repeats.setdefault(result.policy, []).append(result)
+    if not repeats:
+        return
+    own = run.results[0].resolved["kernel"].get("policy")
+    to = own if isinstance(own, str) and own in repeats else next(iter(repeats))
+    for policy, results in repeats.items():
+        if policy != to:
+            found = worst(verdict for result in results for verdict in verdicts(result))
+            yield Standing(
+                policy=policy,
+                to=to,
+                rate=_ratio(_rates(results), _rates(repeats[to])),
+                needless=_needless(results),
+                needless_there=_needless(repeats[to]),
+                finding=found if found in BAD else None,
+            )
+
+
+def _rates(results: Sequence[PolicyResult]) -> list[float]:
+    rates = (result.throughput.pages_per_s for result in results if came_to_an_end(result))
+    return [rate for rate in rates if rate is not None]
+
+
+def _ratio(above: Sequence[float], below: Sequence[float]) -> Ratio | None:
+    if not above or not below or not mean(below):
+        return None
+    value = mean(above) / mean(below)
+    if min(len(above), len(below)) < 2 or not value:
+        return Ratio(value, None)
+    # The errors of a quotient add up as shares of its parts.
+    return Ratio(value, value * hypot(*(stdev(side) / mean(side) for side in (above, below))))
+
+
+def _needless(results: Sequence[PolicyResult]) -> float | None:
+    issued = sum(result.calls.issued for result in results)
+    return sum(result.calls.failed_spurious for result in results) / issued if issued else None
