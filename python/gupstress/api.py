@@ -14,7 +14,7 @@ from gupstress.outcome import files
 from gupstress.outcome.comparison import Comparison
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
-from gupstress.outcome.results import Run
+from gupstress.outcome.results import Document
 from gupstress.problems import Problems
 from gupstress.running import runner
 from gupstress.running import scan as sweeps
@@ -242,7 +242,7 @@ def compare(
 
 
 @in_python
-def report(run: RunResult | Name | Iterable[RunResult | Name], output: Name | None = None) -> str:
+def report(run: Document | Name | Iterable[Document | Name], output: Name | None = None) -> str:
     """Return results, side by side, as one HTML page, as `gupstress report` writes it.
 
     Args:
@@ -256,10 +256,10 @@ def report(run: RunResult | Name | Iterable[RunResult | Name], output: Name | No
     """
     from gupstress.reporting import page, sources
 
-    given = [run] if isinstance(run, Run) else several(run)
+    given = [run] if isinstance(run, Document) else several(run)
     if output is not None:
         files.check_writable(os.fspath(output))
-    text = page.html(sources.read(given))
+    text = page.html(*sources.read(given))
     if output is not None:
         files.write_whole(os.fspath(output), text)
     return text

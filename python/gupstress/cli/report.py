@@ -30,8 +30,9 @@ _EXTRA = ("jinja2", "plotly")
 def report(files: tuple[str, ...], page_file: str) -> int:
     """Show one or more results, side by side, as one HTML page.
 
-    The page needs no network and no other file. It shows what `gupstress run --json` and
-    `pytest --gupstress-json` wrote, and folders of the former, whose runs become one.
+    The page needs no network and no other file. It shows what `--json` of run, matrix,
+    litmus and compare and `pytest --gupstress-json` wrote, and folders of runs, which
+    become one.
 
     \b
     gupstress run --json run.json
@@ -48,5 +49,5 @@ def report(files: tuple[str, ...], page_file: str) -> int:
         return Exit.UNAVAILABLE
     mistakes().refuse()
     output.check({"--output": page_file}, files)
-    output.write(page_file, page.html(sources.read(files)), "--output")
+    output.write(page_file, page.html(*sources.read(files)), "--output")
     return Exit.SUCCESS
