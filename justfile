@@ -63,3 +63,7 @@ fuzz:
 # Does a test fail if this is broken? just mutants -f crates/machine/src/ops/drain.rs (cargo install cargo-mutants)
 mutants *args:
     cargo mutants --profile checked "$@"
+
+# Weaken each memory ordering: does its model fail? just mutants-ordering page.rs
+mutants-ordering *args:
+    scripts/mutants-ordering "$@"

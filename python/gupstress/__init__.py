@@ -12,32 +12,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gupstress._core import __version__
-    from gupstress.api import run
+    from gupstress.api import compare, litmus, matrix, report, run
     from gupstress.errors import ConfigError, GupstressError, MachineError, ResourceError
     from gupstress.model.catalog import kernels, policies, profiles
-    from gupstress.model.machine import Machine
+    from gupstress.model.machine import Machine, Mapping, PageState, PinOutcome
     from gupstress.model.policy import Policy
     from gupstress.outcome.comparison import Comparison
+    from gupstress.outcome.litmus import LitmusResult
+    from gupstress.outcome.matrix import MatrixResult
     from gupstress.outcome.results import PolicyResult
     from gupstress.outcome.schemas import schema
     from gupstress.running.result import RunResult
-    from gupstress.studies.comparison.judge import compare
 
 _HOMES = {
     "Comparison": "outcome.comparison",
     "ConfigError": "errors",
     "GupstressError": "errors",
+    "LitmusResult": "outcome.litmus",
     "Machine": "model.machine",
     "MachineError": "errors",
+    "Mapping": "model.machine",
+    "MatrixResult": "outcome.matrix",
+    "PageState": "model.machine",
+    "PinOutcome": "model.machine",
     "Policy": "model.policy",
     "PolicyResult": "outcome.results",
     "ResourceError": "errors",
     "RunResult": "running.result",
     "__version__": "_core",
-    "compare": "studies.comparison.judge",
+    "compare": "api",
     "kernels": "model.catalog",
+    "litmus": "api",
+    "matrix": "api",
     "policies": "model.catalog",
     "profiles": "model.catalog",
+    "report": "api",
     "run": "api",
     "schema": "outcome.schemas",
 }
@@ -46,8 +55,13 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "GupstressError",
+    "LitmusResult",
     "Machine",
     "MachineError",
+    "Mapping",
+    "MatrixResult",
+    "PageState",
+    "PinOutcome",
     "Policy",
     "PolicyResult",
     "ResourceError",
@@ -55,8 +69,11 @@ __all__ = [
     "__version__",
     "compare",
     "kernels",
+    "litmus",
+    "matrix",
     "policies",
     "profiles",
+    "report",
     "run",
     "schema",
 ]

@@ -2,35 +2,54 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gupstress import values
+from gupstress.arguments import in_python
 from gupstress.errors import ConfigError
 from gupstress.model.policy import AxisValue, Policy
 from gupstress.model.reference import several
 from gupstress.outcome import files
+from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.litmus import LitmusResult
+from gupstress.outcome.matrix import MatrixResult
+from gupstress.outcome.results import Document
 from gupstress.problems import Problems
 from gupstress.running import runner
-from gupstress.running.request import Request
+from gupstress.running import scan as sweeps
+from gupstress.running.request import CELL_TIMEOUT_S, Driver, Request
 from gupstress.running.result import RunResult
 from gupstress.running.trace import DEFAULT_LAST, Recorder
+from gupstress.studies import litmus as scenarios
+from gupstress.studies import matrix as cells
+from gupstress.studies.comparison import judge, rules
 from gupstress.values import shown
 
 _DEFAULT = Request()
 
 
+Name = str | os.PathLike[str]
+"""Of a preset, or the path of a file; a path never means a preset."""
+
+PolicyName = Name | Policy
+
+
+@in_python
 def run(
-    profile: str | os.PathLike[str] = _DEFAULT.profile,
+    profile: Name = _DEFAULT.profile,
     *,
-    policy: str | os.PathLike[str] | Policy | Iterable[str | os.PathLike[str] | Policy] = (),
-    kernel: str | os.PathLike[str] = _DEFAULT.kernel,
+    policy: PolicyName | Iterable[PolicyName] = (),
+    kernel: Name = _DEFAULT.kernel,
     sets: Mapping[str, AxisValue] | None = None,
-    threads: int | None = None,
-    cpus: int | None = None,
-    pins: int | None = None,
-    perturb: float | None = None,
-    driver: str = _DEFAULT.driver,
+    threads: int | Sequence[int] | None = None,
+    cpus: int | Sequence[int] | None = None,
+    pins: int | Sequence[int] | None = None,
+    perturb: float | Sequence[float] | None = None,
+    scan: Mapping[str, Sequence[AxisValue]] | None = None,
+    driver: Driver = _DEFAULT.driver,
     timeout: str | float = _DEFAULT.timeout_s,
+    wall_timeout: str | float = _DEFAULT.wall_timeout_s,
     stall_after: str | float | None = None,
     seed: int | None = None,
     repeat: int = _DEFAULT.repeat,
@@ -49,12 +68,17 @@ def run(
         policy: One or more presets, TOML files or `Policy`; none: the default presets.
         kernel: The rule set: a preset's name or the path of a TOML file.
         sets: Keys of policy, profile or kernel set by themselves.
-        threads: Pinning threads; None: as the profile says.
-        cpus: Simulated CPUs; None: as the profile says.
-        pins: Page pins after which a run is complete; None: as the profile says.
-        perturb: Probability of a yield at each step; None: as the profile says.
+        threads: Pinning threads; None, here and below: as the profile says. Here and below
+            several are a sweep: a row each.
+        cpus: Simulated CPUs.
+        pins: Page pins after which a run is complete.
+        perturb: Probability of a yield at each step.
+        scan: Keys that `sets` takes too, each with several values: a row for each
+            combination of them.
         driver: `os`: real threads; `sim`: coroutines on a virtual clock, the same for a seed.
-        timeout: Longest time for one run of one policy, seconds or words such as `"60s"`.
+        timeout: Longest time for one run of one policy, seconds or words such as `"60s"`;
+            virtual on the simulator.
+        wall_timeout: Longest time that one run may take of the host, so too.
         stall_after: Time without progress after which a call may be judged stuck, so too;
             None: `"2s"`, and `"200ms"` of virtual time on the simulator.
         seed: Of the first repeat, each further one adds 1; None: drawn.
@@ -70,17 +94,20 @@ def run(
         OSError: The trace cannot be written; checked before anything runs, too.
     """
     problems = Problems()
+    own = {"threads": threads, "cpus": cpus, "pins": pins, "perturb": perturb}
     asked: dict[str, Any] = {
         "policies": several(policy),
         "profile": profile,
         "kernel": kernel,
         "sets": tuple(_words(sets, problems)),
-        "threads": threads,
-        "cpus": cpus,
-        "pins": pins,
-        "perturb": perturb,
+        **{name: None if isinstance(value, list | tuple) else value for name, value in own.items()},
+        "scan": (
+            *sweeps.given({k: v for k, v in own.items() if isinstance(v, list | tuple)}, problems),
+            *sweeps.given(scan, problems),
+        ),
         "driver": driver,
         "timeout_s": timeout,
+        "wall_timeout_s": wall_timeout,
         "stall_after_s": stall_after,
         "seed": seed,
         "repeat": repeat,
@@ -101,6 +128,141 @@ def run(
     result = runner.run(job, _command_line(), recorder=recorder)
     files.write_whole(path, recorder.to_json())
     return result
+
+
+@in_python
+def matrix(
+    profile: Name | Iterable[Name] = (),
+    *,
+    policy: PolicyName | Iterable[PolicyName] = (),
+    kernel: Name = _DEFAULT.kernel,
+    sets: Mapping[str, AxisValue] | None = None,
+    threads: int | None = None,
+    driver: Driver = _DEFAULT.driver,
+    timeout: str | float = CELL_TIMEOUT_S,
+    stall_after: str | float | None = None,
+    seed: int | None = None,
+) -> MatrixResult:
+    """Run every policy on every profile: one verdict a cell, as `gupstress matrix` does.
+
+    Args:
+        profile: One or more loads; none: those of the kernel's history.
+        policy: One or more policies; none: all that are not broken on purpose.
+        kernel: The rule set.
+        sets: Keys of policy, profile or kernel set by themselves.
+        threads: Pinning threads; None: as each profile says.
+        driver: `os` or `sim`.
+        timeout: Longest time for one cell, seconds or words such as `"20s"`.
+        stall_after: Time without progress after which a call may be judged stuck.
+        seed: None: drawn.
+
+    Raises:
+        ConfigError: Everything wrong with the arguments, at once.
+        ResourceError: The host has too few threads or too little memory left.
+    """
+    problems = Problems()
+    asked: dict[str, Any] = {
+        "policies": several(policy),
+        "kernel": kernel,
+        "sets": tuple(_words(sets, problems)),
+        "threads": threads,
+        "driver": driver,
+        "timeout_s": timeout,
+        "stall_after_s": stall_after,
+        "seed": seed,
+    }
+    plan = cells.prepare(Request(**asked), several(profile), problems)
+    return cells.run(plan, _command_line())
+
+
+@in_python
+def litmus(
+    scenario: Name | Iterable[Name] = (),
+    *,
+    kernel: str | Iterable[str] = (),
+    sets: Mapping[str, AxisValue] | None = None,
+) -> LitmusResult:
+    """Hold scripted scenarios against what real kernels counted, as `gupstress litmus` does.
+
+    Args:
+        scenario: One or more presets or TOML files; none: all presets.
+        kernel: One or more rule sets; none: those that each scenario has counts of.
+        sets: Keys of kernel or policy set by themselves.
+
+    Raises:
+        ConfigError: Everything wrong with the arguments, at once.
+    """
+    problems = Problems()
+    words = tuple(_words(sets, problems))
+    names = []
+    for one in several(scenario):
+        with problems.noting("scenario"):
+            names.append(values.name(one, "the name of a scenario", "anon-remote"))
+    plan = scenarios.prepare(names, several(kernel), words, problems=problems)
+    return scenarios.run(plan, _command_line())
+
+
+@in_python
+def compare(
+    base: RunResult | Name,
+    head: RunResult | Name | None = None,
+    *,
+    base_policy: str | None = None,
+    policy: str | Mapping[str, str] | Iterable[str] = (),
+    metric: str | Iterable[str] = (),
+    threshold: float = 100 * rules.DEFAULT_THRESHOLD,
+) -> Comparison:
+    """Say whether `head` is worse than `base`, as `gupstress compare` does.
+
+    Each policy is compared with the one of its name in `base`. Policies of one run are
+    compared with each other by `base_policy`, and those of different names by `policy`.
+
+    A metric has regressed if its medians differ by more than the threshold in the bad
+    direction, so does all of the 90 % bootstrap interval (Efron, 1979) of their ratio, and
+    the U test (Mann and Whitney, 1947) finds the difference, with p below 0.02 after it was
+    adjusted for the number of all tests (Benjamini and Hochberg, 1995). It is the same if
+    that interval lies within the threshold. A finding that only `head` has is a regression
+    at any size.
+
+    Args:
+        base: What to compare with: a result, its file, or a folder of files to be pooled.
+        head: What is judged, given likewise; None: other policies of `base`.
+        base_policy: The policy of `base` that all its others are compared with, without `head`.
+        policy: Pairs to compare and no others, such as `{"linux-7.2": "mine"}` or
+            `"linux-7.2=mine"`, base first.
+        metric: One or more paths such as `"latency_ns.p50"`; none: a few of each kind.
+        threshold: Smallest change that counts, percent of the base's median.
+
+    Raises:
+        ConfigError: Everything wrong with the arguments, at once.
+    """
+    return judge.compare(
+        base, head, base_policy=base_policy, policy=policy, metric=metric, threshold=threshold
+    )
+
+
+@in_python
+def report(run: Document | Name | Iterable[Document | Name], output: Name | None = None) -> str:
+    """Return results, side by side, as one HTML page, as `gupstress report` writes it.
+
+    Args:
+        run: One or more results, their files, or folders of files to be pooled.
+        output: Where to write the page, too.
+
+    Raises:
+        ConfigError: Everything wrong with the results, at once.
+        ModuleNotFoundError: `gupstress[report]` is not installed.
+        OSError: The page cannot be written.
+    """
+    from gupstress.reporting import page, sources
+
+    given = [run] if isinstance(run, Document) else several(run)
+    if output is not None:
+        files.check_writable(os.fspath(output))
+    text = page.html(*sources.read(given))
+    if output is not None:
+        files.write_whole(os.fspath(output), text)
+    return text
 
 
 def _command_line() -> list[str]:

@@ -1,17 +1,20 @@
 """What a Python program sees."""
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import gupstress
 from conftest import Row
 from gupstress import _core
+from gupstress.running.result import RunResult
 
 Rows = Callable[..., list[Row]]
 
@@ -116,12 +119,11 @@ def test_a_policys_name_may_be_any_text(name: str) -> None:
 
 
 def test_a_policys_mistakes_are_named_all_at_once() -> None:
-    policy = gupstress.Policy(name="mine", base="bounded", isolate_retries="many", drian="never")
     with pytest.raises(gupstress.ConfigError) as caught:
-        gupstress.run(policy=policy)
+        gupstress.Policy(name="mine", base="bounded", isolate_retries="many", drian="never")
     problems = caught.value.problems
     assert ["isolate_retries" in problems[0][1], "drain" in problems[1][1]] == [True, True]
-    assert all(place.startswith("Policy 'mine'") for place, _ in problems)
+    assert [place for place, _ in problems] == ["Policy 'mine'", "Policy 'mine'"]
     first, second = (f"{place}: {message}" for place, message in problems)
     assert str(caught.value) == f"{first}; {second}"
 
@@ -166,32 +168,32 @@ def test_a_path_is_never_a_presets_name() -> None:
 
 
 WRONG: list[tuple[dict[str, object], str]] = [
-    ({"threads": 4.0}, "--threads: 4.0 is not a whole number; nearest: 4"),
-    ({"threads": "4"}, "--threads: '4' is not a whole number; nearest: 4"),
-    ({"threads": True}, "--threads: True is not a whole number; nearest: 1"),
-    ({"pins": 1e3}, "--pins: 1000.0 is not a whole number; nearest: 1000"),
-    ({"seed": "x"}, "--seed: 'x' is not a whole number; nearest: 0"),
-    ({"repeat": None}, "--repeat: None is not a whole number; nearest: 1"),
-    ({"perturb": "0.5"}, "--perturb: '0.5' is not a number from 0 to 1; nearest: 0.5"),
-    ({"timeout": None}, "--timeout: None is not a length of time; nearest: 60s"),
-    ({"timeout": [3]}, "--timeout: [3] is not a length of time; nearest: 60s"),
-    ({"timeout": "60"}, '--timeout: "60" is not a length of time such as "50us" or "2s"; nearest:'),
-    ({"timeout": 0.0005}, "--timeout: 500us is below 1ms; nearest: 1ms"),
-    ({"timeout": float("inf")}, "--timeout: inf is above 1000000000s; nearest: 1000000000s"),
-    ({"driver": None}, "--driver: None is not a driver; nearest: os"),
-    ({"policy": [3]}, "--policy: 3 is not a Policy, the name of one or a file; nearest: bounded"),
-    ({"policy": b"bounded"}, "--policy: b'bounded' is not a Policy, the name of one or a file;"),
+    ({"threads": 4.0}, "threads: 4.0 is not a whole number; nearest: 4"),
+    ({"threads": "4"}, "threads: '4' is not a whole number; nearest: 4"),
+    ({"threads": True}, "threads: True is not a whole number; nearest: 1"),
+    ({"pins": 1e3}, "pins: 1000.0 is not a whole number; nearest: 1000"),
+    ({"seed": "x"}, "seed: 'x' is not a whole number; nearest: 0"),
+    ({"repeat": None}, "repeat: None is not a whole number; nearest: 1"),
+    ({"perturb": "0.5"}, "perturb: '0.5' is not a number from 0 to 1; nearest: 0.5"),
+    ({"timeout": None}, "timeout: None is not a length of time; nearest: 60s"),
+    ({"timeout": [3]}, "timeout: [3] is not a length of time; nearest: 60s"),
+    ({"timeout": "60"}, 'timeout: "60" is not a length of time such as "50us" or "2s"; nearest:'),
+    ({"timeout": 0.0005}, "timeout: 500us is below 1ms; nearest: 1ms"),
+    ({"timeout": float("inf")}, "timeout: inf is above 1000000000s; nearest: 1000000000s"),
+    ({"driver": None}, "driver: None is not a driver; nearest: os"),
+    ({"policy": [3]}, "policy: 3 is not a Policy, the name of one or a file; nearest: bounded"),
+    ({"policy": b"bounded"}, "policy: b'bounded' is not a Policy, the name of one or a file;"),
     ({"policy": Path("a\0.toml")}, "a\0.toml: cannot be read: embedded null"),
-    ({"policy": None}, "--policy: None is not a Policy, the name of one or a file; nearest:"),
-    ({"profile": 3}, "--profile: 3 is not the name of a profile or a file; nearest: contended"),
-    ({"kernel": None}, "--kernel: None is not the name of a kernel or a file; nearest: linux-7.2"),
-    ({"interleave": None}, "--interleave: None is not True or False; nearest: False"),
-    ({"interleave": "no"}, "--interleave: 'no' is not True or False; nearest: False"),
-    ({"interleave": 1}, "--interleave: 1 is not True or False; nearest: True"),
-    ({"sets": "drain=all"}, "--set: 'drain=all' is not a dict; nearest: "),
-    ({"sets": {"isolate_retries": None}}, '--set: isolate_retries: "None" is not'),
-    ({"threshold": 3}, "--threshold: 3 is not a condition; nearest: calls.stuck==0"),
-    ({"trace": 3}, "--trace: 3 is not a file; nearest: trace.json"),
+    ({"policy": None}, "policy: None is not a Policy, the name of one or a file; nearest:"),
+    ({"profile": 3}, "profile: 3 is not the name of a profile or a file; nearest: contended"),
+    ({"kernel": None}, "kernel: None is not the name of a kernel or a file; nearest: linux-7.2"),
+    ({"interleave": None}, "interleave: None is not True or False; nearest: False"),
+    ({"interleave": "no"}, "interleave: 'no' is not True or False; nearest: False"),
+    ({"interleave": 1}, "interleave: 1 is not True or False; nearest: True"),
+    ({"sets": "drain=all"}, "sets: 'drain=all' is not a dict; nearest: "),
+    ({"sets": {"isolate_retries": None}}, 'sets: isolate_retries: "None" is not'),
+    ({"threshold": 3}, "threshold: 3 is not a condition; nearest: calls.stuck==0"),
+    ({"trace": 3}, "trace: 3 is not a file; nearest: trace.json"),
 ]
 
 
@@ -216,7 +218,7 @@ def test_wrong_types_are_named_all_at_once(no_run: None) -> None:
             sets={"drian": "all"},
         )
     places = [place for place, _ in caught.value.problems]
-    assert sorted(places) == ["", "--kernel", "--policy", "--set", "--threads", "--timeout"]
+    assert sorted(places) == ["", "kernel", "policy", "sets", "threads", "timeout"]
 
 
 def test_a_policy_of_wrong_types_is_a_problem_too() -> None:
@@ -238,3 +240,141 @@ def test_bad_arguments_raise(settings: dict[str, object]) -> None:
 def test_errors_have_one_root() -> None:
     assert issubclass(gupstress.ConfigError, gupstress.GupstressError)
     assert issubclass(gupstress.ResourceError, gupstress.GupstressError)
+
+
+# ---------------------------------------------------------------- messages name arguments
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: gupstress.run(stall_after="x"), "stall_after: "),
+        (lambda: gupstress.run(threshold="calls.stuck=0"), "threshold calls.stuck=0: "),
+        (lambda: gupstress.run(policy=["none", "none"]), "nearest: repeat=2"),
+        (lambda: gupstress.run(threads=2, sets={"threads": 3}), "contradicts sets=threads=3"),
+        (lambda: gupstress.matrix("steady", threads=0), "threads: 0 is below 1"),
+        (lambda: gupstress.litmus(kernel="linux-7"), "kernel: no kernel 'linux-7'"),
+        (lambda: gupstress.litmus(5), "5 is not the name of a scenario"),  # type: ignore[arg-type]
+        (lambda: gupstress.report("none.json"), "none.json: cannot be read"),
+    ],
+)
+def test_a_program_is_told_of_its_arguments(
+    no_run: None, call: Callable[[], object], said: str
+) -> None:
+    with pytest.raises(gupstress.ConfigError) as caught:
+        call()
+    assert said in str(caught.value)
+    assert "--" not in str(caught.value)
+
+
+def test_a_comparison_names_arguments_too(small_run: RunResult) -> None:
+    with pytest.raises(gupstress.ConfigError, match=r"nearest: base_policy=linux-7.2"):
+        gupstress.compare(small_run)
+
+
+# ---------------------------------------------------------------- what else the commands do
+
+
+def test_a_matrix_is_a_call() -> None:
+    found = gupstress.matrix("zero-page", policy="bounded", driver="sim", seed=1)
+    assert [(cell.policy, cell.profile) for cell in found.cells] == [("bounded", "zero-page")]
+
+
+def test_scenarios_are_a_call() -> None:
+    found = gupstress.litmus("anon-remote", kernel="linux-6.12.43")
+    assert (found.verdict, len(found.cells)) == ("equal", 1)
+    differ = gupstress.litmus("anon-remote", kernel="linux-6.12.43", sets={"mglru": False})
+    assert differ.sets == {"mglru": "false"}
+
+
+def test_a_report_is_a_call(small_run: RunResult) -> None:
+    text = gupstress.report([small_run, small_run], "page.html")
+    assert Path("page.html").read_text() == text
+    assert text.lstrip().startswith("<!doctype html>")
+    Path("run.json").write_text(small_run.to_json())
+    assert "run.json" in gupstress.report("run.json")
+
+
+def test_a_bad_policy_is_refused_where_it_is_made() -> None:
+    with pytest.raises(gupstress.ConfigError, match=r"^Policy 'x': no policy \"bonded\"; nearest"):
+        gupstress.Policy("x", "bonded")
+    # JSON leaves this character as it is, which TOML does not take.
+    assert gupstress.Policy("x", "bounded", summary="a\x7fb").name == "x"
+
+
+# ---------------------------------------------------------------- results in hand
+
+
+def test_a_result_shows_its_verdict_table(small_run: RunResult) -> None:
+    text = str(small_run)
+    assert "policy   live  safe  check" in text
+    assert text.splitlines()[-1].startswith("gupstress: SUCCESS: ")
+    assert repr(small_run) == "<RunResult SUCCESS: bounded>"
+    assert "\n" not in repr(small_run.results[0])
+    assert repr(small_run.results[0]).startswith(
+        "<PolicyResult bounded, repeat 1: live, safe, held"
+    )
+    markdown = small_run._repr_markdown_()
+    assert "| policy" in markdown
+    assert markdown.splitlines()[-1].startswith("**gupstress: SUCCESS")
+    html = small_run._repr_html_()
+    assert html.count("<table>") == 2
+    assert ">live<" in html.replace(" ", "")
+
+
+def test_a_policys_name_is_no_markup(small_run: RunResult) -> None:
+    rows = [row.model_copy(update={"policy": "<b>|*x*"}) for row in small_run.results]
+    run = small_run.model_copy(update={"results": tuple(rows)})
+    assert "<b>" not in run._repr_html_()
+    assert r"\<b\>\|\*x\*" in run._repr_markdown_()
+
+
+def test_a_policys_result_is_found_by_its_name(small_run: RunResult) -> None:
+    assert small_run["bounded"] is small_run.results[0]
+    assert small_run["bounded", 1] is small_run.results[0]
+    with pytest.raises(KeyError, match="no policy 'bonded' in this run; nearest: bounded"):
+        small_run["bonded"]
+    again = small_run.results[0].model_copy(update={"repeat": 2})
+    twice = small_run.model_copy(update={"results": (*small_run.results, again)})
+    assert twice["bounded", 2] is again
+    assert twice.repeats("bounded") == twice.results
+    with pytest.raises(KeyError, match=r"2 repeats of bounded; nearest: \['bounded', 1\]"):
+        twice["bounded"]
+    with pytest.raises(KeyError, match=r"no repeat 3; nearest: \['bounded', 2\]"):
+        twice["bounded", 3]
+
+
+def test_a_result_is_read_back(small_run: RunResult) -> None:
+    Path("run.json").write_text(small_run.to_json())
+    assert gupstress.RunResult.load("run.json") == small_run
+    assert gupstress.RunResult.load(Path("run.json"))["bounded"].policy == "bounded"
+    with pytest.raises(gupstress.ConfigError, match=r"none.json: cannot be read"):
+        gupstress.RunResult.load("none.json")
+
+
+def test_a_result_becomes_a_frame_where_there_is_pandas(
+    small_run: RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=list))
+    (row,) = small_run.to_frame()
+    assert (row["policy"], row["repeat"], row["liveness"]) == ("bounded", 1, "live")
+    assert row["calls.issued"] == small_run.results[0].calls.issued
+    assert row["share.failed_spurious"] == 0
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ModuleNotFoundError, match="to_frame needs pandas: pip install pandas"):
+        small_run.to_frame()
+
+
+def test_results_travel_to_other_processes(small_run: RunResult) -> None:
+    machine = gupstress.Machine()
+    area = machine.map(4, "anon")
+    machine.touch(area)
+    outcome = machine.pin(area[1:3])
+    for one in (small_run, machine.page(area, 0), gupstress.Policy("x", "bounded")):
+        assert pickle.loads(pickle.dumps(one)) == one
+    copy = pickle.loads(pickle.dumps(outcome))
+    assert (copy.klass, copy.counters, copy.sweeps) == ("pinned", outcome.counters, outcome.sweeps)
+    assert repr(copy) == repr(outcome)
+    # It says what was pinned, and holds nothing.
+    with pytest.raises(gupstress.MachineError, match="another machine's"):
+        machine.unpin(copy)

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import gupstress
-from gupstress.model.machine import Counts, Machine, Mapping, PageState, Range
+from gupstress.errors import MachineError
+from gupstress.model.machine import Counts, Kind, Machine, Mapping, PageState, Range
+from gupstress.studies import litmus
 
 KERNEL = "linux-6.12.43"
 
@@ -26,7 +29,7 @@ def state(machine: Machine, part: Mapping | Range, index: int = 0) -> PageState:
     return found
 
 
-def touched(machine: Machine, pages: int = 4, kind: str = "anon") -> Mapping:
+def touched(machine: Machine, pages: int = 4, kind: Kind = "anon") -> Mapping:
     mapping = machine.map(pages, kind)
     machine.touch(mapping)
     return mapping
@@ -391,7 +394,7 @@ MISUSE: dict[str, tuple[Use, str]] = {
     "fewer than nothing": (lambda m, a: m.fill(-1), r"pages=-1 .*nearest: 1"),
     "too much mapped": (lambda m, a: m.map(10**6, "anon"), r"1000000 pages .* 1 to \d+"),
     "far too much mapped": (lambda m, a: m.map(2**40, "anon"), str(2**40)),
-    "kind of mapping": (lambda m, a: m.map(4, "shm"), r'"shm"; nearest: shmem'),
+    "kind of mapping": (lambda m, a: m.map(4, "shm"), r'"shm"; nearest: shmem'),  # type: ignore[arg-type]
     "slice out of bounds": (lambda m, a: m.pin(a[2:5]), r"\[2:5\] is out of bounds .*\[0:4\]"),
     "slice before the first": (lambda m, a: m.pin(a[-5:2]), r"\[-5:2\] is out of bounds"),
     "page out of bounds": (lambda m, a: m.page(a, 4), r"\[4\] is out of bounds"),
@@ -536,3 +539,43 @@ def test_a_signal_ends_a_call_and_the_machine_goes_on() -> None:
     m.release(a)
     assert m.pin(a).ok
     m.check()
+
+
+def test_a_script_makes_the_same_again(tmp_path: Path) -> None:
+    m = Machine(cpus=4, kernel="linux-6.12.43")
+    a, b = m.map(4, "shmem"), m.map(8, "anon")
+    m.mlock(a, cpu=1)
+    m.touch(a, cpu=1)
+    m.touch(b[2:5], cpu=2)
+    m.fill(40, cpu=1)
+    m.hold(b[2])
+    m.drain_all()
+    with pytest.raises(MachineError):
+        m.touch(b, cpu=9)
+    assert m.pin(b[3:5], cpu=3, write=False).ok
+    m.unpin(b[3:5])
+    out = m.pin(a, cpu=0)
+    file = tmp_path / "again.toml"
+    file.write_text(m.script("again"))
+    assert yaml.safe_load(m.script().partition("steps = ")[2]) == [
+        "map a 4 shmem",
+        "map b 8 anon",
+        "cpu 1",
+        "mlock a",
+        "touch a",
+        "cpu 2",
+        "touch b 2 5",
+        "cpu 1",
+        "fill 40",
+        "cpu 0",
+        "hold b 2 3",
+        "settle",
+        "cpu 3",
+        "pinro b 3 5",
+        "cpu 0",
+        "unpin b",
+        "pin a",
+    ]
+    plan = litmus.prepare([str(file)], [KERNEL], [])
+    (cell,) = litmus.run(plan, []).cells
+    assert {name: cell.counters[name] for name in out.counters} == out.counters

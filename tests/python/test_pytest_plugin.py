@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -9,7 +10,7 @@ import jsonschema
 import pytest
 
 import gupstress
-from conftest import in_a_shell
+from conftest import Ended, in_a_shell
 
 pytest_plugins = ["pytester"]
 
@@ -66,8 +67,9 @@ def test_a_failure_shows_table_seed_and_a_command_that_fails_alike(
             "policy * live * safe * check *",
             "busted-accept * live * violated * held *",
             "policy * pins/s *",
-            "gupstress: FAILURE: *seed=7",
+            "settings: profile=* seed=7",
             "reproduce: gupstress run *--seed 7*",
+            "gupstress: FAILURE: busted-accept violated (*",
         ]
     )
     again = in_a_shell(reproducing(ended.stdout.str()))
@@ -250,7 +252,7 @@ def test_a_wrong_type_fails_the_test_with_one_line(pytester: pytest.Pytester) ->
     )
     ended = pytester.runpytest()
     ended.assert_outcomes(failed=1)
-    ended.stdout.fnmatch_lines(["*ConfigError: --set: 5 is not a dict*--threads: 4.0 is not*"])
+    ended.stdout.fnmatch_lines(["*ConfigError: sets: 5 is not a dict*threads: 4.0 is not*"])
 
 
 @pytest.mark.parametrize(
@@ -375,7 +377,7 @@ def test_a_file_that_cannot_be_written_after_all_is_said(pytester: pytest.Pytest
 
 
 def test_under_xdist_stress_waits_for_another_time(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(SUITE)
+    pytester.makepyfile(SUITE.replace('driver="sim"', 'driver="os"'))
     ended = pytester.runpytest("-n2", "-rs")
     ended.assert_outcomes(passed=1, skipped=4)
     ended.stdout.fnmatch_lines(["SKIPPED *: a stress test needs the machine for itself*"])
@@ -387,7 +389,7 @@ def test_without_workers_xdist_changes_nothing(pytester: pytest.Pytester) -> Non
 
 
 def test_under_xdist_stress_runs_if_asked_for(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(SUITE)
+    pytester.makepyfile(SUITE.replace('driver="sim"', 'driver="os"'))
     ended = pytester.runpytest("-n2", "--gupstress-xdist")
     ended.assert_outcomes(passed=3, failed=1, xfailed=1)
     ended.stdout.fnmatch_lines(["busted-accept *violated*", "reproduce: gupstress run *"])
@@ -407,6 +409,9 @@ def test_junit_has_the_finding_and_the_command(pytester: pytest.Pytester) -> Non
 def test_a_test_that_times_out_says_what_it_ran(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
+        # On a busy host they alone may take longer than the test has.
+        import gupstress.api, gupstress.running.reproduce
+
         def test_it(gupstress_run):
             gupstress_run(policy="bounded", threads=2, pins=2**60, timeout="100s")
 
@@ -417,7 +422,7 @@ def test_a_test_that_times_out_says_what_it_ran(pytester: pytest.Pytester) -> No
     ended = pytester.runpytest_subprocess("--timeout=1", "--timeout-method=signal")
     ended.assert_outcomes(failed=1, passed=1)
     ended.stdout.fnmatch_lines(
-        ["E *Timeout*", "gupstress: no result: seed=*", "reproduce: gupstress run *--seed *"]
+        ["E *Timeout*", "reproduce: gupstress run *--seed *", "gupstress: no result: seed=*"]
     )
 
 
@@ -475,3 +480,223 @@ def test_pytest_starts_without_anything_heavy(pytester: pytest.Pytester) -> None
         """
     )
     pytester.runpytest_subprocess("-p", "no:hypothesispytest").assert_outcomes(passed=1)
+
+
+def test_no_success_stands_under_a_failed_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.gupstress(policy="bounded", {SMALL})
+        def test_it(gupstress_run):
+            assert gupstress_run() is None
+        """
+    )
+    ended = pytester.runpytest()
+    ended.assert_outcomes(failed=1)
+    ended.stdout.no_fnmatch_line("*SUCCESS*")
+    ended.stdout.fnmatch_lines(
+        ["reproduce: gupstress run *", "gupstress: the run itself has no finding: *"]
+    )
+
+
+def test_a_machine_shows_the_ends_of_its_last_call_and_its_script(
+    pytester: pytest.Pytester, cli: Callable[..., Ended]
+) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.gupstress(policy="bounded", kernel="linux-6.12.43")
+        def test_it(gupstress_machine):
+            m = gupstress_machine()
+            a = m.map(64, "anon")
+            m.touch(a, cpu=1)
+            m.hold(a[3])
+            assert m.pin(a, cpu=0).ok
+        """
+    )
+    ended = pytester.runpytest()
+    ended.assert_outcomes(failed=1)
+    out = ended.stdout.str()
+    told = out[out.index("-- gupstress --") : out.index("short test summary")].splitlines()
+    assert len([line for line in told if line.startswith("<")]) == 1 + 2 * 20
+    assert len([line for line in told if re.match("… [0-9]+ more steps …", line)]) == 1
+    # It fits a screen, and is a scenario that comes to the same.
+    assert len(told) < 70
+    start = told.index("# kernel linux-6.12.43, policy bounded")
+    Path("again.toml").write_text("\n".join(told[start : told.index("]", start) + 1]))
+    code, found, _ = cli("litmus", "again.toml", "--kernel", "linux-6.12.43")
+    assert code == 3
+    assert "ENOMEM" in found
+
+
+def test_a_seed_of_the_command_line_is_every_runs(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        @pytest.mark.gupstress(policy="bounded", {SMALL})
+        def test_it(gupstress_run):
+            assert gupstress_run().settings.seed == 12
+            assert gupstress_run(seed=3).settings.seed == 3
+        """
+    )
+    pytester.runpytest("--gupstress-seed", "12").assert_outcomes(passed=1)
+
+
+def test_the_configuration_file_counts_less_than_marker_and_command_line(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makeini("[pytest]\ngupstress_pins = 300\ngupstress_seed = 5\ngupstress_json = a.json")
+    pytester.makepyfile(
+        """
+        import os, pytest
+
+        @pytest.mark.gupstress(driver="sim", threads=2, cpus=2, policy="bounded")
+        def test_it(gupstress_run):
+            settings = gupstress_run().settings
+            assert (settings.pins, settings.seed) == (int(os.environ.get("PINS", "300")), 5)
+
+        @pytest.mark.gupstress(driver="sim", threads=2, cpus=2, policy="bounded", seed=6)
+        def test_marked(gupstress_run):
+            assert gupstress_run().settings.seed == 6
+        """
+    )
+    pytester.runpytest().assert_outcomes(passed=2)
+    assert len(json.loads(Path("a.json").read_text())["tests"]) == 2
+    monkeypatch.setenv("PINS", "200")
+    pytester.runpytest("--gupstress-pins", "200").assert_outcomes(passed=2)
+
+
+def test_a_mistake_in_the_configuration_file_is_refused(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\ngupstress_pins = many")
+    ended = pytester.runpytest()
+    assert ended.ret == pytest.ExitCode.USAGE_ERROR
+    ended.stderr.fnmatch_lines(["ERROR: gupstress_pins: 'many' is not a whole number; nearest: *"])
+
+
+SHARED = f"""
+    import pytest
+
+    @pytest.fixture(scope="module")
+    def result(gupstress_runner):
+        return gupstress_runner("same-range", policy="busted-accept", {SMALL})
+
+    def test_one(result):
+        assert result.results[0].calls.issued
+
+    def test_two(result):
+        result.assert_safe()
+
+    def test_three():
+        assert False
+"""
+
+
+def test_several_tests_look_at_one_run(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(SHARED)
+    ended = pytester.runpytest("--gupstress-json", "all.json")
+    ended.assert_outcomes(passed=1, failed=2)
+    out = ended.stdout.str()
+    assert out.count("reproduce: gupstress run ") == 1
+    assert "gupstress: FAILURE: busted-accept violated (" in out
+    (test,) = json.loads(Path("all.json").read_text())["tests"]
+    assert test["test"].endswith("::test_one")
+
+
+def test_under_xdist_the_simulator_runs(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        pytestmark = pytest.mark.gupstress(policy="bounded", threads=2, cpus=2, pins=200)
+
+        @pytest.mark.gupstress(driver="sim")
+        def test_simulated(gupstress_run):
+            gupstress_run()
+
+        def test_simulated_by_the_call(gupstress_run):
+            gupstress_run(driver="sim")
+
+        def test_threads(gupstress_run):
+            gupstress_run()
+
+        @pytest.fixture(scope="module")
+        def shared(gupstress_runner):
+            return gupstress_runner(policy="bounded", {SMALL})
+
+        def test_shared(shared):
+            shared.assert_live()
+        """
+    )
+    ended = pytester.runpytest("-n", "2", "-rs")
+    ended.assert_outcomes(passed=3, skipped=1)
+    ended.stdout.fnmatch_lines(["*a stress test needs the machine for itself*"])
+
+
+def test_a_mistake_is_shown_where_the_test_makes_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import gupstress, pytest
+
+        def test_direct():
+            gupstress.run("contend")
+
+        def test_fixture(gupstress_run):
+            gupstress_run("contend")
+
+        @pytest.fixture
+        def made():
+            return gupstress.Machine(cpus=0)
+
+        def test_of_a_fixture(made):
+            pass
+        """
+    )
+    ended = pytester.runpytest()
+    ended.assert_outcomes(failed=2, errors=1)
+    out = ended.stdout.str()
+    assert "python/gupstress/" not in out
+    for line in ("ConfigError: ", "nearest: contended", 'gupstress.run("contend")'):
+        assert line in out
+
+
+def test_a_session_is_compared_with_an_earlier_one(pytester: pytest.Pytester) -> None:
+    source = f"""
+        import os, pytest
+
+        @pytest.mark.gupstress(driver="sim", threads=2, cpus=2, pins=400, seed=7, repeat=5)
+        def test_it(gupstress_run):
+            gupstress_run(policy="bounded", sets={{"step_delay": os.environ["DELAY"]}})
+
+        @pytest.mark.gupstress(policy="none", {SMALL})
+        def test_new(gupstress_run):
+            if os.environ["DELAY"] != "0ns":
+                gupstress_run()
+    """
+    pytester.makepyfile(source)
+    with pytest.MonkeyPatch.context() as now:
+        now.setenv("DELAY", "0ns")
+        pytester.runpytest("--gupstress-json", "base.json").assert_outcomes(passed=2)
+        same = pytester.runpytest("--gupstress-compare", "base.json")
+        assert same.ret == pytest.ExitCode.OK
+        same.stdout.fnmatch_lines(["*= gupstress: compared with base.json =*", "SAME *::test_it"])
+        now.setenv("DELAY", "1us")
+        worse = pytester.runpytest("--gupstress-compare", "base.json")
+        worse.assert_outcomes(passed=2)
+        assert worse.ret == pytest.ExitCode.TESTS_FAILED
+        worse.stdout.fnmatch_lines(
+            [
+                "REGRESSION *::test_it",
+                "*pages_per_s *regression*",
+                "NOT COMPARED *::test_new: 0 runs before, 1 now",
+            ]
+        )
+
+
+def test_what_is_no_earlier_session_is_refused(pytester: pytest.Pytester) -> None:
+    Path("base.json").write_text("{}")
+    ended = pytester.runpytest("--gupstress-compare", "base.json")
+    assert ended.ret == pytest.ExitCode.USAGE_ERROR
+    ended.stderr.fnmatch_lines(["ERROR: --gupstress-compare base.json: not a result of gupstress*"])

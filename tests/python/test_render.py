@@ -2,14 +2,17 @@
 
 import io
 import json
+import re
 from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
+from rich.text import Text
 
 from conftest import SMALL_OPTIONS, Ended, Row, broken, stuck, unsafe
+from gupstress.outcome import units
 from gupstress.outcome.results import PolicyResult, ThresholdResult
 from gupstress.render import columns, page
 from gupstress.render.junit import junit
@@ -38,7 +41,7 @@ def run_of(run: RunResult, *results: PolicyResult, **changes: object) -> RunResu
     ],
 )
 def test_amounts(value: float | None, text: str) -> None:
-    assert columns.amount(value) == text
+    assert units.amount(value) == text
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def test_amounts(value: float | None, text: str) -> None:
     [(None, "-"), (850, "850ns"), (1200, "1.2us"), (999_999, "1ms"), (31e9, "31s")],
 )
 def test_durations(ns: float | None, text: str) -> None:
-    assert columns.duration(ns) == text
+    assert units.duration(ns) == text
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def test_durations(ns: float | None, text: str) -> None:
     [(0, 0, "0"), (0, 9, "0"), (1, 1_000_000, "<0.1%"), (1, 3, "33.3%"), (3, 3, "100%")],
 )
 def test_shares(part: int, whole: int, text: str) -> None:
-    assert columns.share(part, whole) == text
+    assert units.share(part, whole) == text
 
 
 def test_tables_have_a_row_for_each_policy_and_fit_80_columns(
@@ -74,9 +77,10 @@ def test_tables_have_a_row_for_each_policy_and_fit_80_columns(
         passed=False,
     )
     text = page.plain(run_of(small_run, result, named, thresholds=(exprs,)), "again")
-    tables, _, _ = text.partition("finding: ")
+    beside = re.compile("finding: |note: |settings: |reproduce: |gupstress: ")
+    tables = "\n".join(line for line in text.splitlines() if not beside.match(line))
     assert max(map(len, tables.splitlines())) <= 80
-    assert tables.count("\nbounded ") == 2
+    assert tables.count("\nbounded ") >= 2
     for word in (
         "inconclusive",
         "violated",
@@ -117,10 +121,31 @@ def test_findings_are_one_readable_line_each(small_run: RunResult, row: Row) -> 
     found = [line for line in lines if line.startswith("finding: ")]
     assert found[0] == (
         "finding: bounded: livelocked: thread 3 in collect:isolate on no page: held, holders 2"
-        " (permanent), 1200 sweeps, 2.1 s without an end, alone it fails"
+        " (permanent), 1200 sweeps, 2.1s without an end, alone it fails"
     )
     assert "pinned frame 12 (movable, refcount 1025, PG_lru), which must stay movable" in found[1]
-    assert found[-1] == "finding: bounded: 4 more like these, see the JSON"
+    assert len(found) == 6
+    assert found[-1] == "finding: bounded: 4 more, which --json has"
+
+
+def test_a_screen_has_one_finding_a_policy(small_run: RunResult, row: Row) -> None:
+    result = PolicyResult.model_validate({**broken(unsafe(stuck(row), 7)), "repeat": 1})
+    other = result.model_copy(update={"policy": "other"})
+    found = [
+        line
+        for line in terminal(run_of(small_run, result, other), 300).splitlines()
+        if "finding: " in Text.from_ansi(line).plain
+    ]
+    assert len(found) == 4
+    assert "bounded: 8 more" in found[1]
+    assert "other: 8 more" in found[3]
+
+
+def test_a_finding_of_less_than_a_second_is_not_of_none(small_run: RunResult, row: Row) -> None:
+    changed = stuck(row)
+    changed["liveness"]["findings"][0]["waited_s"] = 0.0004
+    result = PolicyResult.model_validate({**changed, "repeat": 1})
+    assert "400us without an end" in page.plain(run_of(small_run, result), "again")
 
 
 def test_a_debug_build_is_said(small_run: RunResult) -> None:
@@ -130,15 +155,16 @@ def test_a_debug_build_is_said(small_run: RunResult) -> None:
     assert "note: this is a debug build" in page.plain(slow, "again")
 
 
-def test_the_end_repeats_the_parameters_and_the_command(cli: Cli) -> None:
+def test_the_end_says_what_was_found_and_what_makes_it_again(cli: Cli) -> None:
     options = (*SMALL_OPTIONS, "--policy", "bounded", "--set", "isolate_retries=5")
     more = ("--timeout", "1500ms", "--threshold", "calls.stuck==0", "--no-interleave")
     _, out, _ = cli("--quiet", *options, *more)
-    *_, end, again = out.splitlines()
-    assert end == (
-        "gupstress: SUCCESS: profile=contended kernel=linux-7.2.13 driver=sim"
+    *_, settings, again, end = out.splitlines()
+    assert settings == (
+        "settings: profile=contended kernel=linux-7.2.13 driver=sim"
         " threads=2 cpus=2 pins=200 seed=7"
     )
+    assert end == "gupstress: SUCCESS: no finding; no needless failure"
     assert again.startswith("reproduce: gupstress run --policy bounded ")
     for words in (
         "--profile contended",
@@ -155,7 +181,7 @@ def test_the_end_repeats_the_parameters_and_the_command(cli: Cli) -> None:
 
 def test_the_command_makes_the_same_run_again(cli: Cli) -> None:
     _, first, _ = cli("--quiet", *SMALL_OPTIONS, "--policy", "bounded", "--perturb", "0.25")
-    command = first.splitlines()[-1].removeprefix("reproduce: gupstress ")
+    command = first.splitlines()[-2].removeprefix("reproduce: gupstress ")
     _, second, _ = cli(*command.split(), "--quiet")
     assert second == first
 
@@ -235,7 +261,80 @@ def terminal(run: RunResult, width: int) -> str:
 def test_a_wide_terminal_has_one_table_and_a_narrow_one_two(small_run: RunResult) -> None:
     assert terminal(small_run, 200).count("policy") == 1
     assert terminal(small_run, 80).count("policy") == 2
-    assert "…" not in terminal(small_run, 80)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+def test_no_width_cuts_a_word_or_loses_a_column(small_run: RunResult, row: Row, width: int) -> None:
+    worst = broken(unsafe(stuck(row, "inconclusive")))
+    worst["errors"] = {"ENOMEM": 12_345, "EHWPOISON": 12_345}
+    worst["latency_ns"] = dict.fromkeys(worst["latency_ns"], 123_456_789)
+    long = PolicyResult.model_validate({**worst, "repeat": 1})
+    run = run_of(small_run, long, long.model_copy(update={"policy": "isolate-bounded"}))
+    text = Text.from_ansi(terminal(run, width)).plain
+    assert "…" not in text
+    tables = text[text.index("policy") : text.index("spurious: ")].splitlines()
+    assert max(map(len, tables)) <= width
+    seen = set(" ".join(tables).split())
+    headings = [column.heading for column in (*columns.DEEDS, *columns.COSTS)]
+    cells = ["inconclusive", "violated", "broken", "EHWPOISON", "12.3k", "123ms", "bounded"]
+    assert seen >= {*headings, *cells}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda row: row, "SUCCESS: no finding; no needless failure"),
+        (
+            lambda row: needless(row, 1, 6),
+            "SUCCESS: no finding; 16.7 % needless failures"
+            " (failed though waiting would have helped)",
+        ),
+        (lambda row: stuck(row, "starved"), "FAILURE: bounded starved (1 call)"),
+        (
+            lambda row: broken(unsafe(row, 7)),
+            "FAILURE: bounded violated (7 unsafe pins), broken",
+        ),
+        (
+            lambda row: stuck(row, "inconclusive"),
+            "INCONCLUSIVE: bounded undecided, thread 3 in collect:isolate on no page: held,"
+            " holders 2 (permanent), 1200 sweeps, 2.1s without an end, alone it fails",
+        ),
+    ],
+)
+def test_the_last_line_says_what_was_found(
+    small_run: RunResult, row: Row, change: Callable[[Row], Row], said: str
+) -> None:
+    result = PolicyResult.model_validate({**change(row), "repeat": 1})
+    for text in (
+        page.plain(run_of(small_run, result), "again"),
+        Text.from_ansi(terminal(run_of(small_run, result), 500)).plain.rstrip(),
+    ):
+        assert text.splitlines()[-1] == f"gupstress: {said}"
+
+
+def needless(row: Row, failed: int, issued: int) -> Row:
+    row["calls"] = {
+        **dict.fromkeys(row["calls"], 0),
+        "issued": issued,
+        "pinned": issued - failed,
+        "failed_spurious": failed,
+    }
+    row["causes"] = None
+    return row
+
+
+def test_the_last_line_names_thresholds_and_repeats(small_run: RunResult, row: Row) -> None:
+    good = PolicyResult.model_validate({**row, "repeat": 1})
+    bad = PolicyResult.model_validate({**stuck(row, "livelocked"), "repeat": 2})
+    missed = [
+        ThresholdResult(expr=expr, policy="bounded", repeat=1, observed=41, passed=False)
+        for expr in ("calls.stuck==0", "sweeps.max<1", "cpu_s<0")
+    ]
+    run = run_of(small_run, good, bad, thresholds=tuple(missed))
+    assert page.plain(run, "again").splitlines()[-1] == (
+        "gupstress: FAILURE: bounded livelocked in 1 of 2 repeats (1 call);"
+        " bounded 41, not calls.stuck==0; bounded 41, not sweeps.max<1; 1 more"
+    )
 
 
 def test_no_color_is_honoured(small_run: RunResult, monkeypatch: pytest.MonkeyPatch) -> None:

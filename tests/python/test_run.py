@@ -125,6 +125,7 @@ def undecided(row: Row) -> Row:
 def spurious(row: Row) -> Row:
     row["calls"]["issued"] += 5
     row["calls"]["failed_spurious"] += 5
+    row["causes"]["pinned"] += 5
     return row
 
 
@@ -160,7 +161,7 @@ def test_exit_codes(
     rows(change(row))
     ended = cli("--policy", "bounded", *options, *SMALL_OPTIONS)
     assert ended.code == code
-    assert f"gupstress: {word}: profile=contended kernel=linux-7.2.13" in ended.out
+    assert f"gupstress: {word}: " in ended.out
 
 
 def test_one_bad_result_among_good_ones_is_a_finding(cli: Cli, rows: Rows, row: Row) -> None:
@@ -182,7 +183,7 @@ def test_an_error_inside_is_one_line_and_exit_70(cli: Cli, monkeypatch: pytest.M
     def fail(*_: object) -> Row:
         raise Panic("index out\nof bounds")
 
-    monkeypatch.setattr(engine, "run", fail)
+    monkeypatch.setattr(engine.Plan, "run", fail)
     code, out, err = cli("--quiet", *SMALL_OPTIONS)
     assert (code, out) == (70, "")
     assert err.startswith("gupstress: internal error: Panic: index out of bounds; please report")
@@ -255,7 +256,7 @@ def test_a_run_that_does_not_fit_is_refused_with_the_largest_that_does(
     assert "100 pinning threads need" in err
     assert "kernel.threads-max leaves 50" in err
     fitting = int(err.rsplit(" ", 1)[1])
-    plan = runner.prepare(replace(SMALL, driver="os", cpus=None, threads=fitting)).resolved.plan
+    plan = runner.prepare(replace(SMALL, driver="os", cpus=None, threads=fitting)).plan.needs
     assert plan.os_threads == 50
     assert not Path("r.json").exists()
 

@@ -80,8 +80,8 @@ def test_a_share_of_nothing_is_missed(result: PolicyResult) -> None:
     [
         ("failed_spurious<0.05", "share.failed_spurious<0.05"),
         ("calls.stuck<=0.5", "share.stuck<=0.5"),
-        ("drain_all<0.5", "drains_per_call<0.5"),
-        ("drain_all<5%", "drains_per_call<0.05"),
+        ("counters.drain_all<0.5", "drains_per_call<0.5"),
+        ("counters.drain_all<5%", "drains_per_call<0.05"),
         ("counters.faults<0.5", "counters.faults<1"),
         ("latency_ns.p99<5%", "latency_ns.p99<5"),
         ("share.stuck<5", "share.stuck<5%"),

@@ -4,6 +4,7 @@
 //! types. Long runs detach from the interpreter and look in every 20 ms.
 
 mod machine;
+mod plan;
 mod signals;
 
 use gupstress_run::config::{Ns, parse_length};
@@ -11,11 +12,10 @@ use gupstress_run::error::{Error, Problem};
 use gupstress_run::fit::request as fitting;
 use gupstress_run::litmus::{Limits, Scenario, litmus_names, show_litmus};
 use gupstress_run::observe::Trace;
-use gupstress_run::observe::trace::write_chrome;
 use gupstress_run::policy::{kernel_names, policy_names};
 use gupstress_run::request;
 use gupstress_run::script::{Op, OpError};
-use gupstress_run::stress::{Host, Progress, profile_names, run};
+use gupstress_run::stress::{Host, Progress, profile_names};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use signals::{LOOK_EVERY, Signals};
@@ -57,6 +57,7 @@ impl From<Error> for Raised {
                 ConfigError::new_err((all,))
             }
             Error::Resource(message) => ResourceError::new_err(message),
+            Error::Interrupted => PyKeyboardInterrupt::new_err(()),
             Error::Internal(message) => GupstressError::new_err(message),
         })
     }
@@ -84,6 +85,13 @@ struct Watcher<'p> {
 
 /// How often the observer is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
+
+impl<'p> Watcher<'p> {
+    fn new(observer: Option<&'p Py<PyAny>>) -> Self {
+        let now = Instant::now();
+        Self { observer, looked: now, told: now, raised: None, trace: None }
+    }
+}
 
 impl Host for Watcher<'_> {
     fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool {
@@ -127,12 +135,15 @@ impl Host for Watcher<'_> {
 mod _core {
     #[pymodule_export]
     use super::machine::Machine;
+    #[pymodule_export]
+    use super::plan::Plan;
     use super::{
-        Arc, Duration, Error, Instant, Limits, Ns, Op, Problem, Result, Scenario, Signals, Watcher, fitting,
-        kernel_names, litmus_names, parse_length, policy_names, profile_names, request, run, show_litmus,
-        write_chrome,
+        Arc, Duration, Error, Instant, Limits, Ns, Op, Problem, Result, Scenario, Signals, fitting,
+        kernel_names, litmus_names, parse_length, policy_names, profile_names, request, show_litmus,
     };
-    use gupstress_run::policy::Source;
+    use gupstress_run::judge::Verdict;
+    use gupstress_run::policy::{DEFAULT_KERNEL, Source};
+    use gupstress_run::stress::{MOST_CPUS, MOST_THREADS};
     use pyo3::prelude::*;
 
     #[pymodule_init]
@@ -145,7 +156,10 @@ mod _core {
         } else {
             "debug"
         };
-        module.add("build_profile", profile)
+        module.add("build_profile", profile)?;
+        module.add("MOST_THREADS", MOST_THREADS)?;
+        module.add("MOST_CPUS", MOST_CPUS)?;
+        module.add("DEFAULT_KERNEL", DEFAULT_KERNEL)
     }
 
     /// Names of presets: of a `policy`, `profile`, `kernel` or `litmus`.
@@ -160,10 +174,11 @@ mod _core {
         })
     }
 
-    /// A preset as TOML text that is taken back.
+    /// A preset as TOML text that is taken back; with a text, that file of this name, in full.
     #[pyfunction]
-    fn show(kind: &str, name: &str) -> Result<String> {
-        let preset = Source::Preset(name);
+    #[pyo3(signature = (kind, name, text=None))]
+    fn show(kind: &str, name: &str, text: Option<&str>) -> Result<String> {
+        let preset = text.map_or(Source::Preset(name), |text| Source::File(name, text));
         Ok(match kind {
             "policy" => gupstress_run::policy::show_policy(&gupstress_run::policy::load_policy(preset, &[])?),
             "profile" => {
@@ -200,40 +215,22 @@ mod _core {
         gupstress_run::config::number(word)
     }
 
-    /// Resolves and checks everything that a run names; JSON in and out.
+    /// Reads and checks everything that a run names, given as JSON.
     #[pyfunction]
-    fn resolve(request: &str) -> Result<String> {
-        Ok(request::resolve(request)?)
+    fn resolve(request: &str) -> Result<Plan> {
+        Ok(Plan(gupstress_run::plan::Plan::read(request)?))
     }
 
-    /// Runs one policy once; JSON in and out.
-    ///
-    /// `tracer` is given the run's trace at its end: JSON of Trace Events, separated
-    /// by commas, as the process `(number, name)`.
+    /// What a policy may come to, best first.
     #[pyfunction]
-    #[pyo3(signature = (job, observer=None, tracer=None, process=(0, String::new())))]
-    #[pyo3(name = "run")]
-    fn run_job(
-        py: Python<'_>,
-        job: &str,
-        observer: Option<Py<PyAny>>,
-        tracer: Option<Py<PyAny>>,
-        process: (u32, String),
-    ) -> Result<String> {
-        let job = request::job(job)?;
-        let now = Instant::now();
-        let mut watcher =
-            Watcher { observer: observer.as_ref(), looked: now, told: now, raised: None, trace: None };
-        let result = py.detach(|| run::run(&job, &mut watcher));
-        if let Some(raised) = watcher.raised {
-            return Err(raised.into());
-        }
-        if let (Some(trace), Some(tracer)) = (watcher.trace, tracer) {
-            let (number, name) = process;
-            let text = py.detach(|| write_chrome(&trace, number, &name));
-            tracer.call1(py, (text,))?;
-        }
-        serde_json::to_string(&result?).map_err(|error| Error::Internal(error.to_string()).into())
+    fn verdicts() -> Vec<&'static str> {
+        Verdict::WORDS.iter().map(|(word, _)| *word).collect()
+    }
+
+    /// Judges a cell of a matrix by all its repeats; JSON in and out.
+    #[pyfunction]
+    fn judge_cell(cell: &str) -> Result<String> {
+        Ok(request::judge_cell(cell)?)
     }
 
     /// Runs a litmus scenario (TOML text) under a kernel; JSON of its outcome and expectations.

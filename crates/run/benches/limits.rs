@@ -315,6 +315,7 @@ fn threads(profile: &str, pins: u64) {
             driver: Which::Os,
             pins,
             timeout: Duration::from_mins(1),
+            wall_timeout: Duration::from_mins(5),
             stall_after: Duration::from_secs(10),
             seed,
             trace: None,

@@ -40,6 +40,9 @@ pub enum Error {
     /// The host refused a thread or memory.
     #[error("{0}")]
     Resource(String),
+    /// Its user has had enough before there was anything to show.
+    #[error("interrupted")]
+    Interrupted,
     /// A bug in gupstress.
     #[error("internal error: {0}")]
     Internal(String),

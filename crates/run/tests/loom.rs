@@ -75,11 +75,18 @@ struct World {
     m: Machine,
     monitor: Monitor,
     policy: Policy,
+    /// Whether the model has threads that are kworkers.
+    kworkers: bool,
 }
 
 impl World {
     fn new(rules: &Rules, policy: &Policy) -> Arc<Self> {
+        Self::with(rules, policy, false)
+    }
+
+    fn with(rules: &Rules, policy: &Policy, kworkers: bool) -> Arc<Self> {
         Arc::new(Self {
+            kworkers,
             m: Machine::new(rules.clone(), &TINY, 2),
             monitor: Monitor::new(),
             policy: policy.clone(),
@@ -120,6 +127,7 @@ impl Driver for Threads<'_> {
 
     fn wait_until(&self, on: Wait, _deadline: u64, ready: &dyn Fn() -> bool) -> Waited {
         if let Wait::DrainWork(cpu) = on
+            && !self.world.kworkers
             && !ready()
         {
             // The waiter plays the kworker, which spares the model a thread.
@@ -304,6 +312,126 @@ fn a_fresh_page_is_filled_before_a_pin_finds_it() {
         world.assert_sound();
     });
     fast.some("a pin by the fast path");
+}
+
+#[test]
+fn a_page_in_a_batch_is_filled_before_a_pin_finds_it() {
+    // Its batch is not flushed: nothing but the PTE has been released since it was filled.
+    let rules = rules("linux-7.2.13", &[("batch_size", "2")]);
+    let policy = policy();
+    let fast = Reached::default();
+    let was_fast = fast.clone();
+    explore(3, move || {
+        let world = World::new(&rules, &policy);
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        let pinner = world.spawn(0, move |t| {
+            let vma = &t.m.mapping(mapping).vma;
+            let pte = vma.pte(0);
+            let frame = pte.frame();
+            if !pte.is_present() || !t.m.page(frame).try_get(1024) {
+                return false;
+            }
+            if vma.pte(0) == pte {
+                t.dma_start(Dma { word: 0, token: 7 }, &[frame]);
+            }
+            t.put(frame, 1024);
+            true
+        });
+        world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+        was_fast.count(pinner.join().unwrap());
+    });
+    fast.some("a pin by the fast path");
+}
+
+#[test]
+fn who_gets_a_reference_after_a_freeze_finds_the_copy_made() {
+    let rules = rules("linux-7.2.13", &[]);
+    let policy = policy();
+    let (got, refused) = (Reached::default(), Reached::default());
+    let (was_got, was_refused) = (got.clone(), refused.clone());
+    explore(3, move || {
+        let world = World::new(&rules, &policy);
+        let memory = &world.m.memory;
+        let src = memory.alloc(0, Gfp::Pin).unwrap().publish();
+        let dst = memory.alloc(0, Gfp::Pin).unwrap();
+        let other = world.spawn(0, move |t| {
+            let got = t.m.page(src).try_get(1);
+            if got {
+                t.dma_start(Dma { word: 0, token: 7 }, &[src]);
+                t.put(src, 1);
+            }
+            got
+        });
+        if let Ok(frozen) = memory.freeze(src, 1) {
+            frozen.copy_to(&dst);
+            frozen.unfreeze(1);
+        }
+        dst.publish();
+        let got = other.join().unwrap();
+        was_got.count(got);
+        was_refused.count(!got);
+    });
+    got.some("a reference on the page");
+    refused.some("a reference refused by the freeze");
+}
+
+#[test]
+fn a_drain_waits_for_what_the_kworker_did() {
+    let rules = rules("linux-6.12.57", &[("batch_size", "2")]);
+    let policy = policy();
+    let worked = Reached::default();
+    let has_worked = worked.clone();
+    explore(2, move || {
+        let world = World::with(&rules, &policy, true);
+        let frame = world.m.memory.alloc(0, Gfp::Pin).unwrap().publish();
+        let over = Arc::new(AtomicBool::new(false));
+        let adder = world.spawn(0, move |t| t.add_lru(frame));
+        let kworker = {
+            let over = Arc::clone(&over);
+            world.spawn(0, move |t| t.kworker(&|| over.load(Ordering::Relaxed)))
+        };
+        world.on(1, |t| {
+            // Where the model checker may let the others go first: it does not at a relaxed load.
+            drop(t.m.cpus[0].lock());
+            t.lru_add_drain_all(true);
+            let caused = t.count.get(Event::DrainWork) == 1;
+            has_worked.count(caused);
+            if caused {
+                assert!(t.m.page(frame).has(flag::LRU), "the work is done, its effect is not there");
+            }
+            over.store(true, Ordering::Relaxed);
+            t.d.wake(Wait::Work(0));
+        });
+        adder.join().unwrap();
+        kworker.join().unwrap();
+    });
+    worked.some("an entry that the kworker drained");
+}
+
+#[test]
+fn a_turn_is_handed_over_with_what_it_guards() {
+    let handed = Reached::default();
+    let was_handed = handed.clone();
+    explore(3, move || {
+        let turns = Arc::new(gupstress_run::machine::Turns::default());
+        let guarded = Arc::new(Exclusive::new());
+        let first = turns.join(0);
+        let second = turns.join(1);
+        let other = {
+            let (turns, guarded) = (Arc::clone(&turns), Arc::clone(&guarded));
+            thread::spawn(move || {
+                let served = turns.is_served(second);
+                if served {
+                    guarded.exclusive(|| ());
+                }
+                served
+            })
+        };
+        guarded.exclusive(|| ());
+        assert_eq!(turns.leave(first), Some(second));
+        was_handed.count(other.join().unwrap());
+    });
+    handed.some("a turn handed over");
 }
 
 #[test]

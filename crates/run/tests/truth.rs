@@ -25,6 +25,7 @@ fn job(seed: u64, policy: Policy, profile: &str, sets: &[(&str, &str)]) -> Job {
         profile,
         driver: Which::Sim,
         timeout: Duration::from_secs(20),
+        wall_timeout: Duration::from_mins(5),
         stall_after: Duration::from_millis(50),
         seed,
         trace: None,

@@ -1,6 +1,5 @@
 """`gupstress litmus`: scripted scenarios against what real kernels counted."""
 
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,8 @@ import click
 
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit
-from gupstress.cli.params import number, setting
+from gupstress.cli.params import Gathering, mistakes, number, setting
+from gupstress.visible import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,9 @@ _EXITS = {
 }
 
 
-@click.command(short_help="Hold the model against what real kernels counted.", epilog=HELP)
+@click.command(
+    cls=Gathering, short_help="Hold the model against what real kernels counted.", epilog=HELP
+)
 @click.argument(
     "scenarios",
     nargs=-1,
@@ -80,7 +82,7 @@ def litmus(
     # Here, so that `--help` need not wait for it.
     from gupstress.studies import litmus as model
 
-    plan = model.prepare(scenarios, kernels, sets, wall_s)
+    plan = model.prepare(scenarios, kernels, sets, wall_s, problems=mistakes())
     output.check({"--json": json_file}, plan.files)
     result = model.run(plan, sys.argv)
     again = _again(plan, result)
@@ -100,7 +102,7 @@ def _again(plan: "Plan", result: "LitmusResult") -> str | None:
         words += ["--kernel", kernel]
     for axis, value in plan.sets:
         words += ["--set", f"{axis}={value}"]
-    return shlex.join(words)
+    return typed(words)
 
 
 def _print(result: "LitmusResult", format_: str, again: str | None) -> None:

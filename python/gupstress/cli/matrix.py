@@ -8,9 +8,9 @@ import click
 
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
-from gupstress.cli.params import number
+from gupstress.cli.params import Gathering, mistakes, number
 from gupstress.cli.run import command_line, run
-from gupstress.running.request import Request
+from gupstress.running.request import CELL_TIMEOUT_S, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 
 _FORMATS = ("table", "markdown", "json")
 
-_DEFAULT = Request(timeout_s=20.0)
-"""A cell is small: it is over sooner than a run."""
 
 _AS_IN_RUN = (
     "kernel",
     "driver",
     "seed",
     "threads",
+    "wall_timeout_s",
     "stall_after_s",
     "sets",
     "quiet",
@@ -36,7 +35,9 @@ _AS_IN_RUN = (
 
 
 @click.command(
-    short_help="Run every policy on every history profile: one verdict a cell.", epilog=HELP
+    cls=Gathering,
+    short_help="Run every policy on every history profile: one verdict a cell.",
+    epilog=HELP,
 )
 @click.option(
     "--policy",
@@ -59,8 +60,8 @@ _AS_IN_RUN = (
     "timeout_s",
     type=number("timeout_s"),
     metavar="TIME",
-    default=_DEFAULT.timeout_s,
-    help=f"Longest time for one cell.  [default: {_DEFAULT.timeout_s:g}s]",
+    default=CELL_TIMEOUT_S,
+    help=f"Longest time for one cell.  [default: {CELL_TIMEOUT_S:g}s]",
 )
 @output.options(_FORMATS)
 def matrix(
@@ -81,7 +82,7 @@ def matrix(
     from gupstress.running import progress, runner
     from gupstress.studies import matrix as model
 
-    plan = model.prepare(Request(**asked), profiles)
+    plan = model.prepare(Request(**asked), profiles, mistakes())
     output.check({"--json": json_file}, [file for job in plan.jobs for file in job.request.files])
     if not quiet:
         complain(f"seed {plan.request.seed}")
@@ -108,7 +109,7 @@ matrix.params += [param for param in run.params if param.name in _AS_IN_RUN]
 
 
 def _again(plan: "Plan") -> "Callable[[Cell], str]":
-    jobs = {job.resolved.profile["name"]: job for job in plan.jobs}
+    jobs = {job.plan.profile["name"]: job for job in plan.jobs}
 
     def command(cell: "Cell") -> str:
         """Return the command that runs a cell by itself."""

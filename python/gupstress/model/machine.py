@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gupstress import _core
 from gupstress.errors import GupstressError, MachineError
 from gupstress.model.reference import KERNEL, kernel_name, policy_name, reference
+from gupstress.model.script import Script
 from gupstress.outcome import results
 from gupstress.outcome.results import BrokenInvariant
 from gupstress.outcome.verdict import describe, obstacle_words
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
     from gupstress.model.policy import Policy
 
+Kind = Literal["anon", "shmem"]
+"""Of a mapping: anonymous memory, or shared memory."""
+
+Klass = Literal["pinned", "pinned_unsafe", "failed_justified", "failed_spurious", "stuck"]
+"""How a call ended, by the truth."""
+
 _CPUS = Whole(1, 1024)
 _PAGES = Whole(1, 2**32 - 1)
 """What the core takes; how many really fit is for it to say."""
@@ -41,10 +48,17 @@ class Mapping:
     """Pages of an address space; `a[2:5]` and `a[0]` are ranges of it."""
 
     machine: Machine
+    """None in a copy that was pickled, which describes pages and reaches none."""
     number: int
     pages: int
-    kind: str
-    """`anon` or `shmem`."""
+    kind: Kind
+
+    def __getstate__(self) -> dict[str, object]:
+        # The machine itself lives in one process.
+        return {**vars(self), "machine": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
 
     def __len__(self) -> int:
         return self.pages
@@ -132,7 +146,7 @@ class PinOutcome:
     """By which the machine knows the pin, None if there is none."""
     error: str | None
     """The errno of a failure, such as `ENOMEM`."""
-    klass: str
+    klass: Klass
     """`pinned`, `pinned_unsafe`, `failed_justified`, `failed_spurious` or `stuck`.
 
     A call that never ends is given up: it is `stuck`, without an error.
@@ -228,10 +242,14 @@ class Machine:
         with problems.noting("policy"):
             retry = policy_name(policy)
         with problems.collecting():
-            references = [json.dumps(reference(wanted)) for wanted in (rules, retry)]
+            references = [
+                json.dumps(reference(rules, "kernel")),
+                json.dumps(reference(retry, "policy")),
+            ]
             self._core = _core.Machine(count, *references)
         problems.refuse()
         self._pins: dict[int, PinOutcome] = {}
+        self._script = Script()
         self.cpus = count
         self.kernel = rules
         self.policy = retry if isinstance(retry, str) else retry.name
@@ -239,10 +257,12 @@ class Machine:
     def __repr__(self) -> str:
         return f"<machine: {self.cpus} cpus, kernel {self.kernel}, policy {self.policy}>"
 
-    def map(self, pages: int, kind: str) -> Mapping:
+    def map(self, pages: int, kind: Kind) -> Mapping:
         """Map fresh pages, none present; `kind` is `anon` or `shmem`."""
         count = _count("pages", pages)
-        return Mapping(self, self._core.map(count, str(kind)), count, kind)
+        made = Mapping(self, self._core.map(count, str(kind)), count, kind)
+        self._script.map(made.number, count, kind)
+        return made
 
     def touch(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Write each page."""
@@ -254,7 +274,7 @@ class Machine:
 
     def fill(self, pages: int, cpu: int = 0) -> None:
         """Write fresh anonymous pages of another mapping, which fills this CPU's batch."""
-        self._core.play(f"fill {_count('pages', pages)}", self._cpu(cpu))
+        self._play("fill", _count("pages", pages), cpu=self._cpu(cpu))
 
     def mlock(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Lock in memory what is or will be present: `mlock2(MLOCK_ONFAULT)`."""
@@ -290,11 +310,11 @@ class Machine:
 
     def unmap(self, mapping: Mapping | Range, cpu: int = 0) -> None:
         """Unmap a mapping for good; a frame that is pinned lives until it is unpinned."""
-        self._core.play(f"unmap {self._whole(mapping).number}", self._cpu(cpu))
+        self._play("unmap", cpu=self._cpu(cpu), mapping=self._whole(mapping).number)
 
     def drain_all(self) -> None:
         """Empty every CPU's batches, as was done before each measurement on a real kernel."""
-        self._core.play("settle", 0)
+        self._play("settle")
 
     def pin(self, part: Mapping | Range, cpu: int = 0, write: bool = True) -> PinOutcome:
         """Pin a range for long: `pin_user_pages(FOLL_LONGTERM)`.
@@ -326,10 +346,15 @@ class Machine:
         Raises:
             MachineError: The pin has failed, is not held any more or is another machine's.
         """
-        cpu = self._cpu(cpu)
-        for number in self._numbers(pinned):
-            self._core.unpin(number, cpu)
-            del self._pins[number]
+        cpu, numbers = self._cpu(cpu), self._numbers(pinned)
+        mapping = self._pins[numbers[0]].part.mapping
+        held = [number for number, pin in self._pins.items() if pin.part.mapping is mapping]
+        if len(numbers) < len(held):
+            self._script.remark(f"{len(numbers)} of these {len(held)} pins only")
+        with self._script.adding("unpin", cpu=cpu, mapping=mapping.number):
+            for number in numbers:
+                self._core.unpin(number, cpu)
+                del self._pins[number]
 
     def page(self, part: Mapping | Range, index: int) -> PageState | None:
         """Return the state of one page, None where none is present."""
@@ -354,10 +379,26 @@ class Machine:
         """Return the steps that the last call took, kworkers' among them, as they were begun."""
         return [Step(**step) for step in json.loads(self._core.trace())]
 
+    def script(self, name: str = "machine") -> str:
+        """Return the calls so far as a scenario, which `gupstress litmus` takes.
+
+        Args:
+            name: Of the scenario.
+        """
+        return self._script.toml(name, self.cpus, self.kernel, self.policy)
+
     def _act(self, word: str, part: Mapping | Range, cpu: int) -> str | None:
         area = self._range(part)
-        step = f"{word} {area.mapping.number} {area.start} {area.stop}"
-        return self._core.play(step, self._cpu(cpu))
+        number = area.mapping.number
+        return self._play(word, area.start, area.stop, cpu=self._cpu(cpu), mapping=number)
+
+    def _play(
+        self, word: str, *numbers: int, cpu: int = 0, mapping: int | None = None
+    ) -> str | None:
+        """Carry out one step; the core calls a mapping by its number."""
+        named = () if mapping is None else (mapping,)
+        with self._script.adding(word, *numbers, cpu=cpu, mapping=mapping):
+            return self._core.play(" ".join(map(str, (word, *named, *numbers))), cpu)
 
     def _cpu(self, cpu: int) -> int:
         number, last = whole(cpu), self.cpus - 1

@@ -1,10 +1,13 @@
 """Policies made in Python."""
 
 import json
+import math
+import re
 from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from gupstress import _core
 from gupstress.errors import ConfigError
 from gupstress.values import shown, whole
 
@@ -15,11 +18,10 @@ class Policy(BaseModel):
     """A retry policy: a preset with some of its axes changed.
 
     `Policy(name="patient", base="bounded", isolate_retries=1000)` is what a TOML
-    file with the same keys is; `gupstress show policy NAME` lists the axes. They
-    are checked by the run that uses the policy, which raises `ConfigError`.
+    file with the same keys is; `gupstress show policy NAME` lists the axes.
 
     Raises:
-        ConfigError: A value is of a type that TOML has no word for, or a name is no text.
+        ConfigError: Everything that makes it no policy, at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -38,14 +40,32 @@ class Policy(BaseModel):
             super().__init__(name=name, base=base, **plain)
         except ValidationError as error:
             raise ConfigError(list(_problems(error))) from None
+        try:
+            _core.show("policy", f"Policy {name!r}", self.to_toml())
+        except ConfigError as error:
+            # Whoever wrote it saw no lines.
+            place = f"Policy {name!r}"
+            raise ConfigError([(place, message) for _, message in error.problems]) from None
 
     def to_toml(self) -> str:
         """Return the policy as the TOML text that `--policy FILE.toml` takes."""
-        # A TOML basic string, number or boolean is written as in JSON.
         return "".join(
-            f"{axis} = {json.dumps(value, ensure_ascii=False)}\n"
-            for axis, value in self.model_dump().items()
+            f"{_key(axis)} = {_toml(value)}\n" for axis, value in self.model_dump().items()
         )
+
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def _key(axis: str) -> str:
+    return axis if _BARE.fullmatch(axis) else _toml(axis)
+
+
+def _toml(value: AxisValue) -> str:
+    """Write a value, which is as in JSON but for what JSON leaves as it is or has no word for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", r"\u007f")
 
 
 def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:

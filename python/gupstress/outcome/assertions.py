@@ -108,7 +108,9 @@ def _not_safe(result: PolicyResult) -> Iterator[str]:
     if result.safety.verdict != "safe":
         yield f"{result.calls.pinned_unsafe} calls pinned what must stay movable"
         yield from map(describe, result.safety.findings)
-    if result.invariants.verdict != "held":
+    if result.invariants.verdict == "inconclusive":
+        yield "the end of the run cut the recount of the machine off"
+    elif result.invariants.verdict != "held":
         yield "the machine's own books do not balance, which is a bug in gupstress"
         yield from map(describe, result.invariants.findings)
 

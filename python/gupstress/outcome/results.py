@@ -66,6 +66,8 @@ class Settings(Record):
     """Simulated CPUs."""
     pins: Count
     timeout_s: Amount
+    wall_timeout_s: Amount | None = None
+    """Null: not known, as of runs without one."""
     stall_after_s: Amount
     seed: Count
     """Of the first repeat; each further one adds 1."""
@@ -73,6 +75,8 @@ class Settings(Record):
     repeat: Count
     interleave: bool
     sets: dict[str, str]
+    scan: dict[str, tuple[str, ...]] | None = None
+    """Of a sweep the values of each key; what is scanned stands above as in its first row."""
 
 
 class Calls(Record):
@@ -319,6 +323,24 @@ class FailedCall(Record):
     """The same page as the call left it."""
 
 
+Verdict = Literal[
+    "ok",
+    "justified",
+    "slow-drains",
+    "spurious",
+    "inconclusive",
+    "unsafe",
+    "stuck",
+    "broken",
+]
+"""What a policy came to, best first: the order is the core's.
+
+`justified`: every failure had a permanent obstacle; `slow-drains`: every call pinned,
+but most drain all CPUs for nothing; `inconclusive`: may be anything up to stuck;
+`broken`: the machine's invariants do not hold, which is a bug in gupstress.
+"""
+
+
 class Liveness(Record):
     """Whether every call returned."""
 
@@ -337,7 +359,8 @@ class Safety(Record):
 class Invariants(Record):
     """Whether the machine's own books balance; broken is a bug in gupstress."""
 
-    verdict: Literal["held", "broken"]
+    verdict: Literal["held", "broken", "inconclusive"]
+    """Inconclusive: what was counted held, but the end of the run cut the recount off."""
     checked: Count
     broken: Count = 0
     """Those that did not hold."""
@@ -399,6 +422,8 @@ class PolicyResult(Record):
     kernel: str
     repeat: Annotated[int, Field(ge=1)]
     status: Literal["complete", "timeout", "stuck", "interrupted"]
+    verdict: Verdict | None = None
+    """What it came to, in one word; null in files of versions that did not say."""
     elapsed_s: Amount
     cpu_s: Amount
     seed: Count
@@ -431,6 +456,20 @@ class PolicyResult(Record):
     """Null on a virtual clock, which nothing disturbs."""
     stability: Stability | None = None
     """Of all repeats of the policy, the same in each."""
+    scan: dict[str, str] | None = None
+    """In a sweep what was set for this row, which is a part of the policy's name then."""
+
+    @property
+    def base_policy(self) -> str:
+        """The policy's own name, without what a sweep set."""
+        return str(self.resolved["policy"].get("name", self.policy)) if self.scan else self.policy
+
+    def __repr__(self) -> str:
+        found = ", ".join(part.verdict for part in (self.liveness, self.safety, self.invariants))
+        calls = f"{self.calls.issued} calls, {self.calls.failed_spurious} failed without need"
+        return f"<PolicyResult {self.policy}, repeat {self.repeat}: {found}; {calls}>"
+
+    __str__ = __repr__
 
     @model_validator(mode="after")
     def _failures_have_causes(self) -> "PolicyResult":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
+from typing import NamedTuple
 
 from gupstress.outcome.results import (
     BrokenInvariant,
@@ -14,9 +15,7 @@ from gupstress.outcome.results import (
     ThresholdResult,
     UnsafePin,
 )
-
-_SHOWN = 5
-"""Findings of one result that are shown; all that were recorded are in the JSON."""
+from gupstress.outcome.units import duration
 
 
 class Outcome(Enum):
@@ -59,14 +58,30 @@ def outcome(run: Run) -> Outcome:
     return Outcome.SUCCESS
 
 
-def findings(run: Run) -> Iterator[str]:
+class Said(NamedTuple):
+    """Something to say of a run, on one line."""
+
+    policy: str
+    """Whom it is about; empty: all."""
+    line: str
+
+
+def findings(run: Run) -> Iterator[Said]:
     """Yield what was found, one line each; thresholds have their own table."""
     for result in run.results:
-        lines = list(result_findings(result))
-        for line in lines[:_SHOWN]:
-            yield f"{label(result, run)}: {line}"
-        if len(lines) > _SHOWN:
-            yield f"{label(result, run)}: {len(lines) - _SHOWN} more like these, see the JSON"
+        for line in result_findings(result):
+            yield Said(result.policy, f"{label(result, run)}: {line}")
+
+
+def first(said: Iterable[Said], of_each: int) -> Iterator[str]:
+    """Yield the first lines about each policy, and how many more there are."""
+    about: dict[str, list[str]] = {}
+    for one in said:
+        about.setdefault(one.policy, []).append(one.line)
+    for policy, lines in about.items():
+        yield from lines[:of_each]
+        if len(lines) > of_each:
+            yield f"{policy}: {len(lines) - of_each} more, which --json has"
 
 
 def label(result: PolicyResult | ThresholdResult, run: Run) -> str:
@@ -96,7 +111,7 @@ def describe(finding: StuckCall | UnsafePin | BrokenInvariant | FailedCall) -> s
             return (
                 f"thread {finding.thread} in {finding.step} on {_page(finding.page)}:"
                 f" {_in_the_way(finding)}, {finding.sweeps} sweeps,"
-                f" {finding.waited_s:.1f} s without an end{alone}{waits}"
+                f" {duration(1e9 * finding.waited_s)} without an end{alone}{waits}"
             )
         case UnsafePin():
             return (
@@ -139,37 +154,51 @@ def missed(threshold: ThresholdResult) -> str:
     return f"threshold {threshold.expr} missed: observed {observed}"
 
 
-def remarks(run: Run) -> Iterator[str]:
+def remarks(run: Run) -> Iterator[Said]:
     """Yield what a reader must know to take the numbers for what they are, one line each."""
     for result in run.results:
         name = label(result, run)
         if result.status == "timeout":
-            yield (
-                f"{name}: the timeout of {run.settings.timeout_s:g} s ended the run"
-                f" after {result.pages.pinned} of {run.settings.pins} page pins"
+            yield Said(
+                result.policy,
+                f"{name}: {_which_timeout(result, run)} ended the run"
+                f" after {result.pages.pinned} of {run.settings.pins} page pins",
             )
         if result.status == "interrupted":
-            yield (
-                f"{name}: interrupted after {result.pages.pinned} of {run.settings.pins} page pins"
+            yield Said(
+                result.policy,
+                f"{name}: interrupted after {result.pages.pinned} of {run.settings.pins} page pins",
             )
         if UNDECIDED in verdicts(result):
-            yield f"{name}: inconclusive, {why_undecided(result)}"
+            yield Said(result.policy, f"{name}: inconclusive, {why_undecided(result)}")
     unstable = {
         result.policy: result.stability.reasons
         for result in run.results
         if result.stability is not None and not result.stability.stable
     }
     for policy, reasons in unstable.items():
-        yield f"{policy}: times and rates may be unstable: {'; '.join(reasons)}"
+        yield Said(policy, f"{policy}: times and rates may be unstable: {'; '.join(reasons)}")
     if run.gupstress.build_profile != "release":
-        yield (
+        yield Said(
+            "",
             f"this is a {run.gupstress.build_profile} build:"
-            " its verdicts hold, its times and rates say nothing"
+            " its verdicts hold, its times and rates say nothing",
         )
 
 
+def _which_timeout(result: PolicyResult, run: Run) -> str:
+    own, wall = run.settings.timeout_s, run.settings.wall_timeout_s
+    # The simulator's clock is not the host's: what it has not come to, it did not end by.
+    early = run.settings.driver == "sim" and result.elapsed_s < own * 0.99
+    if wall is not None and (early or wall < own):
+        return f"the wall timeout of {wall:g} s"
+    return f"the timeout of {own:g} s"
+
+
 def why_undecided(result: PolicyResult) -> str:
-    """Return in words why the liveness verdict of a result could not be reached."""
+    """Return in words why a verdict of a result could not be reached."""
+    if result.liveness.verdict != UNDECIDED:
+        return "the end of the run cut the recount of the machine off"
     if result.liveness.findings:
         return "; ".join(map(describe, result.liveness.findings))
     return "the host left too little CPU time" if result.calls.issued else "no call ended in time"

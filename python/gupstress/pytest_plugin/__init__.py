@@ -9,13 +9,16 @@ Every start of pytest imports this module, so it imports nothing heavy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gupstress.pytest_plugin import options
+from gupstress.pytest_plugin.doings import Attempt, Doings, Shared
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Mapping
 
     from gupstress.model.machine import Machine
     from gupstress.running.result import RunResult
@@ -26,101 +29,12 @@ _ALONE = (
 )
 
 
-@dataclass
-class Attempt:
-    """A run that a test asked for."""
-
-    settings: dict[str, Any]
-    """Arguments of `gupstress.run`, the seed among them."""
-    result: RunResult | None = None
-    """None until it is over."""
-
-    def command(self, thresholds: Iterable[str] = ()) -> str:
-        """Return what to type to see it again, under further thresholds."""
-        from gupstress.model.reference import several
-        from gupstress.running.reproduce import command
-
-        # One may be both given to the run and asserted afterwards.
-        every = dict.fromkeys((*several(self.settings.get("threshold", ())), *thresholds))
-        return command({**self.settings, "threshold": list(every)})
-
-    def tell(self, error: BaseException | None) -> str:
-        """Return the verdict table, the seed and the command, for a test that failed."""
-        from gupstress.outcome.assertions import UnmetError
-        from gupstress.render import page
-
-        if self.result is None:
-            end = f"gupstress: no result: seed={self.settings['seed']}"
-            return f"{end}\nreproduce: {self.command()}"
-        if not isinstance(error, UnmetError) or error.run is not self.result:
-            return page.plain(self.result, self.command())
-        # As if the run had been made under what was asserted: so will the next one.
-        # One may be both given to the run and asserted.
-        every = dict.fromkeys((*self.result.thresholds, *error.thresholds))
-        judged = self.result.model_copy(update={"thresholds": tuple(every)})
-        return page.plain(judged, self.command(one.expr for one in error.thresholds))
-
-
-@dataclass
-class Doings:
-    """What a test has done so far."""
-
-    attempts: list[Attempt] = field(default_factory=list)
-    machines: list[Machine] = field(default_factory=list)
-
-    def tell(self, error: BaseException | None) -> str:
-        """Return everything that helps to see a failure again."""
-        told = [attempt.tell(error) for attempt in self.attempts]
-        for machine in self.machines:
-            steps = "\n".join(map(repr, machine.trace()))
-            told.append(f"{machine!r}, steps of its last call:\n{steps or 'none'}")
-        return "\n\n".join(told)
-
-
 _DOINGS = pytest.StashKey[Doings]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
-    group = parser.getgroup("gupstress", "stress of long-term page pins")
-    group.addoption(
-        "--gupstress-pins",
-        metavar="N",
-        type=_number("pins"),
-        help="page pins of each policy in a run, instead of the marker's",
-    )
-    group.addoption(
-        "--gupstress-timeout",
-        metavar="TIME",
-        type=_number("timeout_s"),
-        help="longest time for one run of one policy, such as 20s, instead of the marker's",
-    )
-    group.addoption(
-        "--gupstress-json",
-        metavar="FILE",
-        help="write the results of all runs to this file, which `gupstress report` reads",
-    )
-    group.addoption(
-        "--gupstress-xdist",
-        action="store_true",
-        help="run stress tests under xdist too, where they are skipped otherwise",
-    )
-
-
-def _number(name: str) -> Callable[[str], Any]:
-    """Return what reads a number of a request."""
-
-    def read(value: str) -> Any:
-        from argparse import ArgumentTypeError
-
-        from gupstress.running.request import NUMBERS
-
-        try:
-            return NUMBERS[name].check(NUMBERS[name].parse(value))
-        except ValueError as error:
-            raise ArgumentTypeError(str(error)) from None
-
-    return read
+    options.add(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -130,11 +44,19 @@ def pytest_configure(config: pytest.Config) -> None:
         "gupstress(profile, policy=..., threads=..., ...): arguments of gupstress.run that"
         " gupstress_run and gupstress_machine start from",
     )
-    path = config.getoption("--gupstress-json")
-    if path is not None and not _is_worker(config):
+    if _is_worker(config):
+        return
+    for name in options.REQUESTED:
+        # What is wrong in the configuration file is said before any test.
+        options.configured(config, name)
+    if (path := options.wanted(config, "json")) is not None:
         from gupstress.pytest_plugin.keeper import Keeper
 
         config.pluginmanager.register(Keeper(path), "gupstress-json")
+    if (base := options.wanted(config, "compare")) is not None:
+        from gupstress.pytest_plugin.comparing import Comparer
+
+        config.pluginmanager.register(Comparer(base), "gupstress-compare")
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -176,17 +98,51 @@ def _marked(item: pytest.Item) -> dict[str, Any]:
     return settings
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Skip what would disturb, and be disturbed by, tests at the same time."""
+    item.session.stash[_CURRENT] = item
+    fixtures = getattr(item, "fixturenames", ())
     stress = item.get_closest_marker("gupstress") is not None
-    # A machine is run step by step and disturbs nobody.
-    if stress and "gupstress_machine" not in getattr(item, "fixturenames", ()):
-        _one_at_a_time(item.config)
+    # A machine is run step by step and disturbs nobody; a fixture that runs knows the driver.
+    if stress and not {"gupstress_machine", "gupstress_run", "gupstress_runner"} & set(fixtures):
+        _one_at_a_time(item.config, _marked(item))
+    try:
+        yield
+    except BaseException as error:
+        _forget_frames(error)
+        raise
 
 
-def _one_at_a_time(config: pytest.Config) -> None:
-    if _is_worker(config) and not config.getoption("--gupstress-xdist"):
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """Show a mistake of the test where the test makes it."""
+    try:
+        yield
+    except BaseException as error:
+        _forget_frames(error)
+        raise
+
+
+def _forget_frames(error: BaseException) -> None:
+    # An error of ours has been raised only if all this has been loaded.
+    if (errors := sys.modules.get("gupstress.errors")) is None:
+        return
+    if isinstance(error, errors.GupstressError):
+        from gupstress.pytest_plugin import frames
+
+        frames.cut(error)
+
+
+def _one_at_a_time(config: pytest.Config, settings: Mapping[str, Any]) -> None:
+    # The simulator has time of its own, which others cannot take.
+    alone = settings.get("driver", "os") != "sim"
+    if alone and _is_worker(config) and not options.wanted(config, "xdist"):
         pytest.skip(_ALONE)
+
+
+_SHARED = pytest.StashKey[Shared]()
+_CURRENT = pytest.StashKey[pytest.Item]()
 
 
 @pytest.fixture
@@ -195,10 +151,26 @@ def gupstress_run(request: pytest.FixtureRequest) -> Callable[..., RunResult]:
 
     A threshold that is missed fails the test.
     """
-    _one_at_a_time(request.config)
-    marked = _marked(request.node)
-    asked = {name: request.config.getoption(f"--gupstress-{name}") for name in ("pins", "timeout")}
-    defaults = {**marked, **{name: value for name, value in asked.items() if value is not None}}
+    return _runner(request, _marked(request.node))
+
+
+@pytest.fixture(scope="session")
+def gupstress_runner(request: pytest.FixtureRequest) -> Callable[..., RunResult]:
+    """Return `gupstress.run` for fixtures of any scope, whose run several tests look at.
+
+    It knows no marker; options and the configuration file count as in `gupstress_run`.
+    """
+    return _runner(request, {})
+
+
+def _runner(request: pytest.FixtureRequest, marked: Mapping[str, Any]) -> Callable[..., RunResult]:
+    config, session = request.config, request.session
+    defaults: dict[str, Any] = {}
+    for name in options.REQUESTED:
+        said = (options.configured(config, name), marked.get(name), options.given(config, name))
+        if known := [one for one in said if one is not None]:
+            defaults[name] = known[-1]
+    defaults = {**marked, **defaults}
 
     def run(profile: str | None = None, **settings: Any) -> RunResult:
         __tracebackhide__ = True
@@ -208,13 +180,17 @@ def gupstress_run(request: pytest.FixtureRequest) -> Callable[..., RunResult]:
         from gupstress.model.reference import several
 
         given = {**defaults, **settings}
+        _one_at_a_time(config, given)
         if profile is not None:
             given["profile"] = profile
         if given.get("seed") is None:
             given["seed"] = randbits(32)
         attempt = Attempt(given)
-        _doings(request.node).attempts.append(attempt)
-        request.node.user_properties.append(("gupstress", attempt.command()))
+        item = session.stash[_CURRENT]
+        _doings(item).attempts.append(attempt)
+        if request.scope == "session":
+            session.stash.setdefault(_SHARED, Shared()).attempts.append(attempt)
+        item.user_properties.append(("gupstress", attempt.command()))
         attempt.result = gupstress.run(**given)
         if attempt.result.status == "interrupted":
             # It was the session that Ctrl-C was meant for.
@@ -254,9 +230,17 @@ def pytest_runtest_makereport(
     """Let a failure show its runs, and hand the runs of a test that is over on."""
     report = yield
     doings = item.stash.get(_DOINGS, None)
-    if doings is not None and report.failed:
+    shared = item.session.stash.get(_SHARED, None)
+    if report.failed and (doings is not None or shared is not None):
         error = call.excinfo.value if call.excinfo is not None else None
-        report.sections.append(("gupstress", doings.tell(error)))
+        told = doings or Doings()
+        if shared is not None:
+            own = told.attempts
+            behind = shared.behind(error, getattr(item, "funcargs", {}).values())
+            others = [one for one in behind if not any(one is mine for mine in own)]
+            told = Doings([*own, *others], told.machines)
+        if text := told.tell(error):
+            report.sections.append(("gupstress", text))
     if doings is not None and report.when == "teardown":
         results = [attempt.result for attempt in doings.attempts if attempt.result is not None]
         # As text, because a worker of xdist sends its reports to another process.

@@ -6,16 +6,15 @@ the policy did, and what it cost.
 
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from gupstress.outcome.results import PolicyResult, Run
+from gupstress.outcome.units import amount, duration, share
 from gupstress.outcome.verdict import label, verdicts, worst
+from gupstress.render.grid import HELD, Align, Grid
 
 Repeats = Sequence[PolicyResult]
 """All results of one policy."""
-
-
-Align = Literal["left", "right"]
 
 
 class Column(NamedTuple):
@@ -26,35 +25,6 @@ class Column(NamedTuple):
     align: Align = "right"
     width: int | None = None
     """Longer cells are wrapped."""
-
-
-def amount(value: float | None) -> str:
-    """Return a number in at most five characters: `7`, `1.25`, `12.3k`, `1.2M`."""
-    if value is None:
-        return "-"
-    for limit, divisor, unit in ((1e3, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M")):
-        # What would be rounded up to the limit belongs to the next unit.
-        if value < limit * 0.9995:
-            return f"{value / divisor:.3g}{unit}"
-    return f"{value / 1e9:.3g}G"
-
-
-def duration(ns: float | None) -> str:
-    """Return a time given in nanoseconds: `850ns`, `1.2ms`, `31s`."""
-    if ns is None:
-        return "-"
-    for limit, divisor, unit in ((1e3, 1, "ns"), (1e6, 1e3, "us"), (1e9, 1e6, "ms")):
-        if ns < limit * 0.9995:
-            return f"{ns / divisor:.3g}{unit}"
-    return f"{ns / 1e9:.3g}s"
-
-
-def share(part: float, whole: float) -> str:
-    """Return a part of a whole in percent; only a true nothing is `0`."""
-    if part == 0:
-        return "0"
-    percent = 100 * part / whole
-    return "<0.1%" if percent < 0.1 else f"{percent:.3g}%"
 
 
 def _middle(values: Iterable[float | None]) -> float | None:
@@ -85,7 +55,8 @@ def _errors(repeats: Repeats) -> str:
             totals[name] = totals.get(name, 0) + count
     said = [f"{name} {amount(count)}" for name, count in totals.items() if count]
     top = top_cause(repeats)
-    return " ".join([*said, f"by {CAUSES[top]}"] if top else said) or "-"
+    parts = [*said, f"by {CAUSES[top]}"] if top else said
+    return " ".join(part.replace(" ", HELD) for part in parts) or "-"
 
 
 CAUSES = {
@@ -136,7 +107,7 @@ def _sweeps(repeats: Repeats) -> str:
     return f"{amount(mean)}/{amount(_middle(result.sweeps.max for result in repeats))}"
 
 
-POLICY = Column("policy", lambda repeats: repeats[0].policy, "left", 13)
+POLICY = Column("policy", lambda repeats: repeats[0].policy, "left")
 
 DEEDS = (
     POLICY,
@@ -162,20 +133,12 @@ COSTS = (
 """What does it cost?"""
 
 LEGEND = (
-    "spurious, justified: failed calls, of all. check: the machine's invariants.",
+    "spurious: calls that failed though waiting would have helped, of all.",
+    "justified: calls that had to fail, of all. check: the machine's own books.",
     "errors: failed calls by errno, and by what most of them failed.",
     "p50, p99, max: latency of a call. sweeps: mean/max of a call.",
     "drains: lru_add_drain_all for each call. Repeats: medians.",
 )
-
-
-class Grid(NamedTuple):
-    """A table's text and layout; each field but `rows` has one entry a column."""
-
-    headings: list[str]
-    rows: list[list[str]]
-    aligns: list[Align]
-    widths: list[int | None]
 
 
 def grid(run: Run, columns: Sequence[Column]) -> Grid:
@@ -204,5 +167,6 @@ def threshold_grid(run: Run) -> Grid:
             for threshold in run.thresholds
         ],
         aligns=["left", "left", "right", "left"],
-        widths=[34, 20, None, None],
+        widths=[None] * 4,
+        stubs=2,
     )

@@ -8,28 +8,26 @@ from xml.etree import ElementTree as ET
 from gupstress.outcome.comparison import Comparison, MetricComparison, PolicyComparison
 from gupstress.outcome.metrics import short
 from gupstress.outcome.ratios import SHARES
+from gupstress.outcome.units import amount, duration, share
 from gupstress.render import junit
-from gupstress.render.columns import Grid, amount, duration, share
-from gupstress.render.page import piped, ruled
-
-_WIDTH = 80
-"""Of a terminal that nobody has made wider."""
+from gupstress.render.grid import WIDTH, Grid, piped, ruled
+from gupstress.visible import markdown as marked
 
 
 def plain(found: Comparison) -> str:
     """Return the comparison as text; its table is at most 80 columns wide."""
-    blocks = [ruled(_table(found)), "\n".join(_legend(found))] if found.policies else []
-    for kind, lines in _remarks(found):
+    blocks = [ruled(table(found)), "\n".join(_legend(found))] if found.policies else []
+    for kind, lines in remarks(found):
         blocks.append("\n".join(f"{kind}: {line}" for line in lines))
     return "\n\n".join([*blocks, end_line(found)])
 
 
 def markdown(found: Comparison) -> str:
     """Return the comparison as Markdown."""
-    blocks = [piped(_table(found)), " ".join(_legend(found))] if found.policies else []
-    for kind, lines in _remarks(found):
-        blocks.append("\n".join(f"- {kind}: {line}" for line in lines))
-    return "\n\n".join([f"**{end_line(found)}**", *blocks])
+    blocks = [piped(table(found)), " ".join(_legend(found))] if found.policies else []
+    for kind, lines in remarks(found):
+        blocks.append("\n".join(f"- {kind}: {marked(line)}" for line in lines))
+    return "\n\n".join([f"**{marked(end_line(found))}**", *blocks])
 
 
 def end_line(found: Comparison) -> str:
@@ -57,7 +55,7 @@ def _legend(found: Comparison) -> Iterator[str]:
     rows = [row for policy in found.policies for row in policy.metrics]
     for whole, one in (("pages.pinned", "page"), ("calls.issued", "call")):
         if names := dict.fromkeys(short(row.metric) for row in rows if row.per == whole):
-            yield from wrap(f"per {one}: {', '.join(names)}.", _WIDTH)
+            yield from wrap(f"per {one}: {', '.join(names)}.", WIDTH)
 
 
 # ---------------------------------------------------------------- the table
@@ -67,7 +65,8 @@ def _percent(found: Comparison) -> str:
     return f"{found.method.confidence:.0%}"
 
 
-def _table(found: Comparison) -> Grid:
+def table(found: Comparison) -> Grid:
+    """Return one row for each metric of each policy."""
     return Grid(
         headings=[
             "policy",
@@ -81,7 +80,8 @@ def _table(found: Comparison) -> Grid:
         ],
         rows=[[policy.label, *_cells(row)] for policy in found.policies for row in policy.metrics],
         aligns=["left", "left", "right", "right", "right", "right", "right", "left"],
-        widths=[11, 15, None, None, None, None, None, None],
+        widths=[None] * 8,
+        stubs=2,
     )
 
 
@@ -117,7 +117,7 @@ def _p(value: float) -> str:
 # ---------------------------------------------------------------- what stands beside it
 
 
-def _remarks(found: Comparison) -> Iterator[tuple[str, Sequence[str]]]:
+def remarks(found: Comparison) -> Iterator[tuple[str, Sequence[str]]]:
     """Yield the lines below the table, by their kind; none is empty."""
     lines = {
         "not comparable": list(_unlike(found)),

@@ -4,8 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from gupstress.render.columns import Grid
-from gupstress.render.page import piped, ruled
+from gupstress.render.grid import Grid, piped, ruled
 
 _WIDTH = 80
 """Of a text table, in characters."""

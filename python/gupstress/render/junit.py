@@ -4,7 +4,8 @@ from xml.etree import ElementTree as ET
 
 from gupstress.outcome.results import PolicyResult, Run
 from gupstress.outcome.verdict import UNDECIDED, label, missed, result_findings, verdicts
-from gupstress.render.page import end_line
+from gupstress.render.closing import closing
+from gupstress.visible import visible
 
 
 def junit(run: Run, command: str, *more: ET.Element) -> str:
@@ -25,7 +26,7 @@ def junit(run: Run, command: str, *more: ET.Element) -> str:
     )
     for result in run.results:
         _add_case(suite, run, result)
-    return document(suite, f"{end_line(run)}\nreproduce: {command}", *more)
+    return document(suite, closing(run, command), *more)
 
 
 def document(suite: ET.Element, said: str, *more: ET.Element) -> str:
@@ -38,6 +39,11 @@ def document(suite: ET.Element, said: str, *more: ET.Element) -> str:
     """
     suites = ET.Element("testsuites")
     suites.extend([complete(suite, said), *more])
+    for element in suites.iter():
+        # Many characters are none of XML's, not even spelled as `&#27;`.
+        element.attrib.update({name: visible(text) for name, text in element.attrib.items()})
+        if element.text is not None:
+            element.text = "\n".join(map(visible, element.text.split("\n")))
     ET.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode")
 

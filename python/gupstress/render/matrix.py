@@ -7,8 +7,9 @@ that makes it again.
 from collections.abc import Callable, Iterator
 
 from gupstress.outcome.matrix import Cell, MatrixResult, undecided
+from gupstress.outcome.units import share
 from gupstress.render import cross
-from gupstress.render.columns import share
+from gupstress.visible import markdown as marked
 
 Again = Callable[[Cell], str]
 """Returns the command that makes a cell again."""
@@ -17,8 +18,10 @@ _WORSE = "!"
 _MISSING = "-"
 
 LEGEND = (
-    "justified: every failure had a permanent obstacle. spurious: of all calls.",
-    "slow drains: all pinned, but every second call drained all CPUs for nothing.",
+    "justified: every failed call had to fail. spurious: calls that failed though",
+    "waiting would have helped, of all.",
+    "slow drains: all pinned, but every second call drained all CPUs for nothing: the",
+    "drains for each call; also told of an ok that is too near to say.",
     "!: worse than the profile expects of the policy. ?: inconclusive.",
 )
 
@@ -34,7 +37,7 @@ _SAID: dict[str, list[str]] = {
 
 def plain(result: MatrixResult, again: Again) -> str:
     """Return the result as text; its tables are at most 80 columns wide."""
-    blocks = [cross.plain(_table(result)), "\n".join(LEGEND)]
+    blocks = [cross.plain(table(result)), "\n".join(LEGEND)]
     for cell in _worse(result):
         finding = f"\n  {cell.finding}" if cell.finding else ""
         blocks.append(f"{_sentence(cell)}{finding}\n  reproduce: {again(cell)}")
@@ -43,11 +46,13 @@ def plain(result: MatrixResult, again: Again) -> str:
 
 def markdown(result: MatrixResult, again: Again) -> str:
     """Return the result as Markdown."""
-    blocks = [cross.markdown(_table(result)), " ".join(LEGEND)]
+    blocks = [cross.markdown(table(result)), " ".join(LEGEND)]
     for cell in _worse(result):
-        finding = f": {cell.finding}" if cell.finding else ""
-        blocks.append(f"- **{_sentence(cell)}**{finding}\n\n  ```sh\n  {again(cell)}\n  ```")
-    return "\n\n".join([*blocks, f"**{end_line(result)}**"])
+        finding = f": {marked(cell.finding)}" if cell.finding else ""
+        blocks.append(
+            f"- **{marked(_sentence(cell))}**{finding}\n\n  ```sh\n  {again(cell)}\n  ```"
+        )
+    return "\n\n".join([*blocks, f"**{marked(end_line(result))}**"])
 
 
 def end_line(result: MatrixResult) -> str:
@@ -69,7 +74,8 @@ def _worse(result: MatrixResult) -> Iterator[Cell]:
     return (cell for cell in result.cells if cell.worse)
 
 
-def _table(result: MatrixResult) -> cross.Cross:
+def table(result: MatrixResult) -> cross.Cross:
+    """Return the verdicts, a row for each profile and a column for each policy."""
     cells = {(cell.profile, cell.policy): cell for cell in result.cells}
     return cross.Cross(
         corner="profile",
@@ -89,6 +95,9 @@ def _words(cell: Cell | None) -> list[str]:
     *words, last = _SAID.get(cell.verdict, [cell.verdict])
     if cell.verdict == "spurious":
         words, last = [last], share(cell.calls.failed_spurious, cell.calls.issued)
+    elif cell.verdict == "slow-drains" or cell.close:
+        # Of an `ok` only where it is nearly none.
+        words, last = [*words, last], share(cell.share or 0, 1)
     return [*words, last + _WORSE if cell.worse else last]
 
 

@@ -1,108 +1,117 @@
-"""A run's result for a reader: tables, findings, remarks and the line that repeats it all.
+"""A run's result for a reader: findings, remarks, tables, and last what was found.
 
 What it says is the same everywhere; `plain` is for pipes and files, `terminal` for
 a screen, `markdown` for a page. Each takes the run and the command that runs it again.
 """
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tabulate import SEPARATING_LINE, tabulate
-
 from gupstress.outcome.results import Run
-from gupstress.outcome.verdict import BAD, GOOD, UNDECIDED, findings, outcome, remarks
-from gupstress.render.columns import COSTS, DEEDS, LEGEND, Grid, grid, threshold_grid
+from gupstress.outcome.verdict import (
+    BAD,
+    GOOD,
+    UNDECIDED,
+    Outcome,
+    findings,
+    first,
+    outcome,
+    remarks,
+)
+from gupstress.render.closing import closing
+from gupstress.render.columns import COSTS, DEEDS, LEGEND, grid, threshold_grid
+from gupstress.render.grid import Grid, fitted, piped, ruled, seen
+from gupstress.render.relative import summary
+from gupstress.visible import markdown as marked
+from gupstress.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_SHOWN = 5
+"""Lines about one policy in a text; all that were recorded are in the JSON."""
 
-def end_line(run: Run) -> str:
-    """Return the outcome with the main parameters, so that one line tells what was run."""
-    names = ("profile", "kernel", "driver", "threads", "cpus", "pins", "seed")
-    said = " ".join(f"{name}={getattr(run.settings, name)}" for name in names)
-    return f"gupstress: {outcome(run).value}: {said}"
+_SHOWN_ON_SCREEN = 1
+"""Lines about one policy where the table must not scroll away."""
 
 
 def plain(run: Run, command: str) -> str:
     """Return the result as text; its tables are at most 80 columns wide."""
-    blocks = []
-    if run.results:
-        blocks += [ruled(grid(run, DEEDS)), ruled(grid(run, COSTS)), "\n".join(LEGEND)]
+    blocks = [
+        *_lines("finding: ", first(findings(run), _SHOWN)),
+        *_lines("note: ", first(remarks(run), _SHOWN)),
+    ]
     if run.thresholds:
         blocks.append(ruled(threshold_grid(run)))
-    if lines := [f"finding: {line}" for line in findings(run)]:
-        blocks.append("\n".join(lines))
-    if lines := [f"note: {line}" for line in remarks(run)]:
-        blocks.append("\n".join(lines))
-    blocks.append(f"{end_line(run)}\nreproduce: {command}")
+    if run.results:
+        blocks += [ruled(grid(run, DEEDS)), ruled(grid(run, COSTS)), "\n".join(LEGEND)]
+    blocks += _lines("", summary(run))
+    blocks.append(closing(run, command))
     return "\n\n".join(blocks)
 
 
-def ruled(table: Grid) -> str:
-    """Return a table as text, with a rule under its headings."""
-    return tabulate(
-        # As tabulate's own headings they would widen every column by two.
-        [table.headings, SEPARATING_LINE, *table.rows],
-        tablefmt="simple",
-        colalign=table.aligns,
-        maxcolwidths=list(table.widths),
-        disable_numparse=True,
-    )
+def _lines(before: str, lines: Iterable[str]) -> list[str]:
+    """Return lines as a block, or nothing where there are none."""
+    text = "\n".join(before + visible(line) for line in lines)
+    return [text] if text else []
 
 
 def markdown(run: Run, command: str) -> str:
     """Return the result as Markdown."""
-    blocks = []
-    if run.results:
-        blocks += [piped(grid(run, DEEDS)), piped(grid(run, COSTS)), " ".join(LEGEND)]
+    blocks = [
+        *_lines("- **finding** ", map(marked, first(findings(run), _SHOWN))),
+        *_lines("- note: ", map(marked, first(remarks(run), _SHOWN))),
+    ]
     if run.thresholds:
         blocks.append(piped(threshold_grid(run)))
-    if lines := [f"- **finding** {line}" for line in findings(run)]:
-        blocks.append("\n".join(lines))
-    if lines := [f"- note: {line}" for line in remarks(run)]:
-        blocks.append("\n".join(lines))
-    blocks.append(f"**{end_line(run)}**\n\n```sh\n{command}\n```")
+    if run.results:
+        blocks += [piped(grid(run, DEEDS)), piped(grid(run, COSTS)), " ".join(LEGEND)]
+    blocks += _lines("- ", map(marked, summary(run)))
+    settings, _, end = closing(run, command).split("\n")
+    blocks.append(f"{marked(settings)}\n\n```sh\n{command}\n```\n\n**{marked(end)}**")
     return "\n\n".join(blocks)
 
 
-def piped(table: Grid) -> str:
-    """Return a table as Markdown."""
-    return tabulate(
-        [_escaped(row) for row in table.rows],
-        _escaped(table.headings),
-        tablefmt="pipe",
-        colalign=table.aligns,
-        disable_numparse=True,
-    )
-
-
-def _escaped(cells: Sequence[str]) -> list[str]:
-    """Return cells whose text ends none of them."""
-    return [cell.replace("|", r"\|") for cell in cells]
-
-
 def terminal(run: Run, command: str, console: "Console") -> None:
-    """Print the result to a terminal, in one table where it is wide enough."""
+    """Print the result to a terminal, in as few tables as its width lets it have."""
     from rich.text import Text
 
-    if run.results:
-        whole = _boxed(grid(run, (*DEEDS, *COSTS[1:])))
-        unbounded = console.options.update(width=sys.maxsize)
-        if console.measure(whole, options=unbounded).maximum <= console.width:
-            console.print(whole)
-        else:
-            console.print(_boxed(grid(run, DEEDS)), _boxed(grid(run, COSTS)))
-        console.print(*LEGEND, sep="\n", style="dim", highlight=False)
+    for line in first(findings(run), _SHOWN_ON_SCREEN):
+        console.print(Text.assemble(("finding: ", "bold red"), visible(line)), soft_wrap=True)
+    for line in first(remarks(run), _SHOWN_ON_SCREEN):
+        console.print(Text.assemble(("note: ", "bold yellow"), visible(line)), soft_wrap=True)
     if run.thresholds:
-        console.print(_boxed(threshold_grid(run)))
-    for line in findings(run):
-        console.print(Text.assemble(("finding: ", "bold red"), line), soft_wrap=True)
-    for line in remarks(run):
-        console.print(Text.assemble(("note: ", "bold yellow"), line), soft_wrap=True)
-    console.print(Text(f"{end_line(run)}\nreproduce: {command}"), soft_wrap=True)
+        _print(threshold_grid(run), console)
+    if run.results:
+        whole = grid(run, (*DEEDS, *COSTS[1:]))
+        in_one = len(list(fitted(whole, console.width - _EDGES))) == 1
+        for part in [whole] if in_one else [grid(run, DEEDS), grid(run, COSTS)]:
+            _print(part, console)
+        console.print(*LEGEND, sep="\n", style="dim", highlight=False)
+    for line in summary(run):
+        console.print(Text(visible(line)), soft_wrap=True)
+    *before, end = closing(run, command).split("\n")
+    for line in before:
+        console.print(Text(visible(line)), soft_wrap=True)
+    console.print(Text(visible(end), style=_ENDS.get(outcome(run), "")), soft_wrap=True)
+
+
+_ENDS = {
+    Outcome.SUCCESS: "bold green",
+    Outcome.FAILURE: "bold red",
+    Outcome.INCONCLUSIVE: "bold yellow",
+}
+"""The colours of last lines."""
+
+
+_EDGES = 2
+"""Of a table, which rich leaves white."""
+
+
+def _print(table: Grid, console: "Console") -> None:
+    for part in fitted(table, console.width - _EDGES):
+        console.print(_boxed(part), soft_wrap=True)
 
 
 def _boxed(grid: Grid) -> "Table":
@@ -111,10 +120,10 @@ def _boxed(grid: Grid) -> "Table":
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading, align, width in zip(grid.headings, grid.aligns, grid.widths, strict=True):
-        table.add_column(heading, justify=align, no_wrap=width is None)
+    for heading, align in zip(grid.headings, grid.aligns, strict=True):
+        table.add_column(heading, justify=align, no_wrap=True)
     for row in grid.rows:
-        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+        table.add_row(*(Text(seen(cell), style=_style(cell)) for cell in row))
     return table
 
 

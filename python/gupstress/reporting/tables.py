@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, cast
 from gupstress.outcome.results import PolicyResult, Run
 from gupstress.outcome.thresholds import metrics, read
 from gupstress.outcome.verdict import BAD, GOOD, UNDECIDED, label, outcome
-from gupstress.render.columns import COSTS, DEEDS, Align, Column, causes
+from gupstress.render.columns import COSTS, DEEDS, Column, causes
+from gupstress.render.grid import Align
 from gupstress.reporting.sources import Source, policies
 from gupstress.reporting.story import failures_by_reason
 

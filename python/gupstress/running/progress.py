@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from gupstress.render.columns import Align, amount, share
+from gupstress.outcome.units import amount, share
+from gupstress.render.grid import Align
 from gupstress.running.engine import Observer, Snapshot
 from gupstress.running.runner import Turn, Watch
 

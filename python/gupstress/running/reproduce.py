@@ -36,7 +36,7 @@ def _words(settings: Mapping[str, Any]) -> Iterator[str]:
                     yield join(["--set", f"{axis}={_word(one)}"])
             case "interleave", _:
                 yield option if value else "--no-interleave"
-            case (("timeout" | "stall_after"), Real()):
+            case (("timeout" | "wall_timeout" | "stall_after"), Real()):
                 yield f"{option} {_core.show_duration(float(value))}"
             case _:
                 yield join([option, _word(value)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gupstress import _core, values
 from gupstress.model.reference import KERNEL, PROFILE, kernel_name, policy_name, profile_name
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gupstress.model.policy import Policy
     from gupstress.problems import Problems
 
+Driver = Literal["os", "sim"]
+"""Real threads, or coroutines on a virtual clock."""
+
 PRESETS = ("none", "unbounded", "bounded", "linux-7.2", "cooperative")
 """The policies that are run where none is named."""
 
@@ -24,6 +27,9 @@ STALL_AFTER_S = {"os": 2.0, "sim": 0.2}
 the longest call of a policy that gets through is enough there, and what never gets through
 makes millions of sweeps in a second of it."""
 
+CELL_TIMEOUT_S = 20.0
+"""Longest time for a cell of a matrix, which is small: it is over sooner than a run."""
+
 SEED_MAX = 2**64 - 1
 
 _TIMES = Whole(1, 2**32 - 1)
@@ -31,11 +37,12 @@ _LENGTH = Length(0.001, 1e9)
 """From where threads have had time to start, to where a clock in nanoseconds still counts."""
 
 NUMBERS: dict[str, Whole | Share | Length] = {
-    "threads": Whole(1, 100_000),
-    "cpus": Whole(1, 4096),
+    "threads": Whole(1, _core.MOST_THREADS),
+    "cpus": Whole(1, _core.MOST_CPUS),
     "pins": Whole(1, 2**64 - 1),
     "perturb": Share(),
     "timeout_s": _LENGTH,
+    "wall_timeout_s": _LENGTH,
     "stall_after_s": _LENGTH,
     "seed": Whole(0, SEED_MAX),
     "repeat": _TIMES,
@@ -65,9 +72,11 @@ class Request:
     """Page pins after which a run is complete."""
     perturb: float | None = None
     """Probability of a yield at each step, to widen race windows."""
-    driver: str = "os"
+    driver: Driver = "os"
     timeout_s: float = 60.0
-    """Longest time for one run of one policy."""
+    """Longest time for one run of one policy, virtual on the simulator."""
+    wall_timeout_s: float = 3600.0
+    """Longest time that one run may take of the host, whatever its own clock says."""
     stall_after_s: float | None = None
     """Time without any progress after which a call may be judged stuck; None: `STALL_AFTER_S`."""
     seed: int | None = None
@@ -77,6 +86,8 @@ class Request:
     interleave: bool = True
     """Whether repeats go round-robin over the policies, so that drift meets all alike."""
     thresholds: tuple[str, ...] = ()
+    scan: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Keys with the words of all the values that they are run with, one after another."""
     trace_last: int | None = None
     """Events of each thread that are kept; None: nothing is traced."""
 
@@ -99,7 +110,7 @@ class Request:
 
         Callers of `gupstress.run` give what they like, whatever the types here say.
         """
-        good: dict[str, Any] = {"sets": self.sets}
+        good: dict[str, Any] = {"sets": self.sets, "scan": self.scan}
         for name, check in CHECKS.items():
             value = getattr(self, name)
             option = _SEVERAL.get(name) or "--" + name.removesuffix("_s").replace("_", "-")
@@ -132,6 +143,9 @@ class Request:
             "perturb": self.perturb,
             "driver": self.driver,
             "trace_last": self.trace_last,
+            "timeout_s": self.timeout_s,
+            "wall_timeout_s": self.wall_timeout_s,
+            "stall_after_s": self.stall_limit_s,
         }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gupstress import _core
-from gupstress.model.reference import reference
+from gupstress.model.reference import read_file
 from gupstress.outcome.litmus import Difference, LitmusCell, LitmusResult, Value
 from gupstress.outcome.results import Build
 from gupstress.problems import Problems, nearest
@@ -61,6 +61,7 @@ def prepare(
     kernels: Sequence[str],
     sets: Sequence[tuple[str, str]],
     wall_s: float = WALL_S,
+    problems: Problems | None = None,
 ) -> Plan:
     """Read every scenario and check every name.
 
@@ -69,11 +70,12 @@ def prepare(
         kernels: Rule sets; none: those that each scenario has expectations for.
         sets: Keys of kernel or policy set by themselves, as `(axis, value)`.
         wall_s: Longest time of the host for one cell, seconds.
+        problems: What is known to be wrong already.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
     """
-    problems = Problems()
+    problems = problems or Problems()
     known = _core.names("kernel")
     for kernel in kernels:
         if kernel not in known:
@@ -104,7 +106,7 @@ def prepare(
 
 
 def _read(name: str) -> Scenario:
-    text = reference(name)["text"] if is_file(name) else _core.show("litmus", name)
+    text = read_file(name) if is_file(name) else _core.show("litmus", name)
     table = engine.read_litmus(name, text)
     return Scenario(name, text, table["name"], table["expect"])
 

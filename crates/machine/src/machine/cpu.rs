@@ -9,7 +9,8 @@
 //! orders the caller's own queueing, and the full barrier (B) after it bumped
 //! the generation stands before it reads `pending`. Whoever finds the
 //! generation moved since (A) knows that another caller's reads of `pending`
-//! came after (B), hence after his entries (`ops::drain`).
+//! came after (B), hence after his entries (`ops::drain`). What is in a batch is
+//! read under its lock, so `pending` itself orders nothing.
 
 use super::page::Frame;
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, Rank};
@@ -72,7 +73,7 @@ pub struct Entry {
 }
 
 /// Entries of one CPU's batches; reached through [`Cpu::lock`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Batches([Vec<Entry>; Batch::ALL.len()]);
 
 impl Batches {
@@ -117,7 +118,7 @@ impl Drop for LocalLocked<'_> {
     fn drop(&mut self) {
         let mask = self.guard.mask();
         if mask != self.cpu.pending.load(Ordering::Relaxed) {
-            self.cpu.pending.store(mask, Ordering::Release);
+            self.cpu.pending.store(mask, Ordering::Relaxed);
         }
     }
 }
@@ -155,18 +156,18 @@ impl Cpu {
     /// `cpu_needs_drain`, without the lock.
     #[inline]
     pub fn needs_drain(&self) -> bool {
-        self.pending.load(Ordering::Acquire) != 0
+        self.pending.load(Ordering::Relaxed) != 0
     }
 
     /// Whether the mlock batch holds anything, without the lock.
     #[inline]
     pub fn needs_mlock_drain(&self) -> bool {
-        self.pending.load(Ordering::Acquire) & Batch::Mlock.bit() != 0
+        self.pending.load(Ordering::Relaxed) & Batch::Mlock.bit() != 0
     }
 
     /// `queue_work_on`: asks this CPU's kworker for a drain; returns the ticket to wait for.
     pub fn queue_drain(&self) -> u32 {
-        self.queued.fetch_add(1, Ordering::AcqRel) + 1
+        self.queued.fetch_add(1, Ordering::Release) + 1
     }
 
     /// The newest ticket, if its work has not been done: what a kworker waits for.
@@ -186,3 +187,5 @@ impl Cpu {
         (self.done.load(Ordering::Acquire).wrapping_sub(ticket) as i32) >= 0
     }
 }
+
+crate::restore!(Cpu { batches, pending, queued, done });

@@ -5,6 +5,7 @@
 //! list and the set-aside frames of a zone share one lock; a page cache has its
 //! own. Neither is held across a step.
 
+use super::build::{GoOn, Unbuilt, table};
 use super::page::{Frame, Page, ZERO_FRAME, flag};
 use super::payload::{Fresh, Frozen, Payload};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
@@ -94,7 +95,7 @@ impl Gfp {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct FreeLists {
     free: Vec<Frame>,
     /// Free frames of blocks that are being offlined.
@@ -112,7 +113,7 @@ pub struct Zone {
 }
 
 /// Per-CPU page caches, one list a zone.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct PageCaches([Vec<Frame>; 3]);
 
 /// All frames.
@@ -129,40 +130,40 @@ pub struct Memory {
 
 impl Memory {
     /// All frames free but the zero page.
-    pub fn new(layout: &Layout, cpus: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Unbuilt`], as the tables of a machine.
+    pub fn build(layout: &Layout, cpus: usize, go_on: &mut GoOn<'_>) -> Result<Self, Unbuilt> {
         // The zero page comes on top, and lies in Movable: where it counts as movable.
         let movable = 0..layout.movable + 1;
         let cma = movable.end..movable.end + layout.cma;
         let normal = cma.end..cma.end + layout.normal;
         let total = normal.end as usize;
-        let zone = |kind: ZoneKind, frames: std::ops::Range<Frame>| Zone {
-            kind,
+        let mut zone = |kind: ZoneKind, frames: std::ops::Range<Frame>| {
+            let first = frames.start.max(ZERO_FRAME + 1);
             // Low frames first, as a fresh buddy allocator hands them out.
-            lists: Mutex::ranked(
-                Rank::Zone,
-                FreeLists {
-                    free: frames.clone().rev().filter(|&f| f != ZERO_FRAME).collect(),
-                    set_aside: Vec::new(),
-                },
-            ),
-            frames,
+            let high_to_low = |n: usize| frames.end - 1 - n as Frame;
+            let free = table(frames.end.saturating_sub(first) as usize, go_on, high_to_low)?;
+            let lists = Mutex::ranked(Rank::Zone, FreeLists { free, set_aside: Vec::new() });
+            Ok(Zone { kind, frames, lists })
         };
         let zones =
-            [zone(ZoneKind::Movable, movable), zone(ZoneKind::Cma, cma), zone(ZoneKind::Normal, normal)];
-        let pages: Box<[Page]> =
-            zones.iter().flat_map(|zone| zone.frames.clone().map(|_| Page::new(zone.kind.place()))).collect();
+            [zone(ZoneKind::Movable, movable)?, zone(ZoneKind::Cma, cma)?, zone(ZoneKind::Normal, normal)?];
+        let kind = |frame: usize| zones.iter().find(|zone| zone.frames.contains(&(frame as Frame)));
+        let place = |frame: usize| kind(frame).map_or(0, |zone| zone.kind.place());
+        let pages: Box<[Page]> = table(total, go_on, |frame| Page::new(place(frame)))?.into();
         let zero = &pages[ZERO_FRAME as usize];
         zero.first_ref();
         zero.set(flag::RESERVED);
-        Self {
+        Ok(Self {
             pages,
-            payload: Payload::new(total, layout.page_bytes as usize),
+            payload: Payload::build(total, layout.page_bytes as usize, go_on)?,
             zones,
             isolated: (0..total.div_ceil(PAGEBLOCK as usize)).map(|_| AtomicBool::new(false)).collect(),
             caches: (0..cpus)
                 .map(|_| CachePadded::new(Mutex::ranked(Rank::PageCache, PageCaches::default())))
                 .collect(),
-        }
+        })
     }
 
     /// The page of a frame.
@@ -315,3 +316,6 @@ fn slot(kind: ZoneKind) -> usize {
         ZoneKind::Normal => 2,
     }
 }
+
+crate::restore!(Zone { lists } keep { kind, frames });
+crate::restore!(Memory { pages, payload, zones, isolated, caches });

@@ -14,7 +14,9 @@
 //! work, the drain mutex) is machine state waited for through the driver.
 
 mod area;
+mod build;
 pub mod cpu;
+mod digest;
 pub mod lruvec;
 pub mod memory;
 mod obstacle;
@@ -25,7 +27,9 @@ mod turns;
 mod validate;
 
 pub use area::Area;
+pub use build::{GoOn, Unbuilt};
 pub use cpu::{Batch, Cpu};
+pub use digest::Digest;
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
@@ -63,10 +67,21 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// An empty machine.
+    /// An empty machine, however large.
+    ///
+    /// # Panics
+    /// If the host has no memory for it.
     pub fn new(rules: Rules, layout: &Layout, cpus: usize) -> Self {
-        Self {
-            memory: Memory::new(layout, cpus),
+        Self::build(rules, layout, cpus, &mut || true).unwrap_or_else(|unbuilt| panic!("{unbuilt}"))
+    }
+
+    /// An empty machine, unless `go_on` says no meanwhile.
+    ///
+    /// # Errors
+    /// [`Unbuilt`]: no memory, or cut off.
+    pub fn build(rules: Rules, layout: &Layout, cpus: usize, go_on: &mut GoOn<'_>) -> Result<Self, Unbuilt> {
+        Ok(Self {
+            memory: Memory::build(layout, cpus, go_on)?,
             lruvec: CachePadded::new(Lruvec::new()),
             cpus: (0..cpus).map(|_| CachePadded::new(Cpu::new(rules.batch_size as usize))).collect(),
             mappings: boxcar::Vec::new(),
@@ -76,7 +91,7 @@ impl Machine {
             turns: Turns::default(),
             cache_disabled: AtomicU32::new(0),
             rules,
-        }
+        })
     }
 
     /// The page of a frame.
@@ -114,14 +129,15 @@ impl Machine {
         held.then(|| self.drain_mutex_owner.load(Ordering::Relaxed))
     }
 
-    /// Counts one more reason to flush at once; true if it is the first.
+    /// Counts one more reason to flush at once; whoever takes a local lock after the caller had
+    /// it sees the count.
     pub(crate) fn disable_lru_cache(&self) {
-        self.cache_disabled.fetch_add(1, Ordering::SeqCst);
+        self.cache_disabled.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes one reason back.
     pub(crate) fn enable_lru_cache(&self) {
-        self.cache_disabled.fetch_sub(1, Ordering::SeqCst);
+        self.cache_disabled.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// `folio_expected_ref_count`: mappings, and the page cache's one.
@@ -140,5 +156,18 @@ impl Machine {
     #[inline]
     pub fn maybe_dma_pinned(&self, page: &Page) -> bool {
         page.refcount() >= self.rules.pin_bias as i32
+    }
+}
+
+crate::restore!(Machine {
+    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, drain_mutex_owner, turns, cache_disabled,
+} keep { rules });
+
+/// Mappings are made before anything runs: both machines have the same.
+#[cfg(not(loom))]
+impl crate::restore::Restore for boxcar::Vec<Mapping> {
+    fn restore(&self, from: &Self) {
+        assert_eq!(self.count(), from.count(), "not of the same shape");
+        self.iter().zip(from.iter()).for_each(|((_, one), (_, from))| one.restore(from));
     }
 }

@@ -28,6 +28,7 @@
 //! ```
 
 use super::Memory;
+use super::build::{GoOn, Unbuilt, table};
 use super::page::Frame;
 use crate::sync::{AtomicU64, Exclusive, Ordering};
 
@@ -110,14 +111,17 @@ pub struct Payload {
 
 impl Payload {
     /// `frames` frames of `bytes` bytes (a multiple of 8), all zero.
-    pub fn new(frames: usize, bytes: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Unbuilt`], as the tables of a machine.
+    pub fn build(frames: usize, bytes: usize, go_on: &mut GoOn<'_>) -> Result<Self, Unbuilt> {
         let per_frame = bytes / 8;
-        Self {
-            words: (0..frames * per_frame).map(|_| AtomicU64::new(0)).collect(),
+        Ok(Self {
+            words: table(frames.saturating_mul(per_frame), go_on, |_| AtomicU64::new(0))?.into(),
             per_frame,
             // One marker a frame costs nothing where a marker is empty.
-            marks: (0..frames).map(|_| Exclusive::new()).collect(),
-        }
+            marks: table(frames, go_on, |_| Exclusive::new())?.into(),
+        })
     }
 
     /// 64-bit words in a frame.
@@ -211,3 +215,5 @@ pub fn pattern(id: u32, index: u32) -> u64 {
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
+
+crate::restore!(Payload { words } keep { per_frame, marks });

@@ -11,8 +11,8 @@
 //! (one for every 512 entries, as a page-table page has), and read without it
 //! by GUP-fast. Clearing a PTE and then looking at the refcount must not be
 //! reordered against GUP-fast, which takes a reference and then reads the PTE
-//! again: [`PtLocked::clear_flush`] and every read are `SeqCst`. All other
-//! changes only publish what they map, and release.
+//! again: [`PtLocked::clear_flush`] and every read without the lock are `SeqCst`.
+//! All other changes only publish what they map, and release.
 
 use super::area::{Area, Areas};
 use super::page::{Frame, NO_FRAME, ZERO_FRAME};
@@ -117,6 +117,11 @@ impl Pte {
     /// The same without the dirty bit.
     pub fn cleaned(self) -> Self {
         Self(self.0 & !Self::DIRTY)
+    }
+
+    /// The entry as one word.
+    pub(super) fn bits(self) -> u64 {
+        self.0
     }
 
     /// The frame that a present, migration or poison entry names.
@@ -243,7 +248,7 @@ impl PtLocked<'_> {
     /// Reads a PTE.
     #[inline]
     pub fn get(&self, index: u32) -> Pte {
-        Pte(self.vma.ptes[index as usize].load(Ordering::SeqCst))
+        Pte(self.vma.ptes[index as usize].load(Ordering::Relaxed))
     }
 
     /// `set_pte_at`: whoever finds the PTE finds the page as it was made.
@@ -298,14 +303,15 @@ impl Mapping {
     pub fn fork(&self) -> Arc<Vma> {
         let child = Arc::new(Vma::new(self.id, self.kind, self.vma.len() as usize));
         self.children.lock().push(Arc::clone(&child));
-        self.nr_children.fetch_add(1, Ordering::Release);
+        self.nr_children.fetch_add(1, Ordering::Relaxed);
         child
     }
 
     /// Calls `visit` with every area that may map the pages: `rmap_walk`.
     pub fn for_each_vma(&self, mut visit: impl FnMut(&Vma)) {
         visit(&self.vma);
-        if self.nr_children.load(Ordering::Acquire) != 0 {
+        // Who finds a PTE that fork has copied took the lock that fork held, and so sees the child.
+        if self.nr_children.load(Ordering::Relaxed) != 0 {
             let children = self.children.lock().clone();
             children.iter().for_each(|vma| visit(vma));
         }
@@ -338,6 +344,28 @@ impl CacheSlot<'_> {
     /// Puts a frame, or nothing, into it.
     pub fn set(&self, frame: Option<Frame>) {
         self.0.store(frame.unwrap_or(NO_FRAME), Ordering::Release);
+    }
+}
+
+crate::restore!(Vma { ptes, locked, areas, prepared, gone } keep { mapping, kind, ptls });
+#[cfg(not(loom))]
+impl crate::restore::Restore for Mapping {
+    fn restore(&self, from: &Self) {
+        let Self { vma, children, nr_children, cache, id: _, kind: _, xa_lock: _ } = self;
+        vma.restore(&from.vma);
+        nr_children.restore(&from.nr_children);
+        cache.restore(&from.cache);
+        // Areas of children that were forked since are dropped, those that are lacking made.
+        let from = from.children.lock().clone();
+        let mut all = std::mem::take(&mut *children.lock());
+        all.truncate(from.len());
+        for (number, vma) in from.iter().enumerate() {
+            if number == all.len() {
+                all.push(Arc::new(Vma::new(vma.mapping, vma.kind, vma.ptes.len())));
+            }
+            all[number].restore(vma);
+        }
+        *children.lock() = all;
     }
 }
 

@@ -14,8 +14,12 @@
 //! 6. The contents of every mapped page that is not pinned are those it was filled with.
 //! 7. LRU lists are well linked, and batches and `pending` agree.
 
+use super::GoOn;
 use super::{Batch, Frame, Machine, ZERO_FRAME, flag, lruvec::Lists, payload::pattern};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+/// Pages checked between two questions whether to go on.
+const ASK_EVERY: u32 = 4096;
 
 /// One thing that does not add up.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -35,6 +39,8 @@ pub struct Recount {
     pub checked: u64,
     /// Those that were wrong.
     pub broken: Vec<Broken>,
+    /// Whether everything was counted.
+    pub complete: bool,
 }
 
 impl Recount {
@@ -70,21 +76,43 @@ impl Machine {
     /// (frame → count) beyond those in the machine; `never_on_lru` the pages
     /// that are rightly on no list.
     pub fn validate(&self, held: &HashMap<Frame, i32>, never_on_lru: &[Frame]) -> Recount {
+        self.validate_while(held, never_on_lru, &mut || true)
+    }
+
+    /// The same unless `go_on` says no meanwhile: then the recount is of what it has come to.
+    pub fn validate_while(
+        &self,
+        held: &HashMap<Frame, i32>,
+        never_on_lru: &[Frame],
+        go_on: &mut GoOn<'_>,
+    ) -> Recount {
         let mut recount = Recount::default();
+        let never_on_lru: HashSet<Frame> = never_on_lru.iter().copied().collect();
         let mut seen = vec![Seen::default(); self.memory.frames() as usize];
         self.memory.count_free(|frame| seen[frame as usize].free += 1);
-        self.count_mappings(&mut seen, &mut recount);
+        if !self.count_mappings(&mut seen, &mut recount, go_on) {
+            // Half of the references prove nothing of any page.
+            return recount;
+        }
         self.count_batches(&mut seen, &mut recount);
         self.count_lists(&self.lruvec.lock(), &mut seen, &mut recount);
-        for (frame, seen) in (0..).zip(&seen) {
+        for (frame, seen) in (0 as Frame..).zip(&seen) {
+            if frame.is_multiple_of(ASK_EVERY) && !go_on() {
+                return recount;
+            }
             let extra = held.get(&frame).copied().unwrap_or(0);
             self.check_page(frame, seen, extra, never_on_lru.contains(&frame), &mut recount);
         }
+        recount.complete = true;
         recount
     }
 
-    fn count_mappings(&self, seen: &mut [Seen], recount: &mut Recount) {
+    /// False if it was cut off.
+    fn count_mappings(&self, seen: &mut [Seen], recount: &mut Recount, go_on: &mut GoOn<'_>) -> bool {
         for mapping in self.mappings() {
+            if !go_on() {
+                return false;
+            }
             mapping.for_each_vma(|vma| {
                 for index in 0..vma.len() {
                     let pte = vma.pte(index);
@@ -102,6 +130,7 @@ impl Machine {
                 }
             }
         }
+        true
     }
 
     fn count_batches(&self, seen: &mut [Seen], recount: &mut Recount) {

@@ -196,7 +196,7 @@ impl Monitor {
 
     /// Sleeps until `done` says so or the deadline comes; false on the deadline.
     pub fn sleep_until(&self, deadline: Option<Instant>, done: &dyn Fn() -> bool) -> bool {
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst); // (A), pairs with (B)
         let mut guard = inner::lock(&self.mutex);
         let mut in_time = true;

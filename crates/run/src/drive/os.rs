@@ -58,9 +58,11 @@ fn turn(turns: u64) {
     });
 }
 
+/// Turns that take a fraction of a millisecond on any host.
+const TRIAL: u64 = 100_000;
+
 /// How many turns take `ns` on this host.
 fn turns(ns: u64) -> u64 {
-    const TRIAL: u64 = 100_000;
     if ns == 0 {
         return 0;
     }
@@ -213,10 +215,20 @@ impl<'r> OsThread<'r> {
             thread::yield_now();
         }
         if control & DELAY != 0 {
-            turn(self.run.delay);
+            self.delay();
         }
         if control & PAUSE != 0 && self.killable && at.holds_nothing() {
             self.pause();
+        }
+    }
+
+    /// Takes as much longer as a step of a slower build does, or until the run ends.
+    fn delay(&self) {
+        let mut left = self.run.delay;
+        while left > 0 && !self.run.is_killed() {
+            let part = left.min(TRIAL);
+            turn(part);
+            left -= part;
         }
     }
 

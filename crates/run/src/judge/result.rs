@@ -203,6 +203,8 @@ pub enum Books {
     Held,
     /// They do not.
     Broken,
+    /// What was counted held, but the end of the run cut the recount off.
+    Inconclusive,
 }
 
 /// The verdict with what it rests on.

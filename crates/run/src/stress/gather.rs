@@ -110,7 +110,11 @@ fn invariants(mut recount: Recount, counters: &Totals, ledger: &Ledger) -> Invar
     let broken = recount.broken.len();
     recount.broken.truncate(MAX_FINDINGS);
     Invariants {
-        verdict: if broken == 0 { Books::Held } else { Books::Broken },
+        verdict: match (broken, recount.complete) {
+            (0, true) => Books::Held,
+            (0, false) => Books::Inconclusive,
+            _ => Books::Broken,
+        },
         checked: recount.checked,
         broken: broken as u64,
         findings: recount.broken,

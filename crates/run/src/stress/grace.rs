@@ -24,7 +24,7 @@ impl Grace {
         let began = &self.began;
         self.missing.retain(|&thread| {
             let slot = &sh.slots[thread];
-            slot.place.rests() == began[thread] && !slot.is_at_rest()
+            slot.place.rests() == began[thread] && !sh.is_at_rest(thread)
         });
         if !self.missing.is_empty() {
             return;

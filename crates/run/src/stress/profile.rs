@@ -208,12 +208,13 @@ table! {
 }
 
 const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "drain-storm" "same-range"
+    "free-loop" "oversubscribed"
     "zero-page" "drain-race" "oom" "early-boot" "hwpoison" "hwpoison-mapped" "prepinned" "cma-driver" "isolation-race"
     "mlock-batch" "lru-batch-ref" "wasted-drain" "short-refs" "writeback" "contig");
 
 /// What a run of a profile takes from the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Plan {
+pub struct Needs {
     /// Pinning threads.
     pub threads: u32,
     /// Simulated CPUs.
@@ -353,8 +354,12 @@ impl Profile {
         if self.ranges.private { self.threads } else { self.ranges.count }
     }
 
-    /// What a run takes from the host.
-    pub fn plan(&self) -> Plan {
+    /// What a run with so many pinning threads takes from the host.
+    pub fn needs(&self, threads: u32) -> Needs {
+        Self { threads, ..self.clone() }.own_needs()
+    }
+
+    fn own_needs(&self) -> Needs {
         let actors = self.actors().iter().map(|(_, actor)| u64::from(actor.threads)).sum::<u64>();
         let os_threads = u64::from(self.threads) + actors + u64::from(self.cpus);
         let Layout { movable, cma, page_bytes, .. } = self.memory;
@@ -368,7 +373,7 @@ impl Profile {
             self.mapped().saturating_mul(32),
             u64::from(self.mappings()) * 512,
         ];
-        Plan {
+        Needs {
             threads: self.threads,
             cpus: self.cpus,
             os_threads: u32::try_from(os_threads).unwrap_or(u32::MAX),

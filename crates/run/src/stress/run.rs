@@ -3,16 +3,17 @@
 use super::actors::Actor;
 use super::cpu_clock::CpuClock;
 use super::gather::{End, gather};
+use super::limit::{Cut, Host, Limit};
 use super::pinner::Pinner;
 use super::profile::{Profile, STACK};
-use super::shared::Shared;
+use super::shared::{Shared, Special};
 use super::watchdog::{Limits, Watchdog};
 use crate::drive::os::{OsRun, OsThread};
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Control, Decision, Driver, Timed};
 use crate::error::{Error, Result};
 use crate::judge::{Calls, Class, RunResult, Status};
-use crate::machine::Machine;
+use crate::machine::{Machine, Recount};
 use crate::observe::{Ring, Trace};
 use crate::ops::Task;
 use crate::policy::{Policy, Rules};
@@ -21,7 +22,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Which driver runs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +46,10 @@ pub struct Job {
     pub driver: Which,
     /// Page pins after which it is complete.
     pub pins: u64,
-    /// Longest run.
+    /// Longest run: of wall time, or of virtual time on the simulator.
     pub timeout: Duration,
+    /// Longest time that it may take of the host, whatever its own clock says.
+    pub wall_timeout: Duration,
     /// Longest call before it is looked at.
     pub stall_after: Duration,
     /// Seed of everything drawn at random.
@@ -74,49 +77,51 @@ pub struct Progress {
     pub step: &'static str,
 }
 
-/// What a run asks of whoever started it, every 20 ms of wall time.
-pub trait Host {
-    /// Shown how far the run is; false to interrupt it.
-    fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool;
-
-    /// Given the trace of the run at its end, if one was wanted.
-    fn trace(&mut self, _trace: Trace) {}
-}
-
-/// Nobody looks.
-impl Host for () {
-    fn look(&mut self, _progress: &dyn Fn() -> Progress) -> bool {
-        true
-    }
-}
-
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What a recount may take beyond the end of a run that was cut off.
+const RECOUNT: Duration = Duration::from_millis(250);
+/// Threads started between two looks at whether to go on.
+const STARTED_AT_A_TIME: usize = 32;
 
 /// Runs a job to its end.
 ///
 /// # Errors
-/// [`Error::Resource`] if the host refuses a thread, [`Error::Internal`] if a
-/// thread panicked.
+/// [`Error::Resource`] if the host refuses a thread or memory, or has no time to build the
+/// machine, [`Error::Interrupted`] if it was interrupted before there was anything to count,
+/// [`Error::Internal`] if a thread panicked.
 pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
-    let cpus = job.profile.cpus as usize;
-    let m = Machine::new(job.rules.clone(), &job.profile.layout(), cpus);
-    let shared = Arc::new(Shared::new(m, job.policy.clone(), job.profile.clone(), job.pins));
+    let began = Instant::now();
+    // Real threads have no clock but the host's: all that comes before them is part of their time.
+    let (longest, real) = match job.driver {
+        Which::Os => (job.wall_timeout.min(job.timeout), true),
+        Which::Sim => (job.wall_timeout, false),
+    };
+    let mut limit = Limit::new(host, longest);
+    let m = build(job, longest, &mut limit)?;
+    let shared = Shared::new(m, job.policy.clone(), job.profile.clone(), job.pins);
+    let shared = Arc::new(shared);
+    let spent = began.elapsed();
+    limit.grant(job.wall_timeout.saturating_sub(spent));
+    let timeout = if real { job.timeout.saturating_sub(spent) } else { job.timeout };
     let watchdog = Watchdog::new(
         Limits {
-            timeout_ns: job.timeout.as_nanos() as u64,
+            timeout_ns: u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
             // A policy that gives up by itself is not stuck before it could have.
-            stall_after_ns: (job.stall_after.as_nanos() as u64).saturating_add(job.policy.deadline.0),
+            stall_after_ns: u64::try_from(job.stall_after.as_nanos())
+                .unwrap_or(u64::MAX)
+                .saturating_add(job.policy.deadline.0),
         },
         job.profile.threads as usize,
     );
     let cpu_before = process_cpu();
     let ended = match job.driver {
-        Which::Os => on_threads(job, &shared, watchdog, host)?,
-        Which::Sim => on_coroutines(job, &shared, watchdog, host)?,
+        Which::Os => on_threads(job, &shared, watchdog, &mut limit)?,
+        Which::Sim => on_coroutines(job, &shared, watchdog, &mut limit)?,
     };
-    let Ended { watchdog, at: ended_at, interrupted, rings } = ended;
+    let Ended { watchdog, at: ended_at, rings } = ended;
+    let interrupted = limit.cut() == Some(Cut::Interrupted);
     if job.trace.is_some() {
-        host.trace(Trace { names: job.profile.thread_names().collect(), rings });
+        limit.trace(Trace { names: job.profile.thread_names().collect(), rings });
     }
     let stuck = watchdog.liveness.verdict.is_stuck();
     let status = if interrupted {
@@ -130,7 +135,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     };
     let started = shared.started().unwrap_or(ended_at);
     let special = shared.special.lock();
-    let recount = shared.m.validate(&special.held, &special.never_on_lru);
+    let recount = recount(&shared.m, &special, watchdog.timed_out, &mut limit);
     drop(special);
     let resolved = json!({ "policy": job.policy, "profile": job.profile, "kernel": job.rules });
     let end = End {
@@ -154,11 +159,34 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     Ok(result)
 }
 
+/// Builds the machine, as long as the run may take.
+fn build(job: &Job, longest: Duration, limit: &mut Limit<'_>) -> Result<Machine> {
+    let (layout, cpus) = (job.profile.layout(), job.profile.cpus as usize);
+    Machine::build(job.rules.clone(), &layout, cpus, &mut || limit.may_go_on()).map_err(|unbuilt| match limit
+        .cut()
+    {
+        Some(Cut::Interrupted) => Error::Interrupted,
+        Some(Cut::Time) => Error::Resource(format!(
+            "the machine alone takes longer to build than the {} s that the run may take",
+            longest.as_secs_f64()
+        )),
+        None => Error::Resource(unbuilt.to_string()),
+    })
+}
+
+/// Counts everything again: as long as the run may still take, and a moment longer if that is over.
+fn recount(m: &Machine, special: &Special, over: bool, limit: &mut Limit<'_>) -> Recount {
+    if limit.cut().is_none() && !over {
+        return m.validate_while(&special.held, &special.never_on_lru, &mut || limit.may_go_on());
+    }
+    let until = Instant::now() + RECOUNT;
+    m.validate_while(&special.held, &special.never_on_lru, &mut || Instant::now() < until)
+}
+
 struct Ended {
     watchdog: Watchdog,
     /// Driver time at which the pinners were done.
     at: u64,
-    interrupted: bool,
     /// Of each thread, where a trace was wanted.
     rings: Vec<Ring>,
 }
@@ -182,6 +210,21 @@ fn live<D: Driver>(sh: &Shared, d: &D, id: usize) {
     }
     slot.leave();
     sh.thread_left(d);
+}
+
+/// Nothing so far.
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            elapsed_s: 0.0,
+            pinned: 0,
+            target: 0,
+            calls: Calls::of([0; Class::COUNT]),
+            drain_all: 0,
+            pages_per_s: 0.0,
+            step: crate::drive::Step::Idle.name(),
+        }
+    }
 }
 
 fn progress(sh: &Shared, now: u64) -> Progress {
@@ -226,7 +269,7 @@ impl Control for OsControl<'_> {
     }
 }
 
-fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
+fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, limit: &mut Limit<'_>) -> Result<Ended> {
     let run = OsRun::new(sh.m.cpus.len(), job.profile.perturb.0, job.profile.step_delay.0);
     let run = &match job.trace {
         Some(last) => run.tracing(last as usize),
@@ -234,10 +277,12 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Hos
     };
     let lost = &AtomicBool::new(false);
     let mut ended_at = None;
-    let mut interrupted = false;
     let panicked = thread::scope(|scope| {
         let mut handles = Vec::with_capacity(sh.slots.len());
         for id in 0..sh.slots.len() {
+            if id.is_multiple_of(STARTED_AT_A_TIME) && !limit.may_go_on() {
+                break;
+            }
             let killable = id < sh.slots.len() - sh.profile.cpus as usize;
             let body = move || {
                 let slot = &sh.slots[id];
@@ -271,6 +316,7 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Hos
                 }
             }
         }
+        let all = handles.len() == sh.slots.len();
         let control = OsControl { run, shared: sh };
         let mut next_tick = 0;
         loop {
@@ -278,9 +324,8 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Hos
             if sh.is_complete() {
                 break;
             }
-            if !host.look(&|| progress(sh, run.now())) {
-                interrupted = true;
-                watchdog.let_go(sh, run.now());
+            if !limit.look(&|| progress(sh, run.now())) {
+                watchdog.cut_off(sh, run.now(), limit.cut());
                 break;
             }
             if lost.load(Ordering::Relaxed) {
@@ -296,13 +341,17 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, host: &mut dyn Hos
         }
         ended_at = Some(sh.completed_at().unwrap_or_else(|| run.now()));
         run.kill();
+        if !all {
+            // Those already there must not wait for those that will never come.
+            sh.abandon(&OsThread::new(run, &crate::drive::Place::default(), u32::MAX, false, 0));
+        }
         Ok(handles.into_iter().filter_map(|handle| handle.join().err()).count())
     })?;
     if panicked != 0 {
         return Err(Error::Internal(format!("{panicked} threads panicked")));
     }
     let at = ended_at.unwrap_or_else(|| run.now());
-    Ok(Ended { watchdog, at, interrupted, rings: run.take_rings() })
+    Ok(Ended { watchdog, at, rings: run.take_rings() })
 }
 
 /// CPU seconds of this process so far, its ended threads included.
@@ -313,7 +362,7 @@ fn process_cpu() -> f64 {
 
 // ---------------------------------------------------------------- coroutines
 
-fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn Host) -> Result<Ended> {
+fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, limit: &mut Limit<'_>) -> Result<Ended> {
     let kworkers = sh.slots.len() - sh.profile.cpus as usize;
     let cpus = sh.m.cpus.len();
     let tasks = (0..kworkers)
@@ -323,6 +372,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn
                 cpu: id % cpus,
                 place: Arc::clone(&sh.slots[id].place),
                 killable: true,
+                daemon: false,
                 body: Box::new(move |thread| live(&sh, thread, id)),
             }
         })
@@ -335,7 +385,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn
         }),
     );
     let watchdog = RefCell::new(watchdog);
-    let mut interrupted_at = None;
+    let mut cut_at = None;
     let mut ended_at = None;
     let mut lab = job.trace.map_or_else(Lab::default, |last| Lab::tracing(last as usize));
     let report = lab.run(
@@ -352,10 +402,10 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn
             decision
         },
         &mut |now| {
-            let goes_on = host.look(&|| progress(sh, now));
+            let goes_on = limit.look(&|| progress(sh, now));
             if !goes_on {
-                interrupted_at = Some(now);
-                watchdog.borrow_mut().let_go(sh, now);
+                cut_at = Some(now);
+                watchdog.borrow_mut().cut_off(sh, now, limit.cut());
             }
             goes_on
         },
@@ -377,8 +427,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, host: &mut dyn
     }
     Ok(Ended {
         watchdog: watchdog.into_inner(),
-        at: interrupted_at.or(ended_at).unwrap_or(report.now),
-        interrupted: interrupted_at.is_some(),
+        at: cut_at.or(ended_at).unwrap_or(report.now),
         rings: report.trace,
     })
 }

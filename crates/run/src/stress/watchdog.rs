@@ -19,6 +19,7 @@
 
 use super::chain::{Chain, End, Link, follow, holder};
 use super::grace::Grace;
+use super::limit::Cut;
 use super::shared::{Call, Shared, Slot};
 use crate::drive::{Control, Decision, Step, Wait, Waiting};
 use crate::judge::{Liveness, LivenessVerdict, MAX_FINDINGS, Sample, Stall};
@@ -189,8 +190,8 @@ impl Watchdog {
             self.sample(sh, now.saturating_sub(began));
         }
         if now.saturating_sub(began.unwrap_or(0)) >= self.limits.timeout_ns {
-            self.timed_out = true;
-            self.give_up(sh, now, control);
+            self.cut_off(sh, now, Some(Cut::Time));
+            control.resume();
             return Decision::Kill;
         }
         if began.is_some() && self.watch(sh, now, control) {
@@ -365,7 +366,7 @@ impl Watchdog {
         let runner = trial.runner.map(|runner| runner.thread);
         let end = self.end(sh);
         (0..sh.slots.len()).filter(|&thread| thread != trial.thread).all(|thread| {
-            sh.slots[thread].is_at_rest()
+            sh.is_at_rest(thread)
                 || match follow(sh, thread).end {
                     End::Circle(_) => true,
                     End::Sleeps { until, .. } => until >= end,
@@ -407,9 +408,12 @@ impl Watchdog {
     }
 
     /// The run ends before its work is done: what had no chance to end is not said to be alive.
-    fn give_up(&mut self, sh: &Shared, now: u64, control: &dyn Control) {
+    pub fn cut_off(&mut self, sh: &Shared, now: u64, why: Option<Cut>) {
         self.let_go(sh, now);
-        control.resume();
+        if why == Some(Cut::Interrupted) {
+            return;
+        }
+        self.timed_out = true;
         let window = self.limits.stall_after_ns;
         let old = |slot: &Slot| slot.call().is_some_and(|call| now.saturating_sub(call.since()) >= window);
         let nothing_ended = sh.ended.load(Ordering::Relaxed) == 0;
@@ -421,7 +425,7 @@ impl Watchdog {
     }
 
     /// Ends a trial that is under way: what the suspect pins from here on it pins because the run is over.
-    pub fn let_go(&mut self, sh: &Shared, now: u64) {
+    fn let_go(&mut self, sh: &Shared, now: u64) {
         let Some(trial) = self.trial.take() else { return };
         if trial.told() && !sh.pinners()[trial.thread].take_back(trial.call) {
             self.conclude(sh, now, &trial, LivenessVerdict::Starved);

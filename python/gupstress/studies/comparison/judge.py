@@ -37,30 +37,7 @@ def compare(
     metric: str | Iterable[str] = (),
     threshold: float = 100 * rules.DEFAULT_THRESHOLD,
 ) -> Comparison:
-    """Say whether `head` is worse than `base`, as `gupstress compare` does.
-
-    Each policy is compared with the one of its name in `base`. Policies of one run are
-    compared with each other by `base_policy`, and those of different names by `policy`.
-
-    A metric has regressed if its medians differ by more than the threshold in the bad
-    direction, so does all of the 90 % bootstrap interval (Efron, 1979) of their ratio, and
-    the U test (Mann and Whitney, 1947) finds the difference, with p below 0.02 after it was
-    adjusted for the number of all tests (Benjamini and Hochberg, 1995). It is the same if
-    that interval lies within the threshold. A finding that only `head` has is a regression
-    at any size.
-
-    Args:
-        base: What to compare with: a result, its file, or a folder of files to be pooled.
-        head: What is judged, given likewise; None: other policies of `base`.
-        base_policy: The policy of `base` that all its others are compared with, without `head`.
-        policy: Pairs to compare and no others, such as `{"linux-7.2": "mine"}` or
-            `"linux-7.2=mine"`, base first.
-        metric: One or more paths such as `"latency_ns.p50"`; none: a few of each kind.
-        threshold: Smallest change that counts, percent of the base's median.
-
-    Raises:
-        ConfigError: Everything wrong with the arguments, at once.
-    """
+    """Compare as `gupstress.compare` does, which says what each argument is."""
     names = (metric,) if isinstance(metric, str) else tuple(metric)
     problems, sources = Problems(), []
     asked = pairing.parse(policy, problems)

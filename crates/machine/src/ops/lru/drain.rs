@@ -58,7 +58,7 @@ impl<D: Driver> Lru<'_, D> {
             self.drain_cpu(self.cpu());
         }
         fence(Ordering::SeqCst); // (A), pairs with (B)
-        let seen = self.m.drain_gen.load(Ordering::Acquire);
+        let seen = self.m.drain_gen.load(Ordering::Relaxed);
         self.step_at(Step::DrainGen);
         if !self.lock_drain_mutex() {
             return;
@@ -67,7 +67,7 @@ impl<D: Driver> Lru<'_, D> {
             self.event(Event::DrainShortcut);
         } else {
             let generation = self.m.drain_gen.load(Ordering::Relaxed);
-            self.m.drain_gen.store(generation.wrapping_add(1), Ordering::Release);
+            self.m.drain_gen.store(generation.wrapping_add(1), Ordering::Relaxed);
             fence(Ordering::SeqCst); // (B), pairs with (A)
             self.queue_and_flush();
         }

@@ -1,4 +1,7 @@
 //! The passes of `migrate_pages` over its pages, by kernel.
+//!
+//! A kernel's passes are few and it looks at no signal between them; here they may be as many as
+//! somebody likes, and the run's end is looked for before each.
 
 use super::page::{MigrateMode, OWN, Refusal, Unmap};
 use crate::drive::Driver;
@@ -47,7 +50,7 @@ impl<D: Driver> Migrate<'_, D> {
     fn migrate_one_by_one(&self, mut from: Vec<Frame>, gfp: Gfp, mode: MigrateMode) -> Migrated {
         let mut result = Migrated::default();
         let passes = self.m.rules.migrate_passes;
-        for pass in 0..passes {
+        for pass in (0..passes).take_while(|_| !self.d.killed()) {
             let force = pass > LAST_TRYLOCK_PASS && mode == MigrateMode::Sync;
             let mut again = Vec::new();
             let mut pages = from.into_iter();
@@ -149,7 +152,7 @@ impl<D: Driver> Migrate<'_, D> {
         let mut result = Migrated::default();
         let mut unmapped = Vec::with_capacity(from.len());
         let mut retried = 0;
-        for pass in 1..=passes {
+        for pass in (1..=passes).take_while(|_| !self.d.killed()) {
             let mut again = Vec::new();
             let mut pages = from.into_iter();
             for frame in pages.by_ref() {
@@ -187,7 +190,7 @@ impl<D: Driver> Migrate<'_, D> {
         }
         result.failed = (result.left.len() + retried) as u64;
         result.left.extend(from);
-        for pass in 1..=passes {
+        for pass in (1..=passes).take_while(|_| !self.d.killed()) {
             if unmapped.is_empty() {
                 break;
             }

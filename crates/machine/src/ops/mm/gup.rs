@@ -111,6 +111,9 @@ impl<D: Driver> Mm<'_, D> {
         let first = range.start;
         for index in range.clone() {
             self.step_at(Step::GupWalk);
+            if self.d.killed() {
+                return Err(Stopped::Failed(Errno::EINTR));
+            }
             let (frame, clean) = loop {
                 let locked = vma.lock(index);
                 let pte = locked.get(index);

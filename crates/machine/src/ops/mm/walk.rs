@@ -34,7 +34,7 @@ impl<D: Driver> Mm<'_, D> {
         step: Step,
         visit: impl Fn(Frame),
     ) {
-        for index in range {
+        for index in range.take_while(|_| !self.d.killed()) {
             let Some(frame) = self.get_mapped(&mapping.vma, index) else { continue };
             visit(frame);
             self.put(frame, 1);

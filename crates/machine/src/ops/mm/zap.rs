@@ -16,7 +16,7 @@ impl<D: Driver> Mm<'_, D> {
     pub fn zap(&self, mapping: &Mapping, range: Range<u32>, spare_pinned: bool) -> u32 {
         self.lru_add_drain();
         let mut zapped = 0;
-        for index in range {
+        for index in range.take_while(|_| !self.d.killed()) {
             let gone = match mapping.kind {
                 Kind::Anon => self.zap_pte(&mapping.vma, index, spare_pinned),
                 Kind::Shmem => self.truncate(mapping, index, spare_pinned),

@@ -319,7 +319,7 @@ fn what_ends_alone_with_the_run_is_cut_off_and_not_starved() {
         }
     });
     assert!(bench.dog.trial.as_ref().is_some_and(|trial| trial.alone.is_some()));
-    bench.dog.let_go(&bench.sh, bench.now);
+    bench.dog.cut_off(&bench.sh, bench.now, Some(Cut::Interrupted));
     assert!(!bench.slot(SUSPECT).finish().stuck);
     assert!(bench.dog.liveness.findings.is_empty());
 }

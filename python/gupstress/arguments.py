@@ -1,0 +1,49 @@
+"""Says what is wrong with the arguments of a call in the words of Python."""
+
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from gupstress.errors import ConfigError, ResourceError
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+
+def in_python(function: Callable[Given, Found]) -> Callable[Given, Found]:
+    """Let a function's errors name its arguments where a command's name options."""
+
+    @wraps(function)
+    def call(*args: Given.args, **kwargs: Given.kwargs) -> Found:
+        __tracebackhide__ = True
+        try:
+            return function(*args, **kwargs)
+        except ConfigError as error:
+            found = [(_place(place), _message(message)) for place, message in error.problems]
+            raise ConfigError(found) from error.__cause__
+        except ResourceError as error:
+            raise ResourceError(_message(str(error))) from error.__cause__
+
+    return call
+
+
+_OPTION = re.compile(r"--(no-)?([a-z][a-z-]*)")
+
+_WITH_VALUE = re.compile(r"--([a-z][a-z-]*) ('[^']*'|[^\s;,]+)")
+
+_NAMES = {"set": "sets", "base": "base_policy"}
+"""Arguments that are not called as their options are."""
+
+
+def _name(option: str) -> str:
+    return _NAMES.get(option, option.replace("-", "_"))
+
+
+def _place(place: str) -> str:
+    return _OPTION.sub(lambda found: _name(found[2]), place)
+
+
+def _message(message: str) -> str:
+    said = _WITH_VALUE.sub(lambda found: f"{_name(found[1])}={found[2]}", message)
+    return _OPTION.sub(lambda found: _name(found[2]), said)
