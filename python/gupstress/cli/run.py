@@ -10,6 +10,7 @@ from gupstress.cli import completion, interrupts, output
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import number, setting
+from gupstress.errors import ResourceError
 from gupstress.running.request import PRESETS, STALL_AFTER_S, Request
 from gupstress.running.trace import DEFAULT_LAST, Recorder
 from gupstress.visible import typed
@@ -204,7 +205,13 @@ def run(
         complain(f"seed {job.seed}")
     recorder = None if trace_file is None else Recorder()
     watch = runner.unwatched if quiet else progress.watch(sys.stderr)
-    result = runner.run(job, sys.argv, watch, recorder)
+    refused = None
+    try:
+        result = runner.run(job, sys.argv, watch, recorder)
+    except ResourceError as error:
+        if error.kept is None:
+            raise
+        refused, result = error, error.kept
     interrupts.settle()
     found = None
     # An interrupt may have left nothing to compare.
@@ -221,6 +228,8 @@ def run(
         output.deliver(
             json_file, result.to_json, lambda: _print(result, found, format_, command, quiet)
         )
+    if refused is not None:
+        raise refused
     code = Exit[verdict.outcome(result).name]
     if found is None:
         return code

@@ -420,6 +420,8 @@ class PolicyResult(Record):
     kernel: str
     repeat: Annotated[int, Field(ge=1)]
     status: Literal["complete", "timeout", "stuck", "interrupted"]
+    wall_timeout: bool = False
+    """Whether the timeout was that of the host's time, and not of the driver's clock."""
     verdict: Verdict | None = None
     """What it came to, in one word; null in files of versions that did not say."""
     elapsed_s: Amount

@@ -144,11 +144,12 @@ def run(
         recorder: Takes the traces of a request with `trace_last`.
 
     Raises:
-        ResourceError: The host refused a thread or memory after all.
+        ResourceError: The host refused a thread or memory after all; `kept` are the runs before.
     """
     started_at, facts = datetime.now(timezone.utc), host.facts()
     results: list[PolicyResult] = []
     interrupted = False
+    refused: ResourceError | None = None
     try:
         for policy, repeat in job.schedule():
             turn = Turn(job.policies[policy], repeat, job.request.repeat)
@@ -164,8 +165,13 @@ def run(
     except KeyboardInterrupt:
         # Between two runs there is nobody else to take it.
         interrupted = True
+    except (ResourceError, MemoryError) as error:
+        if not results:
+            raise
+        refused = error if isinstance(error, ResourceError) else ResourceError("no memory left")
+        interrupted = True
     statuses = {result.status for result in results}
-    return RunResult(
+    run = RunResult(
         gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
         argv=tuple(argv),
         started_at=started_at,
@@ -181,6 +187,10 @@ def run(
         results=stability.judged(results, _core.build_profile),
         thresholds=tuple(thresholds.check(job.thresholds, results)),
     )
+    if refused is not None:
+        refused.kept = run
+        raise refused
+    return run
 
 
 def _settings(job: Job) -> Settings:

@@ -140,6 +140,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     let resolved = json!({ "policy": job.policy, "profile": job.profile, "kernel": job.rules });
     let end = End {
         status,
+        wall_timeout: status == Status::Timeout && limit.cut() == Some(Cut::Time),
         elapsed_s: ended_at.saturating_sub(started) as f64 / 1e9,
         cpu_s: process_cpu() - cpu_before,
         seed: job.seed,
