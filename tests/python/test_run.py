@@ -299,7 +299,7 @@ def test_a_timeout_ends_it_too(limit: str, sets: tuple[tuple[str, str], ...]) ->
 
 
 def test_wall_time_bounds_what_virtual_time_does_not(cli: Cli) -> None:
-    endless = ("--driver", "sim", "--profile", "prepinned", "--seed", "1", "--stall-after", "1e6s")
+    endless = ("--driver", "sim", "--profile", "prepinned", "--seed", "1", "--stall-after", "1000000s")
     sets = ("--set", "migrate_sync_passes=4294967295", "--timeout", "1000000s")
     code, out, _ = cli("--policy", "linux-7.2", *endless, *sets, "--wall-timeout", "500ms")
     assert code == 3

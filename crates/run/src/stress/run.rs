@@ -213,21 +213,6 @@ fn live<D: Driver>(sh: &Shared, d: &D, id: usize) {
     sh.thread_left(d);
 }
 
-/// Nothing so far.
-impl Default for Progress {
-    fn default() -> Self {
-        Self {
-            elapsed_s: 0.0,
-            pinned: 0,
-            target: 0,
-            calls: Calls::of([0; Class::COUNT]),
-            drain_all: 0,
-            pages_per_s: 0.0,
-            step: crate::drive::Step::Idle.name(),
-        }
-    }
-}
-
 fn progress(sh: &Shared, now: u64) -> Progress {
     let elapsed_s = sh.started().map_or(0, |started| now.saturating_sub(started)) as f64 / 1e9;
     let pinned = sh.pinned.load(Ordering::Relaxed);
