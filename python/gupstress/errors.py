@@ -1,10 +1,5 @@
 """The errors of the package, the core's among them."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from gupstress.outcome.results import RunResult
-
 
 class GupstressError(Exception):
     """Something that gupstress could not do."""
@@ -29,13 +24,7 @@ class ConfigError(GupstressError):
 
 
 class ResourceError(GupstressError):
-    """The host has too few threads or too little memory left.
-
-    Attributes:
-        kept: The `RunResult` of the runs that had ended when it refused one; None: none had.
-    """
-
-    kept: "RunResult | None" = None
+    """The host has too few threads or too little memory left."""
 
 
 class MachineError(GupstressError):

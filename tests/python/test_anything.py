@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gupstress import _core
-from gupstress.outcome.results import RunResult
+from gupstress.running.result import RunResult
 
 RUN = (sys.executable, "-m", "gupstress", "run", "--quiet")
 ENDS = {0, 1, 2, 3}
@@ -87,7 +87,7 @@ def draw(rng: random.Random) -> list[str]:
 @pytest.mark.timeout(4 * 3600)
 def test_a_thousand_random_settings_end_with_an_answer(tmp_path: Path) -> None:
     rng = random.Random(20260801)
-    wrong = []
+    wrong: list[tuple[object, ...]] = []
     for number in range(SAMPLES):
         command = draw(rng)
         out = tmp_path / "r.json"
@@ -114,7 +114,7 @@ def test_a_thousand_random_settings_end_with_an_answer(tmp_path: Path) -> None:
 @pytest.mark.timeout(2 * 3600)
 def test_signals_at_random_moments_leave_whole_files_and_right_codes(tmp_path: Path) -> None:
     rng = random.Random(7)
-    wrong = []
+    wrong: list[tuple[object, ...]] = []
     for number in range(300):
         driver = rng.choice(("os", "sim"))
         out = tmp_path / f"{number}.json"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -273,7 +274,7 @@ MANY_PASSES = (("migrate_sync_passes", "4294967295"),)
     ],
 )
 def test_an_interrupt_ends_what_a_setting_makes_endless(
-    driver: str, profile: str, sets: tuple[tuple[str, str], ...]
+    driver: Literal["os", "sim"], profile: str, sets: tuple[tuple[str, str], ...]
 ) -> None:
     endless = replace(
         SMALL, policies=("linux-7.2",), driver=driver, profile=profile, sets=sets, pins=2**60
@@ -286,22 +287,26 @@ def test_an_interrupt_ends_what_a_setting_makes_endless(
     assert result.invariants.verdict == "held"
 
 
-@pytest.mark.parametrize("limit", ["timeout_s", "wall_timeout_s"])
+@pytest.mark.parametrize("limits", [(0.5, 3600.0), (60.0, 0.5)])
 @pytest.mark.parametrize("sets", [LONG_STEPS, MANY_PASSES])
-def test_a_timeout_ends_it_too(limit: str, sets: tuple[tuple[str, str], ...]) -> None:
+def test_a_timeout_ends_it_too(
+    limits: tuple[float, float], sets: tuple[tuple[str, str], ...]
+) -> None:
     request = replace(
         SMALL, policies=("linux-7.2",), driver="os", profile="prepinned", sets=sets, pins=2**60
     )
-    request = replace(request, threads=None, **{limit: 0.5})
+    own, wall = limits
+    request = replace(request, threads=None, timeout_s=own, wall_timeout_s=wall)
     (result,) = runner.run(runner.prepare(request), []).results
     assert result.status == "timeout"
     assert result.calls.failed_spurious == result.calls.failed_justified == 0
 
 
 def test_wall_time_bounds_what_virtual_time_does_not(cli: Cli) -> None:
-    endless = ("--driver", "sim", "--profile", "prepinned", "--seed", "1", "--stall-after", "1000000s")
-    sets = ("--set", "migrate_sync_passes=4294967295", "--timeout", "1000000s")
-    code, out, _ = cli("--policy", "linux-7.2", *endless, *sets, "--wall-timeout", "500ms")
+    endless = ("--driver", "sim", "--profile", "prepinned", "--seed", "1")
+    limits = ("--stall-after", "1000000s", "--timeout", "1000000s", "--wall-timeout", "500ms")
+    sets = ("--set", "migrate_sync_passes=4294967295")
+    code, out, _ = cli("--policy", "linux-7.2", *endless, *limits, *sets)
     assert code == 3
     assert "linux-7.2: the wall timeout of 0.5 s ended the run after 0 of" in out
 
