@@ -230,7 +230,7 @@ def run(
     refused = None
     try:
         result = runner.run(job, sys.argv, watch, recorder)
-    except runner.Refused as error:
+    except runner.RefusedError as error:
         refused, result = error, error.kept
     interrupts.settle()
     found = None

@@ -171,7 +171,7 @@ def _require_room(plan: Plan) -> None:
     raise ResourceError(f"{missing}; {hint}")
 
 
-class Refused(ResourceError):
+class RefusedError(ResourceError):
     """The host refused a run after others had ended.
 
     Attributes:
@@ -198,7 +198,7 @@ def run(
         recorder: Takes the traces of a request with `trace_last`.
 
     Raises:
-        Refused: The host refused a thread or memory after all, and there are runs to keep.
+        RefusedError: The host refused a thread or memory after all, and there are runs to keep.
         ResourceError: It did so at once.
     """
     started_at, facts = datetime.now(timezone.utc), host.facts()
@@ -244,7 +244,7 @@ def run(
         thresholds=tuple(thresholds.check(job.thresholds, results)),
     )
     if refused is not None:
-        raise Refused(str(refused) or "no memory left", run) from refused
+        raise RefusedError(str(refused) or "no memory left", run) from refused
     return run
 
 
