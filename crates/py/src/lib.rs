@@ -141,6 +141,7 @@ mod _core {
         parse_length, policy_names, profile_names, request, show_litmus,
     };
     use gupstress_run::judge::Verdict;
+    use gupstress_run::litmus::MOST_SESSION_CPUS;
     use gupstress_run::policy::{DEFAULT_KERNEL, Source};
     use gupstress_run::stress::{MOST_CPUS, MOST_THREADS};
     use pyo3::prelude::*;
@@ -158,6 +159,7 @@ mod _core {
         module.add("build_profile", profile)?;
         module.add("MOST_THREADS", MOST_THREADS)?;
         module.add("MOST_CPUS", MOST_CPUS)?;
+        module.add("MOST_SESSION_CPUS", MOST_SESSION_CPUS)?;
         module.add("DEFAULT_KERNEL", DEFAULT_KERNEL)
     }
 

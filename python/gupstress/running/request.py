@@ -86,6 +86,8 @@ class Request:
     interleave: bool = True
     """Whether repeats go round-robin over the policies, so that drift meets all alike."""
     thresholds: tuple[str, ...] = ()
+    abort_on: tuple[str, ...] = ()
+    """Thresholds that also end a run as soon as it can no longer meet them."""
     trace_last: int | None = None
     """Events of each thread that are kept; None: nothing is traced."""
 
@@ -148,7 +150,7 @@ class Request:
 
 
 DEFAULT = Request()
-_SEVERAL = {"policies": "--policy", "thresholds": "--threshold"}
+_SEVERAL = {"policies": "--policy", "thresholds": "--threshold", "abort_on": "--abort-on"}
 """What there may be several of, with its option."""
 
 
@@ -159,6 +161,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "driver": partial(values.text, what="a driver", near=DEFAULT.driver),
     "interleave": values.flag,
     "thresholds": partial(values.text, what="a condition", near="calls.stuck==0"),
+    "abort_on": partial(values.text, what="a condition", near="calls.failed_spurious==0"),
     **{name: number.check for name, number in NUMBERS.items()},
 }
 """What returns each value as it has to be, or refuses it."""

@@ -15,7 +15,7 @@ from gupstress.outcome.results import Build, PolicyResult, Settings
 from gupstress.outcome.thresholds import Threshold
 from gupstress.problems import Problems
 from gupstress.running import disturbance, host
-from gupstress.running.engine import Observer, Plan
+from gupstress.running.engine import Observer, Plan, Snapshot
 from gupstress.running.request import PRESETS, Request
 from gupstress.running.result import RunResult
 from gupstress.running.trace import Recorder
@@ -53,6 +53,8 @@ class Job:
     plan: Plan
     """The same as the core has read it."""
     thresholds: Sequence[Threshold]
+    final: Sequence[Threshold]
+    """Those of them that end a run as soon as it can no longer meet them."""
 
     @property
     def policies(self) -> list[str]:
@@ -105,6 +107,7 @@ def prepare(request: Request, problems: Problems | None = None) -> Job:
         for name in sorted({name for name in found if found.count(name) > 1}):
             problems.add("--policy", f"{name!r} more than once; nearest: --repeat 2")
     conditions = thresholds.parse(request.thresholds, found, problems)
+    final = thresholds.parse_final(request.abort_on, found, problems)
     problems.refuse()
 
     _require_room(plan)
@@ -116,7 +119,7 @@ def prepare(request: Request, problems: Problems | None = None) -> Job:
         pins=plan.pins,
         seed=seed,
     )
-    return Job(full, seed, plan, conditions)
+    return Job(full, seed, plan, [*conditions, *final], final)
 
 
 def _require_room(plan: Plan) -> None:
@@ -127,6 +130,33 @@ def _require_room(plan: Plan) -> None:
     fitting = plan.most_threads(threads.left, memory.left)
     hint = f"largest that fits: --threads {fitting}" if fitting else "not even --threads 1 fits"
     raise ResourceError(f"{missing}; {hint}")
+
+
+class _Lost(KeyboardInterrupt):
+    """Ends a run as Ctrl-C does: what was counted is kept."""
+
+
+@dataclass
+class Abort:
+    """Looks whether a run has missed a threshold for good, and ends it."""
+
+    final: Sequence[Threshold]
+    policy: str
+    observer: Observer | None
+    """Who else is told how far the run has come."""
+    lost: bool = False
+
+    def observe(self, now: Snapshot) -> None:
+        """Look at how far the run has come."""
+        if self.observer is not None:
+            self.observer(now)
+        known = {f"calls.{name}": count for name, count in now["calls"].items()}
+        known["pages.pinned"] = now["pinned"]
+        lost = (thresholds.is_lost(one, self.policy, known[one.metric]) for one in self.final)
+        # Before the pinners set off there is nothing to keep.
+        if now["elapsed_s"] > 0 and any(lost):
+            self.lost = True
+            raise _Lost
 
 
 def run(
@@ -153,9 +183,14 @@ def run(
         for policy, repeat in job.schedule():
             turn = Turn(job.policies[policy], repeat, job.request.repeat)
             with watch(turn) as observer:
+                abort = Abort(job.final, turn.policy, observer)
                 before = disturbance.read()
-                row = job.plan.run(policy, repeat, observer, recorder, str(turn))
+                row = job.plan.run(
+                    policy, repeat, abort.observe if job.final else observer, recorder, str(turn)
+                )
                 after = disturbance.read()
+            if abort.lost:
+                row["status"] = "aborted"
             if job.request.driver == "os":
                 row["disturbance"] = disturbance.between(before, after)
             results.append(PolicyResult.model_validate(row))
