@@ -182,7 +182,7 @@ def test_a_number_that_only_grows_is_lost_above_its_bound(
     problems = Problems()
     (threshold,) = parse_final([expr], ["mine", "other"], problems)
     problems.refuse()
-    assert is_lost(threshold, "mine", observed) == lost
+    assert is_lost(threshold, ["mine"], observed) == lost
 
 
 @pytest.mark.parametrize(

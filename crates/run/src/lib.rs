@@ -20,6 +20,8 @@ pub mod config;
 pub mod drive;
 pub mod error;
 #[cfg(not(loom))]
+pub mod explore;
+#[cfg(not(loom))]
 pub mod judge;
 #[cfg(not(loom))]
 pub mod litmus;

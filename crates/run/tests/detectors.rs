@@ -33,7 +33,13 @@ fn simulate(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
     for ((cpu, body), count) in bodies.into_iter().zip(&counters) {
         let (m, count) = (Arc::clone(m), Arc::clone(count));
         let body = move |thread: &SimThread<'_>| body(&Task::new(&m, thread, &count, cpu));
-        tasks.push(SimTask { cpu, place: Arc::default(), killable: true, body: Box::new(body) });
+        tasks.push(SimTask {
+            cpu,
+            place: Arc::default(),
+            killable: true,
+            daemon: false,
+            body: Box::new(body),
+        });
     }
     let kworkers = Kworkers::of(m, &counters[tasks.len()]);
     let mut ticks = 0;
@@ -261,7 +267,7 @@ fn a_lock_held_across_a_step_of_the_simulator_is_caught() {
             thread.step(gupstress_run::drive::Step::Idle, 0);
         }
     };
-    let task = SimTask { cpu: 0, place: Arc::default(), killable: true, body: Box::new(body) };
+    let task = SimTask { cpu: 0, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) };
     let report = Lab::default().run(
         Box::new(Timed::new(1)),
         &Costs::default(),
@@ -287,7 +293,8 @@ fn who_watches_is_asked_by_steps_and_not_by_virtual_time() {
                 thread.step(gupstress_run::drive::Step::Idle, 0);
             }
         };
-        let task = || SimTask { cpu: 0, place: Arc::default(), killable: true, body: Box::new(body) };
+        let task =
+            || SimTask { cpu: 0, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) };
         let mut asked = 0;
         let report = Lab::default().run(
             Box::new(Timed::new(1)),
@@ -308,4 +315,39 @@ fn who_watches_is_asked_by_steps_and_not_by_virtual_time() {
     assert!(steps(3) < 10_000, "{}", steps(3));
     // Whether anyone looks changes nothing of what is simulated.
     assert!(steps(0) < steps(1) && steps(1) < steps(2));
+}
+
+/// One sweep, in which it meets nobody but the holder of a page lock, if there is one.
+#[test]
+fn a_pin_that_only_waited_is_contended() {
+    for held in [false, true] {
+        let m = machine(rules("linux-7.2.13"));
+        let id = m.map(Kind::Shmem, 1).id;
+        on(&m, 0, move |t| {
+            let mapping = t.m.mapping(id);
+            t.touch_pinnable(mapping, 0..1).unwrap();
+            // The page stays in the page cache: the pin faults it in again, under its lock.
+            t.madvise_dontneed(mapping, 0..1).unwrap();
+        });
+        let frame = m.mapping(id).cached(0).unwrap();
+        let holder = move |t: &Task<'_, SimThread<'_>>| {
+            if held {
+                assert!(t.trylock(frame));
+                t.d.sleep(100_000);
+                t.unlock(frame);
+            }
+        };
+        let pinner = move |t: &Task<'_, SimThread<'_>>| {
+            t.d.sleep(1_000);
+            let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
+            let mapping = t.m.mapping(id);
+            let mut pin = Pin::default();
+            t.pin_longterm(&PinRequest { policy: &policy, mapping, range: 0..1, write: true }, &mut pin)
+                .unwrap();
+            assert_eq!((pin.sweeps, pin.contended), (1, held));
+            t.unpin_user_pages(&pin.pages);
+        };
+        let counted = simulate(&m, vec![(0, Box::new(holder)), (1, Box::new(pinner))]);
+        assert_eq!(counted.get(Event::LockWaits) > 0, held);
+    }
 }

@@ -317,24 +317,6 @@ fn a_lock_and_a_writeback_that_are_not_waited_for_are_causes() {
     assert!(by.clone().count() > 0 && by.clone().all(|thread| thread >= job.profile.threads), "{found:?}");
 }
 
-/// A policy that lets pages of Movable be: one sweep a call, in which it meets nobody but lock holders.
-#[test]
-fn a_call_that_only_waited_is_contended() {
-    let base = [("ranges.count", "2"), ("ranges.pages", "4"), ("ranges.shmem", "1"), ("pinner.zap", "1")];
-    let size = [("pinner.pages_min", "1"), ("pinner.pages_max", "4"), ("threads", "8"), ("calls", "400")];
-    let held = [("lockers.threads", "4"), ("lockers.pause", "1us"), ("lockers.hold", "200us")];
-    let one_sweep = |sets: &[(&str, &str)]| {
-        let policy = policy("linux-7.2", &[("scope", "cma")]);
-        let result = run(&job(5, policy, "steady", sets), &mut ()).unwrap();
-        assert_eq!((result.sweeps.max, result.counters.get(Event::MigrationWaits)), (Some(1), 0));
-        result
-    };
-    let waited = one_sweep(&[&base[..], &size, &held].concat());
-    assert!(waited.counters.get(Event::LockWaits) > 0);
-    assert!(waited.pages.contended > 0, "{:?}", waited.pages);
-    assert!(waited.pages.contended < waited.pages.pinned, "{:?}", waited.pages);
-}
-
 /// A kworker's work is counted by whoever had it queued.
 #[test]
 fn drain_work_is_its_causers() {

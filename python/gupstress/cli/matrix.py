@@ -8,7 +8,7 @@ import click
 
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
-from gupstress.cli.params import number
+from gupstress.cli.params import Gathering, mistakes, number
 from gupstress.cli.run import command_line, run
 from gupstress.running.request import CELL_TIMEOUT_S, Request
 
@@ -35,7 +35,9 @@ _AS_IN_RUN = (
 
 
 @click.command(
-    short_help="Run every policy on every history profile: one verdict a cell.", epilog=HELP
+    cls=Gathering,
+    short_help="Run every policy on every history profile: one verdict a cell.",
+    epilog=HELP,
 )
 @click.option(
     "--policy",
@@ -80,7 +82,7 @@ def matrix(
     from gupstress.running import progress, runner
     from gupstress.studies import matrix as model
 
-    plan = model.prepare(Request(**asked), profiles)
+    plan = model.prepare(Request(**asked), profiles, mistakes())
     output.check({"--json": json_file}, [file for job in plan.jobs for file in job.request.files])
     if not quiet:
         complain(f"seed {plan.request.seed}")

@@ -158,15 +158,15 @@ def parse_final(
     return found
 
 
-def is_lost(threshold: Threshold, policy: str, observed: float) -> bool:
+def is_lost(threshold: Threshold, policies: Collection[str], observed: float) -> bool:
     """Return whether a number that only grows has missed a threshold for good.
 
     Args:
         threshold: One of `parse_final`.
-        policy: Which policy runs.
+        policies: Names of the policy that runs.
         observed: The number so far.
     """
-    if threshold.policy not in (None, policy):
+    if threshold.policy not in (None, *policies):
         return False
     if threshold.compare is operator.eq:
         return observed > threshold.bound
@@ -248,5 +248,5 @@ def check(
     """Hold every result against every threshold that is for its policy."""
     for threshold in thresholds:
         for result in results:
-            if threshold.policy in (None, result.policy):
+            if threshold.policy in (None, result.policy, result.base_policy):
                 yield threshold.check(result)

@@ -37,7 +37,7 @@ _SAID: dict[str, list[str]] = {
 
 def plain(result: MatrixResult, again: Again) -> str:
     """Return the result as text; its tables are at most 80 columns wide."""
-    blocks = [cross.plain(_table(result)), "\n".join(LEGEND)]
+    blocks = [cross.plain(table(result)), "\n".join(LEGEND)]
     for cell in _worse(result):
         finding = f"\n  {cell.finding}" if cell.finding else ""
         blocks.append(f"{_sentence(cell)}{finding}\n  reproduce: {again(cell)}")
@@ -46,7 +46,7 @@ def plain(result: MatrixResult, again: Again) -> str:
 
 def markdown(result: MatrixResult, again: Again) -> str:
     """Return the result as Markdown."""
-    blocks = [cross.markdown(_table(result)), " ".join(LEGEND)]
+    blocks = [cross.markdown(table(result)), " ".join(LEGEND)]
     for cell in _worse(result):
         finding = f": {marked(cell.finding)}" if cell.finding else ""
         blocks.append(
@@ -74,7 +74,8 @@ def _worse(result: MatrixResult) -> Iterator[Cell]:
     return (cell for cell in result.cells if cell.worse)
 
 
-def _table(result: MatrixResult) -> cross.Cross:
+def table(result: MatrixResult) -> cross.Cross:
+    """Return the verdicts, a row for each profile and a column for each policy."""
     cells = {(cell.profile, cell.policy): cell for cell in result.cells}
     return cross.Cross(
         corner="profile",

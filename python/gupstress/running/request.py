@@ -88,6 +88,8 @@ class Request:
     thresholds: tuple[str, ...] = ()
     abort_on: tuple[str, ...] = ()
     """Thresholds that also end a run as soon as it can no longer meet them."""
+    scan: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Keys with the words of all the values that they are run with, one after another."""
     trace_last: int | None = None
     """Events of each thread that are kept; None: nothing is traced."""
 
@@ -110,7 +112,7 @@ class Request:
 
         Callers of `gupstress.run` give what they like, whatever the types here say.
         """
-        good: dict[str, Any] = {"sets": self.sets}
+        good: dict[str, Any] = {"sets": self.sets, "scan": self.scan}
         for name, check in CHECKS.items():
             value = getattr(self, name)
             option = _SEVERAL.get(name) or "--" + name.removesuffix("_s").replace("_", "-")

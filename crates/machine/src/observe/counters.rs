@@ -136,3 +136,10 @@ impl serde::Serialize for Totals {
         serializer.collect_map(Event::ALL.iter().map(|&event| (event.name(), self.get(event))))
     }
 }
+
+#[cfg(not(loom))]
+impl crate::restore::Restore for Counters {
+    fn restore(&self, from: &Self) {
+        self.0.restore(&from.0);
+    }
+}

@@ -265,6 +265,7 @@ impl Session {
             cpu,
             place: Arc::default(),
             killable: true,
+            daemon: false,
             body: Box::new(move |thread| {
                 let task = Task::new(&m, thread, &counters, cpu);
                 *answer.borrow_mut() = Some(operation(&task));

@@ -1,8 +1,8 @@
 //! The presets in `data/`, and files in their form.
 
 use super::{Policy, Rules};
-use crate::config::{Document, Table, nearest, set_key, to_toml};
-use crate::error::{Error, Result};
+use crate::config::{Document, Table, check_name, nearest, set_key, to_toml};
+use crate::error::{Error, Problem, Result};
 
 macro_rules! presets {
     ($dir:literal: $($name:literal)*) => {
@@ -98,6 +98,13 @@ fn read<T: Table + Clone>(
     if is_file && !document.keys.iter().any(|(path, ..)| path == "name") {
         let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
         document.keys.push(("name".into(), toml::Value::from(stem), name.to_owned()));
+    }
+    for (path, value, place) in &document.keys {
+        if let ("name", Some(name)) = (path.as_str(), value.as_str())
+            && let Err(reason) = check_name(name)
+        {
+            problems.push(Problem::new(place, format!("name: {reason}")));
+        }
     }
     document.apply(&mut table, &mut problems);
     if problems.is_empty() { Ok(table) } else { Err(Error::Config(problems)) }

@@ -4,17 +4,17 @@
 //! machine, gives each actor a thread of its driver, watches for stalls
 //! ([`watchdog`]) and gathers a [`RunResult`].
 
-mod actors;
+pub(crate) mod actors;
 mod chain;
 mod cpu_clock;
 mod gather;
 mod grace;
 pub mod limit;
-mod pinner;
+pub(crate) mod pinner;
 mod profile;
 pub mod run;
-mod setup;
-mod shared;
+pub(crate) mod setup;
+pub(crate) mod shared;
 pub mod watchdog;
 
 pub use crate::judge::RunResult;

@@ -157,7 +157,7 @@ fn add(cell: &AtomicU64, n: u64) {
 }
 
 /// What a pinner hands over when it ends.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ledger {
     /// Nanoseconds of each call that ended.
     pub latency: Histogram<u32>,
@@ -226,7 +226,7 @@ impl Ledger {
 }
 
 /// Pages that a profile has placed in the way.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Special {
     /// References on them that are never let go of.
     pub held: HashMap<Frame, i32>,
@@ -357,7 +357,6 @@ impl Shared {
     }
 
     /// As if the pinners had set off then.
-    #[cfg(test)]
     pub fn start_at(&self, now: u64) {
         self.started.store(now + 1, Ordering::Release);
     }
@@ -420,6 +419,13 @@ impl Barrier {
         d.wait(Wait::Barrier, &|| self.generation.load(Ordering::Acquire) != generation)
     }
 }
+
+gupstress_machine::restore!(Slot { counters, place, clock, gone, classes, pages, call, sweeps_before });
+gupstress_machine::restore!(Barrier { arrived, generation });
+gupstress_machine::restore!(Shared {
+    m, slots, ledgers, findings, special, pinned, ended, started, completed, pinners_left, threads_left,
+    abandoned, barrier,
+} keep { policy, profile, goal, mappings, fillers });
 
 #[cfg(test)]
 mod tests {
