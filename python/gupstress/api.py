@@ -141,6 +141,9 @@ def matrix(
     kernel: Name = _DEFAULT.kernel,
     sets: Mapping[str, AxisValue] | None = None,
     threads: int | None = None,
+    cpus: int | None = None,
+    pins: int | None = None,
+    repeat: int = _DEFAULT.repeat,
     driver: Driver = _DEFAULT.driver,
     timeout: str | float = CELL_TIMEOUT_S,
     stall_after: str | float | None = None,
@@ -153,7 +156,10 @@ def matrix(
         policy: One or more policies; none: all that are not broken on purpose.
         kernel: The rule set.
         sets: Keys of policy, profile or kernel set by themselves.
-        threads: Pinning threads; None: as each profile says.
+        threads: Pinning threads; None, here and below: as each profile says.
+        cpus: Simulated CPUs.
+        pins: Page pins after which a run is complete.
+        repeat: Runs of each cell, which its verdict is of.
         driver: `os` or `sim`.
         timeout: Longest time for one cell, seconds or words such as `"20s"`.
         stall_after: Time without progress after which a call may be judged stuck.
@@ -169,6 +175,9 @@ def matrix(
         "kernel": kernel,
         "sets": tuple(_words(sets, problems)),
         "threads": threads,
+        "cpus": cpus,
+        "pins": pins,
+        "repeat": repeat,
         "driver": driver,
         "timeout_s": timeout,
         "stall_after_s": stall_after,

@@ -46,7 +46,7 @@ impl<'a, D: Driver> Actor<'a, D> {
             self.task.move_to(d.below(self.sh.m.cpus.len() as u64) as usize);
             match role {
                 Role::Churn => self.churn(),
-                Role::Drainers => self.task.lru_add_drain_all(false),
+                Role::Drainer => self.task.lru_add_drain_all(false),
                 Role::Reclaim => {
                     let lru = Lru::ALL[d.below(4) as usize];
                     self.task.shrink_list(lru, CLUSTER);
@@ -57,7 +57,7 @@ impl<'a, D: Driver> Actor<'a, D> {
                 Role::ShortRefs => self.one_page(|index, mapping| {
                     self.task.with_short_ref(mapping, index, |_| self.hold());
                 }),
-                Role::Lockers => self.one_page(|index, mapping| self.lock(mapping, index)),
+                Role::Locker => self.one_page(|index, mapping| self.lock(mapping, index)),
                 Role::Writeback => self.one_page(|index, mapping| self.write_back(mapping, index)),
                 Role::Offliner => self.offline(),
             }

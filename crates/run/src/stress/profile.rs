@@ -212,28 +212,6 @@ const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "dra
     "zero-page" "drain-race" "oom" "early-boot" "hwpoison" "hwpoison-mapped" "prepinned" "cma-driver" "isolation-race"
     "mlock-batch" "lru-batch-ref" "wasted-drain" "short-refs" "writeback" "contig");
 
-gupstress_machine::words! {
-    /// What a disturbing thread does all day, by the profile's section for its kind.
-    pub enum Role {
-        /// What programs do to their memory.
-        Churn = "churn",
-        /// `lru_add_drain_all`.
-        Drainers = "drainers",
-        /// `shrink_list`.
-        Reclaim = "reclaim",
-        /// `compact_zone`.
-        Compaction = "compaction",
-        /// References for a moment.
-        ShortRefs = "short_refs",
-        /// Page locks.
-        Lockers = "lockers",
-        /// Writeback.
-        Writeback = "writeback",
-        /// `offline_pages`.
-        Offliner = "offliner",
-    }
-}
-
 /// What a run of a profile takes from the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Needs {
@@ -308,31 +286,65 @@ fn blank() -> Profile {
     }
 }
 
+/// What a group of disturbing threads does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// What programs and reclaim do to pages all day.
+    Churn,
+    /// `lru_add_drain_all`.
+    Drainer,
+    /// `shrink_list`.
+    Reclaim,
+    /// `compact_zone`.
+    Compaction,
+    /// Plain references for a moment.
+    ShortRefs,
+    /// Page locks for a while.
+    Locker,
+    /// Writeback for a while.
+    Writeback,
+    /// `offline_pages`, and back.
+    Offliner,
+}
+
+impl Role {
+    /// What a thread of it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Churn => "churn",
+            Self::Drainer => "drainers",
+            Self::Reclaim => "reclaim",
+            Self::Compaction => "compaction",
+            Self::ShortRefs => "short refs",
+            Self::Locker => "lockers",
+            Self::Writeback => "writeback",
+            Self::Offliner => "offliner",
+        }
+    }
+}
+
 impl Profile {
     /// The groups of disturbing threads.
-    pub fn actors(&self) -> impl Iterator<Item = (Role, &ActorCfg)> {
-        Role::WORDS.iter().map(|&(_, role)| {
-            let cfg = match role {
-                Role::Churn => &self.churn,
-                Role::Drainers => &self.drainers,
-                Role::Reclaim => &self.reclaim,
-                Role::Compaction => &self.compaction,
-                Role::ShortRefs => &self.short_refs,
-                Role::Lockers => &self.lockers,
-                Role::Writeback => &self.writeback,
-                Role::Offliner => &self.offliner,
-            };
-            (role, cfg)
-        })
+    pub fn actors(&self) -> [(Role, &ActorCfg); 8] {
+        [
+            (Role::Churn, &self.churn),
+            (Role::Drainer, &self.drainers),
+            (Role::Reclaim, &self.reclaim),
+            (Role::Compaction, &self.compaction),
+            (Role::ShortRefs, &self.short_refs),
+            (Role::Locker, &self.lockers),
+            (Role::Writeback, &self.writeback),
+            (Role::Offliner, &self.offliner),
+        ]
     }
 
     /// What each thread of a run is called, by number: pinners, actors, kworkers.
     pub fn thread_names(&self) -> impl Iterator<Item = String> + '_ {
         let pinners = (0..self.threads).map(|n| format!("pinner {n}"));
-        let actors = self.actors().flat_map(|(role, cfg)| {
-            let name = Role::WORDS[role as usize].0.replace('_', " ");
-            (0..cfg.threads).map(move |n| format!("{name} {n}"))
-        });
+        let actors = self
+            .actors()
+            .into_iter()
+            .flat_map(|(role, cfg)| (0..cfg.threads).map(move |n| format!("{} {n}", role.name())));
         let kworkers = (0..self.cpus).map(|cpu| format!("kworker/{cpu}"));
         pinners.chain(actors).chain(kworkers)
     }
@@ -348,7 +360,7 @@ impl Profile {
     }
 
     fn own_needs(&self) -> Needs {
-        let actors = self.actors().map(|(_, actor)| u64::from(actor.threads)).sum::<u64>();
+        let actors = self.actors().iter().map(|(_, actor)| u64::from(actor.threads)).sum::<u64>();
         let os_threads = u64::from(self.threads) + actors + u64::from(self.cpus);
         let Layout { movable, cma, page_bytes, .. } = self.memory;
         let frames = self.normal_frames().saturating_add(u64::from(movable) + u64::from(cma) + 1);
