@@ -194,7 +194,7 @@ def blank_profile() -> Mapping[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         blank = Path(folder, "blank.toml")
         blank.write_text('name = "blank"\n')
-        return runner.prepare(Request(profile=str(blank))).resolved.profile
+        return runner.prepare(Request(profile=str(blank))).plan.profile
 
 
 def steps() -> str:

@@ -4,23 +4,32 @@ from collections.abc import Callable, Sequence
 from typing import Final, final
 
 __all__ = [
+    "DEFAULT_KERNEL",
+    "MOST_CPUS",
+    "MOST_THREADS",
     "Machine",
+    "Plan",
     "__version__",
     "build_profile",
     "check_litmus",
+    "fit",
     "guess_number",
+    "judge_cell",
     "names",
     "nearest",
     "parse_duration",
     "read_litmus",
     "resolve",
-    "run",
     "run_litmus",
     "show",
     "show_duration",
+    "verdicts",
     "words",
 ]
 
+DEFAULT_KERNEL: Final[str]
+MOST_CPUS: Final[int]
+MOST_THREADS: Final[int]
 __version__: Final[str]
 build_profile: Final[str]  # "release", "checked" or "debug"
 
@@ -30,13 +39,9 @@ def parse_duration(text: str) -> float: ...
 def show_duration(seconds: float) -> str: ...
 def nearest(wanted: str, names: Sequence[str]) -> str | None: ...
 def guess_number(word: str) -> float | None: ...
-def resolve(request: str) -> str: ...
-def run(
-    job: str,
-    observer: Callable[[str], None] | None = None,
-    tracer: Callable[[str], None] | None = None,
-    process: tuple[int, str] = ...,
-) -> str: ...
+def resolve(request: str) -> Plan: ...
+def verdicts() -> list[str]: ...
+def judge_cell(cell: str) -> str: ...
 def run_litmus(
     place: str,
     text: str,
@@ -44,9 +49,25 @@ def run_litmus(
     sets: Sequence[tuple[str, str]] = ...,
     wall_s: float = ...,
 ) -> str: ...
+def fit(
+    files: Sequence[tuple[str, str]], kernels: Sequence[str] = ..., wall_s: float = ...
+) -> list[str]: ...
 def words() -> str: ...
 def check_litmus(kernel: str, sets: Sequence[tuple[str, str]]) -> None: ...
 def read_litmus(place: str, text: str) -> str: ...
+
+@final
+class Plan:
+    def describe(self) -> str: ...
+    def most_threads(self, threads: int, memory_bytes: int) -> int: ...
+    def run(
+        self,
+        policy: int,
+        repeat: int,
+        observer: Callable[[str], None] | None = None,
+        tracer: Callable[[str], None] | None = None,
+        process: tuple[int, str] = ...,
+    ) -> str: ...
 
 @final
 class Machine:

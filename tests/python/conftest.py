@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from gupstress import _core
 from gupstress.cli import invoke
 from gupstress.outcome.results import PolicyResult
 from gupstress.running import engine, runner
@@ -90,7 +91,7 @@ def small_run() -> RunResult:
 
 @pytest.fixture(scope="session")
 def _real_row() -> Row:
-    return engine.run(runner.prepare(SMALL).core_job(0, 1), None)
+    return runner.prepare(SMALL).plan.run(0, 1)
 
 
 @pytest.fixture
@@ -111,7 +112,14 @@ def no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> Row:
         raise AssertionError("ran")
 
-    monkeypatch.setattr(engine, "run", refuse)
+    monkeypatch.setattr(engine.Plan, "run", refuse)
+
+
+def job_of(plan: engine.Plan, policy: int, repeat: int) -> Row:
+    """Return what one run of a plan was asked to be."""
+    seed = (plan.asked["seed"] + repeat - 1) % 2**64
+    policy_ = plan.asked["policies"][policy]
+    return {**plan.asked, "policy": policy_, "seed": seed, "pins": plan.pins}
 
 
 @pytest.fixture
@@ -124,12 +132,14 @@ def rows(monkeypatch: pytest.MonkeyPatch, row: Row) -> Callable[..., list[Row]]:
     def put(*given: Row) -> list[Row]:
         jobs: list[Row] = []
 
-        def run(job: Row, *_: object) -> Row:
+        def run(plan: engine.Plan, policy: int, repeat: int, *_: object) -> Row:
+            job = job_of(plan, policy, repeat)
             jobs.append(job)
             found = given[min(len(jobs), len(given)) - 1] if given else row
-            return {**found, "policy": job["policy"]["name"], "seed": job["seed"]}
+            name = plan.policies[policy]["name"]
+            return {**found, "policy": name, "seed": job["seed"], "repeat": repeat}
 
-        monkeypatch.setattr(engine, "run", run)
+        monkeypatch.setattr(engine.Plan, "run", run)
         return jobs
 
     return put
@@ -147,8 +157,14 @@ def in_a_shell(line: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+def come_to(row: Row, verdict: str) -> None:
+    """Give a row a verdict, if that is worse than the one it has."""
+    row["verdict"] = max(row["verdict"], verdict, key=_core.verdicts().index)
+
+
 def stuck(row: Row, verdict: str = "livelocked") -> Row:
     """Change a row into one with a stuck call."""
+    come_to(row, "stuck")
     row["status"] = "stuck"
     row["calls"]["issued"] += 1
     row["calls"]["stuck"] += 1
@@ -172,6 +188,7 @@ def stuck(row: Row, verdict: str = "livelocked") -> Row:
 
 def unsafe(row: Row, pins: int = 1) -> Row:
     """Change a row into one with pins that must not be."""
+    come_to(row, "unsafe")
     row["calls"]["issued"] += pins
     row["calls"]["pinned_unsafe"] += pins
     page = {
@@ -191,6 +208,7 @@ def unsafe(row: Row, pins: int = 1) -> Row:
 
 def broken(row: Row) -> Row:
     """Change a row into one of a machine with a bug."""
+    come_to(row, "broken")
     finding = {"invariant": "acquired = released", "frame": None, "found": "7 and 6"}
     row["invariants"] = {"verdict": "broken", "checked": 9, "findings": [finding]}
     return row

@@ -11,14 +11,16 @@ from gupstress.running.result import RunResult
 
 def run_of(run: RunResult, *rows: Row) -> RunResult:
     results = [
-        PolicyResult.model_validate({"repeat": repeat, **row}) for repeat, row in enumerate(rows, 1)
+        PolicyResult.model_validate({**row, "repeat": repeat}) for repeat, row in enumerate(rows, 1)
     ]
     settings = run.settings.model_copy(update={"repeat": len(rows)})
     return run.model_copy(update={"results": tuple(results), "settings": settings})
 
 
 def spurious(row: Row, failures: int) -> Row:
-    row["calls"]["issued"] += failures - row["calls"]["failed_spurious"]
+    more = failures - row["calls"]["failed_spurious"]
+    row["calls"]["issued"] += more
+    row["causes"]["unknown"] += more
     row["calls"]["failed_spurious"] = failures
     failure = {
         "thread": 1,

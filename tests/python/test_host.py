@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from gupstress.running import host
-from gupstress.running.engine import Plan
+from gupstress.running.engine import Needs
 
 
 @pytest.fixture
@@ -78,10 +78,10 @@ def test_memory_without_a_cgroup_is_what_is_free(root: Path) -> None:
 
 
 def test_what_fits_is_no_shortage() -> None:
-    plan = Plan(threads=8, os_threads=20, memory_bytes=1000, cpus=4)
-    assert host.shortage(plan, host.Room(20, "a"), host.Room(1000, "b")) is None
-    assert host.shortage(plan, host.Room(19, "a"), host.Room(1000, "b")) is not None
-    assert host.shortage(plan, host.Room(20, "a"), host.Room(999, "b")) is not None
+    needs = Needs(threads=8, os_threads=20, memory_bytes=1000, cpus=4)
+    assert host.shortage(needs, host.Room(20, "a"), host.Room(1000, "b")) is None
+    assert host.shortage(needs, host.Room(19, "a"), host.Room(1000, "b")) is not None
+    assert host.shortage(needs, host.Room(20, "a"), host.Room(999, "b")) is not None
 
 
 def test_facts_describe_this_host() -> None:

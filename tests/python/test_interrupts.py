@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,16 +57,16 @@ def test_further_ones_cost_nothing_that_was_counted(
     cli: Cli, rows: Callable[..., list[Row]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows()
-    run = engine.run
+    run = engine.Plan.run
     jobs: list[object] = []
 
-    def interrupted(job: Row, *rest: object) -> Row:
-        jobs.append(job)
+    def interrupted(plan: engine.Plan, policy: int, repeat: int, *rest: Any) -> Row:
+        jobs.append(policy)
         if len(jobs) == 2:
             signal.raise_signal(signal.SIGINT)
-        return run(job, *rest)  # type: ignore[arg-type]
+        return run(plan, policy, repeat, *rest)
 
-    monkeypatch.setattr(engine, "run", interrupted)
+    monkeypatch.setattr(engine.Plan, "run", interrupted)
     first(monkeypatch, stability, "judged", signal.SIGINT, signal.SIGTERM)
     first(monkeypatch, output, "deliver", signal.SIGINT, signal.SIGINT)
     code, out, _ = cli("--json", "r.json", *SMALL_OPTIONS)

@@ -7,17 +7,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import get_args
+from xml.etree import ElementTree as ET
 
 import pytest
 from jsonschema import Draft202012Validator
 
 import gupstress
-from conftest import Ended, Row, broken, stuck, unsafe
+from conftest import Ended, Row, broken, come_to, job_of, stuck, unsafe
 from gupstress import _core
 from gupstress.cli import invoke
 from gupstress.model import catalog
-from gupstress.outcome.matrix import MatrixResult, Verdict
-from gupstress.outcome.results import PolicyResult
+from gupstress.outcome.matrix import MatrixResult
+from gupstress.outcome.results import Verdict
 from gupstress.render import cross
 from gupstress.running import engine, progress
 from gupstress.running.request import Request
@@ -167,7 +168,7 @@ def test_a_cell_worse_than_expected_is_a_finding(cli: Cli) -> None:
     ("policy", "profile", "words"),
     [
         ("none", "lru-batch-ref", ["spurious", "%!"]),
-        ("bounded", "wasted-drain", ["slow", "drains!"]),
+        ("bounded", "wasted-drain", ["slow", "drains", "%!"]),
         ("none", "oom", ["justified!"]),
     ],
 )
@@ -209,7 +210,7 @@ def test_a_profile_that_is_shown_expects_the_same_when_taken_back() -> None:
     Path("mine.toml").write_text(_core.show("profile", "zero-page"))
     for profile in ("zero-page", "mine.toml"):
         (job,) = matrix.prepare(Request(), [profile]).jobs
-        assert job.resolved.profile["expect"] == {"unbounded": "stuck"}
+        assert job.plan.profile["expect"] == {"unbounded": "stuck"}
 
 
 # ---------------------------------------------------------------- verdicts
@@ -219,77 +220,58 @@ def spurious(row: Row) -> Row:
     row["calls"]["issued"] += 5
     row["calls"]["failed_spurious"] += 5
     row["causes"]["pinned"] += 5
-    return row
-
-
-def justified(row: Row) -> Row:
-    row["calls"]["issued"] += 5
-    row["calls"]["failed_justified"] += 5
-    row["causes"]["held"] += 5
+    come_to(row, "spurious")
     return row
 
 
 def slow(row: Row) -> Row:
-    row["counters"]["drain_idle"] = (row["calls"]["issued"] + 1) // 2
+    row["counters"]["drain_idle"] = row["calls"]["issued"]
+    row["verdict"] = "slow-drains"
     return row
 
 
 def undecided(row: Row) -> Row:
     row["liveness"]["verdict"] = "inconclusive"
+    come_to(row, "inconclusive")
     return row
 
 
 def quick(row: Row) -> Row:
     row["counters"]["drain_idle"] = 0
+    row["verdict"] = "ok"
     return row
 
 
-WORST_FIRST = {
-    "broken": broken,
-    "stuck": stuck,
-    "unsafe": unsafe,
-    "inconclusive": undecided,
-    "spurious": spurious,
-    "justified": justified,
-    "slow-drains": slow,
-    "ok": quick,
-}
-"""Of two that apply, the earlier is said; drains are looked at where nothing failed."""
+def test_the_verdicts_and_their_order_are_the_cores() -> None:
+    assert list(get_args(Verdict)) == _core.verdicts()
 
 
-def judged(row: Row) -> str:
-    return matrix.judge(PolicyResult.model_validate({**row, "repeat": 1}))
+def test_a_share_at_the_cut_is_no_finding_and_is_shown(cli: Cli, rows: Rows, row: Row) -> None:
+    row["verdict"] = "slow-drains"
+    row["counters"]["drain_idle"] = round(0.52 * row["calls"]["issued"])
+    rows(row)
+    # Of cooperative zero-page expects that it does not drain for nothing.
+    code, out, _ = cli(*options(("cooperative",), ("zero-page",)), "--json", "r.json")
+    (cell,) = load().cells
+    assert (code, cell.verdict, cell.close, cell.worse) == (0, "ok", True, False)
+    assert cell.share == pytest.approx(0.52, abs=0.05)
+    assert "%\n" in out
+    row["counters"]["drain_idle"] = row["calls"]["issued"]
+    code, out, _ = cli(*options(("cooperative",), ("zero-page",)))
+    assert code == 1
+    assert "slow\n" in out
+    assert "100%!" in out
 
 
-@pytest.mark.parametrize("verdict", WORST_FIRST)
-def test_each_verdict_has_its_cause(row: Row, verdict: str) -> None:
-    assert judged(WORST_FIRST[verdict](quick(row))) == verdict
-
-
-def test_of_several_the_worst_is_said(row: Row) -> None:
-    row = quick(row)
-    for verdict in reversed(WORST_FIRST):
-        row = WORST_FIRST[verdict](row)
-        assert judged(row) == verdict
-
-
-def test_every_verdict_is_known() -> None:
-    assert set(WORST_FIRST) == set(get_args(Verdict))
-
-
-def test_drains_are_slow_from_one_in_two_calls_on(row: Row) -> None:
-    row["calls"] = {**dict.fromkeys(row["calls"], 0), "issued": 10, "pinned": 10}
-    row["counters"]["drain_idle"] = 4
-    assert judged(row) == "ok"
-    row["counters"]["drain_idle"] = 5
-    assert judged(row) == "slow-drains"
-
-
-def test_what_was_never_tried_is_not_all_right(row: Row) -> None:
-    row["calls"] = dict.fromkeys(row["calls"], 0)
-    assert judged(row) == "inconclusive"
-    row["status"] = "interrupted"
-    assert judged(row) == "inconclusive"
+def test_a_cell_is_judged_by_all_its_repeats(row: Row, rows: Rows) -> None:
+    slow_one, quick_one = slow(json.loads(json.dumps(row))), quick(row)
+    rows(quick_one, slow_one)
+    request = Request(policies=("bounded",), driver="sim", repeat=2)
+    (cell,) = matrix.run(matrix.prepare(request, ["zero-page"]), []).cells
+    issued = row["calls"]["issued"]
+    assert (cell.repeats, cell.calls.issued) == (2, 2 * issued)
+    assert cell.close
+    assert cell.share == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -348,13 +330,13 @@ def test_an_interrupt_keeps_the_cells_before_it(
 ) -> None:
     jobs: list[Row] = []
 
-    def run(job: Row, *_: object) -> Row:
-        jobs.append(job)
+    def run(plan: engine.Plan, policy: int, repeat: int, *_: object) -> Row:
+        jobs.append(job_of(plan, policy, repeat))
         if len(jobs) == 4:
             signal.raise_signal(signal.SIGINT)
-        return {**row, "policy": job["policy"]["name"]}
+        return {**row, "policy": plan.policies[policy]["name"], "repeat": repeat}
 
-    monkeypatch.setattr(engine, "run", run)
+    monkeypatch.setattr(engine.Plan, "run", run)
     args = options(("none", "bounded"), ("zero-page", "oom", "contig"))
     code, out, _ = cli(*args, "--json", "r.json")
     assert code == 130
@@ -493,3 +475,64 @@ def test_all_mistakes_are_named_at_once(cli: Cli) -> None:
 def test_an_unknown_schema_is_refused() -> None:
     with pytest.raises(gupstress.ConfigError, match="'matrx'; nearest: matrix"):
         gupstress.schema("matrx")
+
+
+def test_a_cell_is_of_all_its_repeats_and_settings_reach_it(cli: Cli) -> None:
+    line = [
+        "matrix",
+        "--policy",
+        "linux-7.2",
+        "--profile",
+        "short-refs",
+        "--driver",
+        "sim",
+        "--seed",
+        "1",
+    ]
+    sized = ("--pins", "400", "--cpus", "2", "--repeat", "3", "--quiet")
+    _, out, _ = cli(*line, *sized, "--json", "m.json")
+    found = MatrixResult.model_validate_json(Path("m.json").read_text())
+    (cell,) = found.cells
+    assert (cell.repeats, found.settings.repeat) == (3, 3)
+    assert (found.settings.pins, found.settings.cpus) == (400, 2)
+    assert out.splitlines()[-1].endswith("cpus=2 pins=400 seed=1 repeat=3")
+    run = gupstress.run(
+        "short-refs", policy="linux-7.2", driver="sim", seed=1, pins=400, cpus=2, repeat=3
+    )
+    assert cell.calls.issued == sum(row.calls.issued for row in run.results)
+    called = gupstress.matrix(
+        "short-refs", policy="linux-7.2", driver="sim", seed=1, pins=400, cpus=2, repeat=3
+    )
+    assert called.cells == found.cells
+
+
+def test_a_matrix_as_junit(cli: Cli, rows: Rows, row: Row) -> None:
+    rows(stuck(row))
+    line = [
+        "matrix",
+        "--policy",
+        "bounded",
+        "--profile",
+        "zero-page",
+        "--driver",
+        "sim",
+        "--seed",
+        "1",
+    ]
+    code, out, err = cli(*line, "--format", "junit")
+    suite = ET.fromstring(out)
+    (case,) = suite.iter("testcase")
+    assert code == 1
+    assert case.get("classname") == "gupstress.matrix.zero-page"
+    assert case.get("name") == "bounded"
+    (failure,) = case
+    assert failure.tag == "failure"
+    assert failure.get("message") == "bounded on zero-page: expected ok, found STUCK"
+    assert "gupstress run --policy bounded --profile zero-page" in (failure.text or "")
+    assert err.splitlines()[-1].startswith("gupstress: 1 cell, 1 worse than expected")
+
+
+def test_a_matrix_has_no_sweeps(cli: Cli, no_run: None) -> None:
+    code, _, err = cli("matrix", "--threads", "1,8", "--policy", "bounded")
+    assert code == 2
+    assert err == "gupstress: --threads 1,8: a matrix has one of each; nearest: --threads 1\n"

@@ -1,10 +1,12 @@
 """The HTML report: its numbers are the JSON's, and it needs nothing but itself."""
 
+import base64
 import json
 import os
 import re
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from functools import reduce
 from html.parser import HTMLParser
@@ -394,10 +396,55 @@ def test_the_page_refers_to_nothing_outside(cli: Cli, bad_run: RunResult) -> Non
     policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
     assert any(each.get("content", "").startswith(policy) for each in attributes)  # type: ignore[union-attr]
     text = Path("report.html").read_text()
-    assert text.count("plotly.js v") == 1
+    assert unpacked(text).count("plotly.js v") == 1
     style = text.partition("<style>")[2].partition("</style>")[0]
     assert "@import" not in style
     assert "url(" not in style
+
+
+def unpacked(page: str) -> str:
+    """Return the script that a page brings with it."""
+    packed = page.partition('id="plotly">')[2].partition("</script>")[0]
+    return zlib.decompress(base64.b85decode(packed.replace(",", "<"))).decode()
+
+
+def test_a_run_of_the_usual_policies_is_less_than_2_mb(cli: Cli) -> None:
+    cli("run", "--driver", "sim", "--threads", "8", "--pins", "4000", "--json", "a.json")
+    assert cli("report", "a.json", "-o", "report.html").code == 0
+    assert Path("report.html").stat().st_size < 2_000_000
+
+
+def test_matrices_scenarios_and_comparisons_are_shown(cli: Cli, small_run: RunResult) -> None:
+    small = ("--policy", "bounded", "--policy", "busted-accept", "--profile", "same-range")
+    cli("matrix", *small, "--driver", "sim", "--seed", "1", "--json", "matrix.json")
+    cli("litmus", "anon-remote", "--set", "drain=never", "--json", "litmus.json")
+    stored("a.json", small_run)
+    cli("compare", "a.json", "a.json", "--json", "compare.json")
+    page = shown(cli, "matrix.json", "litmus.json", "compare.json")
+    assert "Matrix: matrix.json" in page.text
+    matrix = page.tables["matrix.json: one verdict a cell"]
+    assert [cell.text for cell in matrix[0]] == ["profile", "bounded", "busted-accept"]
+    assert matrix[1][2].text.startswith("UNSAFE")
+    litmus = page.tables["litmus.json: the model by the kernels"]
+    assert any("≠" in cell.text for cell in litmus[1])
+    compared = page.tables["compare.json: head by base"]
+    assert {row[0].text for row in compared[1:]} == {"bounded"}
+    # Nothing is drawn, so nothing draws.
+    assert Path("report.html").stat().st_size < 100_000
+    beside = shown(cli, "a.json", "matrix.json")
+    assert "Matrix: matrix.json" in beside.text
+    assert "Verdicts" in beside.text
+
+
+def test_plotly_finds_no_tags_in_names(cli: Cli, small_run: RunResult, row: Row) -> None:
+    result = PolicyResult.model_validate({**row, "policy": "<b>a</b>", "repeat": 1})
+    stored("a.json", small_run.model_copy(update={"results": (result,)}))
+    shown(cli, "a.json")
+    text = Path("report.html").read_text()
+    figures = json.loads(text.partition('id="figures">')[2].partition("</script>")[0])
+    named = json.dumps(figures)
+    assert "&lt;b>a&lt;/b>" in named
+    assert "<b>" not in named
 
 
 def test_names_are_text_and_no_markup(cli: Cli, small_run: RunResult, row: Row) -> None:

@@ -19,7 +19,12 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not instal
 
 PROBE = """
 <script>
-addEventListener("load", () => setTimeout(() => {
+addEventListener("load", function look() {
+  // Drawn is what was unpacked.
+  if (document.querySelector(".plot") && !("drawn" in document.body.dataset)) {
+    setTimeout(look, 50);
+    return;
+  }
   const text = document.querySelector(".xtick text");
   document.body.dataset.probe = JSON.stringify({
     requests: performance.getEntriesByType("resource").map((entry) => entry.name),
@@ -27,8 +32,12 @@ addEventListener("load", () => setTimeout(() => {
     drawn: document.querySelectorAll(".plot .main-svg .trace, .plot .main-svg .bars").length,
     page: getComputedStyle(document.body).backgroundColor,
     text: text && getComputedStyle(text).fill,
+    wide: document.documentElement.scrollWidth,
+    plot: Math.max(
+      ...[...document.querySelectorAll(".plot .main-svg")].map((svg) => svg.clientWidth)
+    ),
   });
-}, 200));
+});
 </script>
 """
 
@@ -47,6 +56,7 @@ def looked_at(text: str, scheme: str) -> tuple[dict[str, Any], list[str]]:
             "--no-first-run",
             "--disable-background-networking",
             "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--allow-file-access-from-files",
             f"--user-data-dir={file.parent / 'browser'}",
             f"--blink-settings=preferredColorScheme={['dark', 'light'].index(scheme)}",
             "--virtual-time-budget=5000",
@@ -80,6 +90,23 @@ def test_it_draws_everything_and_asks_for_nothing(
     assert found["plots"] == 7
     assert found["drawn"] >= 7
     assert (found["page"], found["text"]) == (paper, ink)
+
+
+def test_it_fits_a_screen_of_400_pixels(small_run: RunResult) -> None:
+    text = page.html([Source("a.json", small_run)])
+    # No window is as narrow, but a frame in it is.
+    Path("inner.html").write_text(text + PROBE)
+    frame = '<!doctype html><iframe src="inner.html" style="width:400px;border:0"></iframe>'
+    asks = """<script>
+      addEventListener("load", function look() {
+        const body = document.querySelector("iframe").contentDocument.body;
+        if (!body.dataset.probe) return setTimeout(look, 50);
+        document.body.dataset.probe = body.dataset.probe;
+      });
+    </script>"""
+    found, _ = looked_at(frame + asks, "light")
+    assert found["wide"] <= 400
+    assert 250 < found["plot"] < 400
 
 
 def test_a_request_and_an_error_would_have_been_seen() -> None:

@@ -183,7 +183,7 @@ def test_an_error_inside_is_one_line_and_exit_70(cli: Cli, monkeypatch: pytest.M
     def fail(*_: object) -> Row:
         raise Panic("index out\nof bounds")
 
-    monkeypatch.setattr(engine, "run", fail)
+    monkeypatch.setattr(engine.Plan, "run", fail)
     code, out, err = cli("--quiet", *SMALL_OPTIONS)
     assert (code, out) == (70, "")
     assert err.startswith("gupstress: internal error: Panic: index out of bounds; please report")
@@ -256,7 +256,7 @@ def test_a_run_that_does_not_fit_is_refused_with_the_largest_that_does(
     assert "100 pinning threads need" in err
     assert "kernel.threads-max leaves 50" in err
     fitting = int(err.rsplit(" ", 1)[1])
-    plan = runner.prepare(replace(SMALL, driver="os", cpus=None, threads=fitting)).resolved.plan
+    plan = runner.prepare(replace(SMALL, driver="os", cpus=None, threads=fitting)).plan.needs
     assert plan.os_threads == 50
     assert not Path("r.json").exists()
 

@@ -7,6 +7,7 @@
 //! | [`policy`] | decisions: retry policies and kernel rules, as data |
 //! | [`drive`] | what operations ask of whoever runs them |
 //! | [`observe`] | what is counted |
+//! | `restore` | making a machine equal to another |
 //! | [`sync`] | the only door to atomics, locks and threads |
 //!
 //! Nothing here reads a clock, draws a random number, starts a thread or does
@@ -19,4 +20,6 @@ pub mod machine;
 pub mod observe;
 pub mod ops;
 pub mod policy;
+#[cfg(not(loom))]
+pub mod restore;
 pub mod sync;

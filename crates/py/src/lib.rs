@@ -4,17 +4,18 @@
 //! types. Long runs detach from the interpreter and look in every 20 ms.
 
 mod machine;
+mod plan;
 mod signals;
 
 use gupstress_run::config::{Ns, parse_length};
-use gupstress_run::error::Error;
+use gupstress_run::error::{Error, Problem};
+use gupstress_run::fit::request as fitting;
 use gupstress_run::litmus::{Limits, Scenario, litmus_names, show_litmus};
 use gupstress_run::observe::Trace;
-use gupstress_run::observe::trace::write_chrome;
 use gupstress_run::policy::{kernel_names, policy_names};
 use gupstress_run::request;
 use gupstress_run::script::{Op, OpError};
-use gupstress_run::stress::{Host, Progress, profile_names, run};
+use gupstress_run::stress::{Host, Progress, profile_names};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use signals::{LOOK_EVERY, Signals};
@@ -85,6 +86,13 @@ struct Watcher<'p> {
 /// How often the observer is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
+impl<'p> Watcher<'p> {
+    fn new(observer: Option<&'p Py<PyAny>>) -> Self {
+        let now = Instant::now();
+        Self { observer, looked: now, told: now, raised: None, trace: None }
+    }
+}
+
 impl Host for Watcher<'_> {
     fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool {
         // On the simulator this is called far more often than anybody could look.
@@ -127,11 +135,15 @@ impl Host for Watcher<'_> {
 mod _core {
     #[pymodule_export]
     use super::machine::Machine;
+    #[pymodule_export]
+    use super::plan::Plan;
     use super::{
-        Arc, Duration, Error, Instant, Limits, Ns, Op, Result, Scenario, Signals, Watcher, kernel_names,
-        litmus_names, parse_length, policy_names, profile_names, request, run, show_litmus, write_chrome,
+        Arc, Duration, Error, Instant, Limits, Ns, Op, Problem, Result, Scenario, Signals, fitting,
+        kernel_names, litmus_names, parse_length, policy_names, profile_names, request, show_litmus,
     };
-    use gupstress_run::policy::Source;
+    use gupstress_run::judge::Verdict;
+    use gupstress_run::policy::{DEFAULT_KERNEL, Source};
+    use gupstress_run::stress::{MOST_CPUS, MOST_THREADS};
     use pyo3::prelude::*;
 
     #[pymodule_init]
@@ -144,7 +156,10 @@ mod _core {
         } else {
             "debug"
         };
-        module.add("build_profile", profile)
+        module.add("build_profile", profile)?;
+        module.add("MOST_THREADS", MOST_THREADS)?;
+        module.add("MOST_CPUS", MOST_CPUS)?;
+        module.add("DEFAULT_KERNEL", DEFAULT_KERNEL)
     }
 
     /// Names of presets: of a `policy`, `profile`, `kernel` or `litmus`.
@@ -200,40 +215,22 @@ mod _core {
         gupstress_run::config::number(word)
     }
 
-    /// Resolves and checks everything that a run names; JSON in and out.
+    /// Reads and checks everything that a run names, given as JSON.
     #[pyfunction]
-    fn resolve(request: &str) -> Result<String> {
-        Ok(request::resolve(request)?)
+    fn resolve(request: &str) -> Result<Plan> {
+        Ok(Plan(gupstress_run::plan::Plan::read(request)?))
     }
 
-    /// Runs one policy once; JSON in and out.
-    ///
-    /// `tracer` is given the run's trace at its end: JSON of Trace Events, separated
-    /// by commas, as the process `(number, name)`.
+    /// What a policy may come to, best first.
     #[pyfunction]
-    #[pyo3(signature = (job, observer=None, tracer=None, process=(0, String::new())))]
-    #[pyo3(name = "run")]
-    fn run_job(
-        py: Python<'_>,
-        job: &str,
-        observer: Option<Py<PyAny>>,
-        tracer: Option<Py<PyAny>>,
-        process: (u32, String),
-    ) -> Result<String> {
-        let job = request::job(job)?;
-        let now = Instant::now();
-        let mut watcher =
-            Watcher { observer: observer.as_ref(), looked: now, told: now, raised: None, trace: None };
-        let result = py.detach(|| run::run(&job, &mut watcher));
-        if let Some(raised) = watcher.raised {
-            return Err(raised.into());
-        }
-        if let (Some(trace), Some(tracer)) = (watcher.trace, tracer) {
-            let (number, name) = process;
-            let text = py.detach(|| write_chrome(&trace, number, &name));
-            tracer.call1(py, (text,))?;
-        }
-        serde_json::to_string(&result?).map_err(|error| Error::Internal(error.to_string()).into())
+    fn verdicts() -> Vec<&'static str> {
+        Verdict::WORDS.iter().map(|(word, _)| *word).collect()
+    }
+
+    /// Judges a cell of a matrix by all its repeats; JSON in and out.
+    #[pyfunction]
+    fn judge_cell(cell: &str) -> Result<String> {
+        Ok(request::judge_cell(cell)?)
     }
 
     /// Runs a litmus scenario (TOML text) under a kernel; JSON of its outcome and expectations.
@@ -258,6 +255,49 @@ mod _core {
         match signals.take() {
             Some(raised) => Err(raised.into()),
             None => Ok(result?),
+        }
+    }
+
+    /// Searches for the rules and policy that explain measured counts: `files` are paths and
+    /// TOML texts; JSON of what was found for each kernel, by default all that were counted.
+    #[pyfunction]
+    #[pyo3(signature = (files, kernels=Vec::new(), wall_s=600.0))]
+    fn fit(
+        py: Python<'_>,
+        files: Vec<(String, String)>,
+        kernels: Vec<String>,
+        wall_s: f64,
+    ) -> Result<Vec<String>> {
+        let scenarios = fitting::read(&files)?;
+        let counted = fitting::kernels(&scenarios);
+        let unknown = kernels.iter().filter(|kernel| !counted.contains(kernel)).map(|kernel| {
+            let near = gupstress_run::config::nearest(kernel, counted.iter().map(String::as_str));
+            Problem::new(
+                "--kernel",
+                format!("no counts of {kernel:?}; nearest: {}", near.unwrap_or_default()),
+            )
+        });
+        let mut problems: Vec<Problem> = unknown.collect();
+        if counted.is_empty() {
+            let places = files.iter().map(|(path, _)| path.clone());
+            problems.extend(places.map(|path| Problem::new(path, "no counts; nearest: [expect.\"KERNEL\"]")));
+        }
+        if !problems.is_empty() {
+            return Err(Error::Config(problems).into());
+        }
+        let kernels = if kernels.is_empty() { counted } else { kernels };
+        let signals = Arc::new(Signals::default());
+        let (raised, began) = (signals.watch(), Instant::now());
+        let limits = Limits {
+            go_on: Arc::new(move || raised() && began.elapsed().as_secs_f64() < wall_s),
+            ..Limits::default()
+        };
+        let found = py.detach(|| {
+            kernels.iter().map(|kernel| fitting::explain(&scenarios, kernel, &limits)).collect::<Vec<_>>()
+        });
+        match signals.take() {
+            Some(raised) => Err(raised.into()),
+            None => Ok(found),
         }
     }
 

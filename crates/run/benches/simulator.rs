@@ -12,6 +12,7 @@ fn tasks(count: usize, steps: u64) -> Vec<SimTask> {
             cpu,
             place: Arc::new(Place::default()),
             killable: true,
+            daemon: false,
             body: Box::new(move |thread| (0..steps).for_each(|_| thread.step(Step::GupWalk, NO_FRAME))),
         })
         .collect()

@@ -8,8 +8,9 @@
 //! | [`script`] | the steps of scripts and who plays them |
 //! | [`judge`] | classes, findings, results, verdicts |
 //! | [`stress`] | runs: profiles, actors, watchdog |
+//! | [`fit`] | which rules and policy explain what a kernel counted |
 //! | [`litmus`] | scripted scenarios and the interactive machine |
-//! | [`request`] | what a front end asks for, as JSON |
+//! | [`request`], [`plan`] | what a front end asks for, as JSON; a run of it, read once |
 //! | [`observe`] | what is measured |
 //! | [`config`] | how policies, rules and profiles are read and shown |
 //!
@@ -20,10 +21,16 @@ pub mod config;
 pub mod drive;
 pub mod error;
 #[cfg(not(loom))]
+pub mod explore;
+#[cfg(not(loom))]
+pub mod fit;
+#[cfg(not(loom))]
 pub mod judge;
 #[cfg(not(loom))]
 pub mod litmus;
 pub mod observe;
+#[cfg(not(loom))]
+pub mod plan;
 pub mod policy;
 #[cfg(not(loom))]
 pub mod request;

@@ -2,14 +2,13 @@
 
 use crate::config::{Table, nearest};
 use crate::error::{Error, Problem, Result};
+use crate::judge::verdict::{Repeat, Verdict, cell};
 use crate::litmus::{Limits, Scenario};
-use crate::observe::Traced;
-use crate::policy::{Policy, Rules, Source, load_kernel, load_policy};
+use crate::policy::{DEFAULT_KERNEL, Policy, Rules, Source, load_kernel, load_policy};
 use crate::script::{Counted as _, OpError, Stmt};
-use crate::stress::{Job, MOST_CPUS, MOST_THREADS, Profile, Which, load_profile};
+use crate::stress::{Profile, Which};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// A preset by name, or a file's text.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,66 +48,26 @@ impl Ref {
     }
 }
 
-/// What options override in a profile.
-#[derive(Debug, Clone, Deserialize)]
-struct Overrides {
-    threads: Option<u32>,
-    cpus: Option<u32>,
-    pins: Option<u64>,
-    perturb: Option<f64>,
-    trace_last: Option<u32>,
-    #[serde(default = "os")]
-    driver: String,
-    #[serde(default)]
-    sets: Vec<(String, String)>,
-}
-
-fn os() -> String {
-    "os".into()
-}
-
-#[derive(Debug, Deserialize)]
-struct Resolve {
-    policies: Vec<Ref>,
-    profiles: Vec<Ref>,
-    kernel: Ref,
-    #[serde(flatten)]
-    overrides: Overrides,
-}
-
-#[derive(Debug, Deserialize)]
-struct JobRequest {
-    policy: Ref,
-    profile: Ref,
-    kernel: Ref,
-    timeout_s: f64,
-    wall_timeout_s: f64,
-    stall_after_s: f64,
-    seed: u64,
-    #[serde(flatten)]
-    overrides: Overrides,
-}
-
 /// What is said of a kind of preset that there is none of.
 pub fn no_kind(kind: &str) -> Error {
     let near = nearest(kind, ["policy", "profile", "kernel", "litmus"]).unwrap_or_default();
     Error::config("", format!("no kind {kind:?}; nearest: {near}"))
 }
 
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
+pub(crate) fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| Error::Internal(format!("malformed request: {error}")))
 }
 
 /// `--set` words by the table whose key they name.
 #[derive(Debug, Default)]
-struct Sets {
-    policy: Vec<(String, String)>,
-    profile: Vec<(String, String)>,
-    kernel: Vec<(String, String)>,
+pub(crate) struct Sets {
+    pub policy: Vec<(String, String)>,
+    pub profile: Vec<(String, String)>,
+    pub kernel: Vec<(String, String)>,
 }
 
 /// A table with those of its keys that `--set` may change.
-type Axes = (&'static str, Vec<String>);
+pub(crate) type Axes = (&'static str, Vec<String>);
 
 fn axes<T: Table>(table: &'static str) -> Axes {
     let mut keys = Vec::new();
@@ -118,7 +77,7 @@ fn axes<T: Table>(table: &'static str) -> Axes {
     (table, keys.filter(|key| !matches!(key.as_str(), "name" | "summary")).collect())
 }
 
-fn run_axes() -> [Axes; 3] {
+pub(crate) fn run_axes() -> [Axes; 3] {
     [axes::<Policy>("policy"), axes::<Profile>("profile"), axes::<Rules>("kernel")]
 }
 
@@ -128,7 +87,7 @@ fn litmus_axes() -> [Axes; 2] {
 }
 
 /// Sorts `--set` words; a `policy.`, `profile.` or `kernel.` before a key says which table it means.
-fn sort_sets(sets: &[(String, String)], tables: &[Axes], problems: &mut Vec<Problem>) -> Sets {
+pub(crate) fn sort_sets(sets: &[(String, String)], tables: &[Axes], problems: &mut Vec<Problem>) -> Sets {
     let mut sorted = Sets::default();
     for (path, value) in sets {
         let place = tables.iter().find_map(|(table, keys)| {
@@ -156,7 +115,7 @@ fn sort_sets(sets: &[(String, String)], tables: &[Axes], problems: &mut Vec<Prob
     sorted
 }
 
-fn keep<T>(result: Result<T>, problems: &mut Vec<Problem>) -> Option<T> {
+pub(crate) fn keep<T>(result: Result<T>, problems: &mut Vec<Problem>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) => {
@@ -172,40 +131,12 @@ fn keep<T>(result: Result<T>, problems: &mut Vec<Problem>) -> Option<T> {
 }
 
 /// A policy; the name `kernel` stands for the rule set's own.
-fn policy(reference: &Ref, rules: &Rules, sets: &[(String, String)]) -> Result<Policy> {
+pub(crate) fn policy(reference: &Ref, rules: &Rules, sets: &[(String, String)]) -> Result<Policy> {
     let own = Source::Preset(&rules.policy);
     load_policy(if reference.is_kernel() { own } else { reference.source() }, sets)
 }
 
-fn profile(reference: &Ref, overrides: &Overrides, sets: &[(String, String)]) -> Result<Profile> {
-    let mut profile = load_profile(reference.source(), sets)?;
-    let mut problems = Vec::new();
-    let mut positive = |option: &str, value: Option<u32>, into: &mut u32, most: u32| match value {
-        Some(n) if (1..=most).contains(&n) => *into = n,
-        Some(n) => problems.push(Problem::new(
-            option,
-            format!("{n} is not from 1 to {most}; nearest: {}", n.clamp(1, most)),
-        )),
-        None => {}
-    };
-    positive("--threads", overrides.threads, &mut profile.threads, MOST_THREADS);
-    positive("--cpus", overrides.cpus, &mut profile.cpus, MOST_CPUS);
-    if overrides.pins == Some(0) {
-        problems.push(Problem::new("--pins", "0 is not from 1 up; nearest: 1"));
-    }
-    if let Some(perturb) = overrides.perturb {
-        if (0.0..=1.0).contains(&perturb) {
-            profile.perturb = crate::config::Share(perturb);
-        } else {
-            let near = perturb.clamp(0.0, 1.0);
-            problems
-                .push(Problem::new("--perturb", format!("{perturb} is not from 0 to 1; nearest: {near}")));
-        }
-    }
-    if problems.is_empty() { Ok(profile) } else { Err(Error::Config(problems)) }
-}
-
-fn driver(name: &str) -> Result<Which> {
+pub(crate) fn driver(name: &str) -> Result<Which> {
     match name {
         "os" => Ok(Which::Os),
         "sim" => Ok(Which::Sim),
@@ -214,78 +145,6 @@ fn driver(name: &str) -> Result<Which> {
             Err(Error::config("--driver", format!("no driver {name:?}; nearest: {near}")))
         }
     }
-}
-
-/// Everything that a run names, resolved, with what each profile takes from the host.
-pub fn resolve(text: &str) -> Result<String> {
-    let request: Resolve = read(text)?;
-    let mut problems = Vec::new();
-    let sets = sort_sets(&request.overrides.sets, &run_axes(), &mut problems);
-    let kernel = keep(load_kernel(request.kernel.source(), &sets.kernel), &mut problems);
-    let driver = keep(driver(&request.overrides.driver), &mut problems);
-    let mut policies = Vec::new();
-    for reference in &request.policies {
-        // Without a kernel there is one problem already; any rule set will do to find more.
-        let fallback = load_kernel(Source::Preset("linux-7.2.13"), &[])?;
-        let rules = kernel.as_ref().unwrap_or(&fallback);
-        policies.extend(keep(policy(reference, rules, &sets.policy), &mut problems));
-    }
-    if policies.is_empty() {
-        // `--set` is worth a word even where no policy could be read.
-        keep(load_policy(Source::Preset("none"), &sets.policy), &mut problems);
-    }
-    let mut profiles = Vec::new();
-    for reference in &request.profiles {
-        profiles.extend(keep(profile(reference, &request.overrides, &sets.profile), &mut problems));
-    }
-    if !problems.is_empty() {
-        return Err(Error::Config(problems));
-    }
-    let plan: Vec<Value> = profiles
-        .iter()
-        .map(|profile| {
-            let mut plan = profile.plan();
-            let traced = u64::from(request.overrides.trace_last.unwrap_or(0));
-            plan.memory_bytes += u64::from(plan.os_threads) * traced * size_of::<Traced>() as u64;
-            let mut plan = json!(plan);
-            plan["profile"] = json!(profile.name);
-            if driver == Some(Which::Sim) {
-                plan["os_threads"] = json!(1);
-            }
-            plan
-        })
-        .collect();
-    Ok(json!({ "policies": policies, "profiles": profiles, "kernel": kernel, "plan": plan }).to_string())
-}
-
-/// One run.
-pub fn job(text: &str) -> Result<Job> {
-    let request: JobRequest = read(text)?;
-    let mut problems = Vec::new();
-    let sets = sort_sets(&request.overrides.sets, &run_axes(), &mut problems);
-    if !problems.is_empty() {
-        return Err(Error::Config(problems));
-    }
-    let seconds = |option: &str, value: f64| {
-        Duration::try_from_secs_f64(value)
-            .ok()
-            .filter(|length| !length.is_zero())
-            .ok_or_else(|| Error::config(option, format!("{value} is not a length of time above 0")))
-    };
-    let rules = load_kernel(request.kernel.source(), &sets.kernel)?;
-    let profile = profile(&request.profile, &request.overrides, &sets.profile)?;
-    Ok(Job {
-        policy: policy(&request.policy, &rules, &sets.policy)?,
-        rules,
-        driver: driver(&request.overrides.driver)?,
-        pins: request.overrides.pins.unwrap_or(u64::from(profile.pins)),
-        profile,
-        timeout: seconds("--timeout", request.timeout_s)?,
-        wall_timeout: seconds("--wall-timeout", request.wall_timeout_s)?,
-        stall_after: seconds("--stall-after", request.stall_after_s)?,
-        seed: request.seed,
-        trace: request.overrides.trace_last,
-    })
 }
 
 /// A kernel and its own policy, with `--set` words for them.
@@ -306,7 +165,7 @@ pub fn machine(kernel: &Ref, retry: &Ref) -> Result<(Rules, Policy)> {
     let mut problems = Vec::new();
     let rules = keep(load_kernel(kernel.source(), &[]), &mut problems);
     // Without a kernel any will do to find what is wrong with the policy.
-    let any = load_kernel(Source::Preset("linux-7.2.13"), &[])?;
+    let any = load_kernel(Source::Preset(DEFAULT_KERNEL), &[])?;
     let policy = keep(policy(retry, rules.as_ref().unwrap_or(&any), &[]), &mut problems);
     match (rules, policy) {
         (Some(rules), Some(policy)) => Ok((rules, policy)),
@@ -366,4 +225,21 @@ pub fn read_litmus(scenario: &Scenario) -> String {
         "expect": scenario.expect,
     })
     .to_string()
+}
+
+/// A cell of a matrix, to be judged.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CellRequest {
+    repeats: Vec<Repeat>,
+    expected: Verdict,
+}
+
+/// Judges a cell of a matrix by all its repeats; JSON in and out.
+///
+/// # Errors
+/// [`Error::Internal`] for what is no cell.
+pub fn judge_cell(text: &str) -> Result<String> {
+    let CellRequest { repeats, expected } = read(text)?;
+    Ok(json!(cell(&repeats, expected)).to_string())
 }

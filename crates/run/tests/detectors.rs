@@ -33,7 +33,13 @@ fn simulate(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
     for ((cpu, body), count) in bodies.into_iter().zip(&counters) {
         let (m, count) = (Arc::clone(m), Arc::clone(count));
         let body = move |thread: &SimThread<'_>| body(&Task::new(&m, thread, &count, cpu));
-        tasks.push(SimTask { cpu, place: Arc::default(), killable: true, body: Box::new(body) });
+        tasks.push(SimTask {
+            cpu,
+            place: Arc::default(),
+            killable: true,
+            daemon: false,
+            body: Box::new(body),
+        });
     }
     let kworkers = Kworkers::of(m, &counters[tasks.len()]);
     let mut ticks = 0;
@@ -261,7 +267,7 @@ fn a_lock_held_across_a_step_of_the_simulator_is_caught() {
             thread.step(gupstress_run::drive::Step::Idle, 0);
         }
     };
-    let task = SimTask { cpu: 0, place: Arc::default(), killable: true, body: Box::new(body) };
+    let task = SimTask { cpu: 0, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) };
     let report = Lab::default().run(
         Box::new(Timed::new(1)),
         &Costs::default(),
@@ -287,7 +293,8 @@ fn who_watches_is_asked_by_steps_and_not_by_virtual_time() {
                 thread.step(gupstress_run::drive::Step::Idle, 0);
             }
         };
-        let task = || SimTask { cpu: 0, place: Arc::default(), killable: true, body: Box::new(body) };
+        let task =
+            || SimTask { cpu: 0, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) };
         let mut asked = 0;
         let report = Lab::default().run(
             Box::new(Timed::new(1)),

@@ -21,7 +21,7 @@ fn never(_now: u64, _tasks: &Supervision<'_>) -> Decision {
 type Log = Rc<RefCell<Vec<(TaskId, u64)>>>;
 
 fn task(cpu: usize, body: impl FnOnce(&SimThread<'_>) + 'static) -> SimTask {
-    SimTask { cpu, place: Arc::default(), killable: true, body: Box::new(body) }
+    SimTask { cpu, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) }
 }
 
 /// A task that takes `steps` steps and writes down when it went on after each.

@@ -45,6 +45,10 @@ def complain(line: str) -> None:
     click.echo(f"gupstress: {visible(' '.join(line.split()))}", err=True)
 
 
+_SHOWN = 50
+"""Problems that are said; a file of another kind has one in each line."""
+
+
 def guard(command: Callable[[], int | None]) -> int:
     """Carry out a command and return its exit code, whatever happens in it."""
     try:
@@ -53,8 +57,10 @@ def guard(command: Callable[[], int | None]) -> int:
         complain(error.format_message())
         return Exit.USAGE
     except errors.ConfigError as error:
-        for place, message in error.problems:
+        for place, message in error.problems[:_SHOWN]:
             complain(f"{place}: {message}" if place else message)
+        if (more := len(error.problems) - _SHOWN) > 0:
+            complain(f"{more} more problems")
         return Exit.USAGE
     except (CommandError, errors.ResourceError) as error:
         complain(str(error))

@@ -4,12 +4,13 @@ import click
 
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit, complain
+from gupstress.cli.params import Gathering, mistakes
 
 _EXTRA = ("jinja2", "plotly")
 """What comes with `gupstress[report]` only."""
 
 
-@click.command(short_help="Show results as one HTML page.", epilog=HELP)
+@click.command(cls=Gathering, short_help="Show results as one HTML page.", epilog=HELP)
 @click.argument(
     "files",
     metavar="RUN.json...",
@@ -29,8 +30,9 @@ _EXTRA = ("jinja2", "plotly")
 def report(files: tuple[str, ...], page_file: str) -> int:
     """Show one or more results, side by side, as one HTML page.
 
-    The page needs no network and no other file. It shows what `gupstress run --json` and
-    `pytest --gupstress-json` wrote, and folders of the former, whose runs become one.
+    The page needs no network and no other file. It shows what `--json` of run, matrix,
+    litmus and compare and `pytest --gupstress-json` wrote, and folders of runs, which
+    become one.
 
     \b
     gupstress run --json run.json
@@ -45,6 +47,7 @@ def report(files: tuple[str, ...], page_file: str) -> int:
             raise
         complain(f"report needs {missing}: pip install 'gupstress[report]'")
         return Exit.UNAVAILABLE
+    mistakes().refuse()
     output.check({"--output": page_file}, files)
-    output.write(page_file, page.html(sources.read(files)), "--output")
+    output.write(page_file, page.html(*sources.read(files)), "--output")
     return Exit.SUCCESS

@@ -1,30 +1,19 @@
 """What a matrix found: the models of its JSON, schema `gupstress.matrix/1`."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from gupstress.outcome.results import Amount, Build, Calls, Count, Document, Host, Record
-
-Verdict = Literal[
-    "ok",
-    "justified",
-    "slow-drains",
-    "spurious",
-    "inconclusive",
-    "unsafe",
-    "stuck",
-    "broken",
-]
-"""What a policy came to on a profile, best first.
-
-`justified`: every failure had a permanent obstacle; `slow-drains`: every call pinned,
-but most drain all CPUs for nothing; `inconclusive`: may be anything up to stuck;
-`broken`: the machine's invariants do not hold, which is a bug in gupstress.
-"""
-
-SEVERITY = {verdict: rank for rank, verdict in enumerate(get_args(Verdict))}
-"""Of each, the best being 0."""
+from gupstress.outcome.results import (
+    Amount,
+    Build,
+    Calls,
+    Count,
+    Document,
+    Host,
+    Record,
+    Verdict,
+)
 
 
 class Cell(Record):
@@ -37,9 +26,15 @@ class Cell(Record):
     """The worst that the profile takes from the policy."""
     worse: bool
     """Whether the verdict is worse than expected; of an undecided one it is not known."""
+    share: Amount | None = None
+    """What the verdict rests on: failed calls of all, or idle drains for each call."""
+    close: bool = False
+    """Whether the share is too near to where the verdict changes to tell on which side it is."""
+    repeats: Count = 1
     status: Literal["complete", "timeout", "stuck", "interrupted"]
     elapsed_s: Amount
     calls: Calls
+    """Of all repeats."""
     finding: str | None
     """The first one, in words."""
 
@@ -50,7 +45,11 @@ class MatrixSettings(Record):
     kernel: str
     driver: str
     threads: Count | None
-    """Null: as each profile says."""
+    """Null, here and below: as each profile says."""
+    cpus: Count | None = None
+    pins: Count | None = None
+    repeat: Count = 1
+    """Runs of each cell, which its verdict is of."""
     timeout_s: Amount
     """Longest time for one cell."""
     stall_after_s: Amount
@@ -77,4 +76,4 @@ class MatrixResult(Document):
 
 def undecided(cell: Cell) -> bool:
     """Whether a cell may be worse than expected, and nobody knows."""
-    return cell.verdict == "inconclusive" and SEVERITY[cell.expected] < SEVERITY["stuck"]
+    return cell.verdict == "inconclusive" and cell.expected not in ("stuck", "broken")

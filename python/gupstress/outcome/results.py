@@ -75,6 +75,8 @@ class Settings(Record):
     repeat: Count
     interleave: bool
     sets: dict[str, str]
+    scan: dict[str, tuple[str, ...]] | None = None
+    """Of a sweep the values of each key; what is scanned stands above as in its first row."""
 
 
 class Calls(Record):
@@ -321,6 +323,24 @@ class FailedCall(Record):
     """The same page as the call left it."""
 
 
+Verdict = Literal[
+    "ok",
+    "justified",
+    "slow-drains",
+    "spurious",
+    "inconclusive",
+    "unsafe",
+    "stuck",
+    "broken",
+]
+"""What a policy came to, best first: the order is the core's.
+
+`justified`: every failure had a permanent obstacle; `slow-drains`: every call pinned,
+but most drain all CPUs for nothing; `inconclusive`: may be anything up to stuck;
+`broken`: the machine's invariants do not hold, which is a bug in gupstress.
+"""
+
+
 class Liveness(Record):
     """Whether every call returned."""
 
@@ -402,6 +422,8 @@ class PolicyResult(Record):
     kernel: str
     repeat: Annotated[int, Field(ge=1)]
     status: Literal["complete", "timeout", "stuck", "interrupted"]
+    verdict: Verdict | None = None
+    """What it came to, in one word; null in files of versions that did not say."""
     elapsed_s: Amount
     cpu_s: Amount
     seed: Count
@@ -434,6 +456,13 @@ class PolicyResult(Record):
     """Null on a virtual clock, which nothing disturbs."""
     stability: Stability | None = None
     """Of all repeats of the policy, the same in each."""
+    scan: dict[str, str] | None = None
+    """In a sweep what was set for this row, which is a part of the policy's name then."""
+
+    @property
+    def base_policy(self) -> str:
+        """The policy's own name, without what a sweep set."""
+        return str(self.resolved["policy"].get("name", self.policy)) if self.scan else self.policy
 
     def __repr__(self) -> str:
         found = ", ".join(part.verdict for part in (self.liveness, self.safety, self.invariants))

@@ -16,16 +16,16 @@ from gupstress.visible import markdown as marked
 
 def plain(found: Comparison) -> str:
     """Return the comparison as text; its table is at most 80 columns wide."""
-    blocks = [ruled(_table(found)), "\n".join(_legend(found))] if found.policies else []
-    for kind, lines in _remarks(found):
+    blocks = [ruled(table(found)), "\n".join(_legend(found))] if found.policies else []
+    for kind, lines in remarks(found):
         blocks.append("\n".join(f"{kind}: {line}" for line in lines))
     return "\n\n".join([*blocks, end_line(found)])
 
 
 def markdown(found: Comparison) -> str:
     """Return the comparison as Markdown."""
-    blocks = [piped(_table(found)), " ".join(_legend(found))] if found.policies else []
-    for kind, lines in _remarks(found):
+    blocks = [piped(table(found)), " ".join(_legend(found))] if found.policies else []
+    for kind, lines in remarks(found):
         blocks.append("\n".join(f"- {kind}: {marked(line)}" for line in lines))
     return "\n\n".join([f"**{marked(end_line(found))}**", *blocks])
 
@@ -65,7 +65,8 @@ def _percent(found: Comparison) -> str:
     return f"{found.method.confidence:.0%}"
 
 
-def _table(found: Comparison) -> Grid:
+def table(found: Comparison) -> Grid:
+    """Return one row for each metric of each policy."""
     return Grid(
         headings=[
             "policy",
@@ -116,7 +117,7 @@ def _p(value: float) -> str:
 # ---------------------------------------------------------------- what stands beside it
 
 
-def _remarks(found: Comparison) -> Iterator[tuple[str, Sequence[str]]]:
+def remarks(found: Comparison) -> Iterator[tuple[str, Sequence[str]]]:
     """Yield the lines below the table, by their kind; none is empty."""
     lines = {
         "not comparable": list(_unlike(found)),

@@ -91,13 +91,18 @@ def ruled(table: Grid, width: int = WIDTH) -> str:
     return "\n\n".join(
         tabulate(
             # As tabulate's own headings they would widen every column by two.
-            [part.headings, SEPARATING_LINE, *part.rows],
+            [part.headings, SEPARATING_LINE, *(list(map(seen, row)) for row in part.rows)],
             tablefmt="simple",
             colalign=part.aligns,
             disable_numparse=True,
         )
         for part in fitted(table, width)
     )
+
+
+def seen(cell: str) -> str:
+    """Return a cell of which every line is visible."""
+    return "\n".join(map(visible, cell.split("\n")))
 
 
 def piped(table: Grid) -> str:

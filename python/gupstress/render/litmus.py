@@ -23,12 +23,12 @@ LEGEND = (
 
 def plain(result: LitmusResult, again: str | None) -> str:
     """Return the result as text; its tables are at most 80 columns wide."""
-    return "\n\n".join([cross.plain(_table(result)), "\n".join(LEGEND), closing(result, again)])
+    return "\n\n".join([cross.plain(table(result)), "\n".join(LEGEND), closing(result, again)])
 
 
 def markdown(result: LitmusResult, again: str | None) -> str:
     """Return the result as Markdown."""
-    blocks = [cross.markdown(_table(result)), " ".join(LEGEND), f"**{marked(summary(result))}**"]
+    blocks = [cross.markdown(table(result)), " ".join(LEGEND), f"**{marked(summary(result))}**"]
     if again is not None:
         blocks.append(f"```sh\n{again}\n```")
     return "\n\n".join(blocks)
@@ -62,7 +62,8 @@ def _cells(count: int) -> str:
     return "1 cell" if count == 1 else f"{count} cells"
 
 
-def _table(result: LitmusResult) -> cross.Cross:
+def table(result: LitmusResult) -> cross.Cross:
+    """Return what differs, a row for each scenario and a column for each kernel."""
     found = {(cell.scenario, cell.kernel): cell for cell in result.cells}
     rows = list(dict.fromkeys(cell.scenario for cell in result.cells))
     used = {cell.kernel for cell in result.cells}

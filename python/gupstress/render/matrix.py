@@ -5,10 +5,11 @@ that makes it again.
 """
 
 from collections.abc import Callable, Iterator
+from xml.etree import ElementTree as ET
 
 from gupstress.outcome.matrix import Cell, MatrixResult, undecided
 from gupstress.outcome.units import share
-from gupstress.render import cross
+from gupstress.render import cross, junit
 from gupstress.visible import markdown as marked
 
 Again = Callable[[Cell], str]
@@ -20,7 +21,8 @@ _MISSING = "-"
 LEGEND = (
     "justified: every failed call had to fail. spurious: calls that failed though",
     "waiting would have helped, of all.",
-    "slow drains: all pinned, but every second call drained all CPUs for nothing.",
+    "slow drains: all pinned, but every second call drained all CPUs for nothing: the",
+    "drains for each call; also told of an ok that is too near to say.",
     "!: worse than the profile expects of the policy. ?: inconclusive.",
 )
 
@@ -36,7 +38,7 @@ _SAID: dict[str, list[str]] = {
 
 def plain(result: MatrixResult, again: Again) -> str:
     """Return the result as text; its tables are at most 80 columns wide."""
-    blocks = [cross.plain(_table(result)), "\n".join(LEGEND)]
+    blocks = [cross.plain(table(result)), "\n".join(LEGEND)]
     for cell in _worse(result):
         finding = f"\n  {cell.finding}" if cell.finding else ""
         blocks.append(f"{_sentence(cell)}{finding}\n  reproduce: {again(cell)}")
@@ -45,7 +47,7 @@ def plain(result: MatrixResult, again: Again) -> str:
 
 def markdown(result: MatrixResult, again: Again) -> str:
     """Return the result as Markdown."""
-    blocks = [cross.markdown(_table(result)), " ".join(LEGEND)]
+    blocks = [cross.markdown(table(result)), " ".join(LEGEND)]
     for cell in _worse(result):
         finding = f": {marked(cell.finding)}" if cell.finding else ""
         blocks.append(
@@ -63,9 +65,10 @@ def end_line(result: MatrixResult) -> str:
     words.append(f"{worse} worse than expected" if worse else "none worse than expected")
     if unknown:
         words.append(f"{unknown} inconclusive")
-    names = ("kernel", "driver", "threads", "seed")
+    names = ("kernel", "driver", "threads", "cpus", "pins", "seed")
     values = ((name, getattr(result.settings, name)) for name in names)
     said = " ".join(f"{name}={value}" for name, value in values if value is not None)
+    said += f" repeat={result.settings.repeat}" if result.settings.repeat > 1 else ""
     return f"gupstress: {', '.join(words)}: {said}"
 
 
@@ -73,7 +76,8 @@ def _worse(result: MatrixResult) -> Iterator[Cell]:
     return (cell for cell in result.cells if cell.worse)
 
 
-def _table(result: MatrixResult) -> cross.Cross:
+def table(result: MatrixResult) -> cross.Cross:
+    """Return the verdicts, a row for each profile and a column for each policy."""
     cells = {(cell.profile, cell.policy): cell for cell in result.cells}
     return cross.Cross(
         corner="profile",
@@ -93,9 +97,33 @@ def _words(cell: Cell | None) -> list[str]:
     *words, last = _SAID.get(cell.verdict, [cell.verdict])
     if cell.verdict == "spurious":
         words, last = [last], share(cell.calls.failed_spurious, cell.calls.issued)
+    elif cell.verdict == "slow-drains" or cell.close:
+        # Of an `ok` only where it is nearly none.
+        words, last = [*words, last], share(cell.share or 0, 1)
     return [*words, last + _WORSE if cell.worse else last]
 
 
 def _sentence(cell: Cell) -> str:
     found = " ".join(_words(cell)).removesuffix(_WORSE)
     return f"{cell.policy} on {cell.profile}: expected {cell.expected}, found {found}"
+
+
+def junit_xml(result: MatrixResult, again: Again) -> str:
+    """Return the result as JUnit XML: a case for each cell, in a class for each profile.
+
+    A cell that is worse than expected is a failure, one that could not be decided an error.
+    """
+    suite = ET.Element(
+        "testsuite",
+        name="gupstress.matrix",
+        timestamp=result.started_at.isoformat(timespec="seconds"),
+    )
+    for cell in result.cells:
+        case = ET.SubElement(
+            suite, "testcase", classname=f"gupstress.matrix.{cell.profile}", name=cell.policy
+        )
+        if cell.worse or undecided(cell):
+            kind = "failure" if cell.worse else "error"
+            told = ET.SubElement(case, kind, message=_sentence(cell))
+            told.text = "\n".join([*([cell.finding] if cell.finding else []), again(cell)])
+    return junit.document(suite, end_line(result))

@@ -20,7 +20,7 @@ from gupstress.outcome.verdict import (
 )
 from gupstress.render.closing import closing
 from gupstress.render.columns import COSTS, DEEDS, LEGEND, grid, threshold_grid
-from gupstress.render.grid import Grid, fitted, piped, ruled
+from gupstress.render.grid import Grid, fitted, piped, ruled, seen
 from gupstress.render.relative import summary
 from gupstress.visible import markdown as marked
 from gupstress.visible import visible
@@ -53,7 +53,7 @@ def plain(run: Run, command: str) -> str:
 
 def _lines(before: str, lines: Iterable[str]) -> list[str]:
     """Return lines as a block, or nothing where there are none."""
-    text = "\n".join(before + line for line in lines)
+    text = "\n".join(before + visible(line) for line in lines)
     return [text] if text else []
 
 
@@ -123,12 +123,8 @@ def _boxed(grid: Grid) -> "Table":
     for heading, align in zip(grid.headings, grid.aligns, strict=True):
         table.add_column(heading, justify=align, no_wrap=True)
     for row in grid.rows:
-        table.add_row(*(Text(_seen(cell), style=_style(cell)) for cell in row))
+        table.add_row(*(Text(seen(cell), style=_style(cell)) for cell in row))
     return table
-
-
-def _seen(cell: str) -> str:
-    return "\n".join(map(visible, cell.split("\n")))
 
 
 def _style(cell: str) -> str:

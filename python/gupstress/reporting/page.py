@@ -1,7 +1,9 @@
 """Puts a report together."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import base64
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
@@ -9,8 +11,9 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 from gupstress.outcome.results import PolicyResult
 from gupstress.outcome.verdict import remarks
 from gupstress.reporting import figures, tables
+from gupstress.reporting import studies as studies_
 from gupstress.reporting.figures import Figure
-from gupstress.reporting.sources import Source, policies
+from gupstress.reporting.sources import Source, Study, policies
 from gupstress.reporting.story import Finding, tell
 from gupstress.reporting.tables import Table
 
@@ -39,11 +42,12 @@ class Section(NamedTuple):
     axes: Table
 
 
-def html(sources: Sequence[Source]) -> str:
+def html(sources: Sequence[Source], studies: Sequence[Study] = ()) -> str:
     """Return the page as text.
 
     Args:
-        sources: At least one run.
+        sources: Runs.
+        studies: What is to be shown beside them; at least one of both.
     """
     environment = Environment(
         loader=PackageLoader("gupstress.reporting"),
@@ -52,17 +56,21 @@ def html(sources: Sequence[Source]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    compared = [
-        figures.failures(sources),
-        figures.drains(sources),
-        figures.all_latencies(sources),
-        figures.fairness(sources),
-    ]
+    swept = figures.sweep(sources)
+    compared = [] if swept is None else [swept]
+    if sources:
+        compared += [
+            figures.failures(sources),
+            figures.drains(sources),
+            figures.all_latencies(sources),
+            figures.fairness(sources),
+        ]
     sections = [_section(policy, sources) for policy in policies(sources)]
     drawn = [*compared, *(figure for section in sections for figure in section.figures)]
     return environment.get_template("report.html.j2").render(
         sources=sources,
-        overview=tables.overview(sources),
+        studies=[studies_.show(study) for study in studies],
+        overview=tables.overview(sources) if sources else [],
         thresholds=tables.thresholds(sources),
         notes=[(source.name, note.line) for source in sources for note in remarks(source.run)],
         compared=compared,
@@ -70,9 +78,30 @@ def html(sources: Sequence[Source]) -> str:
         hosts=tables.hosts(sources),
         settings=tables.settings(sources),
         # Each figure is known to the script by its number.
-        drawn=[{"traces": figure.traces, "layout": figure.layout} for figure in drawn],
-        plotly=get_plotlyjs(),
+        drawn=[{"traces": _harmless(figure.traces), "layout": figure.layout} for figure in drawn],
+        plotly=_packed(get_plotlyjs()) if drawn else "",
     )
+
+
+def _packed(script: str) -> str:
+    """Return a script in less than half of its size, as the page's own script unpacks it.
+
+    It is RFC 1950 in base 85, whose digits are those of RFC 1924, but that a `<` could end the
+    element that it stands in.
+    """
+    return base64.b85encode(zlib.compress(script.encode(), 9)).translate(_DIGITS).decode("ascii")
+
+
+_DIGITS = bytes.maketrans(b"<", b",")
+
+
+def _harmless(value: Any) -> Any:
+    """Return traces in whose words plotly finds none of the tags that it knows."""
+    if isinstance(value, str):
+        return value.replace("&", "&amp;").replace("<", "&lt;")
+    if isinstance(value, Mapping):
+        return {key: _harmless(one) for key, one in value.items()}
+    return [_harmless(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _section(policy: str, sources: Sequence[Source]) -> Section:

@@ -6,14 +6,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gupstress.outcome import stored
+from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.litmus import LitmusResult
+from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, PolicyResult, Run
 from gupstress.outcome.suite import SuiteResult
 from gupstress.problems import Problems
 from gupstress.studies.comparison.sources import read as pooled
 
+_STUDIES: dict[str, type[Document]] = {
+    "gupstress.matrix/1": MatrixResult,
+    "gupstress.litmus/1": LitmusResult,
+    "gupstress.compare/1": Comparison,
+}
+
 _KINDS: dict[str, type[Document]] = {
     "gupstress.run/1": Run,
     "gupstress.pytest/1": SuiteResult,
+    **_STUDIES,
 }
 
 
@@ -29,29 +39,50 @@ class Source(NamedTuple):
         return [result for result in self.run.results if result.policy == policy]
 
 
-def read(given: Sequence[Run | str | os.PathLike[str]]) -> list[Source]:
-    """Return every run in some files, in their order; what is a run already is one too.
+class Study(NamedTuple):
+    """A document that is no run, and the file that it is from."""
+
+    name: str
+    document: Document
+
+
+class Contents(NamedTuple):
+    """What some files hold, in their order."""
+
+    runs: list[Source]
+    studies: list[Study]
+
+
+def read(given: Sequence[Document | str | os.PathLike[str]]) -> Contents:
+    """Return everything in some files; what is a result already is one too.
 
     Raises:
         ConfigError: Everything wrong with the files, at once.
     """
     problems = Problems()
-    found: list[Source] = []
-    paths = [os.fspath(one) for one in given if not isinstance(one, Run)]
+    found = Contents([], [])
+    paths = [os.fspath(one) for one in given if not isinstance(one, Document)]
     names = [Path(path).name for path in paths]
     for number, one in enumerate(given, 1):
         if isinstance(one, Run):
-            found.append(Source(f"run {number}" if len(given) > 1 else "run", one))
+            found.runs.append(Source(f"run {number}" if len(given) > 1 else "run", one))
+            continue
+        if isinstance(one, Document):
+            found.studies.append(Study(f"result {number}", one))
             continue
         path = os.fspath(one)
         file = path if names.count(Path(path).name) > 1 else Path(path).name
         with problems.collecting():
-            runs = list(_runs(_document(path)))
+            document = _document(path)
+            if isinstance(document, tuple(_STUDIES.values())):
+                found.studies.append(Study(file, document))
+                continue
+            runs = list(_runs(document))
             if not runs:
                 problems.add(path, "holds no run; nearest: one of a test that has run")
             for test, run in runs:
                 among = f"{file}: {test}" if len(given) > 1 else test
-                found.append(Source(among if test else file, run))
+                found.runs.append(Source(among if test else file, run))
     for path in dict.fromkeys(paths):
         if paths.count(path) > 1:
             problems.add(path, "more than once; nearest: once")

@@ -7,21 +7,14 @@ Only `gupstress.machine` has the core's machine to itself.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 from gupstress import _core
 from gupstress.model.reference import Reference
 from gupstress.running.trace import Recorder
 
-
-@dataclass(frozen=True)
-class References:
-    """Everything that a request names."""
-
-    policies: tuple[Reference, ...]
-    profile: Reference
-    kernel: Reference
+if TYPE_CHECKING:
+    from gupstress.outcome.results import Verdict
 
 
 class Snapshot(TypedDict):
@@ -39,8 +32,7 @@ class Snapshot(TypedDict):
 Observer = Callable[[Snapshot], None]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Needs(NamedTuple):
     """What one run will ask of the host."""
 
     threads: int
@@ -52,83 +44,104 @@ class Plan:
     """Simulated CPUs."""
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """A request with every name looked up and every default filled in."""
+class Plan:
+    """A request that the core has read: every name looked up, every default filled in."""
 
-    policies: Sequence[Mapping[str, Any]]
-    profile: Mapping[str, Any]
-    kernel: Mapping[str, Any]
-    plan: Plan
+    def __init__(
+        self,
+        policies: Sequence[Reference],
+        profile: Reference,
+        kernel: Reference,
+        sets: Sequence[tuple[str, str]],
+        settings: Mapping[str, Any],
+    ) -> None:
+        """Look everything up.
+
+        Args:
+            policies: What to run.
+            profile: Under which load.
+            kernel: On which rule set.
+            sets: Keys set by themselves, as `(axis, value)`.
+            settings: What else the core looks at, see `Request.settings`.
+
+        Raises:
+            ConfigError: Everything wrong with the request, at once.
+        """
+        self.asked: Mapping[str, Any] = {
+            "policies": policies,
+            "profile": profile,
+            "kernel": kernel,
+            "sets": sets,
+            **settings,
+        }
+        """The request as the core has read it."""
+        self._core = _core.resolve(json.dumps(self.asked))
+        said = json.loads(self._core.describe())
+        self.policies: Sequence[Mapping[str, Any]] = said["policies"]
+        """Each with every key, as its TOML has them."""
+        self.profile: Mapping[str, Any] = said["profile"]
+        self.kernel: Mapping[str, Any] = said["kernel"]
+        self.needs = Needs(**said["needs"])
+        self.pins: int = said["pins"]
+
+    def most_threads(self, threads: int, memory_bytes: int) -> int:
+        """Return the most pinning threads that fit into what is left; 0: not even one does."""
+        return self._core.most_threads(max(threads, 0), max(memory_bytes, 0))
+
+    def run(
+        self,
+        policy: int,
+        repeat: int,
+        observer: Observer | None = None,
+        recorder: Recorder | None = None,
+        label: str = "",
+    ) -> dict[str, Any]:
+        """Run one policy once and return its row of `RunResult.results`.
+
+        Ctrl-C ends the run; what was counted until then is returned.
+
+        Args:
+            policy: Its place in `policies`.
+            repeat: Which of its repeats, from 1.
+            observer: Told now and then how far the run has come.
+            recorder: Takes the trace of a request with `trace_last`.
+            label: What the run is called in the trace.
+
+        Raises:
+            ResourceError: The host refused a thread or memory.
+        """
+
+        def observe(text: str) -> None:
+            if observer is not None:
+                observer(cast("Snapshot", json.loads(text)))
+
+        told = None if observer is None else observe
+        if recorder is None:
+            answer = self._core.run(policy, repeat, told)
+        else:
+            process = recorder.process(label)
+            answer = self._core.run(policy, repeat, told, recorder.take, process)
+        return {**json.loads(answer), "repeat": repeat}
 
 
-def resolve(
-    references: References, sets: Sequence[tuple[str, str]], settings: Mapping[str, Any]
-) -> Resolved:
-    """Look everything up, change nothing.
+class Judged(NamedTuple):
+    """What a cell of a matrix came to."""
+
+    verdict: "Verdict"
+    worse: bool
+    share: float | None
+    close: bool
+
+
+def judge_cell(repeats: Sequence[Mapping[str, object]], expected: str) -> Judged:
+    """Judge a cell of a matrix by all its repeats.
 
     Args:
-        references: What to look up.
-        sets: Keys set by themselves, as `(axis, value)`.
-        settings: `threads`, `cpus`, `pins`, `perturb`, `trace_last` (each may be None) and
-            `driver`.
-
-    Raises:
-        ConfigError: Everything wrong with the request, at once.
+        repeats: Of each its `verdict`, its calls `issued` and `failed`, and its `idle_drains`.
+        expected: The worst that the profile takes.
     """
-    request = {
-        "policies": references.policies,
-        "profiles": [references.profile],
-        "kernel": references.kernel,
-        "sets": sets,
-        **settings,
-    }
-    answer = json.loads(_core.resolve(json.dumps(request)))
-    plan = answer["plan"][0]
-    return Resolved(
-        policies=answer["policies"],
-        profile=answer["profiles"][0],
-        kernel=answer["kernel"],
-        plan=Plan(
-            threads=plan["threads"],
-            os_threads=plan["os_threads"],
-            memory_bytes=plan["memory_bytes"],
-            cpus=plan["cpus"],
-        ),
-    )
-
-
-def run(
-    job: Mapping[str, Any],
-    observer: Observer | None,
-    recorder: Recorder | None = None,
-    label: str = "",
-) -> dict[str, Any]:
-    """Run one policy once and return its row of `RunResult.results`.
-
-    Ctrl-C ends the run; what was counted until then is returned.
-
-    Args:
-        job: What to run.
-        observer: Told now and then how far the run has come.
-        recorder: Takes the trace of a job with `trace_last`.
-        label: What the run is called in the trace.
-
-    Raises:
-        ConfigError: The job is not one that can be run.
-        ResourceError: The host refused a thread or memory.
-    """
-
-    def observe(text: str) -> None:
-        if observer is not None:
-            observer(cast("Snapshot", json.loads(text)))
-
-    told = None if observer is None else observe
-    if recorder is None:
-        answer = _core.run(json.dumps(job), told)
-    else:
-        answer = _core.run(json.dumps(job), told, recorder.take, recorder.process(label))
-    return cast("dict[str, Any]", json.loads(answer))
+    cell = json.dumps({"repeats": repeats, "expected": expected})
+    return Judged(**json.loads(_core.judge_cell(cell)))
 
 
 def read_litmus(place: str, text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import psutil
 
 from gupstress.outcome.results import Host
-from gupstress.running.engine import Plan
+from gupstress.running.engine import Needs
 
 
 def facts() -> Host:
@@ -126,17 +126,17 @@ def _reclaimable(group: Path, controller: _Controller) -> int:
     return int(stat.get("total_inactive_file", stat["inactive_file"]))
 
 
-def shortage(plan: Plan, threads: Room, memory: Room) -> str | None:
+def shortage(needs: Needs, threads: Room, memory: Room) -> str | None:
     """Return what a run needs and the host does not have, None if it fits."""
-    if plan.os_threads > threads.left:
+    if needs.os_threads > threads.left:
         return (
-            f"{plan.threads} pinning threads need {plan.os_threads} threads in all,"
+            f"{needs.threads} pinning threads need {needs.os_threads} threads in all,"
             f" {threads.limit} leaves {threads.left}"
         )
-    if plan.memory_bytes > memory.left:
+    if needs.memory_bytes > memory.left:
         return (
-            f"{plan.threads} pinning threads on {plan.cpus} CPUs need"
-            f" {plan.memory_bytes / 2**20:.0f} MiB,"
+            f"{needs.threads} pinning threads on {needs.cpus} CPUs need"
+            f" {needs.memory_bytes / 2**20:.0f} MiB,"
             f" {memory.limit} leaves {memory.left / 2**20:.0f} MiB"
         )
     return None

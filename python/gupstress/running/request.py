@@ -37,8 +37,8 @@ _LENGTH = Length(0.001, 1e9)
 """From where threads have had time to start, to where a clock in nanoseconds still counts."""
 
 NUMBERS: dict[str, Whole | Share | Length] = {
-    "threads": Whole(1, 100_000),
-    "cpus": Whole(1, 4096),
+    "threads": Whole(1, _core.MOST_THREADS),
+    "cpus": Whole(1, _core.MOST_CPUS),
     "pins": Whole(1, 2**64 - 1),
     "perturb": Share(),
     "timeout_s": _LENGTH,
@@ -86,6 +86,8 @@ class Request:
     interleave: bool = True
     """Whether repeats go round-robin over the policies, so that drift meets all alike."""
     thresholds: tuple[str, ...] = ()
+    scan: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Keys with the words of all the values that they are run with, one after another."""
     trace_last: int | None = None
     """Events of each thread that are kept; None: nothing is traced."""
 
@@ -108,7 +110,7 @@ class Request:
 
         Callers of `gupstress.run` give what they like, whatever the types here say.
         """
-        good: dict[str, Any] = {"sets": self.sets}
+        good: dict[str, Any] = {"sets": self.sets, "scan": self.scan}
         for name, check in CHECKS.items():
             value = getattr(self, name)
             option = _SEVERAL.get(name) or "--" + name.removesuffix("_s").replace("_", "-")
@@ -141,6 +143,9 @@ class Request:
             "perturb": self.perturb,
             "driver": self.driver,
             "trace_last": self.trace_last,
+            "timeout_s": self.timeout_s,
+            "wall_timeout_s": self.wall_timeout_s,
+            "stall_after_s": self.stall_limit_s,
         }
 
 

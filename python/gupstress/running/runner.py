@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gupstress import _core
 from gupstress.errors import ResourceError
@@ -14,10 +14,11 @@ from gupstress.outcome import stability, thresholds
 from gupstress.outcome.results import Build, PolicyResult, Settings
 from gupstress.outcome.thresholds import Threshold
 from gupstress.problems import Problems
-from gupstress.running import disturbance, engine, host
-from gupstress.running.engine import Observer, References, Resolved
-from gupstress.running.request import PRESETS, SEED_MAX, Request
+from gupstress.running import disturbance, host, scan
+from gupstress.running.engine import Observer, Plan
+from gupstress.running.request import PRESETS, Request
 from gupstress.running.result import RunResult
+from gupstress.running.scan import Point
 from gupstress.running.trace import Recorder
 
 
@@ -50,36 +51,34 @@ class Job:
     """With its policies named, its seed drawn and the profile's numbers filled in."""
     seed: int
     """Of the first repeat."""
-    references: References
-    resolved: Resolved
+    plan: Plan
+    """The same as the core has read it."""
     thresholds: Sequence[Threshold]
+    point: Point = ()
+    """Of a sweep, where it is one of several jobs."""
+    parts: "Sequence[Job]" = ()
+    """One for each point of a sweep; all else here is as in the first."""
 
     @property
     def policies(self) -> list[str]:
         """Names of the policies, as results give them."""
-        return [policy["name"] for policy in self.resolved.policies]
+        if self.parts:
+            return [name for part in self.parts for name in part.policies]
+        names = (str(policy["name"]) for policy in self.plan.policies)
+        return [f"{name} {scan.label(self.point)}".rstrip() for name in names]
 
-    def schedule(self) -> Iterator[tuple[int, int]]:
-        """Yield the runs in their order, as (index of the policy, repeat from 1)."""
-        policies, repeats = range(len(self.references.policies)), range(1, self.request.repeat + 1)
+    def schedule(self) -> "Iterator[tuple[Job, int, int]]":
+        """Yield the runs in their order, as (job, index of its policy, repeat from 1)."""
+        runs = [
+            (part, policy)
+            for part in self.parts or (self,)
+            for policy in range(len(part.plan.policies))
+        ]
+        repeats = range(1, self.request.repeat + 1)
         if self.request.interleave:
-            yield from ((policy, repeat) for repeat in repeats for policy in policies)
+            yield from ((*run, repeat) for repeat in repeats for run in runs)
         else:
-            yield from ((policy, repeat) for policy in policies for repeat in repeats)
-
-    def core_job(self, policy: int, repeat: int) -> dict[str, object]:
-        """Return one run as the core takes it."""
-        return {
-            **self.request.settings(),
-            "policy": self.references.policies[policy],
-            "profile": self.references.profile,
-            "kernel": self.references.kernel,
-            "sets": self.request.sets,
-            "timeout_s": self.request.timeout_s,
-            "wall_timeout_s": self.request.wall_timeout_s,
-            "stall_after_s": self.request.stall_limit_s,
-            "seed": (self.seed + repeat - 1) % (SEED_MAX + 1),
-        }
+            yield from ((*run, repeat) for run in runs for repeat in repeats)
 
 
 _ANY = Request()
@@ -98,58 +97,76 @@ def prepare(request: Request, problems: Problems | None = None) -> Job:
         ResourceError: The host has too few threads or too little memory left.
     """
     problems = problems or Problems()
+    points = scan.points(request, problems)
+    if points in ([], [()]):
+        return _prepare(request, problems)
+    # One seed for all of it, so that only what is scanned makes a difference.
+    seed = secrets.randbits(32) if request.seed is None else request.seed
+    shared = replace(request, seed=seed, thresholds=())
+    parts = []
+    for point in points:
+        with problems.collecting():
+            # Each has its own, which ends it: what is wrong here is said with what is there.
+            mistakes = Problems()
+            part = scan.at(shared, point, mistakes)
+            parts.append(replace(_prepare(part, mistakes), point=point))
+    names = [name for part in parts for name in part.policies]
+    bases = [str(policy["name"]) for part in parts for policy in part.plan.policies]
+    conditions = thresholds.parse(request.thresholds, [*bases, *names] or None, problems)
+    problems.refuse()
+    whole: dict[str, Any] = {key: None for key, _ in request.scan if key in scan.OPTIONS}
+    full = replace(
+        parts[0].request,
+        sets=request.sets,
+        thresholds=request.thresholds,
+        scan=request.scan,
+        **whole,
+    )
+    return replace(parts[0], request=full, thresholds=conditions, point=(), parts=tuple(parts))
+
+
+def _prepare(request: Request, problems: Problems) -> Job:
     # What is wrong with one part does not keep the others from being looked at.
     request = request.checked(problems)
-    settings = request.settings()
     names = request.policies or tuple(name for name in PRESETS if name in _core.names("policy"))
     policies: list[Reference] = []
     for name in names:
         with problems.collecting():
-            policies.append(reference(name))
-    load, rules = reference(_ANY.profile), reference(_ANY.kernel)
+            policies.append(reference(name, "policy"))
+    load, rules = reference(_ANY.profile, "profile"), reference(_ANY.kernel, "kernel")
     with problems.collecting():
-        load = reference(request.profile)
+        load = reference(request.profile, "profile")
     with problems.collecting():
-        rules = reference(request.kernel)
+        rules = reference(request.kernel, "kernel")
 
-    references = References(tuple(policies), load, rules)
+    seed = secrets.randbits(32) if request.seed is None else request.seed
     found: list[str] | None = None
     with problems.collecting():
-        resolved = engine.resolve(references, request.sets, settings)
-        found = [policy["name"] for policy in resolved.policies]
+        plan = Plan(policies, load, rules, request.sets, {**request.settings(), "seed": seed})
+        found = [policy["name"] for policy in plan.policies]
         for name in sorted({name for name in found if found.count(name) > 1}):
             problems.add("--policy", f"{name!r} more than once; nearest: --repeat 2")
     conditions = thresholds.parse(request.thresholds, found, problems)
     problems.refuse()
 
-    _require_room(request, references, resolved)
-    seed = secrets.randbits(32) if request.seed is None else request.seed
-    plan, profile = resolved.plan, resolved.profile
+    _require_room(plan)
     full = replace(
         request,
         policies=names,
-        threads=plan.threads,
-        cpus=plan.cpus,
-        pins=profile["pins"] if request.pins is None else request.pins,
+        threads=plan.needs.threads,
+        cpus=plan.needs.cpus,
+        pins=plan.pins,
         seed=seed,
     )
-    return Job(full, seed, references, resolved, conditions)
+    return Job(full, seed, plan, conditions)
 
 
-def _require_room(request: Request, references: References, resolved: Resolved) -> None:
+def _require_room(plan: Plan) -> None:
     threads, memory = host.thread_room(), host.memory_room()
-    missing = host.shortage(resolved.plan, threads, memory)
+    missing = host.shortage(plan.needs, threads, memory)
     if missing is None:
         return
-    fitting, refused = 0, resolved.plan.threads
-    while refused - fitting > 1:
-        middle = (fitting + refused) // 2
-        settings = {**request.settings(), "threads": middle}
-        plan = engine.resolve(references, request.sets, settings).plan
-        if host.shortage(plan, threads, memory) is None:
-            fitting = middle
-        else:
-            refused = middle
+    fitting = plan.most_threads(threads.left, memory.left)
     hint = f"largest that fits: --threads {fitting}" if fitting else "not even --threads 1 fits"
     raise ResourceError(f"{missing}; {hint}")
 
@@ -175,13 +192,14 @@ def run(
     results: list[PolicyResult] = []
     interrupted = False
     try:
-        for policy, repeat in job.schedule():
-            turn = Turn(job.policies[policy], repeat, job.request.repeat)
+        for part, policy, repeat in job.schedule():
+            turn = Turn(part.policies[policy], repeat, job.request.repeat)
             with watch(turn) as observer:
                 before = disturbance.read()
-                row = engine.run(job.core_job(policy, repeat), observer, recorder, str(turn))
+                row = part.plan.run(policy, repeat, observer, recorder, str(turn))
                 after = disturbance.read()
-            row["repeat"] = repeat
+            if part.point:
+                row |= {"policy": turn.policy, "scan": dict(part.point)}
             if job.request.driver == "os":
                 row["disturbance"] = disturbance.between(before, after)
             results.append(PolicyResult.model_validate(row))
@@ -210,20 +228,22 @@ def run(
 
 
 def _settings(job: Job) -> Settings:
-    request, resolved = job.request, job.resolved
+    request, plan = job.request, job.plan
     asked = {
         **request.settings(),
-        "profile": resolved.profile["name"],
-        "kernel": resolved.kernel["name"],
+        "profile": plan.profile["name"],
+        "kernel": plan.kernel["name"],
         # The profile comes with what was asked for in its place.
-        "perturb": resolved.profile["perturb"],
-        "timeout_s": request.timeout_s,
-        "wall_timeout_s": request.wall_timeout_s,
-        "stall_after_s": request.stall_limit_s,
+        "perturb": plan.profile["perturb"],
         "seed": job.seed,
         "repeat": request.repeat,
         "interleave": request.interleave,
         "sets": dict(request.sets),
     }
-    rest = {key: value for key, value in resolved.profile.items() if key != "name"}
+    if job.parts:
+        # What is scanned is told as it was in the first row.
+        first = job.parts[0].request
+        asked |= {"threads": first.threads, "cpus": first.cpus, "pins": first.pins}
+        asked["scan"] = dict(request.scan)
+    rest = {key: value for key, value in plan.profile.items() if key != "name"}
     return Settings.model_validate({**rest, **asked})

@@ -11,10 +11,9 @@ from datetime import datetime, timezone
 
 from gupstress import _core
 from gupstress.model import catalog
-from gupstress.outcome.matrix import SEVERITY, Cell, MatrixResult, MatrixSettings, Verdict
-from gupstress.outcome.results import Build, PolicyResult
+from gupstress.outcome.matrix import Cell, MatrixResult, MatrixSettings
+from gupstress.outcome.results import Build, Calls, PolicyResult, Verdict
 from gupstress.outcome.verdict import (
-    BAD,
     UNDECIDED,
     describe,
     result_findings,
@@ -22,12 +21,9 @@ from gupstress.outcome.verdict import (
     why_undecided,
 )
 from gupstress.problems import Problems
-from gupstress.running import host, runner
+from gupstress.running import engine, host, runner
 from gupstress.running.request import Request
 from gupstress.running.runner import Job, Watch, unwatched
-
-_SLOW_FROM = 0.5
-"""Drains of all CPUs that found nothing, for each call, from where on they are slow."""
 
 _BROKEN_ON_PURPOSE = "busted-"
 """What the names of the policies begin with that prove that a detector fires."""
@@ -82,7 +78,7 @@ def _profiles() -> list[str]:
 
 
 def _profile(job: Job) -> str:
-    return str(job.resolved.profile["name"])
+    return str(job.plan.profile["name"])
 
 
 def run(
@@ -104,7 +100,7 @@ def run(
     interrupted = False
     for number, job in enumerate(plan.jobs, 1):
         part = runner.run(job, argv, watch(f"{_profile(job)} ({number}/{len(plan.jobs)})"))
-        cells += [_cell(result, job) for result in part.results]
+        cells += _cells(part.results, job)
         interrupted = part.status == "interrupted"
         if interrupted:
             break
@@ -116,9 +112,12 @@ def run(
         status="interrupted" if interrupted else "complete",
         host=facts,
         settings=MatrixSettings(
-            kernel=plan.jobs[0].resolved.kernel["name"],
+            kernel=plan.jobs[0].plan.kernel["name"],
             driver=request.driver,
             threads=request.threads,
+            cpus=request.cpus,
+            pins=request.pins,
+            repeat=request.repeat,
             timeout_s=request.timeout_s,
             stall_after_s=request.stall_limit_s,
             seed=plan.jobs[0].seed,
@@ -130,40 +129,42 @@ def run(
     )
 
 
-def _cell(result: PolicyResult, job: Job) -> Cell:
-    verdict = judge(result)
-    worst = job.resolved.profile["expect"]
-    expected: Verdict = worst.get(result.policy, worst.get("*", "ok"))
-    return Cell(
-        policy=result.policy,
-        profile=_profile(job),
-        verdict=verdict,
-        expected=expected,
-        worse=verdict != "inconclusive" and SEVERITY[verdict] > SEVERITY[expected],
-        status=result.status,
-        elapsed_s=result.elapsed_s,
-        calls=result.calls,
-        finding=_finding(result, verdict),
+def _cells(results: Sequence[PolicyResult], job: Job) -> Iterator[Cell]:
+    """Yield what each policy came to, by all its repeats."""
+    for policy in dict.fromkeys(result.policy for result in results):
+        yield _cell([result for result in results if result.policy == policy], job)
+
+
+def _cell(results: Sequence[PolicyResult], job: Job) -> Cell:
+    first, *_ = results
+    worst = job.plan.profile["expect"]
+    expected: Verdict = worst.get(first.policy, worst.get("*", "ok"))
+    judged = engine.judge_cell(
+        [
+            {
+                "verdict": result.verdict,
+                "issued": result.calls.issued,
+                "failed": result.calls.failed_justified + result.calls.failed_spurious,
+                "idle_drains": result.counters.drain_idle,
+            }
+            for result in results
+        ],
+        expected,
     )
-
-
-def judge(result: PolicyResult) -> Verdict:
-    """Return the worst that can be said of a result for certain, or that nothing can."""
-    calls = result.calls
-    if result.invariants.verdict in BAD:
-        return "broken"
-    if calls.stuck or result.liveness.verdict in BAD:
-        return "stuck"
-    if calls.pinned_unsafe or result.safety.verdict in BAD:
-        return "unsafe"
-    # Who had no time to get stuck in, or to fail, is not known to be any good.
-    if UNDECIDED in verdicts(result) or result.status == "interrupted" or not calls.issued:
-        return "inconclusive"
-    if calls.failed_spurious:
-        return "spurious"
-    if calls.failed_justified:
-        return "justified"
-    return "slow-drains" if result.counters.drain_idle >= _SLOW_FROM * calls.issued else "ok"
+    # The repeat that the verdict is of, if it is of one.
+    of = next((result for result in results if result.verdict == judged.verdict), first)
+    calls = {name: sum(getattr(r.calls, name) for r in results) for name in Calls.model_fields}
+    return Cell(
+        policy=first.policy,
+        profile=_profile(job),
+        expected=expected,
+        **judged._asdict(),
+        repeats=len(results),
+        status=of.status,
+        elapsed_s=sum(result.elapsed_s for result in results),
+        calls=Calls(**calls),
+        finding=_finding(of, judged.verdict),
+    )
 
 
 def _finding(result: PolicyResult, verdict: Verdict) -> str | None:

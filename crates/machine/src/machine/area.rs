@@ -20,7 +20,7 @@ pub struct Area {
 }
 
 /// All areas of a mapping, in order, without gaps.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Areas {
     list: Vec<Area>,
     anon_vmas: u32,

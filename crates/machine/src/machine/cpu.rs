@@ -73,7 +73,7 @@ pub struct Entry {
 }
 
 /// Entries of one CPU's batches; reached through [`Cpu::lock`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Batches([Vec<Entry>; Batch::ALL.len()]);
 
 impl Batches {
@@ -187,3 +187,5 @@ impl Cpu {
         (self.done.load(Ordering::Acquire).wrapping_sub(ticket) as i32) >= 0
     }
 }
+
+crate::restore!(Cpu { batches, pending, queued, done });

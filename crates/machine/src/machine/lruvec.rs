@@ -66,7 +66,7 @@ impl List {
 }
 
 /// The five lists; reached through [`Lruvec::lock`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lists([List; 5]);
 
 /// A node's LRU lists.
@@ -185,3 +185,5 @@ impl Lists {
 pub fn list_of(page: &Page) -> Option<Lru> {
     page.list.load(Ordering::Relaxed).checked_sub(1).map(|tag| Lru::ALL[tag as usize])
 }
+
+crate::restore!(Lruvec { lists });

@@ -95,7 +95,7 @@ impl Gfp {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct FreeLists {
     free: Vec<Frame>,
     /// Free frames of blocks that are being offlined.
@@ -113,7 +113,7 @@ pub struct Zone {
 }
 
 /// Per-CPU page caches, one list a zone.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct PageCaches([Vec<Frame>; 3]);
 
 /// All frames.
@@ -316,3 +316,6 @@ fn slot(kind: ZoneKind) -> usize {
         ZoneKind::Normal => 2,
     }
 }
+
+crate::restore!(Zone { lists } keep { kind, frames });
+crate::restore!(Memory { pages, payload, zones, isolated, caches });

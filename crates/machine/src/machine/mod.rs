@@ -16,6 +16,7 @@
 mod area;
 mod build;
 pub mod cpu;
+mod digest;
 pub mod lruvec;
 pub mod memory;
 mod obstacle;
@@ -28,6 +29,7 @@ mod validate;
 pub use area::Area;
 pub use build::{GoOn, Unbuilt};
 pub use cpu::{Batch, Cpu};
+pub use digest::Digest;
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
@@ -150,9 +152,29 @@ impl Machine {
         page.mapping().is_some() && !page.has(flag::ANON)
     }
 
+    /// References that a pin is on a page: none on the zero page where it does not count.
+    #[inline]
+    pub fn pin_refs(&self, frame: Frame) -> i32 {
+        let counts = frame != ZERO_FRAME || self.rules.zero_page_counts;
+        if counts { self.rules.pin_bias as i32 } else { 0 }
+    }
+
     /// `folio_maybe_dma_pinned`: at least one pin's worth of references.
     #[inline]
     pub fn maybe_dma_pinned(&self, page: &Page) -> bool {
         page.refcount() >= self.rules.pin_bias as i32
+    }
+}
+
+crate::restore!(Machine {
+    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, drain_mutex_owner, turns, cache_disabled,
+} keep { rules });
+
+/// Mappings are made before anything runs: both machines have the same.
+#[cfg(not(loom))]
+impl crate::restore::Restore for boxcar::Vec<Mapping> {
+    fn restore(&self, from: &Self) {
+        assert_eq!(self.count(), from.count(), "not of the same shape");
+        self.iter().zip(from.iter()).for_each(|((_, one), (_, from))| one.restore(from));
     }
 }

@@ -354,6 +354,34 @@ impl Page {
     }
 }
 
+impl Page {
+    /// Adds what there is to know of it.
+    pub(super) fn digest(&self, all: &mut super::Digest) {
+        let of = |a: &AtomicU32| u64::from(a.load(Ordering::Relaxed));
+        all.add(u64::from(self.refcount.load(Ordering::Relaxed) as u32) << 32 | of(&self.flags));
+        all.add(u64::from(self.mapcount.load(Ordering::Relaxed) as u32) << 32 | of(&self.mapping));
+        all.add(of(&self.index) << 32 | of(&self.list));
+        all.add(of(&self.prev) << 32 | of(&self.next));
+    }
+}
+
+crate::restore!(Page {
+    refcount,
+    mapcount,
+    flags,
+    mapping,
+    index,
+    prev,
+    next,
+    list,
+    mlock_count,
+    lasting,
+    lasting_pins,
+    lock_owner,
+    writeback_owner,
+    isolator,
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -215,3 +215,5 @@ pub fn pattern(id: u32, index: u32) -> u64 {
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
+
+crate::restore!(Payload { words } keep { per_frame, marks });

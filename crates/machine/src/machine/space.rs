@@ -119,6 +119,11 @@ impl Pte {
         Self(self.0 & !Self::DIRTY)
     }
 
+    /// The entry as one word.
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+
     /// The frame that a present, migration or poison entry names.
     pub fn frame(self) -> Frame {
         (self.0 >> Self::FRAME) as Frame
@@ -302,6 +307,12 @@ impl Mapping {
         child
     }
 
+    /// Calls `visit` with the area of every forked child.
+    pub fn for_each_child(&self, visit: impl FnMut(&Arc<Vma>)) {
+        let children = self.children.lock().clone();
+        children.iter().for_each(visit);
+    }
+
     /// Calls `visit` with every area that may map the pages: `rmap_walk`.
     pub fn for_each_vma(&self, mut visit: impl FnMut(&Vma)) {
         visit(&self.vma);
@@ -339,6 +350,28 @@ impl CacheSlot<'_> {
     /// Puts a frame, or nothing, into it.
     pub fn set(&self, frame: Option<Frame>) {
         self.0.store(frame.unwrap_or(NO_FRAME), Ordering::Release);
+    }
+}
+
+crate::restore!(Vma { ptes, locked, areas, prepared, gone } keep { mapping, kind, ptls });
+#[cfg(not(loom))]
+impl crate::restore::Restore for Mapping {
+    fn restore(&self, from: &Self) {
+        let Self { vma, children, nr_children, cache, id: _, kind: _, xa_lock: _ } = self;
+        vma.restore(&from.vma);
+        nr_children.restore(&from.nr_children);
+        cache.restore(&from.cache);
+        // Areas of children that were forked since are dropped, those that are lacking made.
+        let from = from.children.lock().clone();
+        let mut all = std::mem::take(&mut *children.lock());
+        all.truncate(from.len());
+        for (number, vma) in from.iter().enumerate() {
+            if number == all.len() {
+                all.push(Arc::new(Vma::new(vma.mapping, vma.kind, vma.ptes.len())));
+            }
+            all[number].restore(vma);
+        }
+        *children.lock() = all;
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::sync::{AtomicU32, Mutex, Ordering};
 use std::collections::VecDeque;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Queue {
     next: u32,
     /// Tickets with their holders, first come first.
@@ -62,6 +62,8 @@ impl Turns {
         self.queue.lock().waiting.front().map(|&(_, holder)| holder)
     }
 }
+
+crate::restore!(Turns { queue, serving });
 
 #[cfg(all(test, not(loom)))]
 mod tests {

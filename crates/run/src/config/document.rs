@@ -14,6 +14,10 @@ pub struct Document {
     items: Vec<(String, Vec<String>)>,
 }
 
+/// Keys that a file may have: ten times what the largest needs. What has more is something else,
+/// and would be refused key by key.
+const MOST_KEYS: usize = 4096;
+
 /// A value and the place where it stands.
 pub type Placed = (Value, String);
 
@@ -22,10 +26,10 @@ impl Document {
     ///
     /// All syntax errors are returned together with their lines.
     pub fn parse(name: &str, text: &str) -> Result<Self, Vec<Problem>> {
-        let place = |offset: usize| {
-            let line = text[..offset.min(text.len())].matches('\n').count() + 1;
-            format!("{name}:{line}")
-        };
+        // Where each line but the first begins.
+        let starts: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        let place =
+            |offset: usize| format!("{name}:{}", starts.partition_point(|start| *start <= offset) + 1);
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             return Err(errors
@@ -38,6 +42,11 @@ impl Document {
         }
         let mut document = Self::default();
         document.flatten("", table.get_ref(), &place);
+        let keys = document.keys.len();
+        if keys > MOST_KEYS {
+            let reason = format!("{keys} keys are more than a file may have; nearest: {MOST_KEYS}");
+            return Err(vec![Problem::new(name, reason)]);
+        }
         Ok(document)
     }
 

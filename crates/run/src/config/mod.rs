@@ -9,12 +9,14 @@
 
 mod axis;
 mod document;
+mod name;
 mod near;
 mod tables;
 
 pub use axis::{Axis, parse_length};
 pub use document::Document;
 pub use gupstress_machine::data::{Count, Ns, Share};
+pub use name::check_name;
 pub use near::{nearest, number};
 
 use crate::error::Problem;

@@ -30,9 +30,16 @@ pub trait Pick {
         false
     }
 
+    /// Whether what does not end from here on never does, as everybody gets turns.
+    fn is_settled(&self) -> bool {
+        true
+    }
+
     /// The run is over.
     fn end(&mut self) {}
 }
+
+const _: () = assert!(crate::drive::STEPS <= 64, "a bit for each step");
 
 /// A strategy of a flat list of tasks.
 #[derive(Debug, Default)]
@@ -49,6 +56,8 @@ pub struct Listed<P> {
     turn: u64,
     /// By task: when it was last chosen, and when it last yielded.
     turns: Vec<(u64, u64)>,
+    /// Steps that any task has come to in any run, by bit.
+    pub reached: u64,
 }
 
 impl<P: Pick> Listed<P> {
@@ -62,6 +71,7 @@ impl<P: Pick> Listed<P> {
             streams: Streams::default(),
             turn: 0,
             turns: Vec::new(),
+            reached: 0,
         }
     }
 
@@ -105,6 +115,7 @@ impl<P: Pick> Strategy for Listed<P> {
         if self.turns.len() <= pending.task {
             self.turns.resize(pending.task + 1, (0, 0));
         }
+        self.reached |= 1 << pending.step as u32;
         // Who slept there has come to it before.
         if pending.step == Step::Sweep && !pending.woken && !pending.asleep {
             self.turn += 1;

@@ -130,3 +130,5 @@ impl Place {
         self.at.store(frame << 32 | step as u64, Ordering::Relaxed);
     }
 }
+
+gupstress_machine::restore!(Place { at, is_hindered, hindrance, waiting, until, waits, rests });

@@ -40,6 +40,8 @@ pub struct SimTask {
     pub place: Arc<Place>,
     /// Whether it is to end when the run is killed.
     pub killable: bool,
+    /// Whether the run is over without it: killed once all others have returned.
+    pub daemon: bool,
     /// What it does.
     pub body: Body,
 }
@@ -61,6 +63,16 @@ impl Kworkers {
         let places: Arc<[_]> = places.into_iter().collect();
         places.iter().enumerate().for_each(|(cpu, place)| place.wait(Wait::Work(cpu), u64::MAX));
         Self { places, work }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
     }
 
     /// Those of a machine, which count together.
@@ -148,6 +160,7 @@ pub struct Lab {
     stacks: Vec<DefaultStack>,
     tasks: Vec<TaskState>,
     clocks: Vec<u64>,
+    daemons: Vec<bool>,
     /// Events of each task that its reports hold.
     traces: Option<usize>,
 }
@@ -194,6 +207,9 @@ impl Lab {
             return SimReport { end: SimEnd::NoStack(why), now: 0, steps: 0, trace: Vec::new() };
         }
         let given = tasks.len();
+        let mains = tasks.iter().filter(|task| !task.daemon).count();
+        self.daemons.clear();
+        self.daemons.extend(tasks.iter().map(|task| task.daemon));
         let cpus = kworkers.map_or(0, |kworkers| kworkers.places.len());
         self.tasks.clear();
         self.tasks.extend(tasks.iter().map(|task| TaskState::new(task.cpu, Status::Ready)));
@@ -209,6 +225,7 @@ impl Lab {
             tasks: RefCell::new(std::mem::take(&mut self.tasks)),
             kworkers: given,
             alive: Cell::new(given),
+            mains: Cell::new(mains),
             cpu_clocks: RefCell::new(std::mem::take(&mut self.clocks)),
             waiting: RefCell::new(HashMap::new()),
             costs: costs.clone(),
@@ -292,6 +309,12 @@ impl Lab {
                     world.tasks.borrow_mut()[id].status = Status::Gone;
                     world.alive.set(world.alive.get() - 1);
                     world.current.set(None);
+                    if self.daemons.get(id) == Some(&false) {
+                        world.mains.set(world.mains.get() - 1);
+                        if world.mains.get() == 0 && world.alive.get() > 0 && !world.killed.get() {
+                            world.kill();
+                        }
+                    }
                 }
                 Err(end) => return end,
             }
@@ -336,7 +359,7 @@ fn kworker(kworkers: &Kworkers, cpu: usize) -> SimTask {
         work(thread, cpu);
         shown.wait(Wait::Work(cpu), u64::MAX);
     };
-    SimTask { cpu, place, killable: false, body: Box::new(body) }
+    SimTask { cpu, place, killable: false, daemon: true, body: Box::new(body) }
 }
 
 fn start(stack: DefaultStack, world: Rc<World>, id: TaskId, task: SimTask) -> Coro {

@@ -65,6 +65,8 @@ pub(super) struct World {
     pub kworkers: TaskId,
     /// Tasks that have not returned.
     pub alive: Cell<usize>,
+    /// Those of them that are no daemons.
+    pub mains: Cell<usize>,
     pub cpu_clocks: RefCell<Vec<u64>>,
     pub waiting: RefCell<HashMap<Wait, Vec<TaskId>>>,
     pub costs: Costs,

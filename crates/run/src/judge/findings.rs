@@ -43,7 +43,7 @@ pub struct UnsafePin {
 }
 
 /// Findings as they are made.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Findings {
     /// Failed calls.
     pub failures: Vec<Failure>,

@@ -132,9 +132,91 @@ pub fn cell(repeats: &[Repeat], expected: Verdict) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::result::{Calls, Fairness, Invariants, Pages, Safety, Throughput};
+    use crate::judge::{Causes, Liveness};
+    use crate::observe::{Counters, Event, Totals};
+    use hdrhistogram::Histogram;
+    use std::collections::BTreeMap;
 
     fn repeat(verdict: Verdict, issued: u64, failed: u64, idle_drains: u64) -> Repeat {
         Repeat { verdict, issued, failed, idle_drains }
+    }
+
+    type Change<'c> = &'c dyn Fn(&mut RunResult);
+
+    /// A result of which all is well: ten calls that pinned.
+    fn good() -> RunResult {
+        let none = Histogram::<u32>::new(3).unwrap();
+        RunResult {
+            policy: "mine".into(),
+            kernel: "linux-7.2.13".into(),
+            status: Status::Complete,
+            verdict: Verdict::Inconclusive,
+            elapsed_s: 1.0,
+            cpu_s: 1.0,
+            seed: 1,
+            calls: Calls { issued: 10, pinned: 10, ..Calls::default() },
+            interrupted: 0,
+            errors: BTreeMap::new(),
+            causes: Causes::default(),
+            pages: Pages { pinned: 10, contended: 0 },
+            throughput: Throughput { calls_per_s: Some(10.0), pages_per_s: Some(10.0) },
+            latency_ns: (&none).into(),
+            sweeps: (&none).into(),
+            counters: Totals::default(),
+            background: Totals::default(),
+            fairness: Fairness::of(&[10], 0, 0),
+            liveness: Liveness { verdict: LivenessVerdict::Live, findings: Vec::new() },
+            safety: Safety { verdict: Safe::Safe, findings: Vec::new() },
+            invariants: Invariants { verdict: Books::Held, checked: 9, broken: 0, findings: Vec::new() },
+            failures: Vec::new(),
+            contention: None,
+            timeline: Vec::new(),
+            resolved: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn of_several_things_that_are_true_the_worst_is_said() {
+        let idle = Counters::default();
+        idle.add(Event::DrainIdle, 5);
+        let changes: [(Verdict, Change<'_>); 8] = [
+            (Verdict::Ok, &|_| ()),
+            (Verdict::SlowDrains, &|r| r.counters = idle.totals()),
+            (Verdict::Justified, &|r| r.calls.failed_justified = 1),
+            (Verdict::Spurious, &|r| r.calls.failed_spurious = 1),
+            (Verdict::Inconclusive, &|r| r.liveness.verdict = LivenessVerdict::Inconclusive),
+            (Verdict::Unsafe, &|r| r.safety.verdict = Safe::Violated),
+            (Verdict::Stuck, &|r| r.calls.stuck = 1),
+            (Verdict::Broken, &|r| r.invariants.verdict = Books::Broken),
+        ];
+        let mut all = good();
+        for (wanted, change) in changes {
+            let mut alone = good();
+            change(&mut alone);
+            assert_eq!(verdict(&alone), wanted);
+            change(&mut all);
+            assert_eq!(verdict(&all), wanted, "with all that is less bad");
+        }
+    }
+
+    #[test]
+    fn each_way_to_a_verdict_leads_to_it() {
+        let of = |change: &dyn Fn(&mut RunResult)| {
+            let mut result = good();
+            change(&mut result);
+            result.judged().verdict
+        };
+        for bad in [LivenessVerdict::Starved, LivenessVerdict::Livelocked, LivenessVerdict::Deadlocked] {
+            assert_eq!(of(&|r| r.liveness.verdict = bad), Verdict::Stuck);
+        }
+        assert_eq!(of(&|r| r.calls.pinned_unsafe = 1), Verdict::Unsafe);
+        assert_eq!(of(&|r| r.calls = Calls::default()), Verdict::Inconclusive, "what was never tried");
+        assert_eq!(of(&|r| r.status = Status::Interrupted), Verdict::Inconclusive);
+        assert_eq!(of(&|r| r.status = Status::Timeout), Verdict::Ok, "its calls all ended");
+        let idle = Counters::default();
+        idle.add(Event::DrainIdle, 4);
+        assert_eq!(of(&|r| r.counters = idle.totals()), Verdict::Ok, "one in two calls is many");
     }
 
     #[test]

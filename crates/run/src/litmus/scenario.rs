@@ -2,7 +2,7 @@
 
 use super::Limits;
 use super::session::{Outcome, SESSION_LAYOUT, Session};
-use crate::config::{Document, nearest, number};
+use crate::config::{Document, check_name, nearest, number};
 use crate::error::{Error, Problem, Result};
 use crate::observe::Event;
 use crate::policy::{Policy, Rules, kernel_names};
@@ -52,9 +52,12 @@ impl Scenario {
             None => (default, name.to_owned()),
         };
         let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml").to_owned();
-        let (title, _) = take("name", Value::from(stem));
+        let (title, title_at) = take("name", Value::from(stem));
         let (summary, _) = take("summary", Value::from(""));
         let (cpus, cpus_at) = take("cpus", Value::from(4));
+        if let Err(reason) = check_name(title.as_str().unwrap_or_default()) {
+            problems.push(Problem::new(title_at, format!("name: {reason}")));
+        }
         let cpus = cpus.as_integer().unwrap_or(0);
         if !(1..=1024).contains(&cpus) {
             let near = cpus.clamp(1, 1024);

@@ -8,6 +8,8 @@
 mod presets;
 
 pub use gupstress_machine::policy::*;
-pub use presets::{Source, kernel_names, load_kernel, load_policy, policy_names, show_kernel, show_policy};
+pub use presets::{
+    DEFAULT_KERNEL, Source, kernel_names, load_kernel, load_policy, policy_names, show_kernel, show_policy,
+};
 #[cfg(not(loom))]
 pub(crate) use presets::{load, names, preset_text, presets};

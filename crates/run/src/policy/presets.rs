@@ -1,8 +1,8 @@
 //! The presets in `data/`, and files in their form.
 
 use super::{Policy, Rules};
-use crate::config::{Document, Table, nearest, set_key, to_toml};
-use crate::error::{Error, Result};
+use crate::config::{Document, Table, check_name, nearest, set_key, to_toml};
+use crate::error::{Error, Problem, Result};
 
 macro_rules! presets {
     ($dir:literal: $($name:literal)*) => {
@@ -11,6 +11,9 @@ macro_rules! presets {
 }
 #[cfg_attr(loom, allow(unused_imports))]
 pub(crate) use presets;
+
+/// The rule set that is meant where none is named, and the base of those that name none.
+pub const DEFAULT_KERNEL: &str = "linux-7.2.13";
 
 const POLICIES: &[(&str, &str)] = presets!("policies":
     "none" "unbounded" "bounded" "isolate-bounded" "ignore" "linux-5.13" "linux-6.14" "linux-6.17"
@@ -96,6 +99,13 @@ fn read<T: Table + Clone>(
         let stem = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".toml");
         document.keys.push(("name".into(), toml::Value::from(stem), name.to_owned()));
     }
+    for (path, value, place) in &document.keys {
+        if let ("name", Some(name)) = (path.as_str(), value.as_str())
+            && let Err(reason) = check_name(name)
+        {
+            problems.push(Problem::new(place, format!("name: {reason}")));
+        }
+    }
     document.apply(&mut table, &mut problems);
     if problems.is_empty() { Ok(table) } else { Err(Error::Config(problems)) }
 }
@@ -145,7 +155,7 @@ pub fn load_policy(source: Source<'_>, sets: &[(String, String)]) -> Result<Poli
 
 /// Reads a kernel rule set.
 pub fn load_kernel(source: Source<'_>, sets: &[(String, String)]) -> Result<Rules> {
-    let rules = load("kernel", KERNELS, Some("linux-7.2.13"), &Rules::blank(), source, sets)?;
+    let rules = load("kernel", KERNELS, Some(DEFAULT_KERNEL), &Rules::blank(), source, sets)?;
     rules.check().map_err(|reason| Error::config(rules.name.clone(), reason))?;
     Ok(rules)
 }

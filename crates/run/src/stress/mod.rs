@@ -4,23 +4,23 @@
 //! machine, gives each actor a thread of its driver, watches for stalls
 //! ([`watchdog`]) and gathers a [`RunResult`].
 
-mod actors;
+pub(crate) mod actors;
 mod chain;
 mod cpu_clock;
 mod gather;
 mod grace;
 pub mod limit;
-mod pinner;
+pub(crate) mod pinner;
 mod profile;
 pub mod run;
-mod setup;
-mod shared;
+pub(crate) mod setup;
+pub(crate) mod shared;
 pub mod watchdog;
 
 pub use crate::judge::RunResult;
 pub use limit::{Cut, Host, Limit};
 pub use profile::{
-    ActorCfg, Age, MOST_CPUS, MOST_THREADS, PinnerCfg, Plan, Populate, Profile, RangesCfg, Special,
+    ActorCfg, Age, MOST_CPUS, MOST_THREADS, Needs, PinnerCfg, Populate, Profile, RangesCfg, Special,
     load_profile, profile_names, show_profile,
 };
 pub use run::{Job, Progress, Which};

@@ -45,8 +45,43 @@ impl<'a, D: Driver> Pinner<'a, D> {
         self.sh.pinner_left(self.task.d);
     }
 
-    /// One call on a random part of a random mapping.
+    /// So many calls where others have set up, with what is between them; what it has
+    /// to say at its end. A search measures no time.
+    pub fn calls(mut self, calls: u32) -> Ledger {
+        let rounds = self.sh.profile.pinner.rounds;
+        for call in 0..calls {
+            self.task.d.step(Step::Idle, NO_FRAME);
+            if self.task.d.killed() {
+                break;
+            }
+            let range = if rounds { self.round().then_some(None) } else { Some(Some(self.free_pin())) };
+            match range {
+                None => break,
+                Some(Some((mapping, range))) if call + 1 < calls => self.renew(mapping, range),
+                Some(_) => {}
+            }
+        }
+        self.ledger
+    }
+
+    /// One call on a random part of a random mapping, which may be faulted in afresh after it.
     fn free_call(&mut self) {
+        let (mapping, range) = self.free_pin();
+        self.renew(mapping, range);
+    }
+
+    /// Sometimes gives a range up and brings it in again.
+    fn renew(&self, mapping: &Mapping, range: Range<u32>) {
+        let d = self.task.d;
+        if d.chance(self.sh.profile.pinner.zap.0) && !d.killed() {
+            self.zap(mapping, range.clone());
+            // Out of memory or killed: the pin will fault in what is missing.
+            let _ = self.refault(mapping, range);
+        }
+    }
+
+    /// One call on a random part of a random mapping.
+    fn free_pin(&mut self) -> (&'a Mapping, Range<u32>) {
         let cfg = &self.sh.profile.pinner;
         let d = self.task.d;
         if d.chance(cfg.migrate_cpu.0) {
@@ -65,11 +100,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let start = d.below(u64::from(mapping.vma.len() - pages) + 1) as u32;
         let range = start..start + pages;
         self.call(mapping, range.clone());
-        if d.chance(cfg.zap.0) && !d.killed() {
-            self.zap(mapping, range.clone());
-            // Out of memory or killed: the pin will fault in what is missing.
-            let _ = self.refault(mapping, range);
-        }
+        (mapping, range)
     }
 
     /// Gives a range up, but for pages that someone has pinned. The filler goes

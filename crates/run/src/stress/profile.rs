@@ -214,7 +214,7 @@ const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "dra
 
 /// What a run of a profile takes from the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Plan {
+pub struct Needs {
     /// Pinning threads.
     pub threads: u32,
     /// Simulated CPUs.
@@ -286,18 +286,55 @@ fn blank() -> Profile {
     }
 }
 
+/// What a group of disturbing threads does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// What programs and reclaim do to pages all day.
+    Churn,
+    /// `lru_add_drain_all`.
+    Drainer,
+    /// `shrink_list`.
+    Reclaim,
+    /// `compact_zone`.
+    Compaction,
+    /// Plain references for a moment.
+    ShortRefs,
+    /// Page locks for a while.
+    Locker,
+    /// Writeback for a while.
+    Writeback,
+    /// `offline_pages`, and back.
+    Offliner,
+}
+
+impl Role {
+    /// What a thread of it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Churn => "churn",
+            Self::Drainer => "drainers",
+            Self::Reclaim => "reclaim",
+            Self::Compaction => "compaction",
+            Self::ShortRefs => "short refs",
+            Self::Locker => "lockers",
+            Self::Writeback => "writeback",
+            Self::Offliner => "offliner",
+        }
+    }
+}
+
 impl Profile {
     /// The groups of disturbing threads.
-    pub fn actors(&self) -> [(&'static str, &ActorCfg); 8] {
+    pub fn actors(&self) -> [(Role, &ActorCfg); 8] {
         [
-            ("churn", &self.churn),
-            ("drainers", &self.drainers),
-            ("reclaim", &self.reclaim),
-            ("compaction", &self.compaction),
-            ("short_refs", &self.short_refs),
-            ("lockers", &self.lockers),
-            ("writeback", &self.writeback),
-            ("offliner", &self.offliner),
+            (Role::Churn, &self.churn),
+            (Role::Drainer, &self.drainers),
+            (Role::Reclaim, &self.reclaim),
+            (Role::Compaction, &self.compaction),
+            (Role::ShortRefs, &self.short_refs),
+            (Role::Locker, &self.lockers),
+            (Role::Writeback, &self.writeback),
+            (Role::Offliner, &self.offliner),
         ]
     }
 
@@ -307,7 +344,7 @@ impl Profile {
         let actors = self
             .actors()
             .into_iter()
-            .flat_map(|(name, cfg)| (0..cfg.threads).map(move |n| format!("{} {n}", name.replace('_', " "))));
+            .flat_map(|(role, cfg)| (0..cfg.threads).map(move |n| format!("{} {n}", role.name())));
         let kworkers = (0..self.cpus).map(|cpu| format!("kworker/{cpu}"));
         pinners.chain(actors).chain(kworkers)
     }
@@ -317,8 +354,12 @@ impl Profile {
         if self.ranges.private { self.threads } else { self.ranges.count }
     }
 
-    /// What a run takes from the host.
-    pub fn plan(&self) -> Plan {
+    /// What a run with so many pinning threads takes from the host.
+    pub fn needs(&self, threads: u32) -> Needs {
+        Self { threads, ..self.clone() }.own_needs()
+    }
+
+    fn own_needs(&self) -> Needs {
         let actors = self.actors().iter().map(|(_, actor)| u64::from(actor.threads)).sum::<u64>();
         let os_threads = u64::from(self.threads) + actors + u64::from(self.cpus);
         let Layout { movable, cma, page_bytes, .. } = self.memory;
@@ -332,7 +373,7 @@ impl Profile {
             self.mapped().saturating_mul(32),
             u64::from(self.mappings()) * 512,
         ];
-        Plan {
+        Needs {
             threads: self.threads,
             cpus: self.cpus,
             os_threads: u32::try_from(os_threads).unwrap_or(u32::MAX),

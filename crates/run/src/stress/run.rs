@@ -372,6 +372,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, limit: &mut Li
                 cpu: id % cpus,
                 place: Arc::clone(&sh.slots[id].place),
                 killable: true,
+                daemon: false,
                 body: Box::new(move |thread| live(&sh, thread, id)),
             }
         })

@@ -157,7 +157,7 @@ fn add(cell: &AtomicU64, n: u64) {
 }
 
 /// What a pinner hands over when it ends.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ledger {
     /// Nanoseconds of each call that ended.
     pub latency: Histogram<u32>,
@@ -226,7 +226,7 @@ impl Ledger {
 }
 
 /// Pages that a profile has placed in the way.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Special {
     /// References on them that are never let go of.
     pub held: HashMap<Frame, i32>,
@@ -288,12 +288,12 @@ impl Shared {
             0 => Vec::new(),
             pages => (0..profile.threads).map(|_| m.map(Kind::Anon, pages).id).collect(),
         };
-        let plan = profile.plan();
+        let needs = profile.needs(profile.threads);
         Self {
             fillers,
             special: Mutex::ranked(Rank::Run, Special::default()),
             mappings,
-            slots: (0..plan.os_threads).map(|_| CachePadded::default()).collect(),
+            slots: (0..needs.os_threads).map(|_| CachePadded::default()).collect(),
             ledgers: Mutex::new(Vec::new()),
             findings: Mutex::new(Findings::default()),
             pinned: CachePadded::new(AtomicU64::new(0)),
@@ -301,7 +301,7 @@ impl Shared {
             started: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             pinners_left: AtomicU32::new(profile.threads),
-            threads_left: AtomicU32::new(plan.os_threads - profile.cpus),
+            threads_left: AtomicU32::new(needs.os_threads - profile.cpus),
             abandoned: AtomicBool::new(false),
             barrier: Barrier::default(),
             m,
@@ -357,7 +357,6 @@ impl Shared {
     }
 
     /// As if the pinners had set off then.
-    #[cfg(test)]
     pub fn start_at(&self, now: u64) {
         self.started.store(now + 1, Ordering::Release);
     }
@@ -420,6 +419,13 @@ impl Barrier {
         d.wait(Wait::Barrier, &|| self.generation.load(Ordering::Acquire) != generation)
     }
 }
+
+gupstress_machine::restore!(Slot { counters, place, clock, gone, classes, pages, call, sweeps_before });
+gupstress_machine::restore!(Barrier { arrived, generation });
+gupstress_machine::restore!(Shared {
+    m, slots, ledgers, findings, special, pinned, ended, started, completed, pinners_left, threads_left,
+    abandoned, barrier,
+} keep { policy, profile, goal, mappings, fillers });
 
 #[cfg(test)]
 mod tests {

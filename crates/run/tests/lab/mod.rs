@@ -33,7 +33,13 @@ pub fn run(
     for ((cpu, body), count) in bodies.into_iter().zip(&counters) {
         let (m, count) = (Arc::clone(m), Arc::clone(count));
         let body = move |thread: &SimThread<'_>| body(&Task::new(&m, thread, &count, cpu));
-        tasks.push(SimTask { cpu, place: Arc::default(), killable: true, body: Box::new(body) });
+        tasks.push(SimTask {
+            cpu,
+            place: Arc::default(),
+            killable: true,
+            daemon: false,
+            body: Box::new(body),
+        });
     }
     let kworkers = Kworkers::of(m, &counters[tasks.len()]);
     let killed = Cell::new(false);

@@ -1,0 +1,55 @@
+//! One number for the whole state of a machine: equal states have equal ones.
+
+use super::Machine;
+use crate::sync::Ordering;
+
+/// Mixes words into one; good enough to tell states apart, no defence against anybody.
+#[derive(Debug, Clone, Copy)]
+pub struct Digest(u64);
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Digest {
+    /// Adds a word.
+    #[inline]
+    pub fn add(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    /// What the words came to.
+    pub fn finish(self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
+impl Machine {
+    /// The state that [`validate`](Self::validate) looks at, but for the contents of pages: two
+    /// quiescent machines with equal ones are both valid or neither.
+    pub fn digest(&self) -> u64 {
+        let mut all = Digest::default();
+        for frame in 0..self.memory.frames() {
+            self.page(frame).digest(&mut all);
+        }
+        self.memory.count_free(|frame| all.add(u64::from(frame)));
+        for mapping in self.mappings() {
+            mapping.for_each_vma(|vma| (0..vma.len()).for_each(|index| all.add(vma.pte(index).bits())));
+            for index in 0..mapping.vma.len() {
+                all.add(mapping.cached(index).map_or(u64::MAX, u64::from));
+            }
+        }
+        for cpu in &self.cpus {
+            all.add(u64::from(cpu.needs_drain()) << 1 | u64::from(cpu.drain_wanted().is_some()));
+            if cpu.needs_drain() {
+                cpu.lock()
+                    .entries()
+                    .for_each(|(batch, frame)| all.add((batch as u64) << 32 | u64::from(frame)));
+            }
+        }
+        all.add(u64::from(self.drain_mutex.load(Ordering::Relaxed)));
+        all.finish()
+    }
+}

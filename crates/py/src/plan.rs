@@ -1,0 +1,59 @@
+//! A plan as a class: read once, run as often as asked.
+
+use super::{Raised, Result, Watcher, raised};
+use gupstress_run::error::Error;
+use gupstress_run::observe::trace::write_chrome;
+use gupstress_run::plan::{self, Room};
+use gupstress_run::stress::run;
+use pyo3::prelude::*;
+
+/// A request with every name looked up and every default filled in.
+#[pyclass(module = "gupstress._core", frozen)]
+pub struct Plan(pub(crate) plan::Plan);
+
+#[pymethods]
+impl Plan {
+    /// The tables of policies, profile and kernel with every key, and what a run needs; JSON.
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    /// The most pinning threads, up to those asked for, that fit into what a host has left.
+    fn most_threads(&self, threads: u64, memory_bytes: u64) -> u32 {
+        self.0.most_threads(Room { threads, memory_bytes })
+    }
+
+    /// Runs one policy once, by its place among those asked for; `repeat` counts from 1. JSON out.
+    ///
+    /// `tracer` is given the run's trace at its end: JSON of Trace Events, separated
+    /// by commas, as the process `(number, name)`.
+    // Arguments from Python arrive by value.
+    #[allow(clippy::needless_pass_by_value)]
+    #[pyo3(signature = (policy, repeat, observer=None, tracer=None, process=(0, String::new())))]
+    fn run(
+        &self,
+        py: Python<'_>,
+        policy: usize,
+        repeat: u64,
+        observer: Option<Py<PyAny>>,
+        tracer: Option<Py<PyAny>>,
+        process: (u32, String),
+    ) -> Result<String> {
+        if policy >= self.0.policies() {
+            let said = format!("no policy number {policy}: there are {}", self.0.policies());
+            return Err(Raised(raised::GupstressError::new_err(said)));
+        }
+        let job = self.0.job(policy, repeat);
+        let mut watcher = Watcher::new(observer.as_ref());
+        let result = py.detach(|| run::run(&job, &mut watcher));
+        if let Some(raised) = watcher.raised {
+            return Err(raised.into());
+        }
+        if let (Some(trace), Some(tracer)) = (watcher.trace, tracer) {
+            let (number, name) = process;
+            let text = py.detach(|| write_chrome(&trace, number, &name));
+            tracer.call1(py, (text,))?;
+        }
+        serde_json::to_string(&result?).map_err(|error| Error::Internal(error.to_string()).into())
+    }
+}

@@ -1,0 +1,305 @@
+//! A profile, made small: few threads, few pages, few calls.
+
+use super::subject::{Kind, Outcome, Seen, Subject};
+use crate::config::Count;
+use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
+use crate::drive::{Costs, Decision, Driver, TaskId, Timed};
+use crate::error::{Error, Result};
+use crate::judge::Class;
+use crate::machine::{Digest, Machine, Recount};
+use crate::observe::Totals;
+use crate::ops::{DmaError, Task};
+use crate::policy::{Policy, Rules};
+use crate::stress::Profile;
+use crate::stress::actors::Actor;
+use crate::stress::pinner::Pinner;
+use crate::stress::setup::set_up;
+use crate::stress::shared::Shared;
+use gupstress_machine::restore::Restore;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// What a profile is cut down to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Pinners.
+    pub threads: u32,
+    /// Pages of a mapping.
+    pub pages: u32,
+    /// Calls of each pinner.
+    pub calls: u32,
+}
+
+/// Whether each group of actors keeps one thread.
+fn shrink_actors(profile: &mut Profile) {
+    let groups = [
+        &mut profile.churn,
+        &mut profile.drainers,
+        &mut profile.reclaim,
+        &mut profile.compaction,
+        &mut profile.short_refs,
+        &mut profile.lockers,
+        &mut profile.writeback,
+        &mut profile.offliner,
+    ];
+    groups.into_iter().for_each(|group| group.threads = group.threads.min(1));
+}
+
+/// Frames beyond what is mapped, for what is under way and in page caches.
+const SPARE_FRAMES: u32 = 32;
+
+/// The same load on a machine that is quickly made and put back.
+pub fn cut(profile: &Profile, size: Size) -> Profile {
+    let mut small = profile.clone();
+    let Size { threads, pages, .. } = size;
+    small.threads = threads;
+    small.cpus = small.cpus.min(threads.max(2));
+    small.ranges.pages = pages;
+    small.ranges.special_pages = small.ranges.special_pages.min(pages);
+    small.ranges.count = 1;
+    small.pinner.pages_max = small.pinner.pages_max.min(pages);
+    small.pinner.pages_min = small.pinner.pages_min.min(small.pinner.pages_max);
+    small.memory.page_bytes = 64;
+    shrink_actors(&mut small);
+    let mapped = small.mappings() * pages + threads * small.pinner.fill;
+    // Whole blocks where blocks are taken offline.
+    let blocks = if small.offliner.threads == 0 { 0 } else { 192 };
+    small.memory.movable = small.memory.movable.min((mapped + SPARE_FRAMES).max(blocks));
+    small.memory.cma = small.memory.cma.min(mapped + SPARE_FRAMES);
+    let normal = mapped + (threads + 4) * pages + SPARE_FRAMES;
+    small.memory.normal = if small.memory.normal == 0 { normal } else { small.memory.normal.min(normal) };
+    small
+}
+
+/// A profile to explore.
+pub struct Load {
+    sh: Arc<Shared>,
+    /// After the set-up.
+    ready: Shared,
+    calls: u32,
+    kworkers: Kworkers,
+    costs: Costs,
+    dma_errors: Rc<RefCell<Vec<DmaError>>>,
+}
+
+impl Load {
+    /// Sets a cut profile up, the same way every time.
+    pub fn new(rules: &Rules, policy: &Policy, profile: &Profile, calls: u32, seed: u64) -> Result<Self> {
+        let fresh = || {
+            let m = Machine::new(rules.clone(), &profile.layout(), profile.cpus as usize);
+            Shared::new(m, policy.clone(), profile.clone(), u64::MAX)
+        };
+        let sh = Arc::new(fresh());
+        let kworkers = kworkers(&sh);
+        let costs = profile.costs.longer_by(profile.step_delay.0);
+        let failed = Rc::new(RefCell::new(None));
+        for id in 0..profile.threads as usize {
+            let (set, failed) = (Arc::clone(&sh), Rc::clone(&failed));
+            let body = move |thread: &crate::drive::sim::SimThread<'_>| {
+                let task = Task::new(&set.m, thread, &set.slots[id].counters, id % set.m.cpus.len());
+                if let Err(errno) = set_up(&set, &task, id) {
+                    *failed.borrow_mut() = Some(errno);
+                }
+                set.start_at(thread.now());
+            };
+            let task = SimTask {
+                cpu: id % sh.m.cpus.len(),
+                place: Arc::clone(&sh.slots[id].place),
+                killable: true,
+                daemon: false,
+                body: Box::new(body),
+            };
+            let report = Lab::default().run(
+                Box::new(Timed::new(u64::MAX)),
+                &costs,
+                seed,
+                vec![task],
+                Some(&kworkers),
+                &mut |_, _| Decision::Continue(u64::MAX),
+                &mut |_| true,
+            );
+            if !matches!(report.end, SimEnd::Done) {
+                return Err(Error::Internal(format!("set-up: {:?}", report.end)));
+            }
+        }
+        if let Some(errno) = *failed.borrow() {
+            let reason = format!("the set-up fails with {}: too little memory for the profile", errno.name());
+            return Err(Error::Resource(reason));
+        }
+        let ready = fresh();
+        ready.restore(&sh);
+        Ok(Self { sh, ready, calls, kworkers, costs, dma_errors: Rc::default() })
+    }
+
+    /// Calls of each pinner by class.
+    fn classes(&self) -> impl Iterator<Item = [u64; Class::COUNT]> + '_ {
+        self.sh.pinners().iter().map(|slot| slot.classes())
+    }
+
+    fn recount(&self) -> Recount {
+        let special = self.sh.special.lock();
+        let mut recount = self.sh.m.validate(&special.held, &special.never_on_lru);
+        for error in self.dma_errors.borrow().iter() {
+            recount.check(false, "a pin keeps its frame and its data", None, || format!("{error:?}"));
+        }
+        recount
+    }
+
+    fn found(&self, end: &SimEnd, endless: bool) -> u8 {
+        let mut found = 0;
+        for classes in self.classes() {
+            let has = |class: Class| classes[class as usize] != 0;
+            found |= if has(Class::PinnedUnsafe) { Kind::Unsafe.bit() } else { 0 };
+            found |= if has(Class::FailedSpurious) { Kind::Spurious.bit() } else { 0 };
+        }
+        match end {
+            SimEnd::Done if endless => found | Kind::Stuck.bit(),
+            SimEnd::Done => found,
+            SimEnd::Deadlock(_) => found | Kind::Stuck.bit(),
+            SimEnd::Panicked(..) | SimEnd::NoStack(_) => found | Kind::Broken.bit(),
+        }
+    }
+}
+
+fn kworkers(sh: &Arc<Shared>) -> Kworkers {
+    let first = sh.slots.len() - sh.m.cpus.len();
+    let worked = Arc::clone(sh);
+    Kworkers::new(
+        sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)),
+        Arc::new(move |thread, cpu| {
+            Task::new(&worked.m, thread, &worked.slots[first + cpu].counters, cpu).drain_works();
+        }),
+    )
+}
+
+impl Subject for Load {
+    fn machine(&self) -> &Machine {
+        &self.sh.m
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.sh.profile.thread_names().collect()
+    }
+
+    fn threads(&self) -> usize {
+        self.sh.pinners().len()
+    }
+
+    fn restore(&self) {
+        Restore::restore(&*self.sh, &self.ready);
+        self.dma_errors.borrow_mut().clear();
+    }
+
+    fn tasks(&self) -> Vec<SimTask> {
+        let cpus = self.sh.m.cpus.len();
+        let pinners = self.threads();
+        let kworkers = self.sh.slots.len() - cpus;
+        let calls = self.calls;
+        let task = |id: usize| {
+            let (sh, dma_errors) = (Arc::clone(&self.sh), Rc::clone(&self.dma_errors));
+            SimTask {
+                cpu: id % cpus,
+                place: Arc::clone(&self.sh.slots[id].place),
+                killable: true,
+                daemon: id >= pinners,
+                body: Box::new(move |thread| {
+                    let task = Task::new(&sh.m, thread, &sh.slots[id].counters, id % cpus);
+                    if id < pinners {
+                        let ledger = Pinner::new(&sh, &task, id).calls(calls);
+                        dma_errors.borrow_mut().extend(ledger.dma_errors);
+                    } else {
+                        Actor::run(&sh, &task, id - pinners);
+                    }
+                }),
+            }
+        };
+        (0..kworkers).map(task).collect()
+    }
+
+    fn kworkers(&self) -> &Kworkers {
+        &self.kworkers
+    }
+
+    fn costs(&self) -> &Costs {
+        &self.costs
+    }
+
+    fn sweeps(&self, thread: TaskId) -> Option<u64> {
+        let slot = &self.sh.pinners()[thread];
+        slot.call().map(|_| slot.sweeps_of_call())
+    }
+
+    fn sweep_limit(&self) -> u64 {
+        let policy = &self.sh.policy;
+        let tries = [policy.isolate_retries, policy.migrate_retries].map(Count::or_zero);
+        64 + tries.iter().map(|&tries| u64::from(tries)).sum::<u64>()
+    }
+
+    fn see(&self, end: &SimEnd, endless: bool, known: &mut dyn FnMut(u64) -> bool) -> Seen {
+        let mut found = self.found(end, endless);
+        let mut state = Digest::default();
+        state.add(u64::from(found));
+        self.classes().for_each(|classes| classes.into_iter().for_each(|n| state.add(n)));
+        let m = &self.sh.m;
+        for &mapping in &self.sh.mappings {
+            let vma = &m.mapping(mapping).vma;
+            for index in 0..vma.len() {
+                let pte = vma.pte(index);
+                if pte.is_present() {
+                    let page = m.page(pte.frame());
+                    state.add(u64::from(page.refcount() as u32) << 32 | u64::from(page.flags()));
+                }
+            }
+        }
+        if matches!(end, SimEnd::Done)
+            && !endless
+            && (!self.dma_errors.borrow().is_empty() || !known(m.digest()))
+            && !self.recount().broken.is_empty()
+        {
+            found |= Kind::Broken.bit();
+        }
+        Seen { found, state: state.finish() }
+    }
+
+    fn outcome(&self, end: &SimEnd, endless: bool) -> Outcome {
+        let mut found = self.found(end, endless);
+        let broken = match end {
+            SimEnd::Done | SimEnd::Deadlock(_) if endless || matches!(end, SimEnd::Deadlock(_)) => None,
+            SimEnd::Panicked(task, message) => Some(format!("thread {task} panicked: {message}")),
+            SimEnd::NoStack(why) => Some(format!("no memory for a thread: {why}")),
+            _ => {
+                self.recount().broken.first().map(|broken| format!("{}: {}", broken.invariant, broken.found))
+            }
+        };
+        found |= if broken.is_some() { Kind::Broken.bit() } else { 0 };
+        let words = |(thread, classes): (usize, [u64; Class::COUNT])| {
+            let ended = Class::WORDS.iter().zip(classes);
+            let mut words: Vec<String> =
+                ended.flat_map(|((class, _), n)| (0..n).map(move |_| (*class).to_owned())).collect();
+            let open = self.sh.pinners()[thread].call().is_some();
+            let cut = (words.len() as u64) < u64::from(self.calls) && found & Kind::Stuck.bit() != 0;
+            if open || cut {
+                words.push(Class::Stuck.name().to_owned());
+            }
+            words
+        };
+        let threads = self.classes().enumerate().map(words).collect();
+        Outcome {
+            found: Kind::ALL.into_iter().filter(|kind| found & kind.bit() != 0).collect(),
+            threads,
+            broken,
+        }
+    }
+
+    fn counters(&self) -> Totals {
+        let mut sum = Totals::default();
+        let since = |(slot, ready): (&crate::stress::shared::Slot, &crate::stress::shared::Slot)| {
+            slot.counters.totals().since(&ready.counters.totals())
+        };
+        let slots = self.sh.slots.iter().map(|slot| &**slot);
+        let ready = self.ready.slots.iter().map(|slot| &**slot);
+        slots.zip(ready).map(since).for_each(|totals| sum.add(&totals));
+        sum
+    }
+}

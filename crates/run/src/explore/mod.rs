@@ -1,0 +1,21 @@
+//! Looking for the interleaving: searches over schedules on the simulator.
+
+mod bounded;
+mod file;
+mod hunt;
+mod load;
+mod pct;
+mod runner;
+pub mod schedule;
+mod settings;
+mod subject;
+
+pub use bounded::Bounded;
+pub use file::{FINGERPRINT, File, Replayed};
+pub use hunt::{Finding, Hunt, Hunted, Progress, Search, Stopped};
+pub use load::{Load, Size, cut};
+pub use pct::Pct;
+pub use runner::{Ran, Runner};
+pub use schedule::{Divergence, Recorder, Replay, Schedule};
+pub use settings::{Settings, What, Written, check_size};
+pub use subject::{Kind, Outcome, Seen, Subject};

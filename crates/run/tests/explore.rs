@@ -1,0 +1,176 @@
+//! Searches find what is there, and say so when it is not.
+#![cfg(not(loom))]
+
+use gupstress_run::drive::Uniform;
+use gupstress_run::explore::{File, Hunt, Hunted, Kind, Runner, Search, Settings, Size};
+use gupstress_run::policy::{Source, load_kernel, load_policy};
+use gupstress_run::stress::load_profile;
+use std::time::Duration;
+
+fn settings(profile: &str, policy: &str, kernel: &str, size: Size) -> Settings {
+    let policy = load_policy(Source::Preset(policy), &[]).unwrap();
+    let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
+    Settings::of_profile(policy, rules, &load_profile(Source::Preset(profile), &[]).unwrap(), size)
+}
+
+const TWO: Size = Size { threads: 2, pages: 1, calls: 1 };
+
+fn hunt(settings: Settings, search: Search, find: &[Kind]) -> Hunt {
+    Hunt {
+        settings,
+        search,
+        schedules: Some(20_000),
+        timeout: Duration::from_hours(1),
+        find: find.to_vec(),
+        keep_going: false,
+        seed: 1,
+        workers: 2,
+    }
+}
+
+fn run(hunt: &Hunt) -> Hunted {
+    hunt.run(&mut |_| true).unwrap()
+}
+
+#[test]
+fn the_race_that_was_reverted_is_found_by_every_strategy() {
+    let race = || settings("isolation-race", "linux-6.14", "linux-6.14", TWO);
+    for seed in 0..20 {
+        for (search, schedules) in [(Search::Random, 2000), (Search::Pct { depth: 3 }, 500)] {
+            let schedules = Some(schedules);
+            let hunted = run(&Hunt { seed, schedules, ..hunt(race(), search, &[Kind::Unsafe]) });
+            assert_eq!(hunted.findings.len(), 1, "{search:?}, seed {seed}");
+            assert!(hunted.findings[0].outcome.found.contains(&Kind::Unsafe));
+        }
+    }
+    let hunted = run(&hunt(race(), Search::Bounded { preemptions: 2 }, &[Kind::Unsafe]));
+    assert!(hunted.findings[0].preemptions <= 2);
+    assert_eq!(hunted.complete, Some(false), "it has stopped at the first");
+}
+
+#[test]
+fn what_replaced_it_is_safe_with_up_to_two_preemptions() {
+    let search = Search::Bounded { preemptions: 2 };
+    let find = [Kind::Unsafe, Kind::Stuck, Kind::Broken];
+    let hunted = run(&hunt(settings("isolation-race", "linux-7.2", "linux-7.2.13", TWO), search, &find));
+    assert!(hunted.findings.is_empty(), "{:?}", hunted.findings);
+    assert_eq!(hunted.complete, Some(true));
+    assert!(hunted.schedules > 1000, "{} schedules", hunted.schedules);
+    // It still fails without need.
+    let hunted =
+        run(&hunt(settings("isolation-race", "linux-7.2", "linux-7.2.13", TWO), search, &[Kind::Spurious]));
+    assert_eq!(hunted.findings[0].kind, Kind::Spurious);
+}
+
+#[test]
+fn policies_that_wait_for_others_fail_nobody() {
+    for policy in ["cooperative", "backoff"] {
+        let find = [Kind::Unsafe, Kind::Stuck, Kind::Broken, Kind::Spurious];
+        let settings = settings("isolation-race", policy, "linux-7.2.13", TWO);
+        let hunted = run(&hunt(settings, Search::Bounded { preemptions: 1 }, &find));
+        assert!(hunted.findings.is_empty(), "{policy}: {:?}", hunted.findings);
+        assert_eq!(hunted.complete, Some(true), "{policy}");
+    }
+}
+
+#[test]
+fn findings_are_the_same_whatever_the_number_of_workers() {
+    let size = Size { threads: 3, pages: 2, calls: 1 };
+    let all = [Search::Random, Search::Pct { depth: 3 }, Search::Bounded { preemptions: 1 }];
+    for (search, keep_going) in all.into_iter().flat_map(|search| [(search, false), (search, true)]) {
+        let found = |workers| {
+            let settings = settings("isolation-race", "linux-7.2", "linux-7.2.13", size);
+            let find = [Kind::Unsafe, Kind::Stuck, Kind::Broken, Kind::Spurious];
+            let schedules = Some(1000);
+            let hunted = run(&Hunt { workers, keep_going, schedules, ..hunt(settings, search, &find) });
+            let told = |f: &gupstress_run::explore::Finding| {
+                (f.kind, f.number, f.seed, f.times, f.schedule.clone(), f.outcome.clone())
+            };
+            (hunted.schedules, hunted.states, hunted.findings.iter().map(told).collect::<Vec<_>>())
+        };
+        let one = found(1);
+        assert!(!one.2.is_empty(), "{search:?}");
+        assert_eq!(one, found(2), "{search:?}");
+        assert_eq!(one, found(3), "{search:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_was_put_back_is_as_good_as_a_new_one() {
+    for (profile, policy) in
+        [("isolation-race", "linux-7.2"), ("contended", "bounded"), ("zero-page", "none")]
+    {
+        let settings = settings(profile, policy, "linux-6.12.43", Size { threads: 3, pages: 4, calls: 2 });
+        let mut used = Runner::new(settings.subject().unwrap());
+        for seed in 0..200 {
+            used.run(Uniform::new(seed), seed);
+            if seed % 40 == 0 {
+                let ran = used.run(Uniform::new(7), 7);
+                let mut fresh = Runner::new(settings.subject().unwrap());
+                let other = fresh.run(Uniform::new(7), 7);
+                assert_eq!(ran.outcome(&used), other.outcome(&fresh), "{profile}, seed {seed}");
+                let counted = |runner: &Runner| serde_json::json!(runner.subject.counters());
+                assert_eq!(counted(&used), counted(&fresh), "{profile}, seed {seed}");
+                assert_eq!(used.subject.machine().digest(), fresh.subject.machine().digest(), "{profile}");
+            }
+        }
+    }
+}
+
+/// A file of the first finding of a kind.
+fn found(profile: &str, policy: &str, size: Size, kind: Kind, search: Search) -> Option<File> {
+    let settings = settings(profile, policy, "linux-7.2.13", size);
+    let hunted = run(&Hunt { schedules: Some(150), ..hunt(settings.clone(), search, &[kind]) });
+    hunted.findings.first().map(|finding| File::of(&settings, finding).unwrap())
+}
+
+#[test]
+fn a_file_replays_to_the_same_and_an_edited_one_is_told_where_it_differs() {
+    let size = Size { threads: 2, pages: 2, calls: 2 };
+    let mut files = 0;
+    for profile in ["isolation-race", "drain-race", "contended", "same-range", "short-refs"] {
+        for policy in ["linux-7.2", "linux-6.14", "bounded", "none"] {
+            for search in [Search::Random, Search::Pct { depth: 3 }, Search::Bounded { preemptions: 1 }] {
+                for kind in [Kind::Unsafe, Kind::Spurious] {
+                    let Some(file) = found(profile, policy, size, kind, search) else { continue };
+                    files += 1;
+                    let text = serde_json::to_string(&file).unwrap();
+                    let read = File::read("f.json", &text).unwrap();
+                    let replayed = read.replay("f.json").unwrap();
+                    assert_eq!(read.differs(&replayed), None, "{profile} {policy} {search:?}");
+                    let mut edited = read.clone();
+                    edited.choices.0.push(0);
+                    assert!(edited.differs(&edited.replay("f").unwrap()).unwrap().contains("expected"));
+                    let mut edited = read.clone();
+                    edited.choices.0[0] = 63;
+                    let told = edited.differs(&edited.replay("f").unwrap()).unwrap();
+                    assert!(told.starts_with("at step 1: expected 63, runnable 0 (pinner 0)"), "{told}");
+                    let mut edited = read.clone();
+                    edited.choices.0.truncate(1);
+                    let told = edited.differs(&edited.replay("f").unwrap());
+                    assert!(told.is_none_or(|told| told.starts_with("at step 2: expected the end")));
+                }
+            }
+        }
+    }
+    assert!(files >= 12, "{files} files");
+}
+
+#[test]
+fn a_file_of_another_version_or_shape_is_refused_in_one_line() {
+    let size = Size { threads: 2, pages: 1, calls: 1 };
+    let file = found("isolation-race", "linux-7.2", size, Kind::Spurious, Search::Bounded { preemptions: 1 })
+        .unwrap();
+    let text = serde_json::to_string(&file).unwrap();
+    let other = text.replace(&file.machine, "0.0.0-0");
+    for (text, says) in [
+        (other.as_str(), "machine: \"0.0.0-0\""),
+        ("{}", "schema"),
+        ("[", "no JSON"),
+        (&text.replace("\"seed\"", "\"sead\""), "sead"),
+    ] {
+        let error = File::read("f.json", text).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}

@@ -1,0 +1,122 @@
+"""What is in a report beside runs: matrices, litmus scenarios and comparisons."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.litmus import LitmusResult
+from gupstress.outcome.matrix import MatrixResult
+from gupstress.render import comparison, litmus, matrix
+from gupstress.render.cross import Cross
+from gupstress.reporting.sources import Study
+from gupstress.reporting.tables import Cell, Table, word
+
+
+class Shown(NamedTuple):
+    """A study as a section shows it."""
+
+    name: str
+    kind: str
+    verdict: str
+    tone: str
+    table: Table
+    lines: Sequence[str]
+    """What is to be said beside the table."""
+
+
+_TONES = {
+    "equal": "good",
+    "same": "good",
+    "improvement": "good",
+    "different": "bad",
+    "regression": "bad",
+    "unfinished": "undecided",
+    "not compared": "undecided",
+    "not comparable": "undecided",
+    "inconclusive": "undecided",
+}
+
+
+def show(study: Study) -> Shown:
+    """Return a study as a section shows it."""
+    name, document = study
+    match document:
+        case MatrixResult():
+            worse = [cell for cell in document.cells if cell.worse]
+            return Shown(
+                name,
+                "matrix",
+                matrix.end_line(document),
+                "bad" if worse else "good",
+                _cross(f"{name}: one verdict a cell", matrix.table(document), _verdict),
+                [
+                    *matrix.LEGEND,
+                    *(f"{cell.policy} on {cell.profile}: {cell.finding}" for cell in worse),
+                ],
+            )
+        case LitmusResult():
+            return Shown(
+                name,
+                "litmus",
+                litmus.summary(document),
+                _TONES[document.verdict],
+                _cross(f"{name}: the model by the kernels", litmus.table(document), _difference),
+                litmus.LEGEND,
+            )
+        case Comparison():
+            return Shown(
+                name,
+                "comparison",
+                comparison.end_line(document),
+                _TONES[document.verdict],
+                _rows(f"{name}: head by base", document),
+                [
+                    f"{kind}: {line}"
+                    for kind, lines in comparison.remarks(document)
+                    for line in lines
+                ],
+            )
+        case _:
+            raise TypeError(f"a {type(document).__name__} is no study")
+
+
+def _cross(caption: str, table: Cross, tone: Callable[[str], str]) -> Table:
+    return Table(
+        caption=caption,
+        headings=[table.corner, *table.columns],
+        rows=[
+            [Cell(name), *(_cell(parts, table.joint, tone) for parts in row)]
+            for name, row in zip(table.rows, table.cells, strict=True)
+        ],
+    )
+
+
+def _cell(parts: Iterable[str], joint: str, tone: Callable[[str], str]) -> Cell:
+    text = joint.join(parts)
+    return Cell(text, tone=tone(text))
+
+
+def _verdict(text: str) -> str:
+    if text.endswith("!") or text in ("UNSAFE", "STUCK", "BROKEN"):
+        return "bad"
+    return {"ok": "good", "justified": "good", "?": "undecided"}.get(text, "")
+
+
+def _difference(text: str) -> str:
+    return "bad" if "≠" in text else "good" if text == "=" else ""
+
+
+def _rows(caption: str, found: Comparison) -> Table:
+    grid = comparison.table(found)
+    return Table(
+        caption=caption,
+        headings=list(grid.headings),
+        rows=[
+            [
+                Cell(text, tone=_TONES.get(text, "")) if align == "left" else word(text, align)
+                for text, align in zip(row, grid.aligns, strict=True)
+            ]
+            for row in grid.rows
+        ],
+        stubs=grid.stubs,
+    )
