@@ -6,12 +6,14 @@ from typing import Final, final
 __all__ = [
     "DEFAULT_KERNEL",
     "MOST_CPUS",
+    "MOST_SESSION_CPUS",
     "MOST_THREADS",
     "Machine",
     "Plan",
     "__version__",
     "build_profile",
     "check_litmus",
+    "fit",
     "guess_number",
     "judge_cell",
     "names",
@@ -28,6 +30,7 @@ __all__ = [
 
 DEFAULT_KERNEL: Final[str]
 MOST_CPUS: Final[int]
+MOST_SESSION_CPUS: Final[int]
 MOST_THREADS: Final[int]
 __version__: Final[str]
 build_profile: Final[str]  # "release", "checked" or "debug"
@@ -48,6 +51,9 @@ def run_litmus(
     sets: Sequence[tuple[str, str]] = ...,
     wall_s: float = ...,
 ) -> str: ...
+def fit(
+    files: Sequence[tuple[str, str]], kernels: Sequence[str] = ..., wall_s: float = ...
+) -> list[str]: ...
 def words() -> str: ...
 def check_litmus(kernel: str, sets: Sequence[tuple[str, str]]) -> None: ...
 def read_litmus(place: str, text: str) -> str: ...

@@ -55,6 +55,7 @@ def run(
     repeat: int = _DEFAULT.repeat,
     interleave: bool = _DEFAULT.interleave,
     threshold: str | Iterable[str] = (),
+    abort_on: str | Iterable[str] = (),
     trace: str | os.PathLike[str] | None = None,
     trace_last: int = DEFAULT_LAST,
 ) -> RunResult:
@@ -85,6 +86,7 @@ def run(
         repeat: Runs of each policy.
         interleave: Whether repeats go round-robin over the policies.
         threshold: Conditions such as `"bounded:latency_ns.p99<2e6"`.
+        abort_on: Thresholds on calls or page pins that also end a run once missed for good.
         trace: File for a trace of every run, in the Trace Event Format that Perfetto opens.
         trace_last: Events of each thread that the trace keeps, the newest.
 
@@ -113,6 +115,7 @@ def run(
         "repeat": repeat,
         "interleave": interleave,
         "thresholds": several(threshold),
+        "abort_on": several(abort_on),
         "trace_last": None if trace is None else trace_last,
     }
     if trace is not None and not isinstance(trace, str | os.PathLike):
@@ -138,6 +141,9 @@ def matrix(
     kernel: Name = _DEFAULT.kernel,
     sets: Mapping[str, AxisValue] | None = None,
     threads: int | None = None,
+    cpus: int | None = None,
+    pins: int | None = None,
+    repeat: int = _DEFAULT.repeat,
     driver: Driver = _DEFAULT.driver,
     timeout: str | float = CELL_TIMEOUT_S,
     stall_after: str | float | None = None,
@@ -150,7 +156,10 @@ def matrix(
         policy: One or more policies; none: all that are not broken on purpose.
         kernel: The rule set.
         sets: Keys of policy, profile or kernel set by themselves.
-        threads: Pinning threads; None: as each profile says.
+        threads: Pinning threads; None, here and below: as each profile says.
+        cpus: Simulated CPUs.
+        pins: Page pins after which a run is complete.
+        repeat: Runs of each cell, which its verdict is of.
         driver: `os` or `sim`.
         timeout: Longest time for one cell, seconds or words such as `"20s"`.
         stall_after: Time without progress after which a call may be judged stuck.
@@ -166,6 +175,9 @@ def matrix(
         "kernel": kernel,
         "sets": tuple(_words(sets, problems)),
         "threads": threads,
+        "cpus": cpus,
+        "pins": pins,
+        "repeat": repeat,
         "driver": driver,
         "timeout_s": timeout,
         "stall_after_s": stall_after,

@@ -8,7 +8,9 @@ mod plan;
 mod signals;
 
 use gupstress_run::config::{Ns, parse_length};
-use gupstress_run::error::Error;
+use gupstress_run::error::{Error, Problem};
+use gupstress_run::explore;
+use gupstress_run::fit::request as fitting;
 use gupstress_run::litmus::{Limits, Scenario, litmus_names, show_litmus};
 use gupstress_run::observe::Trace;
 use gupstress_run::policy::{kernel_names, policy_names};
@@ -18,7 +20,7 @@ use gupstress_run::stress::{Host, Progress, profile_names};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use signals::{LOOK_EVERY, Signals};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 mod raised {
@@ -150,10 +152,12 @@ mod _core {
     #[pymodule_export]
     use super::plan::Plan;
     use super::{
-        Arc, Duration, Error, Limits, Ns, Op, Result, Scenario, Signals, kernel_names, litmus_names,
-        parse_length, policy_names, profile_names, request, show_litmus,
+        Arc, Duration, Error, Instant, Limits, Mutex, Ns, Op, PoisonError, Problem, PyKeyboardInterrupt,
+        Result, Scenario, Signals, TELL_EVERY, explore, fitting, kernel_names, litmus_names, parse_length,
+        policy_names, profile_names, request, show_litmus,
     };
     use gupstress_run::judge::Verdict;
+    use gupstress_run::litmus::MOST_SESSION_CPUS;
     use gupstress_run::policy::{DEFAULT_KERNEL, Source};
     use gupstress_run::stress::{MOST_CPUS, MOST_THREADS};
     use pyo3::prelude::*;
@@ -171,6 +175,7 @@ mod _core {
         module.add("build_profile", profile)?;
         module.add("MOST_THREADS", MOST_THREADS)?;
         module.add("MOST_CPUS", MOST_CPUS)?;
+        module.add("MOST_SESSION_CPUS", MOST_SESSION_CPUS)?;
         module.add("DEFAULT_KERNEL", DEFAULT_KERNEL)
     }
 
@@ -270,6 +275,49 @@ mod _core {
         }
     }
 
+    /// Searches for the rules and policy that explain measured counts: `files` are paths and
+    /// TOML texts; JSON of what was found for each kernel, by default all that were counted.
+    #[pyfunction]
+    #[pyo3(signature = (files, kernels=Vec::new(), wall_s=600.0))]
+    fn fit(
+        py: Python<'_>,
+        files: Vec<(String, String)>,
+        kernels: Vec<String>,
+        wall_s: f64,
+    ) -> Result<Vec<String>> {
+        let scenarios = fitting::read(&files)?;
+        let counted = fitting::kernels(&scenarios);
+        let unknown = kernels.iter().filter(|kernel| !counted.contains(kernel)).map(|kernel| {
+            let near = gupstress_run::config::nearest(kernel, counted.iter().map(String::as_str));
+            Problem::new(
+                "--kernel",
+                format!("no counts of {kernel:?}; nearest: {}", near.unwrap_or_default()),
+            )
+        });
+        let mut problems: Vec<Problem> = unknown.collect();
+        if counted.is_empty() {
+            let places = files.iter().map(|(path, _)| path.clone());
+            problems.extend(places.map(|path| Problem::new(path, "no counts; nearest: [expect.\"KERNEL\"]")));
+        }
+        if !problems.is_empty() {
+            return Err(Error::Config(problems).into());
+        }
+        let kernels = if kernels.is_empty() { counted } else { kernels };
+        let signals = Arc::new(Signals::default());
+        let (raised, began) = (signals.watch(), Instant::now());
+        let limits = Limits {
+            go_on: Arc::new(move || raised() && began.elapsed().as_secs_f64() < wall_s),
+            ..Limits::default()
+        };
+        let found = py.detach(|| {
+            kernels.iter().map(|kernel| fitting::explain(&scenarios, kernel, &limits)).collect::<Vec<_>>()
+        });
+        match signals.take() {
+            Some(raised) => Err(raised.into()),
+            None => Ok(found),
+        }
+    }
+
     /// The words of scripts: JSON of each with what follows it and what it does.
     #[pyfunction]
     fn words() -> String {
@@ -280,6 +328,57 @@ mod _core {
     #[pyfunction]
     fn check_litmus(kernel: &str, sets: Vec<(String, String)>) -> Result<()> {
         Ok(request::check_litmus(kernel, &sets)?)
+    }
+
+    /// Searches for the interleaving that goes wrong; JSON in and out.
+    ///
+    /// `observer` is called now and then with the progress, as JSON.
+    #[pyfunction]
+    #[pyo3(signature = (request, observer=None))]
+    fn explore(py: Python<'_>, request: &str, observer: Option<Py<PyAny>>) -> Result<String> {
+        let signals = Arc::new(Signals::default());
+        let watch = signals.watch();
+        let raised = Mutex::new(None);
+        let found = py.detach(|| {
+            let mut told = Instant::now();
+            explore::request::explore(request, &mut |progress| {
+                if let Some(observer) = observer.as_ref().filter(|_| told.elapsed() >= TELL_EVERY) {
+                    told = Instant::now();
+                    let text = serde_json::to_string(&progress).unwrap_or_default();
+                    if let Err(error) = Python::attach(|py| observer.call1(py, (text,))) {
+                        *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        return false;
+                    }
+                }
+                watch()
+            })
+        });
+        let raised = raised.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // An interrupt ends the search; what was found is the result.
+        let signal = signals.take().filter(|error| !error.is_instance_of::<PyKeyboardInterrupt>(py));
+        if let Some(error) = raised.or(signal) {
+            return Err(error.into());
+        }
+        Ok(found?)
+    }
+
+    /// Checks what an exploration asks for.
+    #[pyfunction]
+    fn check_explore(request: &str) -> Result<()> {
+        Ok(explore::request::check(request)?)
+    }
+
+    /// Runs a schedule file (JSON text) again; JSON with its story as `text`, `markdown` or `html`.
+    #[pyfunction]
+    #[pyo3(signature = (place, text, format="text"))]
+    fn replay(py: Python<'_>, place: &str, text: &str, format: &str) -> Result<String> {
+        Ok(py.detach(|| explore::request::replay(place, text, format))?)
+    }
+
+    /// The trace of a schedule file: JSON of Trace Events, separated by commas.
+    #[pyfunction]
+    fn trace_schedule(py: Python<'_>, place: &str, text: &str) -> Result<String> {
+        Ok(py.detach(|| explore::request::trace(place, text))?)
     }
 
     /// Reads a litmus scenario (TOML text) without running it; JSON.

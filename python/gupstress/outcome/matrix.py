@@ -31,7 +31,7 @@ class Cell(Record):
     close: bool = False
     """Whether the share is too near to where the verdict changes to tell on which side it is."""
     repeats: Count = 1
-    status: Literal["complete", "timeout", "stuck", "interrupted"]
+    status: Literal["complete", "timeout", "stuck", "interrupted", "aborted"]
     elapsed_s: Amount
     calls: Calls
     """Of all repeats."""
@@ -45,7 +45,11 @@ class MatrixSettings(Record):
     kernel: str
     driver: str
     threads: Count | None
-    """Null: as each profile says."""
+    """Null, here and below: as each profile says."""
+    cpus: Count | None = None
+    pins: Count | None = None
+    repeat: Count = 1
+    """Runs of each cell, which its verdict is of."""
     timeout_s: Amount
     """Longest time for one cell."""
     stall_after_s: Amount

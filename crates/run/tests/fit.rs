@@ -1,0 +1,61 @@
+//! A kernel's counts lead back to its rules and policy.
+#![cfg(not(loom))]
+
+use gupstress_run::fit::{Cell, Fit, fit};
+use gupstress_run::litmus::{Limits, Scenario, litmus_names, show_litmus};
+use gupstress_run::policy::{Source, load_kernel};
+use toml::Value;
+
+const MEASURED: [&str; 4] = ["linux-6.1.176", "linux-6.12.43", "linux-6.12.57", "linux-7.2.13"];
+
+/// What a kernel counted in the shipped scenarios.
+fn cells(kernel: &str) -> Vec<Cell> {
+    let shipped = litmus_names().into_iter().map(|name| Scenario::parse(name, show_litmus(name).unwrap()));
+    let cells = shipped.map(|scenario| {
+        let scenario = scenario.unwrap();
+        Cell { expect: scenario.expect[kernel].clone(), scenario }
+    });
+    cells.collect()
+}
+
+fn found(fit: &Fit) -> Vec<String> {
+    let one = fit.explanations.iter();
+    one.map(|one| {
+        format!("{} {} {:?}", one.same_rules.join("="), one.candidate.policy.name, one.candidate.changes)
+    })
+    .collect()
+}
+
+#[test]
+fn each_measured_kernel_is_found_among_all_named_ones() {
+    for kernel in MEASURED {
+        let fit = fit(&cells(kernel), &Limits::default());
+        let found = found(&fit);
+        let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
+        // Those whose policy is their own come first; what counts alike cannot be told apart.
+        let own: Vec<_> = fit.explanations.iter().take_while(|one| one.candidate.is_own_policy()).collect();
+        let right = own.iter().find(|one| one.same_rules.iter().any(|name| name == kernel));
+        let right = right.unwrap_or_else(|| panic!("{kernel}: {found:#?}"));
+        assert_eq!(right.candidate.policy.name, rules.policy, "{kernel}: {found:#?}");
+        // All others differ in keys alone that are said to be undecided.
+        let policies: Vec<_> = fit.explanations.iter().map(|one| &one.candidate.policy.name).collect();
+        assert!(own.len() <= 3 && policies.len() <= 8, "{kernel}: {found:#?}");
+        assert!(fit.decided.iter().any(|key| key.axis == "drain_after_migrate"), "{:#?}", fit.decided);
+        assert!(fit.undecided.iter().any(|key| key.axis == "batch_size"), "{:#?}", fit.undecided);
+    }
+}
+
+#[test]
+fn a_changed_count_is_explained_by_nothing() {
+    let mut cells = cells("linux-7.2.13");
+    let at = cells.iter().position(|cell| cell.scenario.name == "anon-remote").unwrap();
+    let acquired = cells[at].expect["acquired"].as_integer().unwrap();
+    cells[at].expect.insert("acquired".to_owned(), Value::from(acquired + 1));
+    let fit = fit(&cells, &Limits::default());
+    assert!(fit.explanations.is_empty(), "{:#?}", found(&fit));
+    let (nearest, missed) = fit.nearest.unwrap();
+    assert!(nearest.is_own_policy() && nearest.policy.name == "linux-7.2", "{nearest:?}");
+    let [missed] = missed.as_slice() else { panic!("{missed:#?}") };
+    assert_eq!((missed.cell.as_str(), missed.alone), ("anon-remote", false));
+    assert_eq!(missed.differences, [format!("acquired {acquired}≠{}", acquired + 1)]);
+}
