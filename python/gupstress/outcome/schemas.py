@@ -4,6 +4,7 @@ from typing import Any
 
 from gupstress.errors import ConfigError
 from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.job import JobResult
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, Run
@@ -16,6 +17,7 @@ _MODELS: dict[str, type[Document]] = {
     "litmus": LitmusResult,
     "compare": Comparison,
     "pytest": SuiteResult,
+    "job": JobResult,
 }
 
 
@@ -23,7 +25,8 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix`, `litmus`, `compare`, or `pytest` for `--gupstress-json`.
+        command: `run`, `matrix`, `litmus`, `compare`, `pytest` for `--gupstress-json`, or
+            `job` for a job file of several sections.
 
     Raises:
         ConfigError: There is no such command, or it writes no JSON.
