@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from gupstress import _core
+from gupstress.model.reference import read_file
 from gupstress.outcome.fit import FitResult, KernelFit
 from gupstress.outcome.results import Build
 from gupstress.problems import Problems
