@@ -94,15 +94,18 @@ impl<'p> Watcher<'p> {
     }
 }
 
-impl Host for Watcher<'_> {
-    fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool {
+impl Watcher<'_> {
+    /// Looks for signals, and tells how far it is where there is something to tell.
+    fn look_in(&mut self, progress: Option<&dyn Fn() -> Progress>) -> bool {
         // On the simulator this is called far more often than anybody could look.
         if self.looked.elapsed() < LOOK_EVERY {
             return self.raised.is_none();
         }
         self.looked = Instant::now();
         let due = self.observer.is_some() && self.told.elapsed() >= TELL_EVERY;
-        let text = due.then(|| serde_json::to_string(&progress()).unwrap_or_default());
+        let progress = progress.filter(|_| due);
+        let text = progress.map(|progress| serde_json::to_string(&progress()).unwrap_or_default());
+        let due = text.is_some();
         let result: PyResult<()> = Python::attach(|py| {
             py.check_signals()?;
             if let (Some(observer), Some(text)) = (self.observer, text) {
@@ -123,6 +126,16 @@ impl Host for Watcher<'_> {
                 false
             }
         }
+    }
+}
+
+impl Host for Watcher<'_> {
+    fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool {
+        self.look_in(Some(progress))
+    }
+
+    fn may_go_on(&mut self) -> bool {
+        self.look_in(None)
     }
 
     fn trace(&mut self, trace: Trace) {
