@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gupstress import values
@@ -17,6 +17,7 @@ from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document
 from gupstress.problems import Problems
 from gupstress.running import runner
+from gupstress.running import scan as sweeps
 from gupstress.running.request import CELL_TIMEOUT_S, Driver, Request
 from gupstress.running.result import RunResult
 from gupstress.running.trace import DEFAULT_LAST, Recorder
@@ -41,10 +42,11 @@ def run(
     policy: PolicyName | Iterable[PolicyName] = (),
     kernel: Name = _DEFAULT.kernel,
     sets: Mapping[str, AxisValue] | None = None,
-    threads: int | None = None,
-    cpus: int | None = None,
-    pins: int | None = None,
-    perturb: float | None = None,
+    threads: int | Sequence[int] | None = None,
+    cpus: int | Sequence[int] | None = None,
+    pins: int | Sequence[int] | None = None,
+    perturb: float | Sequence[float] | None = None,
+    scan: Mapping[str, Sequence[AxisValue]] | None = None,
     driver: Driver = _DEFAULT.driver,
     timeout: str | float = _DEFAULT.timeout_s,
     wall_timeout: str | float = _DEFAULT.wall_timeout_s,
@@ -66,10 +68,13 @@ def run(
         policy: One or more presets, TOML files or `Policy`; none: the default presets.
         kernel: The rule set: a preset's name or the path of a TOML file.
         sets: Keys of policy, profile or kernel set by themselves.
-        threads: Pinning threads; None: as the profile says.
-        cpus: Simulated CPUs; None: as the profile says.
-        pins: Page pins after which a run is complete; None: as the profile says.
-        perturb: Probability of a yield at each step; None: as the profile says.
+        threads: Pinning threads; None, here and below: as the profile says. Here and below
+            several are a sweep: a row each.
+        cpus: Simulated CPUs.
+        pins: Page pins after which a run is complete.
+        perturb: Probability of a yield at each step.
+        scan: Keys that `sets` takes too, each with several values: a row for each
+            combination of them.
         driver: `os`: real threads; `sim`: coroutines on a virtual clock, the same for a seed.
         timeout: Longest time for one run of one policy, seconds or words such as `"60s"`;
             virtual on the simulator.
@@ -89,15 +94,17 @@ def run(
         OSError: The trace cannot be written; checked before anything runs, too.
     """
     problems = Problems()
+    own = {"threads": threads, "cpus": cpus, "pins": pins, "perturb": perturb}
     asked: dict[str, Any] = {
         "policies": several(policy),
         "profile": profile,
         "kernel": kernel,
         "sets": tuple(_words(sets, problems)),
-        "threads": threads,
-        "cpus": cpus,
-        "pins": pins,
-        "perturb": perturb,
+        **{name: None if isinstance(value, list | tuple) else value for name, value in own.items()},
+        "scan": (
+            *sweeps.given({k: v for k, v in own.items() if isinstance(v, list | tuple)}, problems),
+            *sweeps.given(scan, problems),
+        ),
         "driver": driver,
         "timeout_s": timeout,
         "wall_timeout_s": wall_timeout,
@@ -131,6 +138,9 @@ def matrix(
     kernel: Name = _DEFAULT.kernel,
     sets: Mapping[str, AxisValue] | None = None,
     threads: int | None = None,
+    cpus: int | None = None,
+    pins: int | None = None,
+    repeat: int = _DEFAULT.repeat,
     driver: Driver = _DEFAULT.driver,
     timeout: str | float = CELL_TIMEOUT_S,
     stall_after: str | float | None = None,
@@ -143,7 +153,10 @@ def matrix(
         policy: One or more policies; none: all that are not broken on purpose.
         kernel: The rule set.
         sets: Keys of policy, profile or kernel set by themselves.
-        threads: Pinning threads; None: as each profile says.
+        threads: Pinning threads; None, here and below: as each profile says.
+        cpus: Simulated CPUs.
+        pins: Page pins after which a run is complete.
+        repeat: Runs of each cell, which its verdict is of.
         driver: `os` or `sim`.
         timeout: Longest time for one cell, seconds or words such as `"20s"`.
         stall_after: Time without progress after which a call may be judged stuck.
@@ -159,6 +172,9 @@ def matrix(
         "kernel": kernel,
         "sets": tuple(_words(sets, problems)),
         "threads": threads,
+        "cpus": cpus,
+        "pins": pins,
+        "repeat": repeat,
         "driver": driver,
         "timeout_s": timeout,
         "stall_after_s": stall_after,

@@ -6,7 +6,9 @@ What is refused raises `ValueError`, in one line that names the nearest value.
 import math
 import operator
 import os
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -28,6 +30,12 @@ def whole(value: object) -> int | None:
         return None
 
 
+_NUMBER = re.compile(r"(?P<digits>[+-]?\d+(\.\d+)?([eE]\+?\d{1,3})?)(?P<unit>[kMG]?)")
+
+_UNITS = {"": 0, "k": 3, "M": 6, "G": 9}
+"""Powers of ten."""
+
+
 @dataclass(frozen=True)
 class Whole:
     """Whole numbers of a range."""
@@ -37,10 +45,11 @@ class Whole:
 
     def parse(self, word: str) -> int:
         """Read a word; whether the number is in the range is for `check` to say."""
-        try:
-            return int(word)
-        except ValueError:
-            raise self._no_number(word) from None
+        form = _NUMBER.fullmatch(word.strip())
+        number = None if form is None else Decimal(form["digits"]).scaleb(_UNITS[form["unit"]])
+        if number is None or number != number.to_integral_value():
+            raise self._no_number(word)
+        return int(number)
 
     def check(self, value: object) -> int:
         """Return the number that a value is."""

@@ -186,7 +186,7 @@ def test_junit_has_a_case_for_each_cell(cli: Cli) -> None:
     )
     assert code == 1
     assert "drain_all" not in err
-    (suite,) = ET.fromstring(out).iter("testsuite")  # noqa: S314
+    (suite,) = ET.fromstring(out).iter("testsuite")
     counts = [suite.get(key) for key in ("tests", "failures", "errors", "skipped")]
     assert counts == ["3", "2", "0", "1"]
     unknown, *failed = suite.iter("testcase")

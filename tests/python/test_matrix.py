@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import get_args
+from xml.etree import ElementTree as ET
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -474,3 +475,64 @@ def test_all_mistakes_are_named_at_once(cli: Cli) -> None:
 def test_an_unknown_schema_is_refused() -> None:
     with pytest.raises(gupstress.ConfigError, match="'matrx'; nearest: matrix"):
         gupstress.schema("matrx")
+
+
+def test_a_cell_is_of_all_its_repeats_and_settings_reach_it(cli: Cli) -> None:
+    line = [
+        "matrix",
+        "--policy",
+        "linux-7.2",
+        "--profile",
+        "short-refs",
+        "--driver",
+        "sim",
+        "--seed",
+        "1",
+    ]
+    sized = ("--pins", "400", "--cpus", "2", "--repeat", "3", "--quiet")
+    _, out, _ = cli(*line, *sized, "--json", "m.json")
+    found = MatrixResult.model_validate_json(Path("m.json").read_text())
+    (cell,) = found.cells
+    assert (cell.repeats, found.settings.repeat) == (3, 3)
+    assert (found.settings.pins, found.settings.cpus) == (400, 2)
+    assert out.splitlines()[-1].endswith("cpus=2 pins=400 seed=1 repeat=3")
+    run = gupstress.run(
+        "short-refs", policy="linux-7.2", driver="sim", seed=1, pins=400, cpus=2, repeat=3
+    )
+    assert cell.calls.issued == sum(row.calls.issued for row in run.results)
+    called = gupstress.matrix(
+        "short-refs", policy="linux-7.2", driver="sim", seed=1, pins=400, cpus=2, repeat=3
+    )
+    assert called.cells == found.cells
+
+
+def test_a_matrix_as_junit(cli: Cli, rows: Rows, row: Row) -> None:
+    rows(stuck(row))
+    line = [
+        "matrix",
+        "--policy",
+        "bounded",
+        "--profile",
+        "zero-page",
+        "--driver",
+        "sim",
+        "--seed",
+        "1",
+    ]
+    code, out, err = cli(*line, "--format", "junit")
+    suite = ET.fromstring(out)
+    (case,) = suite.iter("testcase")
+    assert code == 1
+    assert case.get("classname") == "gupstress.matrix.zero-page"
+    assert case.get("name") == "bounded"
+    (failure,) = case
+    assert failure.tag == "failure"
+    assert failure.get("message") == "bounded on zero-page: expected ok, found STUCK"
+    assert "gupstress run --policy bounded --profile zero-page" in (failure.text or "")
+    assert err.splitlines()[-1].startswith("gupstress: 1 cell, 1 worse than expected")
+
+
+def test_a_matrix_has_no_sweeps(cli: Cli, no_run: None) -> None:
+    code, _, err = cli("matrix", "--threads", "1,8", "--policy", "bounded")
+    assert code == 2
+    assert err == "gupstress: --threads 1,8: a matrix has one of each; nearest: --threads 1\n"

@@ -398,7 +398,7 @@ def test_under_xdist_stress_runs_if_asked_for(pytester: pytest.Pytester) -> None
 def test_junit_has_the_finding_and_the_command(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(FAILING)
     ended = pytester.runpytest("--junitxml=junit.xml")
-    (case,) = ET.parse("junit.xml").getroot().iter("testcase")  # noqa: S314
+    (case,) = ET.parse("junit.xml").getroot().iter("testcase")
     failure, property_ = case.find("failure"), case.find("properties/property")
     assert failure is not None
     assert "calls pinned what must stay movable" in failure.attrib["message"]

@@ -235,7 +235,7 @@ def test_junit_has_a_case_for_each_run(
     missed = ThresholdResult(expr="cpu_s<0", policy="bounded", repeat=2, observed=1, passed=False)
     settings = small_run.settings.model_copy(update={"repeat": 3})
     run = run_of(small_run, result, bad, undecided, settings=settings, thresholds=(missed,))
-    (suite,) = ET.fromstring(junit(run, "again")).iter("testsuite")  # noqa: S314
+    (suite,) = ET.fromstring(junit(run, "again")).iter("testsuite")
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
     good, failed, unsure = suite.iter("testcase")
     assert [case.get("name") for case in (good, failed, unsure)] == [

@@ -8,7 +8,8 @@ mod plan;
 mod signals;
 
 use gupstress_run::config::{Ns, parse_length};
-use gupstress_run::error::Error;
+use gupstress_run::error::{Error, Problem};
+use gupstress_run::fit::request as fitting;
 use gupstress_run::litmus::{Limits, Scenario, litmus_names, show_litmus};
 use gupstress_run::observe::Trace;
 use gupstress_run::policy::{kernel_names, policy_names};
@@ -137,8 +138,8 @@ mod _core {
     #[pymodule_export]
     use super::plan::Plan;
     use super::{
-        Arc, Duration, Error, Limits, Ns, Op, Result, Scenario, Signals, kernel_names, litmus_names,
-        parse_length, policy_names, profile_names, request, show_litmus,
+        Arc, Duration, Error, Instant, Limits, Ns, Op, Problem, Result, Scenario, Signals, fitting,
+        kernel_names, litmus_names, parse_length, policy_names, profile_names, request, show_litmus,
     };
     use gupstress_run::judge::Verdict;
     use gupstress_run::policy::{DEFAULT_KERNEL, Source};
@@ -254,6 +255,49 @@ mod _core {
         match signals.take() {
             Some(raised) => Err(raised.into()),
             None => Ok(result?),
+        }
+    }
+
+    /// Searches for the rules and policy that explain measured counts: `files` are paths and
+    /// TOML texts; JSON of what was found for each kernel, by default all that were counted.
+    #[pyfunction]
+    #[pyo3(signature = (files, kernels=Vec::new(), wall_s=600.0))]
+    fn fit(
+        py: Python<'_>,
+        files: Vec<(String, String)>,
+        kernels: Vec<String>,
+        wall_s: f64,
+    ) -> Result<Vec<String>> {
+        let scenarios = fitting::read(&files)?;
+        let counted = fitting::kernels(&scenarios);
+        let unknown = kernels.iter().filter(|kernel| !counted.contains(kernel)).map(|kernel| {
+            let near = gupstress_run::config::nearest(kernel, counted.iter().map(String::as_str));
+            Problem::new(
+                "--kernel",
+                format!("no counts of {kernel:?}; nearest: {}", near.unwrap_or_default()),
+            )
+        });
+        let mut problems: Vec<Problem> = unknown.collect();
+        if counted.is_empty() {
+            let places = files.iter().map(|(path, _)| path.clone());
+            problems.extend(places.map(|path| Problem::new(path, "no counts; nearest: [expect.\"KERNEL\"]")));
+        }
+        if !problems.is_empty() {
+            return Err(Error::Config(problems).into());
+        }
+        let kernels = if kernels.is_empty() { counted } else { kernels };
+        let signals = Arc::new(Signals::default());
+        let (raised, began) = (signals.watch(), Instant::now());
+        let limits = Limits {
+            go_on: Arc::new(move || raised() && began.elapsed().as_secs_f64() < wall_s),
+            ..Limits::default()
+        };
+        let found = py.detach(|| {
+            kernels.iter().map(|kernel| fitting::explain(&scenarios, kernel, &limits)).collect::<Vec<_>>()
+        });
+        match signals.take() {
+            Some(raised) => Err(raised.into()),
+            None => Ok(found),
         }
     }
 

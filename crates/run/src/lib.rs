@@ -8,6 +8,7 @@
 //! | [`script`] | the steps of scripts and who plays them |
 //! | [`judge`] | classes, findings, results, verdicts |
 //! | [`stress`] | runs: profiles, actors, watchdog |
+//! | [`fit`] | which rules and policy explain what a kernel counted |
 //! | [`litmus`] | scripted scenarios and the interactive machine |
 //! | [`request`], [`plan`] | what a front end asks for, as JSON; a run of it, read once |
 //! | [`observe`] | what is measured |
@@ -21,6 +22,8 @@ pub mod drive;
 pub mod error;
 #[cfg(not(loom))]
 pub mod explore;
+#[cfg(not(loom))]
+pub mod fit;
 #[cfg(not(loom))]
 pub mod judge;
 #[cfg(not(loom))]

@@ -7,7 +7,7 @@ use gupstress_run::litmus::{Limits, Session};
 use gupstress_run::machine::{Kind, Layout, ZoneKind};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::Errno;
-use gupstress_run::policy::{Source, kernel_names, load_kernel, load_policy, policy_names};
+use gupstress_run::policy::{Source, Unshare, kernel_names, load_kernel, load_policy, policy_names};
 use gupstress_run::script::OpError;
 use gupstress_run::sync::{AtomicU32, Ordering::Relaxed};
 use proptest::prelude::*;
@@ -426,5 +426,45 @@ fn a_frame_outlives_its_mapping_by_its_pin() {
         assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
         let free = session.machine().memory.free_in(ZoneKind::Normal);
         assert_eq!(free, ROOMY.normal as usize);
+    }
+}
+
+#[test]
+fn a_device_that_reads_after_a_fork_sees_what_the_program_writes() {
+    for kernel in kernel_names() {
+        let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
+        let unshares = rules.unshare != Unshare::Never;
+        let mut session = session(kernel, None, &ROOMY);
+        let mapping = session.map(Kind::Anon, 1).unwrap();
+        session.touch(0, mapping, 0..1).unwrap();
+        session.share(0, mapping, 0..1).unwrap();
+        let outcome = session.pin(0, mapping, 0..1, false).unwrap();
+        assert_eq!(outcome.error, None, "{kernel}");
+        let pinned = session.page(mapping, 0).unwrap().unwrap().frame;
+        session.touch(0, mapping, 0..1).unwrap();
+        assert_eq!(session.page(mapping, 0).unwrap().unwrap().frame == pinned, unshares, "{kernel}");
+        session.unpin(0, outcome.pin.unwrap()).unwrap();
+        session.children_exit(0).unwrap();
+        assert_eq!(session.recount().broken, [], "{kernel}");
+    }
+}
+
+#[test]
+fn a_pin_for_reading_takes_the_zero_page_where_it_does_not_unshare_it() {
+    for (kernel, stays, counted) in
+        [("linux-5.13", true, 2), ("linux-6.1.192", true, 0), ("linux-6.12.117", false, 2)]
+    {
+        let mut session = session(kernel, None, &ROOMY);
+        let mapping = session.map(Kind::Anon, 2).unwrap();
+        let outcome = session.pin(0, mapping, 0..2, false).unwrap();
+        let acquired = outcome.counters.get(Event::Acquired);
+        // The kernel's own count of it is all that tells.
+        assert_eq!(
+            (session.page(mapping, 0).unwrap().unwrap().frame == 0, acquired),
+            (stays, counted),
+            "{kernel}"
+        );
+        session.unpin(0, outcome.pin.unwrap()).unwrap();
+        assert_eq!(session.recount().broken, [], "{kernel}");
     }
 }

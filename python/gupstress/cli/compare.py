@@ -8,6 +8,7 @@ import click
 
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit, complain
+from gupstress.cli.params import Gathering, mistakes
 from gupstress.visible import typed
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def _percent(value: str) -> float:
         raise click.BadParameter(f"{value!r} is not a percentage; nearest: {near}") from None
 
 
-@click.command(short_help="Is a run worse than another?", epilog=HELP)
+@click.command(cls=Gathering, short_help="Is a run worse than another?", epilog=HELP)
 @click.argument("base", metavar="BASE.json", shell_complete=completion.file)
 @click.argument("head", metavar="[HEAD.json]", required=False, shell_complete=completion.file)
 @click.option(
@@ -97,6 +98,7 @@ def compare(
     from gupstress.studies.comparison import judge
 
     files = [base] if head is None else [base, head]
+    mistakes().refuse()
     output.check({"--json": json_file}, files)
     found = judge.compare(
         *files, base_policy=base_policy, policy=policies, metric=metrics, threshold=threshold

@@ -7,7 +7,7 @@ import click
 
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit
-from gupstress.cli.params import number, setting
+from gupstress.cli.params import Gathering, mistakes, number, setting
 from gupstress.visible import typed
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ _EXITS = {
 }
 
 
-@click.command(short_help="Hold the model against what real kernels counted.", epilog=HELP)
+@click.command(
+    cls=Gathering, short_help="Hold the model against what real kernels counted.", epilog=HELP
+)
 @click.argument(
     "scenarios",
     nargs=-1,
@@ -80,7 +82,7 @@ def litmus(
     # Here, so that `--help` need not wait for it.
     from gupstress.studies import litmus as model
 
-    plan = model.prepare(scenarios, kernels, sets, wall_s)
+    plan = model.prepare(scenarios, kernels, sets, wall_s, problems=mistakes())
     output.check({"--json": json_file}, plan.files)
     result = model.run(plan, sys.argv)
     again = _again(plan, result)

@@ -8,7 +8,7 @@ import click
 
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
-from gupstress.cli.params import number
+from gupstress.cli.params import Gathering, Several, mistakes, number
 from gupstress.cli.run import command_line, run
 from gupstress.running.request import CELL_TIMEOUT_S, Request
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gupstress.running.runner import Watch
     from gupstress.studies.matrix import Plan
 
-_FORMATS = ("table", "markdown", "json")
+_FORMATS = ("table", "markdown", "json", "junit")
 
 
 _AS_IN_RUN = (
@@ -27,6 +27,9 @@ _AS_IN_RUN = (
     "driver",
     "seed",
     "threads",
+    "cpus",
+    "pins",
+    "repeat",
     "wall_timeout_s",
     "stall_after_s",
     "sets",
@@ -35,7 +38,9 @@ _AS_IN_RUN = (
 
 
 @click.command(
-    short_help="Run every policy on every history profile: one verdict a cell.", epilog=HELP
+    cls=Gathering,
+    short_help="Run every policy on every history profile: one verdict a cell.",
+    epilog=HELP,
 )
 @click.option(
     "--policy",
@@ -73,6 +78,7 @@ def matrix(
     \b
     gupstress matrix
     gupstress matrix --policy linux-7.2 --policy mine.toml --format markdown
+    gupstress matrix --policy linux-7.2 --repeat 5 --format junit
     gupstress matrix --profile isolation-race --kernel linux-6.14 --driver sim --seed 7
     """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for them.
@@ -80,7 +86,13 @@ def matrix(
     from gupstress.running import progress, runner
     from gupstress.studies import matrix as model
 
-    plan = model.prepare(Request(**asked), profiles)
+    problems = mistakes()
+    for name, value in asked.items():
+        if isinstance(value, Several):
+            said = f"--{name} {','.join(value)}"
+            problems.add(said, f"a matrix has one of each; nearest: --{name} {value[0]}")
+            asked[name] = None
+    plan = model.prepare(Request(**asked), profiles, problems)
     output.check({"--json": json_file}, [file for job in plan.jobs for file in job.request.files])
     if not quiet:
         complain(f"seed {plan.request.seed}")
@@ -128,7 +140,8 @@ def _print(
         "table": lambda: render.plain(result, again),
         "markdown": lambda: render.markdown(result, again),
         "json": lambda: result.to_json().rstrip(),
+        "junit": lambda: render.junit_xml(result, again),
     }
     click.echo(texts[format_]())
-    if format_ == "json" and not quiet:
+    if format_ in ("json", "junit") and not quiet:
         click.echo(render.end_line(result), err=True)

@@ -64,11 +64,12 @@ def check(outputs: Mapping[str, str | None], inputs: Iterable[str] = ()) -> None
         taken[file] = f"is the file of {option}"
 
 
-_SUFFIXES = {"--json": ".json", "--trace": ".json", "--output": ".html"}
+_SUFFIXES = {"--json": ".json", "--trace": ".json", "--output": ".html", "--export-csv": ".csv"}
 
 _STANDARD_OUTPUT = {
     "--json": "standard output gets it with --format json; nearest: --format json",
     "--trace": "is no file; nearest: --trace /dev/stdout",
+    "--export-csv": "is no file; nearest: --export-csv /dev/stdout",
     "--output": "is no file; nearest: --output /dev/stdout",
 }
 """What is said to who means standard output, as other tools write it."""

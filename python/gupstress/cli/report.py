@@ -4,12 +4,13 @@ import click
 
 from gupstress.cli import completion, output
 from gupstress.cli.exits import HELP, Exit, complain
+from gupstress.cli.params import Gathering, mistakes
 
 _EXTRA = ("jinja2", "plotly")
 """What comes with `gupstress[report]` only."""
 
 
-@click.command(short_help="Show results as one HTML page.", epilog=HELP)
+@click.command(cls=Gathering, short_help="Show results as one HTML page.", epilog=HELP)
 @click.argument(
     "files",
     metavar="RUN.json...",
@@ -46,6 +47,7 @@ def report(files: tuple[str, ...], page_file: str) -> int:
             raise
         complain(f"report needs {missing}: pip install 'gupstress[report]'")
         return Exit.UNAVAILABLE
+    mistakes().refuse()
     output.check({"--output": page_file}, files)
     output.write(page_file, page.html(*sources.read(files)), "--output")
     return Exit.SUCCESS

@@ -9,7 +9,7 @@ from gupstress import _core
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
-from gupstress.cli.params import number, setting
+from gupstress.cli.params import Gathering, Several, mistakes, number, numbers, scan, setting
 from gupstress.running.request import PRESETS, STALL_AFTER_S, Request
 from gupstress.running.trace import DEFAULT_LAST, Recorder
 from gupstress.visible import typed
@@ -23,6 +23,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 
 
 @click.command(
+    cls=Gathering,
     short_help="Run policies under a load.",
     epilog=HELP,
     context_settings={"allow_extra_args": True},
@@ -53,16 +54,16 @@ _FORMATS = ("table", "markdown", "json", "junit")
 )
 @click.option(
     "--threads",
-    type=number("threads"),
+    type=numbers("threads"),
     metavar="N",
     help="Pinning threads.  [default: the profile's]",
 )
 @click.option(
-    "--cpus", type=number("cpus"), metavar="N", help="Simulated CPUs.  [default: the profile's]"
+    "--cpus", type=numbers("cpus"), metavar="N", help="Simulated CPUs.  [default: the profile's]"
 )
 @click.option(
     "--pins",
-    type=number("pins"),
+    type=numbers("pins"),
     metavar="N",
     help="Page pins for each policy.  [default: the profile's]",
 )
@@ -97,7 +98,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 )
 @click.option(
     "--perturb",
-    type=number("perturb"),
+    type=numbers("perturb"),
     metavar="P",
     help="Probability of a yield at each step.  [default: the profile's]",
 )
@@ -133,6 +134,15 @@ _FORMATS = ("table", "markdown", "json", "junit")
     help="Set one key of policy, profile or kernel; may be repeated.",
 )
 @click.option(
+    "--scan",
+    type=scan,
+    shell_complete=completion.axis,
+    metavar="AXIS=A,B,C",
+    multiple=True,
+    help="Run with each of these values, a row each; may be repeated, for each combination."
+    "  --threads, --cpus, --pins and --perturb take such lists, too.",
+)
+@click.option(
     "--threshold",
     "thresholds",
     multiple=True,
@@ -161,6 +171,13 @@ _FORMATS = ("table", "markdown", "json", "junit")
     help="Steps, waits and calls of each thread that --trace keeps, the newest."
     f"  [default: {DEFAULT_LAST}]",
 )
+@click.option(
+    "--export-csv",
+    "csv_file",
+    shell_complete=completion.file,
+    metavar="FILE",
+    help="Also write every number as CSV: a row for each policy and repeat.",
+)
 @click.option("--quiet", is_flag=True, help="No progress, nothing but the result.")
 @click.pass_context
 def run(
@@ -171,6 +188,7 @@ def run(
     json_file: str | None,
     trace_file: str | None,
     last: int | None,
+    csv_file: str | None,
     quiet: bool,
     **asked: Any,
 ) -> int:
@@ -183,23 +201,28 @@ def run(
     gupstress run --policy mine.toml --repeat 7 --json head.json --baseline base.json
     gupstress run --policy unbounded --profile zero-page --trace trace.json
     """  # noqa: D301 -- click looks for the character
+    problems = mistakes()
     if ctx.args:
-        raise click.UsageError(
-            f"unexpected argument {ctx.args[0]!r}; a sub-command stands before all options"
-        )
+        said = f"unexpected argument {ctx.args[0]!r}; a sub-command stands before all options"
+        problems.add("", said)
     if trace_file is None and last is not None:
-        raise click.UsageError("--trace-last says how much --trace keeps; nearest: --trace FILE")
+        problems.add("", "--trace-last says how much --trace keeps; nearest: --trace FILE")
     if trace_file is not None:
         asked["trace_last"] = DEFAULT_LAST if last is None else last
+    lists = {name: tuple(value) for name, value in asked.items() if isinstance(value, Several)}
+    asked |= {**dict.fromkeys(lists), "scan": (*lists.items(), *asked["scan"])}
     # Here, so that `--help` and `--version` need not wait for them.
     from gupstress.outcome import verdict
     from gupstress.running import progress, runner
     from gupstress.studies.comparison import sources
 
-    job = runner.prepare(Request(**asked))
-    base = None if baseline is None else sources.read(baseline)
+    base = None
+    if baseline is not None:
+        with problems.collecting():
+            base = sources.read(baseline)
+    job = runner.prepare(Request(**asked), problems)
     read = job.request.files if baseline is None else [*job.request.files, baseline]
-    output.check({"--json": json_file, "--trace": trace_file}, read)
+    output.check({"--json": json_file, "--trace": trace_file, "--export-csv": csv_file}, read)
     if not quiet:
         complain(f"seed {job.seed}")
     recorder = None if trace_file is None else Recorder()
@@ -217,6 +240,8 @@ def run(
     try:
         if trace_file is not None and recorder is not None:
             output.write(trace_file, recorder.to_json(), "--trace")
+        if csv_file is not None:
+            output.write(csv_file, result.to_csv(), "--export-csv")
     finally:
         output.deliver(
             json_file, result.to_json, lambda: _print(result, found, format_, command, quiet)
@@ -272,7 +297,7 @@ def command_line(command: click.Command, request: Request) -> str:
         if not hasattr(request, name):
             continue
         value = getattr(request, name)
-        if value == getattr(_DEFAULT, name) and name not in _ALWAYS_SAID:
+        if value is None or (value == getattr(_DEFAULT, name) and name not in _ALWAYS_SAID):
             continue
         if isinstance(value, bool):
             words.append((param.opts if value else param.secondary_opts)[0])
@@ -286,6 +311,8 @@ def _written(name: str, value: Any) -> str:
     """Return a value as it is typed."""
     if name == "sets":
         return "=".join(value)
+    if name == "scan":
+        return f"{value[0]}={','.join(value[1])}"
     if name in ("timeout_s", "wall_timeout_s", "stall_after_s"):
         return _core.show_duration(value)
     return str(value)

@@ -37,3 +37,12 @@ def preset(kind: str, name: str) -> dict[str, Any]:
         ConfigError: There is no such preset.
     """
     return tomllib.loads(_core.show(kind, name))
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Return the table that a TOML text is.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return tomllib.loads(text)

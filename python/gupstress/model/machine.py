@@ -242,7 +242,10 @@ class Machine:
         with problems.noting("policy"):
             retry = policy_name(policy)
         with problems.collecting():
-            references = [json.dumps(reference(wanted)) for wanted in (rules, retry)]
+            references = [
+                json.dumps(reference(rules, "kernel")),
+                json.dumps(reference(retry, "policy")),
+            ]
             self._core = _core.Machine(count, *references)
         problems.refuse()
         self._pins: dict[int, PinOutcome] = {}

@@ -45,7 +45,11 @@ class MatrixSettings(Record):
     kernel: str
     driver: str
     threads: Count | None
-    """Null: as each profile says."""
+    """Null, here and below: as each profile says."""
+    cpus: Count | None = None
+    pins: Count | None = None
+    repeat: Count = 1
+    """Runs of each cell, which its verdict is of."""
     timeout_s: Amount
     """Longest time for one cell."""
     stall_after_s: Amount

@@ -33,25 +33,39 @@ class Standing(NamedTuple):
 
 
 def standings(run: Run) -> Iterator[Standing]:
-    """Yield every policy of a run but one: the kernel's own, or the first where that is absent."""
+    """Yield every policy of a run but one: the kernel's own, or the first where that is absent.
+
+    In a sweep policies are held against each other point by point; one policy alone is held
+    against itself at the first point.
+    """
     repeats: dict[str, list[PolicyResult]] = {}
     for result in run.results:
         repeats.setdefault(result.policy, []).append(result)
-    if not repeats:
-        return
-    own = run.results[0].resolved["kernel"].get("policy")
-    to = own if isinstance(own, str) and own in repeats else next(iter(repeats))
-    for policy, results in repeats.items():
-        if policy != to:
-            found = worst(verdict for result in results for verdict in verdicts(result))
-            yield Standing(
-                policy=policy,
-                to=to,
-                rate=_ratio(_rates(results), _rates(repeats[to])),
-                needless=_needless(results),
-                needless_there=_needless(repeats[to]),
-                finding=found if found in BAD else None,
-            )
+    points: dict[tuple[object, ...], list[str]] = {}
+    for name, results in repeats.items():
+        points.setdefault(tuple((results[0].scan or {}).items()), []).append(name)
+    groups = points.values() if any(len(names) > 1 for names in points.values()) else [[*repeats]]
+    for names in groups:
+        if names:
+            to = next(filter(lambda name: _is_own(repeats[name][0]), names), names[0])
+            yield from (_standing(name, to, repeats) for name in names if name != to)
+
+
+def _is_own(result: PolicyResult) -> bool:
+    """Whether a policy is the kernel's own."""
+    return result.base_policy == result.resolved["kernel"].get("policy")
+
+
+def _standing(name: str, to: str, repeats: dict[str, list[PolicyResult]]) -> Standing:
+    found = worst(verdict for result in repeats[name] for verdict in verdicts(result))
+    return Standing(
+        policy=name,
+        to=to,
+        rate=_ratio(_rates(repeats[name]), _rates(repeats[to])),
+        needless=_needless(repeats[name]),
+        needless_there=_needless(repeats[to]),
+        finding=found if found in BAD else None,
+    )
 
 
 def _rates(results: Sequence[PolicyResult]) -> list[float]:

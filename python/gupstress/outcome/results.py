@@ -75,6 +75,8 @@ class Settings(Record):
     repeat: Count
     interleave: bool
     sets: dict[str, str]
+    scan: dict[str, tuple[str, ...]] | None = None
+    """Of a sweep the values of each key; what is scanned stands above as in its first row."""
 
 
 class Calls(Record):
@@ -454,6 +456,13 @@ class PolicyResult(Record):
     """Null on a virtual clock, which nothing disturbs."""
     stability: Stability | None = None
     """Of all repeats of the policy, the same in each."""
+    scan: dict[str, str] | None = None
+    """In a sweep what was set for this row, which is a part of the policy's name then."""
+
+    @property
+    def base_policy(self) -> str:
+        """The policy's own name, without what a sweep set."""
+        return str(self.resolved["policy"].get("name", self.policy)) if self.scan else self.policy
 
     def __repr__(self) -> str:
         found = ", ".join(part.verdict for part in (self.liveness, self.safety, self.invariants))

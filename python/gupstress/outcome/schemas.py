@@ -4,6 +4,7 @@ from typing import Any
 
 from gupstress.errors import ConfigError
 from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.fit import FitResult
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, Run
@@ -14,6 +15,7 @@ _MODELS: dict[str, type[Document]] = {
     "run": Run,
     "matrix": MatrixResult,
     "litmus": LitmusResult,
+    "fit": FitResult,
     "compare": Comparison,
     "pytest": SuiteResult,
 }
@@ -23,7 +25,7 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix`, `litmus`, `compare`, or `pytest` for `--gupstress-json`.
+        command: `run`, `matrix`, `litmus`, `fit`, `compare`, or `pytest` for `--gupstress-json`.
 
     Raises:
         ConfigError: There is no such command, or it writes no JSON.

@@ -201,5 +201,5 @@ def check(
     """Hold every result against every threshold that is for its policy."""
     for threshold in thresholds:
         for result in results:
-            if threshold.policy in (None, result.policy):
+            if threshold.policy in (None, result.policy, result.base_policy):
                 yield threshold.check(result)

@@ -15,7 +15,9 @@ _WAITING = "(failed though waiting would have helped)"
 def closing(run: Run, command: str) -> str:
     """Return the last lines: what was run, what runs it again, and what was found."""
     names = ("profile", "kernel", "driver", "threads", "cpus", "pins", "seed")
-    said = " ".join(f"{name}={getattr(run.settings, name)}" for name in names)
+    scanned = {key: ",".join(words) for key, words in (run.settings.scan or {}).items()}
+    told = {**{name: getattr(run.settings, name) for name in names}, **scanned}
+    said = " ".join(f"{name}={value}" for name, value in told.items())
     return f"settings: {said}\nreproduce: {command}\n{end_line(run)}"
 
 

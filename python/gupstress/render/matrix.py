@@ -5,10 +5,11 @@ that makes it again.
 """
 
 from collections.abc import Callable, Iterator
+from xml.etree import ElementTree as ET
 
 from gupstress.outcome.matrix import Cell, MatrixResult, undecided
 from gupstress.outcome.units import share
-from gupstress.render import cross
+from gupstress.render import cross, junit
 from gupstress.visible import markdown as marked
 
 Again = Callable[[Cell], str]
@@ -64,9 +65,10 @@ def end_line(result: MatrixResult) -> str:
     words.append(f"{worse} worse than expected" if worse else "none worse than expected")
     if unknown:
         words.append(f"{unknown} inconclusive")
-    names = ("kernel", "driver", "threads", "seed")
+    names = ("kernel", "driver", "threads", "cpus", "pins", "seed")
     values = ((name, getattr(result.settings, name)) for name in names)
     said = " ".join(f"{name}={value}" for name, value in values if value is not None)
+    said += f" repeat={result.settings.repeat}" if result.settings.repeat > 1 else ""
     return f"gupstress: {', '.join(words)}: {said}"
 
 
@@ -104,3 +106,24 @@ def _words(cell: Cell | None) -> list[str]:
 def _sentence(cell: Cell) -> str:
     found = " ".join(_words(cell)).removesuffix(_WORSE)
     return f"{cell.policy} on {cell.profile}: expected {cell.expected}, found {found}"
+
+
+def junit_xml(result: MatrixResult, again: Again) -> str:
+    """Return the result as JUnit XML: a case for each cell, in a class for each profile.
+
+    A cell that is worse than expected is a failure, one that could not be decided an error.
+    """
+    suite = ET.Element(
+        "testsuite",
+        name="gupstress.matrix",
+        timestamp=result.started_at.isoformat(timespec="seconds"),
+    )
+    for cell in result.cells:
+        case = ET.SubElement(
+            suite, "testcase", classname=f"gupstress.matrix.{cell.profile}", name=cell.policy
+        )
+        if cell.worse or undecided(cell):
+            kind = "failure" if cell.worse else "error"
+            told = ET.SubElement(case, kind, message=_sentence(cell))
+            told.text = "\n".join([*([cell.finding] if cell.finding else []), again(cell)])
+    return junit.document(suite, end_line(result))

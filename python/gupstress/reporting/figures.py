@@ -5,7 +5,7 @@ is put in by the page's script, since it differs between light and dark.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import log10
+from math import isfinite, log10
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -268,6 +268,63 @@ def _sums(repeats: Sequence[PolicyResult]) -> dict[str, int]:
     return {
         name: sum(getattr(result.calls, name) for result in repeats) for name in Calls.model_fields
     }
+
+
+def sweep(sources: Sequence[Source]) -> Figure | None:
+    """Draw the rates of a sweep over what was scanned, a line a policy; None without one.
+
+    Of several keys the first that is of numbers is the axis; the others tell lines apart.
+    """
+    rows = [
+        (heading, repeats) for heading, repeats in by_policy(sources) if repeats[0].scan is not None
+    ]
+    keys = [key for key in (rows[0][1][0].scan or {} if rows else {}) if _all_numbers(key, rows)]
+    if not keys:
+        return None
+    key = keys[0]
+    lines: dict[str, list[tuple[float, float | None]]] = {}
+    for heading, repeats in rows:
+        scanned = repeats[0].scan or {}
+        # What tells a line is all of the heading but this one word.
+        name = heading.replace(f" {key}={scanned[key]}", "", 1)
+        rate = _middle(result.throughput.pages_per_s for result in repeats)
+        lines.setdefault(name, []).append((float(scanned[key]), rate))
+    return Figure(
+        title=f"Throughput by {key}",
+        says=f"Page pins a second with each value of {key}; medians of repeats.",
+        traces=[
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "x": [at for at, _ in sorted(points, key=lambda point: point[0])],
+                "y": [rate for _, rate in sorted(points, key=lambda point: point[0])],
+                **_line(index),
+            }
+            for index, (name, points) in enumerate(lines.items())
+        ],
+        layout={
+            "xaxis": {"title": {"text": key}},
+            "yaxis": {"title": {"text": "page pins a second"}, "rangemode": "tozero"},
+        },
+        table=Table(
+            f"Page pins a second by {key}",
+            [whose(sources), key, "pins/s"],
+            [
+                [Cell(name), number(at, key), number(rate, "throughput.pages_per_s")]
+                for name, points in lines.items()
+                for at, rate in points
+            ],
+            stubs=2,
+        ),
+    )
+
+
+def _all_numbers(key: str, rows: Sequence[tuple[str, Sequence[PolicyResult]]]) -> bool:
+    try:
+        return all(isfinite(float((repeats[0].scan or {})[key])) for _, repeats in rows)
+    except (KeyError, ValueError):
+        return False
 
 
 def drains(sources: Sequence[Source]) -> Figure:

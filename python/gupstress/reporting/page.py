@@ -56,16 +56,15 @@ def html(sources: Sequence[Source], studies: Sequence[Study] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    compared = (
-        [
+    swept = figures.sweep(sources)
+    compared = [] if swept is None else [swept]
+    if sources:
+        compared += [
             figures.failures(sources),
             figures.drains(sources),
             figures.all_latencies(sources),
             figures.fairness(sources),
         ]
-        if sources
-        else []
-    )
     sections = [_section(policy, sources) for policy in policies(sources)]
     drawn = [*compared, *(figure for section in sections for figure in section.figures)]
     return environment.get_template("report.html.j2").render(

@@ -86,6 +86,8 @@ class Request:
     interleave: bool = True
     """Whether repeats go round-robin over the policies, so that drift meets all alike."""
     thresholds: tuple[str, ...] = ()
+    scan: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Keys with the words of all the values that they are run with, one after another."""
     trace_last: int | None = None
     """Events of each thread that are kept; None: nothing is traced."""
 
@@ -108,7 +110,7 @@ class Request:
 
         Callers of `gupstress.run` give what they like, whatever the types here say.
         """
-        good: dict[str, Any] = {"sets": self.sets}
+        good: dict[str, Any] = {"sets": self.sets, "scan": self.scan}
         for name, check in CHECKS.items():
             value = getattr(self, name)
             option = _SEVERAL.get(name) or "--" + name.removesuffix("_s").replace("_", "-")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from csv import DictWriter
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from gupstress.outcome import stored
@@ -89,10 +91,19 @@ class RunResult(Shown, Run, Assertions):
                 "repeat": result.repeat,
                 "status": result.status,
                 **dict(zip(kinds, verdicts(result), strict=True)),
+                **(result.scan or {}),
                 **{name: read(result, name) for name in metrics() if name != "repeat"},
             }
             for result in self.results
         ]
+
+    def to_csv(self) -> str:
+        """Return what `to_frame` has as CSV text (RFC 4180, with a heading)."""
+        rows, text = self.rows(), StringIO()
+        writer = DictWriter(text, rows[0] if rows else ["policy"])
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
 
     def _tables(self) -> list[Any]:
         return [grid(self, DEEDS), grid(self, COSTS)] if self.results else []

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gupstress import _core
 from gupstress.errors import ResourceError
@@ -14,10 +14,11 @@ from gupstress.outcome import stability, thresholds
 from gupstress.outcome.results import Build, PolicyResult, Settings
 from gupstress.outcome.thresholds import Threshold
 from gupstress.problems import Problems
-from gupstress.running import disturbance, host
+from gupstress.running import disturbance, host, scan
 from gupstress.running.engine import Observer, Plan
 from gupstress.running.request import PRESETS, Request
 from gupstress.running.result import RunResult
+from gupstress.running.scan import Point
 from gupstress.running.trace import Recorder
 
 
@@ -53,19 +54,31 @@ class Job:
     plan: Plan
     """The same as the core has read it."""
     thresholds: Sequence[Threshold]
+    point: Point = ()
+    """Of a sweep, where it is one of several jobs."""
+    parts: "Sequence[Job]" = ()
+    """One for each point of a sweep; all else here is as in the first."""
 
     @property
     def policies(self) -> list[str]:
         """Names of the policies, as results give them."""
-        return [policy["name"] for policy in self.plan.policies]
+        if self.parts:
+            return [name for part in self.parts for name in part.policies]
+        names = (str(policy["name"]) for policy in self.plan.policies)
+        return [f"{name} {scan.label(self.point)}".rstrip() for name in names]
 
-    def schedule(self) -> Iterator[tuple[int, int]]:
-        """Yield the runs in their order, as (index of the policy, repeat from 1)."""
-        policies, repeats = range(len(self.plan.policies)), range(1, self.request.repeat + 1)
+    def schedule(self) -> "Iterator[tuple[Job, int, int]]":
+        """Yield the runs in their order, as (job, index of its policy, repeat from 1)."""
+        runs = [
+            (part, policy)
+            for part in self.parts or (self,)
+            for policy in range(len(part.plan.policies))
+        ]
+        repeats = range(1, self.request.repeat + 1)
         if self.request.interleave:
-            yield from ((policy, repeat) for repeat in repeats for policy in policies)
+            yield from ((*run, repeat) for repeat in repeats for run in runs)
         else:
-            yield from ((policy, repeat) for policy in policies for repeat in repeats)
+            yield from ((*run, repeat) for run in runs for repeat in repeats)
 
 
 _ANY = Request()
@@ -84,18 +97,47 @@ def prepare(request: Request, problems: Problems | None = None) -> Job:
         ResourceError: The host has too few threads or too little memory left.
     """
     problems = problems or Problems()
+    points = scan.points(request, problems)
+    if points in ([], [()]):
+        return _prepare(request, problems)
+    # One seed for all of it, so that only what is scanned makes a difference.
+    seed = secrets.randbits(32) if request.seed is None else request.seed
+    shared = replace(request, seed=seed, thresholds=())
+    parts = []
+    for point in points:
+        with problems.collecting():
+            # Each has its own, which ends it: what is wrong here is said with what is there.
+            mistakes = Problems()
+            part = scan.at(shared, point, mistakes)
+            parts.append(replace(_prepare(part, mistakes), point=point))
+    names = [name for part in parts for name in part.policies]
+    bases = [str(policy["name"]) for part in parts for policy in part.plan.policies]
+    conditions = thresholds.parse(request.thresholds, [*bases, *names] or None, problems)
+    problems.refuse()
+    whole: dict[str, Any] = {key: None for key, _ in request.scan if key in scan.OPTIONS}
+    full = replace(
+        parts[0].request,
+        sets=request.sets,
+        thresholds=request.thresholds,
+        scan=request.scan,
+        **whole,
+    )
+    return replace(parts[0], request=full, thresholds=conditions, point=(), parts=tuple(parts))
+
+
+def _prepare(request: Request, problems: Problems) -> Job:
     # What is wrong with one part does not keep the others from being looked at.
     request = request.checked(problems)
     names = request.policies or tuple(name for name in PRESETS if name in _core.names("policy"))
     policies: list[Reference] = []
     for name in names:
         with problems.collecting():
-            policies.append(reference(name))
-    load, rules = reference(_ANY.profile), reference(_ANY.kernel)
+            policies.append(reference(name, "policy"))
+    load, rules = reference(_ANY.profile, "profile"), reference(_ANY.kernel, "kernel")
     with problems.collecting():
-        load = reference(request.profile)
+        load = reference(request.profile, "profile")
     with problems.collecting():
-        rules = reference(request.kernel)
+        rules = reference(request.kernel, "kernel")
 
     seed = secrets.randbits(32) if request.seed is None else request.seed
     found: list[str] | None = None
@@ -150,12 +192,14 @@ def run(
     results: list[PolicyResult] = []
     interrupted = False
     try:
-        for policy, repeat in job.schedule():
-            turn = Turn(job.policies[policy], repeat, job.request.repeat)
+        for part, policy, repeat in job.schedule():
+            turn = Turn(part.policies[policy], repeat, job.request.repeat)
             with watch(turn) as observer:
                 before = disturbance.read()
-                row = job.plan.run(policy, repeat, observer, recorder, str(turn))
+                row = part.plan.run(policy, repeat, observer, recorder, str(turn))
                 after = disturbance.read()
+            if part.point:
+                row |= {"policy": turn.policy, "scan": dict(part.point)}
             if job.request.driver == "os":
                 row["disturbance"] = disturbance.between(before, after)
             results.append(PolicyResult.model_validate(row))
@@ -196,5 +240,10 @@ def _settings(job: Job) -> Settings:
         "interleave": request.interleave,
         "sets": dict(request.sets),
     }
+    if job.parts:
+        # What is scanned is told as it was in the first row.
+        first = job.parts[0].request
+        asked |= {"threads": first.threads, "cpus": first.cpus, "pins": first.pins}
+        asked["scan"] = dict(request.scan)
     rest = {key: value for key, value in plan.profile.items() if key != "name"}
     return Settings.model_validate({**rest, **asked})

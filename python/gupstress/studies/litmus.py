@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gupstress import _core
-from gupstress.model.reference import reference
+from gupstress.model.reference import read_file
 from gupstress.outcome.litmus import Difference, LitmusCell, LitmusResult, Value
 from gupstress.outcome.results import Build
 from gupstress.problems import Problems, nearest
@@ -106,7 +106,7 @@ def prepare(
 
 
 def _read(name: str) -> Scenario:
-    text = reference(name)["text"] if is_file(name) else _core.show("litmus", name)
+    text = read_file(name) if is_file(name) else _core.show("litmus", name)
     table = engine.read_litmus(name, text)
     return Scenario(name, text, table["name"], table["expect"])
 

@@ -152,6 +152,13 @@ impl Machine {
         page.mapping().is_some() && !page.has(flag::ANON)
     }
 
+    /// References that a pin is on a page: none on the zero page where it does not count.
+    #[inline]
+    pub fn pin_refs(&self, frame: Frame) -> i32 {
+        let counts = frame != ZERO_FRAME || self.rules.zero_page_counts;
+        if counts { self.rules.pin_bias as i32 } else { 0 }
+    }
+
     /// `folio_maybe_dma_pinned`: at least one pin's worth of references.
     #[inline]
     pub fn maybe_dma_pinned(&self, page: &Page) -> bool {

@@ -307,6 +307,12 @@ impl Mapping {
         child
     }
 
+    /// Calls `visit` with the area of every forked child.
+    pub fn for_each_child(&self, visit: impl FnMut(&Arc<Vma>)) {
+        let children = self.children.lock().clone();
+        children.iter().for_each(visit);
+    }
+
     /// Calls `visit` with every area that may map the pages: `rmap_walk`.
     pub fn for_each_vma(&self, mut visit: impl FnMut(&Vma)) {
         visit(&self.vma);

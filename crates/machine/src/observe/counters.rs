@@ -46,6 +46,12 @@ events! {
     DrainLocal = "drain_local",
     /// Drain works queued for kworkers (`lru_add_drain_per_cpu`), by who had them done.
     DrainWork = "drain_work",
+    /// Drains of a CPU's mlock batch asked for, by whoever asked (`mlock_drain_local`).
+    MlockDrain = "mlock_drain",
+    /// Migration targets asked for (`alloc_migration_target`).
+    TargetAllocs = "target_allocs",
+    /// Calls that went on, or began, in the long-term loop (`__gup_longterm_locked`).
+    SlowEntries = "slow_entries",
     /// Page faults handled.
     Faults = "faults",
     /// Pages pinned by GUP-fast.

@@ -33,5 +33,5 @@ pub use crate::policy::Errno;
 pub use background::{Dma, DmaError};
 pub use floor::{Batches, Lists, Lru, Migrate, Mm, Refs, Task};
 pub use migrate::{MigrateMode, Migrated};
-pub use mm::PinRequest;
-pub use pin::Pin;
+pub use mm::{Access, PinRequest};
+pub use pin::{Caller, Pin};

@@ -46,6 +46,18 @@ words! {
     }
 }
 
+words! {
+    /// Which pages a pin for reading gets to itself first, as a pin for writing does (`gup_must_unshare`).
+    pub enum Unshare {
+        /// None: what a program writes later goes where the device does not read (to 5.18).
+        Never = "never",
+        /// Anonymous pages that are not exclusive (5.19 to 6.1).
+        Anon = "anon",
+        /// Every page of a private mapping that is not its own, the zero page too (6.2 on).
+        Cow = "cow",
+    }
+}
+
 table! {
     /// What the machine does as one kernel version does it.
     pub struct Rules {
@@ -87,8 +99,14 @@ table! {
         key free_at_drain: bool,
         /// Whether a write fault on a shared anon page off the LRU drains this CPU first (5.18 on).
         key cow_drains: bool,
+        /// Whether that drain comes even where another maps the page, who forbids its reuse (to 7.2).
+        key cow_drains_shared: bool,
         /// Whether a fault inside a long-term pin avoids Movable too, not just CMA (5.13 on).
         key pin_alloc_avoids_movable: bool,
+        /// Which pages a pin for reading unshares.
+        key unshare: Unshare,
+        /// Whether a pin of the zero page is a reference, and counted, like any other (to 6.0; not in 6.1.192).
+        key zero_page_counts: bool,
         /// What a pin adds to the refcount (GUP_PIN_COUNTING_BIAS).
         key pin_bias: u32,
     } => rules_keys
@@ -117,7 +135,10 @@ impl Rules {
             drain_all_local_first: false,
             free_at_drain: false,
             cow_drains: true,
+            cow_drains_shared: true,
             pin_alloc_avoids_movable: true,
+            unshare: Unshare::Cow,
+            zero_page_counts: false,
             pin_bias: 1024,
         }
     }

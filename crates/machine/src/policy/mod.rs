@@ -15,4 +15,4 @@ pub use axes::{
     Permanent, Policy, Scope, SweepOrder, Waiters, ZeroPage,
 };
 pub use errno::Errno;
-pub use kernel::{Cold, DrainAfterMigrate, Entry, MigrateStyle, Rules};
+pub use kernel::{Cold, DrainAfterMigrate, Entry, MigrateStyle, Rules, Unshare};

@@ -6,12 +6,12 @@ use crate::drive::{Costs, Step};
 use crate::machine::Layout;
 use crate::policy::{
     Cold, Defect, DrainAfterMigrate, DrainRule, DrainWhen, Empty, Entry, FailedErrno, IsolationFailure, Look,
-    MigrateStyle, MigrationFailure, OtherPinner, Permanent, Policy, Rules, Scope, SweepOrder, Waiters,
-    ZeroPage,
+    MigrateStyle, MigrationFailure, OtherPinner, Permanent, Policy, Rules, Scope, SweepOrder, Unshare,
+    Waiters, ZeroPage,
 };
 
 impl_words!(Cold Defect DrainAfterMigrate DrainRule DrainWhen Empty Entry FailedErrno IsolationFailure Look MigrateStyle
-    MigrationFailure OtherPinner Permanent Scope SweepOrder Waiters ZeroPage);
+    MigrationFailure OtherPinner Permanent Scope SweepOrder Unshare Waiters ZeroPage);
 
 gupstress_machine::layout_keys!();
 gupstress_machine::policy_keys!();

@@ -3,7 +3,7 @@
 use super::session::{Live, Outcome, Session};
 use crate::drive::sim::SimThread;
 use crate::machine::{Frame, Kind, Mapping};
-use crate::ops::{Errno, Task};
+use crate::ops::{Caller, Errno, Task};
 use crate::script::{Counted, Name, Op, OpError, Pages, Player};
 use std::ops::Range;
 use toml::Value;
@@ -132,6 +132,17 @@ impl Session {
         self.try_on("share", (cpu, mapping, range), |t, m, r| t.fork(m, r))
     }
 
+    /// The same, and the child writes them first.
+    pub fn sharew(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.try_on("sharew", (cpu, mapping, range), |t, m, r| t.fork_writing(m, r))
+    }
+
+    /// All children exit.
+    pub fn children_exit(&mut self, cpu: usize) -> Result<(), OpError> {
+        self.call(cpu, |t| t.m.mappings().for_each(|mapping| t.children_exit(mapping)))?;
+        self.unless_stopped()
+    }
+
     /// Unmaps a mapping for good. A frame that is pinned lives until its pin is dropped.
     pub fn unmap(&mut self, cpu: usize, mapping: u32) -> Result<(), OpError> {
         self.check(mapping, &(0..1))?;
@@ -202,10 +213,15 @@ impl Player for Session {
             }
             Op::Hold(part) => self.hold(cpu, self.named(&part.name)?.0, part.range.clone())?,
             Op::Release(part) => self.release(cpu, self.named(&part.name)?.0, part.range.clone())?,
-            Op::Pin(on) | Op::Pinro(on) => {
+            Op::Pin(on) | Op::Pinro(on) | Op::Vfpin(on) | Op::Vfpinro(on) => {
                 let (mapping, range) = self.pages(on)?;
-                return self.pin(cpu, mapping, range, matches!(op, Op::Pin(_))).map(Some);
+                let vfio = matches!(op, Op::Vfpin(_) | Op::Vfpinro(_));
+                let caller = if vfio { Caller::Vfio } else { Caller::IoUring };
+                let write = matches!(op, Op::Pin(_) | Op::Vfpin(_));
+                return self.pin_by(caller, cpu, mapping, range, write).map(Some);
             }
+            Op::Childexit(_) => self.children_exit(cpu)?,
+            Op::Sharew(on) => self.with(Self::sharew, cpu, on)?,
             Op::Touch(on) => self.with(Self::touch, cpu, on)?,
             Op::Read(on) => self.with(Self::read, cpu, on)?,
             Op::Mlock(on) => self.with(Self::mlock, cpu, on)?,

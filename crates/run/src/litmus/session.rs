@@ -7,7 +7,7 @@ use crate::judge::class::{Class, class};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, Layout, Machine, PageState, Recount};
 use crate::observe::{Counters, Deed, Event, Ring, Totals, Traced};
-use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
+use crate::ops::{Caller, Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
 use crate::script::{Name, OpError};
 use serde::Serialize;
@@ -304,6 +304,18 @@ impl Session {
         range: Range<u32>,
         write: bool,
     ) -> Result<Outcome, OpError> {
+        self.pin_by(Caller::IoUring, cpu, mapping, range, write)
+    }
+
+    /// The same by any caller.
+    pub fn pin_by(
+        &mut self,
+        caller: Caller,
+        cpu: usize,
+        mapping: u32,
+        range: Range<u32>,
+        write: bool,
+    ) -> Result<Outcome, OpError> {
         let before = self.totals();
         let policy = Arc::clone(&self.policy);
         self.transfers += 1;
@@ -312,7 +324,7 @@ impl Session {
         let (result, pin, truth) = self.on(cpu, mapping, range.clone(), move |t, m, range| {
             let request = PinRequest { policy: &policy, mapping: m, range, write };
             let mut pin = Pin::default();
-            let result = t.pin_longterm(&request, &mut pin);
+            let result = t.pin_longterm_by(caller, &request, &mut pin);
             let truth = match result {
                 // Killed, and not for a reason from outside: it would have gone on for ever.
                 Err(Errno::EINTR) => Class::Stuck,
@@ -380,7 +392,7 @@ impl Session {
         }
         for live in self.pins.iter().flatten() {
             for &frame in &live.pages {
-                *held.entry(frame).or_default() += self.m.rules.pin_bias as i32;
+                *held.entry(frame).or_default() += self.m.pin_refs(frame);
             }
         }
         self.m.validate(&held, &[])

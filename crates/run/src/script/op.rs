@@ -87,10 +87,18 @@ steps! {
     Release(Part) = "release",
     /// forks a child that keeps the pages shared copy-on-write
     Share(Pages) = "share",
+    /// forks a child that writes the pages first
+    Sharew(Pages) = "sharew",
+    /// the children exit
+    Childexit(Nothing) = "childexit",
     /// long-term pin of the range, for writing
     Pin(Pages) = "pin",
     /// long-term pin of the range, for reading only
     Pinro(Pages) = "pinro",
+    /// the same, for writing, by VFIO
+    Vfpin(Pages) = "vfpin",
+    /// the same, for reading only, by VFIO
+    Vfpinro(Pages) = "vfpinro",
     /// drops every pin of the mapping
     Unpin(Name) = "unpin",
     /// unmaps the mapping for good
@@ -165,17 +173,20 @@ impl Op {
             | Self::Lazyfree(on)
             | Self::Dontneed(on)
             | Self::Share(on)
+            | Self::Sharew(on)
             | Self::Pin(on)
-            | Self::Pinro(on) => Some((&on.name, on.range.clone())),
+            | Self::Pinro(on)
+            | Self::Vfpin(on)
+            | Self::Vfpinro(on) => Some((&on.name, on.range.clone())),
             Self::Hold(on) | Self::Release(on) => Some((&on.name, Some(on.range.clone()))),
             Self::Unpin(name) | Self::Unmap(name) => Some((name, None)),
-            Self::Cpu(_) | Self::Map(_) | Self::Fill(_) | Self::Settle(_) => None,
+            Self::Cpu(_) | Self::Map(_) | Self::Fill(_) | Self::Childexit(_) | Self::Settle(_) => None,
         }
     }
 
     /// Whether it pins.
     pub fn is_pin(&self) -> bool {
-        matches!(self, Self::Pin(_) | Self::Pinro(_))
+        matches!(self, Self::Pin(_) | Self::Pinro(_) | Self::Vfpin(_) | Self::Vfpinro(_))
     }
 
     /// Whether a program goes on when the kernel refuses it, as after an `madvise`.

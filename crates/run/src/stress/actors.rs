@@ -1,6 +1,6 @@
 //! Threads that disturb: each does one thing, pauses, and does it again.
 
-use super::profile::ActorCfg;
+use super::profile::{ActorCfg, Role};
 use super::shared::Shared;
 use crate::drive::{Driver, Step};
 use crate::machine::page::NO_FRAME;
@@ -24,15 +24,15 @@ impl<'a, D: Driver> Actor<'a, D> {
     /// Actor number `number` over all groups, in the order of [`Profile::actors`](super::Profile::actors).
     pub fn run(sh: &'a Shared, task: &'a Task<'a, D>, number: usize) {
         let mut left = number;
-        for (name, cfg) in sh.profile.actors() {
+        for (role, cfg) in sh.profile.actors() {
             if left < cfg.threads as usize {
-                return Self { sh, task, cfg: cfg.clone() }.live(name);
+                return Self { sh, task, cfg: cfg.clone() }.live(role);
             }
             left -= cfg.threads as usize;
         }
     }
 
-    fn live(&self, name: &str) {
+    fn live(&self, role: Role) {
         let d = self.task.d;
         while !d.killed() {
             d.step(Step::Idle, NO_FRAME);
@@ -44,22 +44,22 @@ impl<'a, D: Driver> Actor<'a, D> {
                 continue;
             }
             self.task.move_to(d.below(self.sh.m.cpus.len() as u64) as usize);
-            match name {
-                "churn" => self.churn(),
-                "drainers" => self.task.lru_add_drain_all(false),
-                "reclaim" => {
+            match role {
+                Role::Churn => self.churn(),
+                Role::Drainer => self.task.lru_add_drain_all(false),
+                Role::Reclaim => {
                     let lru = Lru::ALL[d.below(4) as usize];
                     self.task.shrink_list(lru, CLUSTER);
                 }
-                "compaction" => {
+                Role::Compaction => {
                     self.task.compact(CLUSTER);
                 }
-                "short_refs" => self.one_page(|index, mapping| {
+                Role::ShortRefs => self.one_page(|index, mapping| {
                     self.task.with_short_ref(mapping, index, |_| self.hold());
                 }),
-                "lockers" => self.one_page(|index, mapping| self.lock(mapping, index)),
-                "writeback" => self.one_page(|index, mapping| self.write_back(mapping, index)),
-                _ => self.offline(),
+                Role::Locker => self.one_page(|index, mapping| self.lock(mapping, index)),
+                Role::Writeback => self.one_page(|index, mapping| self.write_back(mapping, index)),
+                Role::Offliner => self.offline(),
             }
         }
     }

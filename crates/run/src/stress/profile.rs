@@ -286,18 +286,55 @@ fn blank() -> Profile {
     }
 }
 
+/// What a group of disturbing threads does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// What programs and reclaim do to pages all day.
+    Churn,
+    /// `lru_add_drain_all`.
+    Drainer,
+    /// `shrink_list`.
+    Reclaim,
+    /// `compact_zone`.
+    Compaction,
+    /// Plain references for a moment.
+    ShortRefs,
+    /// Page locks for a while.
+    Locker,
+    /// Writeback for a while.
+    Writeback,
+    /// `offline_pages`, and back.
+    Offliner,
+}
+
+impl Role {
+    /// What a thread of it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Churn => "churn",
+            Self::Drainer => "drainers",
+            Self::Reclaim => "reclaim",
+            Self::Compaction => "compaction",
+            Self::ShortRefs => "short refs",
+            Self::Locker => "lockers",
+            Self::Writeback => "writeback",
+            Self::Offliner => "offliner",
+        }
+    }
+}
+
 impl Profile {
     /// The groups of disturbing threads.
-    pub fn actors(&self) -> [(&'static str, &ActorCfg); 8] {
+    pub fn actors(&self) -> [(Role, &ActorCfg); 8] {
         [
-            ("churn", &self.churn),
-            ("drainers", &self.drainers),
-            ("reclaim", &self.reclaim),
-            ("compaction", &self.compaction),
-            ("short_refs", &self.short_refs),
-            ("lockers", &self.lockers),
-            ("writeback", &self.writeback),
-            ("offliner", &self.offliner),
+            (Role::Churn, &self.churn),
+            (Role::Drainer, &self.drainers),
+            (Role::Reclaim, &self.reclaim),
+            (Role::Compaction, &self.compaction),
+            (Role::ShortRefs, &self.short_refs),
+            (Role::Locker, &self.lockers),
+            (Role::Writeback, &self.writeback),
+            (Role::Offliner, &self.offliner),
         ]
     }
 
@@ -307,7 +344,7 @@ impl Profile {
         let actors = self
             .actors()
             .into_iter()
-            .flat_map(|(name, cfg)| (0..cfg.threads).map(move |n| format!("{} {n}", name.replace('_', " "))));
+            .flat_map(|(role, cfg)| (0..cfg.threads).map(move |n| format!("{} {n}", role.name())));
         let kworkers = (0..self.cpus).map(|cpu| format!("kworker/{cpu}"));
         pinners.chain(actors).chain(kworkers)
     }

@@ -27,6 +27,7 @@ impl<D: Driver> Lru<'_, D> {
     /// `lru_add_drain`: all batches of this CPU, mlock included.
     pub fn lru_add_drain(&self) {
         self.event(Event::DrainLocal);
+        self.mlock_drained();
         self.drain_cpu(self.cpu());
     }
 
@@ -42,8 +43,14 @@ impl<D: Driver> Lru<'_, D> {
         }
     }
 
+    /// Where mlock has a batch, every drain asks for that, too.
+    fn mlock_drained(&self) {
+        self.count.add(Event::MlockDrain, u64::from(self.m.rules.mlock_batched));
+    }
+
     /// `mlock_drain_local`.
     pub(in crate::ops) fn mlock_drain_local(&self) {
+        self.mlock_drained();
         let cpu = self.local();
         if cpu.needs_mlock_drain() {
             self.flush(&mut cpu.lock(), Batch::Mlock);
@@ -55,6 +62,7 @@ impl<D: Driver> Lru<'_, D> {
         self.event(Event::DrainAll);
         if self.m.rules.drain_all_local_first {
             // Called directly and inlined there, so it is not counted as a local drain.
+            self.mlock_drained();
             self.drain_cpu(self.cpu());
         }
         fence(Ordering::SeqCst); // (A), pairs with (B)
@@ -96,6 +104,7 @@ impl<D: Driver> Lru<'_, D> {
                 works.push((number, cpu.queue_drain()));
                 // Whoever has it done is who caused it; a kworker counts nothing of its own.
                 self.event(Event::DrainWork);
+                self.mlock_drained();
                 self.d.wake(Wait::Work(number));
             }
         }

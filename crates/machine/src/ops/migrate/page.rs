@@ -3,6 +3,7 @@
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::payload::Fresh;
 use crate::machine::{Frame, Gfp, Test, flag};
+use crate::observe::Event;
 use crate::ops::floor::Migrate;
 use crate::policy::{DrainAfterMigrate, Errno};
 
@@ -56,6 +57,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
             self.put(src, 1);
             return Ok(Unmap::Freed);
         }
+        self.event(Event::TargetAllocs);
         let Some(dst) = self.m.memory.alloc(self.cpu(), gfp) else {
             return Err(Refusal { errno: Errno::ENOMEM, at: Step::MigrateTarget, test: Test::Target });
         };

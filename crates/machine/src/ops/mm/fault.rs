@@ -12,16 +12,37 @@ use crate::policy::Cold;
 use crate::policy::Errno;
 use std::ops::Range;
 
+/// What a fault is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+    /// A page of the mapping's own, not to be stored to (`FAULT_FLAG_UNSHARE`).
+    Unshare,
+}
+
+impl Access {
+    /// A store or a load.
+    pub fn of(write: bool) -> Self {
+        if write { Self::Write } else { Self::Read }
+    }
+}
+
 impl<'a, D: Driver> Mm<'a, D> {
     /// Writes each page of the range, as a user's stores do.
     ///
     /// # Errors
     /// `ENOMEM` without a free frame, `EFAULT` on a poisoned page, `EINTR` if killed.
     pub fn touch(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
-        for index in range {
-            while !mapping.vma.pte(index).is_present() || !mapping.vma.pte(index).is_writable() {
-                self.handle_mm_fault(mapping, &mapping.vma, index, true)?;
-            }
+        range.into_iter().try_for_each(|index| self.write(mapping, &mapping.vma, index))
+    }
+
+    /// A store to one page through an area that maps it.
+    pub(super) fn write(&self, mapping: &Mapping, vma: &Vma, index: u32) -> Result<(), Errno> {
+        while !vma.pte(index).is_present() || !vma.pte(index).is_writable() {
+            self.handle_mm_fault(mapping, vma, index, Access::Write)?;
         }
         Ok(())
     }
@@ -41,7 +62,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     pub fn read(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
         for index in range {
             while !mapping.vma.pte(index).is_present() {
-                self.handle_mm_fault(mapping, &mapping.vma, index, false)?;
+                self.handle_mm_fault(mapping, &mapping.vma, index, Access::Read)?;
             }
         }
         Ok(())
@@ -56,7 +77,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         mapping: &Mapping,
         vma: &Vma,
         index: u32,
-        write: bool,
+        access: Access,
     ) -> Result<(), Errno> {
         self.event(Event::Faults);
         self.step_at(Step::Fault);
@@ -72,9 +93,11 @@ impl<'a, D: Driver> Mm<'a, D> {
             return Err(Errno::EFAULT);
         }
         match (mapping.kind, pte.is_present()) {
-            (_, true) if !write || pte.is_writable() => Ok(()),
-            (Kind::Anon, true) => self.do_wp_page(mapping, vma, index, pte),
-            (Kind::Anon, false) if write => self.do_anonymous_page(mapping, vma, index, Pte::NONE),
+            (_, true) if access == Access::Read || pte.is_writable() => Ok(()),
+            (Kind::Anon, true) => self.do_wp_page(mapping, vma, index, pte, access),
+            (Kind::Anon, false) if access == Access::Write => {
+                self.do_anonymous_page(mapping, vma, index, Pte::NONE, access)
+            }
             (Kind::Anon, false) => {
                 let locked = vma.lock(index);
                 if locked.get(index).is_none() {
@@ -105,7 +128,14 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// `do_anonymous_page`, and the copy of `do_wp_page`: a fresh page in place of `old`.
-    fn do_anonymous_page(&self, mapping: &Mapping, vma: &Vma, index: u32, old: Pte) -> Result<(), Errno> {
+    fn do_anonymous_page(
+        &self,
+        mapping: &Mapping,
+        vma: &Vma,
+        index: u32,
+        old: Pte,
+        access: Access,
+    ) -> Result<(), Errno> {
         vma.anon_vma_prepare(index);
         let fresh = self.alloc_filled(mapping, index)?;
         self.page(fresh.frame()).set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);
@@ -127,7 +157,8 @@ impl<'a, D: Driver> Mm<'a, D> {
         } else {
             self.add_lru(frame);
         }
-        locked.set(index, Pte::present(frame, true, true));
+        let write = access == Access::Write;
+        locked.set(index, Pte::present(frame, write, write));
         let replaced = old.is_present() && old.frame() != ZERO_FRAME;
         if replaced {
             self.remove_rmap(old.frame(), vma, index);
@@ -146,17 +177,26 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// `do_wp_page`: reuses an anonymous page that is this mapping's alone, else copies.
-    fn do_wp_page(&self, mapping: &Mapping, vma: &Vma, index: u32, old: Pte) -> Result<(), Errno> {
+    fn do_wp_page(
+        &self,
+        mapping: &Mapping,
+        vma: &Vma,
+        index: u32,
+        old: Pte,
+        access: Access,
+    ) -> Result<(), Errno> {
         let frame = old.frame();
         if frame != ZERO_FRAME && self.wp_can_reuse(vma, index, old) {
             let locked = vma.lock(index);
             if locked.get(index) == old {
                 self.page(frame).set(flag::ANON_EXCLUSIVE);
-                locked.set(index, old.made_writable());
+                if access == Access::Write {
+                    locked.set(index, old.made_writable());
+                }
             }
             return Ok(());
         }
-        self.do_anonymous_page(mapping, vma, index, old)
+        self.do_anonymous_page(mapping, vma, index, old, access)
     }
 
     /// `wp_can_reuse_anon_folio` (5.18 on) with its local drain.
@@ -170,7 +210,9 @@ impl<'a, D: Driver> Mm<'a, D> {
         let others = || page.refcount() - 1;
         let reuse = page.has(flag::ANON_EXCLUSIVE) || {
             let few = others() <= 3;
-            if few && self.m.rules.cow_drains && !page.has(flag::LRU) {
+            let rules = &self.m.rules;
+            let drains = rules.cow_drains && (rules.cow_drains_shared || page.mapcount() == 1);
+            if few && drains && !page.has(flag::LRU) {
                 self.lru_add_drain();
             }
             few && others() == 1 && page.mapcount() == 1

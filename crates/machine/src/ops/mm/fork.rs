@@ -6,6 +6,7 @@ use crate::machine::{Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 use std::ops::Range;
+use std::sync::Arc;
 
 impl<D: Driver> Mm<'_, D> {
     /// Forks a child that keeps a range shared copy-on-write (`copy_page_range`);
@@ -18,11 +19,33 @@ impl<D: Driver> Mm<'_, D> {
     /// # Errors
     /// `ENOMEM` without a frame for a copy.
     pub fn fork(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        self.fork_child(mapping, range).map(drop)
+    }
+
+    /// The same, and the child writes what it has got before anything else happens.
+    ///
+    /// # Errors
+    /// As [`fork`](Self::fork).
+    pub fn fork_writing(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        let child = self.fork_child(mapping, range.clone())?;
+        range.into_iter().try_for_each(|index| self.write(mapping, &child, index))
+    }
+
+    /// All forked children exit (`exit_mmap`).
+    pub fn children_exit(&self, mapping: &Mapping) {
+        mapping.for_each_child(|child| {
+            if !child.is_gone() {
+                self.exit(child);
+            }
+        });
+    }
+
+    fn fork_child(&self, mapping: &Mapping, range: Range<u32>) -> Result<Arc<Vma>, Errno> {
         let child = mapping.fork();
-        if mapping.kind == Kind::Shmem {
-            return Ok(());
+        if mapping.kind == Kind::Anon {
+            range.into_iter().try_for_each(|index| self.copy_present_pte(mapping, &child, index))?;
         }
-        range.into_iter().try_for_each(|index| self.copy_present_pte(mapping, &child, index))
+        Ok(child)
     }
 
     fn copy_present_pte(&self, mapping: &Mapping, child: &Vma, index: u32) -> Result<(), Errno> {

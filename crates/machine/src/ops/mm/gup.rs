@@ -1,11 +1,12 @@
 //! Pinning pages of a range: `pin_user_pages`, fast and slow, and unpinning.
 
+use super::fault::Access;
 use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Mapping, ZERO_FRAME, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::decide::{PlaceSeen, Walk};
-use crate::policy::{Errno, Policy};
+use crate::policy::{Errno, Policy, Unshare, ZeroPage};
 use std::ops::Range;
 
 /// What is to be pinned, and how.
@@ -67,6 +68,24 @@ impl<D: Driver> Mm<'_, D> {
         self.unpin_page(frame);
     }
 
+    /// `gup_must_unshare`: whether a pin for reading must first get a page of its own. Held
+    /// against a fork that makes the page shared by the reference, or the page-table lock.
+    ///
+    /// A policy that treats the zero page in its own way finds it.
+    #[inline]
+    pub(in crate::ops) fn must_unshare(&self, request: &PinRequest<'_>, frame: Frame) -> bool {
+        if request.write || self.m.rules.unshare == Unshare::Never {
+            return false;
+        }
+        let flags = self.page(frame).flags();
+        if flags & flag::ANON != 0 {
+            return flags & flag::ANON_EXCLUSIVE == 0;
+        }
+        frame == ZERO_FRAME
+            && self.m.rules.unshare == Unshare::Cow
+            && request.policy.zero_page == ZeroPage::Pinnable
+    }
+
     /// `gup_fast_pte_range`, of one PTE.
     #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
     #[inline(always)]
@@ -79,12 +98,17 @@ impl<D: Driver> Mm<'_, D> {
         let frame = pte.frame();
         let page = self.page(frame);
         let place = place_of(frame, page.flags());
-        if request.policy.must_move(place) || !page.try_get(self.m.rules.pin_bias as i32) {
+        // The zero page is special to the page table, and none of GUP-fast's.
+        if place.zero || request.policy.must_move(place) || !page.try_get(self.m.rules.pin_bias as i32) {
             return None;
         }
         self.step(Step::GupFast, frame);
         // The reference first, then the PTE again: see `rmap`.
         if vma.pte(index) != pte {
+            self.pinned_in_vain(frame);
+            return None;
+        }
+        if self.must_unshare(request, frame) {
             self.pinned_in_vain(frame);
             return None;
         }
@@ -118,21 +142,26 @@ impl<D: Driver> Mm<'_, D> {
                 let locked = vma.lock(index);
                 let pte = locked.get(index);
                 let replaced = walk.replace_zero && pte.frame() == ZERO_FRAME;
-                if pte.is_present() && (!write || pte.is_writable()) && !replaced {
+                let unshare = pte.is_present() && self.must_unshare(request, pte.frame());
+                if pte.is_present() && (!write || pte.is_writable()) && !replaced && !unshare {
                     let frame = pte.frame();
                     if walk.refuse && must_move(frame) {
                         return Err(Stopped::Refused);
                     }
-                    self.page(frame).get(self.m.rules.pin_bias as i32);
+                    let refs = self.m.pin_refs(frame);
+                    if refs > 0 {
+                        self.page(frame).get(refs);
+                        self.event(Event::Acquired);
+                    }
                     break (frame, !pte.is_dirty());
                 }
                 drop(locked);
                 if walk.stop_at_migration && pte.is_migration() && index != first {
                     return Err(Stopped::Migrating(index));
                 }
-                self.handle_mm_fault(mapping, vma, index, write || replaced).map_err(Stopped::Failed)?;
+                let access = if unshare { Access::Unshare } else { Access::of(write || replaced) };
+                self.handle_mm_fault(mapping, vma, index, access).map_err(Stopped::Failed)?;
             };
-            self.event(Event::Acquired);
             pages.push(frame);
             if touch && frame != ZERO_FRAME {
                 if write && clean {
@@ -148,16 +177,24 @@ impl<D: Driver> Mm<'_, D> {
     /// `unpin_user_page`.
     #[inline]
     pub(in crate::ops) fn unpin_page(&self, frame: Frame) {
-        self.event(Event::Released);
-        self.put(frame, self.m.rules.pin_bias as i32);
+        let refs = self.m.pin_refs(frame);
+        if refs > 0 {
+            self.event(Event::Released);
+            self.put(frame, refs);
+        }
     }
 
     /// `unpin_user_pages`.
     pub fn unpin_user_pages(&self, pages: &[Frame]) {
-        self.count.add(Event::Released, pages.len() as u64);
-        let bias = self.m.rules.pin_bias as i32;
+        let mut released = pages.len() as u64;
         for &frame in pages {
-            self.put(frame, bias);
+            let refs = self.m.pin_refs(frame);
+            if refs > 0 {
+                self.put(frame, refs);
+            } else {
+                released -= 1;
+            }
         }
+        self.count.add(Event::Released, released);
     }
 }

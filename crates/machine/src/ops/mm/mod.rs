@@ -11,5 +11,6 @@ mod rmap;
 mod walk;
 mod zap;
 
+pub use fault::Access;
 pub use gup::PinRequest;
 pub(super) use gup::{Stopped, place_of};

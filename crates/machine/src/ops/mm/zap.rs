@@ -107,15 +107,18 @@ impl<D: Driver> Mm<'_, D> {
         true
     }
 
+    /// Zaps everything that an area maps, for good.
+    pub(super) fn exit(&self, vma: &Vma) {
+        self.lru_add_drain();
+        for index in 0..vma.len() {
+            self.zap_pte(vma, index, false);
+        }
+        vma.set_gone();
+    }
+
     /// `munmap`: zaps everything, in the children too, for good.
     pub fn unmap(&self, mapping: &Mapping) {
-        self.lru_add_drain();
-        mapping.for_each_vma(|vma| {
-            for index in 0..vma.len() {
-                self.zap_pte(vma, index, false);
-            }
-            vma.set_gone();
-        });
+        mapping.for_each_vma(|vma| self.exit(vma));
         for index in 0..mapping.vma.len() {
             self.truncate(mapping, index, false);
         }

@@ -9,7 +9,7 @@ use crate::drive::{Driver, Step};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, Test, ZERO_FRAME, flag};
 use crate::ops::floor::Task;
-use crate::ops::mm::place_of;
+use crate::ops::mm::{Access, place_of};
 use crate::policy::Errno;
 use crate::policy::decide::{Over, PageSeen, Seen, Walk};
 
@@ -123,10 +123,12 @@ impl<D: Driver> Call<'_, '_, D> {
         loop {
             let pte = mapping.vma.pte(self.index());
             let replaced = walk.replace_zero && pte.is_present() && pte.frame() == ZERO_FRAME;
-            if pte.is_present() && (!write || pte.is_writable()) && !replaced {
+            let unshare = pte.is_present() && self.t.must_unshare(self.request, pte.frame());
+            if pte.is_present() && (!write || pte.is_writable()) && !replaced && !unshare {
                 return Ok(pte.frame());
             }
-            self.t.handle_mm_fault(mapping, &mapping.vma, self.index(), write || replaced)?;
+            let access = if unshare { Access::Unshare } else { Access::of(write || replaced) };
+            self.t.handle_mm_fault(mapping, &mapping.vma, self.index(), access)?;
         }
     }
 

@@ -11,3 +11,4 @@ mod longterm;
 mod sweep;
 
 pub use call::Pin;
+pub use longterm::Caller;

@@ -6,7 +6,7 @@ use crate::machine::{Gfp, flag};
 use crate::observe::Event;
 use crate::ops::floor::Task;
 use crate::ops::migrate::MigrateMode;
-use crate::ops::mm::{PinRequest, Stopped};
+use crate::ops::mm::{Access, PinRequest, Stopped};
 use crate::policy::Errno;
 use crate::policy::decide::{Cpus, Do, Loop, Pause, Seen, Until, Walk};
 
@@ -102,7 +102,7 @@ impl<D: Driver> Call<'_, '_, D> {
 
     fn await_migration(&mut self) -> Seen {
         let (mapping, write) = (self.request.mapping, self.request.write);
-        match self.t.handle_mm_fault(mapping, &mapping.vma, self.stopped_at, write) {
+        match self.t.handle_mm_fault(mapping, &mapping.vma, self.stopped_at, Access::of(write)) {
             Ok(()) => Seen::Done,
             Err(Errno::EINTR) => Seen::Killed,
             Err(errno) => Seen::Failed(errno),
