@@ -9,6 +9,7 @@ mod signals;
 
 use gupstress_run::config::{Ns, parse_length};
 use gupstress_run::error::{Error, Problem};
+use gupstress_run::explore;
 use gupstress_run::fit::request as fitting;
 use gupstress_run::litmus::{Limits, Scenario, litmus_names, show_litmus};
 use gupstress_run::observe::Trace;
@@ -19,7 +20,7 @@ use gupstress_run::stress::{Host, Progress, profile_names};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use signals::{LOOK_EVERY, Signals};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 mod raised {
@@ -138,8 +139,9 @@ mod _core {
     #[pymodule_export]
     use super::plan::Plan;
     use super::{
-        Arc, Duration, Error, Instant, Limits, Ns, Op, Problem, Result, Scenario, Signals, fitting,
-        kernel_names, litmus_names, parse_length, policy_names, profile_names, request, show_litmus,
+        Arc, Duration, Error, Instant, Limits, Mutex, Ns, Op, PoisonError, Problem, PyKeyboardInterrupt,
+        Result, Scenario, Signals, TELL_EVERY, explore, fitting, kernel_names, litmus_names, parse_length,
+        policy_names, profile_names, request, show_litmus,
     };
     use gupstress_run::judge::Verdict;
     use gupstress_run::policy::{DEFAULT_KERNEL, Source};
@@ -311,6 +313,57 @@ mod _core {
     #[pyfunction]
     fn check_litmus(kernel: &str, sets: Vec<(String, String)>) -> Result<()> {
         Ok(request::check_litmus(kernel, &sets)?)
+    }
+
+    /// Searches for the interleaving that goes wrong; JSON in and out.
+    ///
+    /// `observer` is called now and then with the progress, as JSON.
+    #[pyfunction]
+    #[pyo3(signature = (request, observer=None))]
+    fn explore(py: Python<'_>, request: &str, observer: Option<Py<PyAny>>) -> Result<String> {
+        let signals = Arc::new(Signals::default());
+        let watch = signals.watch();
+        let raised = Mutex::new(None);
+        let found = py.detach(|| {
+            let mut told = Instant::now();
+            explore::request::explore(request, &mut |progress| {
+                if let Some(observer) = observer.as_ref().filter(|_| told.elapsed() >= TELL_EVERY) {
+                    told = Instant::now();
+                    let text = serde_json::to_string(&progress).unwrap_or_default();
+                    if let Err(error) = Python::attach(|py| observer.call1(py, (text,))) {
+                        *raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        return false;
+                    }
+                }
+                watch()
+            })
+        });
+        let raised = raised.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // An interrupt ends the search; what was found is the result.
+        let signal = signals.take().filter(|error| !error.is_instance_of::<PyKeyboardInterrupt>(py));
+        if let Some(error) = raised.or(signal) {
+            return Err(error.into());
+        }
+        Ok(found?)
+    }
+
+    /// Checks what an exploration asks for.
+    #[pyfunction]
+    fn check_explore(request: &str) -> Result<()> {
+        Ok(explore::request::check(request)?)
+    }
+
+    /// Runs a schedule file (JSON text) again; JSON with its story as `text`, `markdown` or `html`.
+    #[pyfunction]
+    #[pyo3(signature = (place, text, format="text"))]
+    fn replay(py: Python<'_>, place: &str, text: &str, format: &str) -> Result<String> {
+        Ok(py.detach(|| explore::request::replay(place, text, format))?)
+    }
+
+    /// The trace of a schedule file: JSON of Trace Events, separated by commas.
+    #[pyfunction]
+    fn trace_schedule(py: Python<'_>, place: &str, text: &str) -> Result<String> {
+        Ok(py.detach(|| explore::request::trace(place, text))?)
     }
 
     /// Reads a litmus scenario (TOML text) without running it; JSON.

@@ -2,7 +2,9 @@
 #![cfg(not(loom))]
 
 use gupstress_run::drive::Uniform;
-use gupstress_run::explore::{File, Hunt, Hunted, Kind, Runner, Search, Settings, Size};
+use gupstress_run::explore::{
+    File, Hunt, Hunted, Kind, Runner, Search, Settings, Shrunk, Size, Story, What, shrink,
+};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::stress::load_profile;
 use std::time::Duration;
@@ -172,5 +174,50 @@ fn a_file_of_another_version_or_shape_is_refused_in_one_line() {
         let error = File::read("f.json", text).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+/// The first finding of a kind, as small as it gets.
+fn smallest(profile: &str, policy: &str, kernel: &str, size: Size, kind: Kind) -> (Settings, File, Shrunk) {
+    let settings = settings(profile, policy, kernel, size);
+    let hunt = hunt(settings.clone(), Search::Random, &[kind]);
+    let finding = run(&hunt).findings.remove(0);
+    let (settings, finding, shrunk) = shrink(&hunt, finding, Duration::from_hours(1)).unwrap();
+    let file = File::of(&settings, &finding).unwrap();
+    (settings, file, shrunk)
+}
+
+#[test]
+fn a_finding_shrinks_to_two_threads_and_one_page() {
+    let size = Size { threads: 4, pages: 4, calls: 2 };
+    let (settings, file, shrunk) = smallest("isolation-race", "linux-6.14", "linux-6.14", size, Kind::Unsafe);
+    assert!(shrunk.minimal && !shrunk.timed_out, "{shrunk:?}");
+    let What::Profile { profile, calls } = &settings.load;
+    assert_eq!((profile.threads, profile.ranges.pages, *calls), (2, 1, 1));
+    assert!(file.preemptions <= 2, "{} preemptions", file.preemptions);
+    assert!(file.outcome.found.contains(&Kind::Unsafe));
+}
+
+#[test]
+fn a_story_fits_80_columns_and_ends_with_one_sentence() {
+    for (policy, kernel, kind, says) in [
+        ("linux-6.14", "linux-6.14", Kind::Unsafe, "took an empty collection for success while pinner"),
+        ("linux-7.2", "linux-7.2.13", Kind::Spurious, "gave up while pinner"),
+    ] {
+        let (_, file, _) = smallest("isolation-race", policy, kernel, TWO, kind);
+        let story = Story::of("f.json", &file).unwrap();
+        let text = story.text();
+        println!("{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(story.end.contains(says), "{}", story.end);
+        assert!(story.end.ends_with('.'), "{}", story.end);
+        for word in ["pinner 0", "pinner 1", "folio_isolate_lru", "isolated", "pin"] {
+            assert!(text.contains(word), "no {word:?} in\n{text}");
+        }
+        let markdown = story.markdown();
+        assert!(markdown.lines().filter(|line| line.starts_with('|')).count() > 5, "{markdown}");
+        assert!(story.html().matches("<tr>").count() > 5);
+        // Told, it is what it was.
+        assert_eq!(file.differs(&file.replay("f.json").unwrap()), None);
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! A kworker is no task until work is queued for its CPU, and none when it is done.
 
-pub use super::world::SimThread;
+pub use super::world::{Observer, SimThread};
 
 use super::choice::{Strategy, TaskId};
 use super::world::{Next, Status, TaskState, WATCH_EVERY, World};
@@ -163,6 +163,7 @@ pub struct Lab {
     daemons: Vec<bool>,
     /// Events of each task that its reports hold.
     traces: Option<usize>,
+    observer: Option<Observer>,
 }
 
 impl std::fmt::Debug for Lab {
@@ -183,6 +184,11 @@ impl Lab {
     /// Whether, and how many of, the events of each task are kept in the runs to come.
     pub fn trace(&mut self, last: Option<usize>) {
         self.traces = last;
+    }
+
+    /// Who is told of everything that any task does in the runs to come, as it does it.
+    pub fn observe(&mut self, observer: Option<Observer>) {
+        self.observer = observer;
     }
 
     /// Runs `tasks` until all have returned.
@@ -222,6 +228,7 @@ impl Lab {
         let world = Rc::new(World {
             strategy: RefCell::new(strategy),
             trace: self.traces.map(|last| RefCell::new(rings(last))),
+            observer: self.observer.clone(),
             tasks: RefCell::new(std::mem::take(&mut self.tasks)),
             kworkers: given,
             alive: Cell::new(given),

@@ -46,6 +46,9 @@ impl TaskState {
     }
 }
 
+/// Told of a task's deed.
+pub type Observer = std::rc::Rc<dyn Fn(TaskId, Deed)>;
+
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
@@ -88,6 +91,8 @@ pub(super) struct World {
     pub tick: Cell<u64>,
     /// What each task did, where it is wanted.
     pub trace: Option<RefCell<Vec<Ring>>>,
+    /// Told of everything that any task does, as it does it.
+    pub observer: Option<Observer>,
 }
 
 impl World {
@@ -118,6 +123,9 @@ impl World {
     }
 
     pub fn record(&self, task: TaskId, deed: Deed) {
+        if let Some(observer) = &self.observer {
+            observer(task, deed);
+        }
         if let Some(trace) = &self.trace {
             let state = &self.tasks.borrow()[task];
             let event = Traced { at_ns: state.time, thread: task as u32, cpu: state.cpu as u32, deed };

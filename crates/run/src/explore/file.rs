@@ -124,6 +124,11 @@ impl File {
         }
     }
 
+    /// Runs it for what each task did.
+    pub(super) fn traced_on(&self, runner: &mut Runner) -> Vec<crate::observe::Ring> {
+        runner.run(Replay::new(self.choices.clone(), self.fair), self.seed).rings
+    }
+
     /// How a replay differs from what the file says; none if it does not.
     pub fn differs(&self, replayed: &Replayed) -> Option<String> {
         let name = |task: usize| match self.tasks.get(task) {

@@ -6,7 +6,7 @@ use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Costs, Decision, Driver, TaskId, Timed};
 use crate::error::{Error, Result};
 use crate::judge::Class;
-use crate::machine::{Digest, Machine, Recount};
+use crate::machine::{Digest, Frame, Machine, PageState, Recount};
 use crate::observe::Totals;
 use crate::ops::{DmaError, Task};
 use crate::policy::{Policy, Rules};
@@ -290,6 +290,26 @@ impl Subject for Load {
             threads,
             broken,
         }
+    }
+
+    fn hindrance(&self, thread: TaskId) -> Option<String> {
+        let (step, by) = self.sh.pinners()[thread].place.hindered()?;
+        Some(format!("{} at {}", by.obstacle.describe(), step.name()))
+    }
+
+    fn look(&self) -> Rc<dyn Fn(Frame) -> PageState> {
+        let sh = Arc::clone(&self.sh);
+        Rc::new(move |frame| sh.m.page_state(frame))
+    }
+
+    fn frames(&self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        for &mapping in &self.sh.mappings {
+            let vma = &self.sh.m.mapping(mapping).vma;
+            let present = (0..vma.len()).map(|index| vma.pte(index)).filter(|pte| pte.is_present());
+            frames.extend(present.map(|pte| pte.frame()));
+        }
+        frames
     }
 
     fn counters(&self) -> Totals {

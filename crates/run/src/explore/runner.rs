@@ -34,6 +34,8 @@ pub struct Ran<P> {
     pub pick: P,
     /// What a search looks at.
     pub seen: Seen,
+    /// What each task did, where that was wanted.
+    pub rings: Vec<crate::observe::Ring>,
     end: SimEnd,
     endless: bool,
 }
@@ -101,6 +103,6 @@ impl Runner {
         };
         let listed = Rc::into_inner(strategy).expect("the run is over").into_inner();
         self.reached |= listed.reached;
-        Ran { pick: listed.pick, seen, end: report.end, endless: endless.get() }
+        Ran { pick: listed.pick, seen, rings: report.trace, end: report.end, endless: endless.get() }
     }
 }

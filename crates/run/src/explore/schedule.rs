@@ -44,7 +44,8 @@ impl<'de> Deserialize<'de> for Schedule {
 /// Whether a task that stands there gives way for nothing: between calls, at the end of a sweep.
 pub fn gives_way(pending: &Pending) -> bool {
     use crate::drive::Step;
-    matches!(pending.step, Step::Idle | Step::Sweep | Step::Backoff | Step::WaitOwner)
+    let step = pending.step;
+    step.holds_nothing() || matches!(step, Step::Backoff | Step::WaitOwner | Step::WaitTurn)
 }
 
 /// Whether it is a preemption to let another task go on than `current`.

@@ -99,6 +99,15 @@ pub trait Subject {
     /// The end of a run in full.
     fn outcome(&self, end: &SimEnd, endless: bool) -> Outcome;
 
+    /// What stood in the way where a thread's call last failed to get on, in words.
+    fn hindrance(&self, thread: TaskId) -> Option<String>;
+
+    /// The state of a page, as it is now, whoever runs: for a story.
+    fn look(&self) -> std::rc::Rc<dyn Fn(crate::machine::Frame) -> crate::machine::PageState>;
+
+    /// The pages that the threads work on, as they are now.
+    fn frames(&self) -> Vec<crate::machine::Frame>;
+
     /// What all threads counted.
     fn counters(&self) -> Totals;
 }
