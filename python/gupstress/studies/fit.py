@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 
 from gupstress import _core
-from gupstress.model.reference import reference
+from gupstress.model.reference import read_file
 from gupstress.outcome.fit import FitResult, KernelFit
 from gupstress.outcome.results import Build
 from gupstress.problems import Problems
+from gupstress.values import is_file
 
 WALL_S = 600.0
 """Longest time of the host for one search, unless told otherwise."""
@@ -23,11 +24,10 @@ def read(paths: Sequence[str]) -> list[tuple[str, str]]:
     files: list[tuple[str, str]] = []
     for path in dict.fromkeys(paths):
         with problems.collecting():
-            given = reference(path)
-            if "text" not in given:
+            if not is_file(path):
                 problems.add(path, f"no file {path!r}; nearest: {path}.toml")
                 continue
-            files.append((path, given["text"]))
+            files.append((path, read_file(path)))
     problems.refuse()
     return files
 
