@@ -6,6 +6,7 @@ from typing import Final, final
 __all__ = [
     "DEFAULT_KERNEL",
     "MOST_CPUS",
+    "MOST_SESSION_CPUS",
     "MOST_THREADS",
     "Machine",
     "Plan",
@@ -29,6 +30,7 @@ __all__ = [
 
 DEFAULT_KERNEL: Final[str]
 MOST_CPUS: Final[int]
+MOST_SESSION_CPUS: Final[int]
 MOST_THREADS: Final[int]
 __version__: Final[str]
 build_profile: Final[str]  # "release", "checked" or "debug"

@@ -55,6 +55,7 @@ def run(
     repeat: int = _DEFAULT.repeat,
     interleave: bool = _DEFAULT.interleave,
     threshold: str | Iterable[str] = (),
+    abort_on: str | Iterable[str] = (),
     trace: str | os.PathLike[str] | None = None,
     trace_last: int = DEFAULT_LAST,
 ) -> RunResult:
@@ -85,6 +86,7 @@ def run(
         repeat: Runs of each policy.
         interleave: Whether repeats go round-robin over the policies.
         threshold: Conditions such as `"bounded:latency_ns.p99<2e6"`.
+        abort_on: Thresholds on calls or page pins that also end a run once missed for good.
         trace: File for a trace of every run, in the Trace Event Format that Perfetto opens.
         trace_last: Events of each thread that the trace keeps, the newest.
 
@@ -113,6 +115,7 @@ def run(
         "repeat": repeat,
         "interleave": interleave,
         "thresholds": several(threshold),
+        "abort_on": several(abort_on),
         "trace_last": None if trace is None else trace_last,
     }
     if trace is not None and not isinstance(trace, str | os.PathLike):

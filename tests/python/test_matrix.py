@@ -318,7 +318,8 @@ def test_everything_is_run_where_nothing_is_named(cli: Cli, rows: Rows) -> None:
     assert set(_core.names("policy")) - set(policies) == {
         name for name in _core.names("policy") if name.startswith("busted-")
     }
-    assert set(_core.names("profile")) - set(profiles) == {"steady", "drain-storm", "same-range"}
+    others = {"steady", "drain-storm", "same-range", "free-loop", "oversubscribed"}
+    assert set(_core.names("profile")) - set(profiles) == others
     assert len({job["seed"] for job in jobs}) == 1
     for job in jobs:
         assert (job["timeout_s"], job["stall_after_s"]) == (20, 2)

@@ -18,10 +18,11 @@ import pytest
 
 from conftest import Ended, Row, broken, stuck, unsafe
 from gupstress.outcome.ratios import RATIOS
-from gupstress.outcome.results import PolicyResult, ThresholdResult
+from gupstress.outcome.results import FailedCall, PolicyResult, ThresholdResult
 from gupstress.outcome.suite import Case, SuiteResult
 from gupstress.outcome.thresholds import metrics
 from gupstress.render.columns import COSTS, DEEDS, grid
+from gupstress.reporting.story import tell
 from gupstress.running.result import RunResult
 
 Cli = Callable[..., Ended]
@@ -587,3 +588,38 @@ def test_without_the_extra_it_says_how_to_get_it(small_run: RunResult, module: s
     assert (ended.returncode, ended.stdout) == (4, "")
     assert ended.stderr == f"gupstress: report needs {module}: pip install 'gupstress[report]'\n"
     assert os.listdir() == ["a.json"]
+
+
+def test_a_failure_tells_who_had_what_of_its_page() -> None:
+    found = {
+        "frame": 7,
+        "refcount": 2053,
+        "expected": 1,
+        "pins": 2,
+        "batches": [[1, "activate"]],
+        "holders": 0,
+        "passing": 3,
+        "isolated": False,
+        "isolated_by": None,
+        "locked_by": 4,
+        "writeback": False,
+    }
+    failure = FailedCall.model_validate(
+        {
+            "thread": 3,
+            "class": "failed_spurious",
+            "errno": "ENOMEM",
+            "step": "migrate:freeze",
+            "sweeps": 1,
+            "obstacle": {"kind": "pinned", "pins": 2},
+            "permanent": False,
+            "found": found,
+            "page": None,
+        }
+    )
+    assert tell(failure) == (
+        "Thread 3 got ENOMEM in migrate:freeze, after 1 sweep. Its page, frame 7, then had a"
+        " refcount of 2053 where 1 was expected: 2 pins of others, the activate batch of CPU 1,"
+        " 3 short references, its lock by thread 4. A transient obstacle stood in the way of its"
+        " migration: pinned, pins 2. The failure is needless."
+    )

@@ -1,11 +1,21 @@
 """Thresholds: what is read, what is compared, what counts as missed."""
 
+import re
+
 import pytest
 
 import gupstress
 from gupstress import ConfigError
 from gupstress.outcome.results import PolicyResult
-from gupstress.outcome.thresholds import check, metrics, observe, parse
+from gupstress.outcome.thresholds import (
+    check,
+    is_lost,
+    metrics,
+    observe,
+    parse,
+    parse_final,
+)
+from gupstress.outcome.verdict import remarks
 from gupstress.problems import Problems
 
 
@@ -149,3 +159,62 @@ def test_a_cause_may_be_asked_for_and_is_missed_where_nobody_counted() -> None:
     result.assert_threshold(f"causes.pinned=={causes.pinned}", "contention.enomem_share<=1")
     old = result.results[0].model_copy(update={"causes": None})
     assert observe(old, "causes.pinned") is None
+
+
+@pytest.mark.parametrize(
+    ("expr", "observed", "lost"),
+    [
+        ("calls.stuck==0", 0, False),
+        ("calls.stuck==0", 1, True),
+        ("calls.pinned==5", 4, False),
+        ("calls.pinned==5", 6, True),
+        ("calls.failed_spurious<3", 2, False),
+        ("calls.failed_spurious<3", 3, True),
+        ("pages.pinned<=7", 7, False),
+        ("pages.pinned<=7", 8, True),
+        ("mine:calls.stuck==0", 1, True),
+        ("other:calls.stuck==0", 1, False),
+    ],
+)
+def test_a_number_that_only_grows_is_lost_above_its_bound(
+    expr: str, observed: float, lost: bool
+) -> None:
+    problems = Problems()
+    (threshold,) = parse_final([expr], ["mine", "other"], problems)
+    problems.refuse()
+    assert is_lost(threshold, ["mine"], observed) == lost
+
+
+@pytest.mark.parametrize(
+    ("expr", "near"),
+    [
+        ("calls.pinned>=5", "calls.pinned==0"),
+        ("calls.stuck!=0", "calls.stuck==0"),
+        ("share.failed_spurious<5%", "calls.failed_spurious"),
+        ("counters.drain_all<5", "nearest: "),
+        ("calls.stuk==0", "calls.stuck"),
+    ],
+)
+def test_what_may_recover_ends_no_run(expr: str, near: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(near)):
+        gupstress.run("steady", policy="bounded", driver="sim", abort_on=expr)
+
+
+def test_a_run_ends_at_the_first_threshold_that_it_has_missed_for_good() -> None:
+    run = gupstress.run(
+        "short-refs",
+        policy=["none", "cooperative"],
+        driver="sim",
+        seed=5,
+        sets={"calls": 0},
+        pins=400_000,
+        abort_on="none:calls.failed_spurious==0",
+    )
+    first, second = run.results
+    assert first.status == "aborted"
+    assert first.calls.failed_spurious > 0
+    assert first.pages.pinned < 400_000
+    # Only that run, and the miss is a missed threshold as any other.
+    assert second.status == "complete"
+    assert [(one.policy, one.passed) for one in run.thresholds] == [("none", False)]
+    assert any("ended by --abort-on" in said.line for said in remarks(run))

@@ -20,6 +20,5 @@ pub mod machine;
 pub mod observe;
 pub mod ops;
 pub mod policy;
-#[cfg(not(loom))]
 pub mod restore;
 pub mod sync;

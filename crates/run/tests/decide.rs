@@ -387,3 +387,49 @@ fn every_word_of_every_axis_is_tried() {
     }
     assert!(wanted.is_empty(), "never drawn: {wanted:?}");
 }
+
+/// The pauses of a policy that meets nothing but failures, as (least, random), and how it ends.
+fn pauses(sets: &[(&str, &str)], failure: Option<Errno>) -> (Vec<(u64, u64)>, Option<Errno>) {
+    let sets: Vec<_> = sets.iter().map(|(key, word)| ((*key).to_owned(), (*word).to_owned())).collect();
+    let policy = load_policy(Source::Preset("none"), &sets).unwrap();
+    let mut call = Loop::new(&policy);
+    let (mut what, mut pauses) = (call.begin(), Vec::new());
+    loop {
+        what = call.next(match what {
+            Do::Pin(_) => Seen::Pinned { must_move: true },
+            Do::Collect(_) | Do::Look => {
+                Seen::Page(PageSeen { on_lru: true, extra: 0, beyond_pins: 0, own: 1024, permanent: None })
+            }
+            Do::Isolate => Seen::Isolated(true),
+            Do::Next => Seen::NoMore,
+            Do::Migrate => Seen::MigrateFailed { error: failure, left: true },
+            Do::Clock => Seen::Now(0),
+            Do::Wait(_, pause) => {
+                pauses.push((pause.least, pause.random));
+                Seen::Waited { over: true }
+            }
+            Do::Fail(errno) => return (pauses, Some(errno)),
+            Do::Accept => return (pauses, None),
+            _ => Seen::Done,
+        });
+    }
+}
+
+#[test]
+fn a_pause_is_twice_the_one_before_up_to_the_longest() {
+    let length = [("migrate_retries", "5"), ("backoff_min", "3us"), ("backoff_max", "20us")];
+    let (whole, _) = pauses(&length, None);
+    assert_eq!(whole, [(3000, 0), (6000, 0), (12_000, 0), (20_000, 0), (20_000, 0)]);
+    let (drawn, _) = pauses(&[&length[..], &[("backoff_jitter", "0.25")]].concat(), None);
+    assert_eq!(drawn[..2], [(2250, 750), (4500, 1500)]);
+}
+
+#[test]
+fn a_failed_migration_has_the_policys_errno() {
+    for (word, left_over, out_of_memory) in
+        [("own", Errno::EBUSY, Errno::ENOMEM), ("ENOMEM", Errno::ENOMEM, Errno::ENOMEM)]
+    {
+        assert_eq!(pauses(&[("migrate_errno", word)], None), (vec![], Some(left_over)));
+        assert_eq!(pauses(&[("migrate_errno", word)], Some(Errno::ENOMEM)), (vec![], Some(out_of_memory)));
+    }
+}

@@ -316,3 +316,38 @@ fn who_watches_is_asked_by_steps_and_not_by_virtual_time() {
     // Whether anyone looks changes nothing of what is simulated.
     assert!(steps(0) < steps(1) && steps(1) < steps(2));
 }
+
+/// One sweep, in which it meets nobody but the holder of a page lock, if there is one.
+#[test]
+fn a_pin_that_only_waited_is_contended() {
+    for held in [false, true] {
+        let m = machine(rules("linux-7.2.13"));
+        let id = m.map(Kind::Shmem, 1).id;
+        on(&m, 0, move |t| {
+            let mapping = t.m.mapping(id);
+            t.touch_pinnable(mapping, 0..1).unwrap();
+            // The page stays in the page cache: the pin faults it in again, under its lock.
+            t.madvise_dontneed(mapping, 0..1).unwrap();
+        });
+        let frame = m.mapping(id).cached(0).unwrap();
+        let holder = move |t: &Task<'_, SimThread<'_>>| {
+            if held {
+                assert!(t.trylock(frame));
+                t.d.sleep(100_000);
+                t.unlock(frame);
+            }
+        };
+        let pinner = move |t: &Task<'_, SimThread<'_>>| {
+            t.d.sleep(1_000);
+            let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
+            let mapping = t.m.mapping(id);
+            let mut pin = Pin::default();
+            t.pin_longterm(&PinRequest { policy: &policy, mapping, range: 0..1, write: true }, &mut pin)
+                .unwrap();
+            assert_eq!((pin.sweeps, pin.contended), (1, held));
+            t.unpin_user_pages(&pin.pages);
+        };
+        let counted = simulate(&m, vec![(0, Box::new(holder)), (1, Box::new(pinner))]);
+        assert_eq!(counted.get(Event::LockWaits) > 0, held);
+    }
+}

@@ -32,11 +32,16 @@ fn each_measured_kernel_is_found_among_all_named_ones() {
         let fit = fit(&cells(kernel), &Limits::default());
         let found = found(&fit);
         let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
-        let first = &fit.explanations[0];
-        assert!(first.same_rules.iter().any(|name| name == kernel), "{kernel}: {found:#?}");
-        assert_eq!(first.candidate.policy.name, rules.policy, "{kernel}: {found:#?}");
-        assert!(!fit.decided.is_empty() && !fit.undecided.is_empty());
-        println!("{kernel}: {found:#?} {:#?} {:#?} tried {}", fit.decided, fit.undecided, fit.tried);
+        // Those whose policy is their own come first; what counts alike cannot be told apart.
+        let own: Vec<_> = fit.explanations.iter().take_while(|one| one.candidate.is_own_policy()).collect();
+        let right = own.iter().find(|one| one.same_rules.iter().any(|name| name == kernel));
+        let right = right.unwrap_or_else(|| panic!("{kernel}: {found:#?}"));
+        assert_eq!(right.candidate.policy.name, rules.policy, "{kernel}: {found:#?}");
+        // All others differ in keys alone that are said to be undecided.
+        let policies: Vec<_> = fit.explanations.iter().map(|one| &one.candidate.policy.name).collect();
+        assert!(own.len() <= 3 && policies.len() <= 8, "{kernel}: {found:#?}");
+        assert!(fit.decided.iter().any(|key| key.axis == "drain_after_migrate"), "{:#?}", fit.decided);
+        assert!(fit.undecided.iter().any(|key| key.axis == "batch_size"), "{:#?}", fit.undecided);
     }
 }
 
@@ -49,7 +54,7 @@ fn a_changed_count_is_explained_by_nothing() {
     let fit = fit(&cells, &Limits::default());
     assert!(fit.explanations.is_empty(), "{:#?}", found(&fit));
     let (nearest, missed) = fit.nearest.unwrap();
-    assert!(nearest.same_rules().iter().any(|name| name == "linux-7.2.13"), "{nearest:?}");
+    assert!(nearest.is_own_policy() && nearest.policy.name == "linux-7.2", "{nearest:?}");
     let [missed] = missed.as_slice() else { panic!("{missed:#?}") };
     assert_eq!((missed.cell.as_str(), missed.alone), ("anon-remote", false));
     assert_eq!(missed.differences, [format!("acquired {acquired}≠{}", acquired + 1)]);

@@ -150,6 +150,13 @@ _FORMATS = ("table", "markdown", "json", "junit")
     help="Condition such as 'latency_ns.p99<2e6' or 'bounded:calls.stuck==0'; may be repeated.",
 )
 @click.option(
+    "--abort-on",
+    "abort_on",
+    multiple=True,
+    metavar="EXPR",
+    help="Threshold on calls or page pins that also ends a run once it is missed for good.",
+)
+@click.option(
     "--baseline",
     shell_complete=completion.file,
     metavar="FILE",

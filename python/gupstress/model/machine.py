@@ -38,7 +38,7 @@ Kind = Literal["anon", "shmem"]
 Klass = Literal["pinned", "pinned_unsafe", "failed_justified", "failed_spurious", "stuck"]
 """How a call ended, by the truth."""
 
-_CPUS = Whole(1, 1024)
+_CPUS = Whole(1, _core.MOST_SESSION_CPUS)
 _PAGES = Whole(1, 2**32 - 1)
 """What the core takes; how many really fit is for it to say."""
 

@@ -31,7 +31,7 @@ class Cell(Record):
     close: bool = False
     """Whether the share is too near to where the verdict changes to tell on which side it is."""
     repeats: Count = 1
-    status: Literal["complete", "timeout", "stuck", "interrupted"]
+    status: Literal["complete", "timeout", "stuck", "interrupted", "aborted"]
     elapsed_s: Amount
     calls: Calls
     """Of all repeats."""

@@ -421,7 +421,8 @@ class PolicyResult(Record):
     policy: str
     kernel: str
     repeat: Annotated[int, Field(ge=1)]
-    status: Literal["complete", "timeout", "stuck", "interrupted"]
+    status: Literal["complete", "timeout", "stuck", "interrupted", "aborted"]
+    """`aborted`: it had missed a threshold for good that it was to end at."""
     verdict: Verdict | None = None
     """What it came to, in one word; null in files of versions that did not say."""
     elapsed_s: Amount

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from gupstress.errors import ConfigError
 from gupstress.outcome.ratios import RATIO_OF, RATIOS, SHARES
-from gupstress.outcome.results import PolicyResult, ThresholdResult
+from gupstress.outcome.results import Calls, PolicyResult, ThresholdResult
 from gupstress.problems import Problems, nearest
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -110,7 +110,10 @@ def _is_number(annotation: Any, kinds: tuple[type, ...] = (int, float)) -> bool:
 
 
 def parse(
-    exprs: Iterable[str], policies: Collection[str] | None, problems: Problems
+    exprs: Iterable[str],
+    policies: Collection[str] | None,
+    problems: Problems,
+    option: str = "--threshold",
 ) -> list[Threshold]:
     """Read thresholds, noting what is wrong with any of them.
 
@@ -118,17 +121,61 @@ def parse(
         exprs: As the user wrote them.
         policies: Names that may stand before a colon; None if they are not known.
         problems: Where to note.
+        option: What they were given to.
     """
     found = []
     for expr in exprs:
         with problems.collecting():
-            found.append(_parse(expr, policies))
+            found.append(_parse(expr, policies, option))
     return found
 
 
-def _parse(expr: str, policies: Collection[str] | None) -> Threshold:
+LIVE = (*(f"calls.{name}" for name in Calls.model_fields), "pages.pinned")
+"""Numbers that are known while a run goes on, and only grow."""
+
+_UPPER = {operator.le, operator.lt, operator.eq}
+
+
+def parse_final(
+    exprs: Iterable[str], policies: Collection[str] | None, problems: Problems
+) -> list[Threshold]:
+    """Read thresholds that can be missed for good before the end of a run, noting others.
+
+    Args:
+        exprs: As the user wrote them.
+        policies: Names that may stand before a colon; None if they are not known.
+        problems: Where to note.
+    """
+    found = parse(exprs, policies, problems, "--abort-on")
+    for one in found:
+        place = f"--abort-on {one.expr}"
+        if one.metric not in LIVE:
+            near = nearest(one.metric, LIVE)
+            reason = f"{one.metric} may recover, or is not known, until the end; nearest: {near}"
+            problems.add(place, reason)
+        elif one.compare not in _UPPER:
+            problems.add(place, f"may recover until the end; nearest: {one.metric}==0")
+    return found
+
+
+def is_lost(threshold: Threshold, policies: Collection[str], observed: float) -> bool:
+    """Return whether a number that only grows has missed a threshold for good.
+
+    Args:
+        threshold: One of `parse_final`.
+        policies: Names of the policy that runs.
+        observed: The number so far.
+    """
+    if threshold.policy not in (None, *policies):
+        return False
+    if threshold.compare is operator.eq:
+        return observed > threshold.bound
+    return not threshold.compare(observed, threshold.bound)
+
+
+def _parse(expr: str, policies: Collection[str] | None, option: str) -> Threshold:
     def refusal(reason: str) -> ConfigError:
-        return ConfigError([(f"--threshold {expr}", reason)])
+        return ConfigError([(f"{option} {expr}", reason)])
 
     form = _FORM.fullmatch(expr.strip())
     if form is None:

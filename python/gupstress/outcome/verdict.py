@@ -164,6 +164,12 @@ def remarks(run: Run) -> Iterator[Said]:
                 f"{name}: {_which_timeout(result, run)} ended the run"
                 f" after {result.pages.pinned} of {run.settings.pins} page pins",
             )
+        if result.status == "aborted":
+            yield Said(
+                result.policy,
+                f"{name}: ended by --abort-on after {result.pages.pinned}"
+                f" of {run.settings.pins} page pins",
+            )
         if result.status == "interrupted":
             yield Said(
                 result.policy,

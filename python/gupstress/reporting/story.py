@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from gupstress.outcome.results import (
+    Breakdown,
     BrokenInvariant,
     FailedCall,
     Obstacle,
@@ -42,7 +43,7 @@ def tell(finding: Finding) -> str:
                 [
                     f"Thread {finding.thread} got {finding.errno} in {finding.step}, after"
                     f" {_sweeps(finding.sweeps)}.",
-                    _place(finding.page),
+                    _found(finding.found) or _place(finding.page),
                     _in_the_way(finding.obstacle, finding.permanent),
                     f"The failure is {'needless' if needless else 'justified'}.",
                 ]
@@ -63,7 +64,7 @@ def _stuck(finding: StuckCall) -> Iterator[str]:
         f"Thread {finding.thread} was in {finding.step} and had waited"
         f" {finding.waited_s:.3g} s, in {_sweeps(finding.sweeps)}."
     )
-    yield _place(finding.page)
+    yield _found(finding.found) or _place(finding.page)
     yield _in_the_way(finding.obstacle, finding.permanent)
     if finding.alone is not None:
         yield _ALONE.get(finding.alone, f"With all other threads paused it {finding.alone}.")
@@ -73,6 +74,34 @@ def _stuck(finding: StuckCall) -> Iterator[str]:
 
 def _sweeps(count: int) -> str:
     return "1 sweep" if count == 1 else f"{count:,} sweeps"
+
+
+def _found(found: Breakdown | None) -> str | None:
+    """Say who had what of a page when it failed its test; the caller's own is left out."""
+    if found is None:
+        return None
+    parts = [
+        _count(found.pins, "pin of others", "pins of others"),
+        *(f"the {kind} batch of CPU {cpu}" for cpu, kind in found.batches),
+        _count(found.holders, "holder that stays", "holders that stay"),
+        _count(found.passing, "short reference", "short references"),
+        "an isolation" + _by(found.isolated_by) if found.isolated else "",
+        "its lock" + _by(found.locked_by) if found.locked_by is not None else "",
+        "its writeback" if found.writeback else "",
+    ]
+    said = ", ".join(filter(None, parts)) or "nothing that could be told"
+    return (
+        f"Its page, frame {found.frame}, then had a refcount of {found.refcount} where"
+        f" {found.expected} was expected: {said}."
+    )
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}" if number else ""
+
+
+def _by(thread: int | None) -> str:
+    return "" if thread is None else f" by thread {thread}"
 
 
 def _place(page: PageState | None) -> str:

@@ -86,6 +86,8 @@ class Request:
     interleave: bool = True
     """Whether repeats go round-robin over the policies, so that drift meets all alike."""
     thresholds: tuple[str, ...] = ()
+    abort_on: tuple[str, ...] = ()
+    """Thresholds that also end a run as soon as it can no longer meet them."""
     scan: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Keys with the words of all the values that they are run with, one after another."""
     trace_last: int | None = None
@@ -150,7 +152,7 @@ class Request:
 
 
 DEFAULT = Request()
-_SEVERAL = {"policies": "--policy", "thresholds": "--threshold"}
+_SEVERAL = {"policies": "--policy", "thresholds": "--threshold", "abort_on": "--abort-on"}
 """What there may be several of, with its option."""
 
 
@@ -161,6 +163,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "driver": partial(values.text, what="a driver", near=DEFAULT.driver),
     "interleave": values.flag,
     "thresholds": partial(values.text, what="a condition", near="calls.stuck==0"),
+    "abort_on": partial(values.text, what="a condition", near="calls.failed_spurious==0"),
     **{name: number.check for name, number in NUMBERS.items()},
 }
 """What returns each value as it has to be, or refuses it."""

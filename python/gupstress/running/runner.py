@@ -1,7 +1,7 @@
 """Carries a request out: look up, refuse what cannot be, run each policy, gather."""
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -15,7 +15,7 @@ from gupstress.outcome.results import Build, PolicyResult, Settings
 from gupstress.outcome.thresholds import Threshold
 from gupstress.problems import Problems
 from gupstress.running import disturbance, host, scan
-from gupstress.running.engine import Observer, Plan
+from gupstress.running.engine import Observer, Plan, Snapshot
 from gupstress.running.request import PRESETS, Request
 from gupstress.running.result import RunResult
 from gupstress.running.scan import Point
@@ -54,6 +54,8 @@ class Job:
     plan: Plan
     """The same as the core has read it."""
     thresholds: Sequence[Threshold]
+    final: Sequence[Threshold]
+    """Those of them that end a run as soon as it can no longer meet them."""
     point: Point = ()
     """Of a sweep, where it is one of several jobs."""
     parts: "Sequence[Job]" = ()
@@ -102,7 +104,7 @@ def prepare(request: Request, problems: Problems | None = None) -> Job:
         return _prepare(request, problems)
     # One seed for all of it, so that only what is scanned makes a difference.
     seed = secrets.randbits(32) if request.seed is None else request.seed
-    shared = replace(request, seed=seed, thresholds=())
+    shared = replace(request, seed=seed, thresholds=(), abort_on=())
     parts = []
     for point in points:
         with problems.collecting():
@@ -113,16 +115,25 @@ def prepare(request: Request, problems: Problems | None = None) -> Job:
     names = [name for part in parts for name in part.policies]
     bases = [str(policy["name"]) for part in parts for policy in part.plan.policies]
     conditions = thresholds.parse(request.thresholds, [*bases, *names] or None, problems)
+    final = thresholds.parse_final(request.abort_on, [*bases, *names] or None, problems)
     problems.refuse()
     whole: dict[str, Any] = {key: None for key, _ in request.scan if key in scan.OPTIONS}
     full = replace(
         parts[0].request,
         sets=request.sets,
         thresholds=request.thresholds,
+        abort_on=request.abort_on,
         scan=request.scan,
         **whole,
     )
-    return replace(parts[0], request=full, thresholds=conditions, point=(), parts=tuple(parts))
+    return replace(
+        parts[0],
+        request=full,
+        thresholds=[*conditions, *final],
+        final=final,
+        point=(),
+        parts=tuple(parts),
+    )
 
 
 def _prepare(request: Request, problems: Problems) -> Job:
@@ -147,6 +158,7 @@ def _prepare(request: Request, problems: Problems) -> Job:
         for name in sorted({name for name in found if found.count(name) > 1}):
             problems.add("--policy", f"{name!r} more than once; nearest: --repeat 2")
     conditions = thresholds.parse(request.thresholds, found, problems)
+    final = thresholds.parse_final(request.abort_on, found, problems)
     problems.refuse()
 
     _require_room(plan)
@@ -158,7 +170,7 @@ def _prepare(request: Request, problems: Problems) -> Job:
         pins=plan.pins,
         seed=seed,
     )
-    return Job(full, seed, plan, conditions)
+    return Job(full, seed, plan, [*conditions, *final], final)
 
 
 def _require_room(plan: Plan) -> None:
@@ -169,6 +181,34 @@ def _require_room(plan: Plan) -> None:
     fitting = plan.most_threads(threads.left, memory.left)
     hint = f"largest that fits: --threads {fitting}" if fitting else "not even --threads 1 fits"
     raise ResourceError(f"{missing}; {hint}")
+
+
+class _Lost(KeyboardInterrupt):
+    """Ends a run as Ctrl-C does: what was counted is kept."""
+
+
+@dataclass
+class Abort:
+    """Looks whether a run has missed a threshold for good, and ends it."""
+
+    final: Sequence[Threshold]
+    policies: Collection[str]
+    """What the policy is called, of itself and at its point of a sweep."""
+    observer: Observer | None
+    """Who else is told how far the run has come."""
+    lost: bool = False
+
+    def observe(self, now: Snapshot) -> None:
+        """Look at how far the run has come."""
+        if self.observer is not None:
+            self.observer(now)
+        known = {f"calls.{name}": count for name, count in now["calls"].items()}
+        known["pages.pinned"] = now["pinned"]
+        lost = (thresholds.is_lost(one, self.policies, known[one.metric]) for one in self.final)
+        # Before the pinners set off there is nothing to keep.
+        if now["elapsed_s"] > 0 and any(lost):
+            self.lost = True
+            raise _Lost
 
 
 def run(
@@ -195,9 +235,15 @@ def run(
         for part, policy, repeat in job.schedule():
             turn = Turn(part.policies[policy], repeat, job.request.repeat)
             with watch(turn) as observer:
+                name = str(part.plan.policies[policy]["name"])
+                abort = Abort(job.final, {name, turn.policy}, observer)
                 before = disturbance.read()
-                row = part.plan.run(policy, repeat, observer, recorder, str(turn))
+                row = part.plan.run(
+                    policy, repeat, abort.observe if job.final else observer, recorder, str(turn)
+                )
                 after = disturbance.read()
+            if abort.lost:
+                row["status"] = "aborted"
             if part.point:
                 row |= {"policy": turn.policy, "scan": dict(part.point)}
             if job.request.driver == "os":

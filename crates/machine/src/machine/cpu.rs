@@ -167,7 +167,8 @@ impl Cpu {
 
     /// `queue_work_on`: asks this CPU's kworker for a drain; returns the ticket to wait for.
     pub fn queue_drain(&self) -> u32 {
-        self.queued.fetch_add(1, Ordering::Release) + 1
+        // The barrier (B) stands before it: the kworker sees the entry.
+        self.queued.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The newest ticket, if its work has not been done: what a kworker waits for.

@@ -85,7 +85,7 @@ pub fn fit(cells: &[Cell], limits: &Limits) -> Fit {
     if found.is_empty() && !search.stopped() {
         let mut bases: Vec<(Candidate, Vec<usize>)> =
             named.into_iter().map(|one| search.missed(&one)).collect();
-        bases.sort_by_key(|(_, missed)| missed.len());
+        bases.sort_by_cached_key(|(one, missed)| (missed.len(), !one.is_own_policy()));
         found = search.changed(&bases[..BASES.min(bases.len())]);
         if found.is_empty() {
             nearest = Some(search.nearest(&bases));

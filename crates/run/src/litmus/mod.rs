@@ -9,4 +9,4 @@ mod scenario;
 mod session;
 
 pub use scenario::{Expectation, Scenario, litmus_names, show_litmus};
-pub use session::{Limits, Outcome, SESSION_LAYOUT, Session};
+pub use session::{Limits, MOST_SESSION_CPUS, Outcome, SESSION_LAYOUT, Session};

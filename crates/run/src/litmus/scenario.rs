@@ -1,7 +1,7 @@
 //! Scenarios: programs, what real kernels counted, and what may be found in their ends.
 
 use super::Limits;
-use super::session::{Outcome, SESSION_LAYOUT, Session};
+use super::session::{MOST_SESSION_CPUS, Outcome, SESSION_LAYOUT, Session};
 use crate::config::{Document, check_name, nearest, number};
 use crate::error::{Error, Problem, Result};
 use crate::observe::Event;
@@ -59,12 +59,14 @@ impl Scenario {
             problems.push(Problem::new(title_at, format!("name: {reason}")));
         }
         let cpus = cpus.as_integer().unwrap_or(0);
-        if !(1..=1024).contains(&cpus) {
-            let near = cpus.clamp(1, 1024);
-            problems
-                .push(Problem::new(cpus_at, format!("cpus: {cpus} is not from 1 to 1024; nearest: {near}")));
+        if !(1..=MOST_SESSION_CPUS).contains(&cpus) {
+            let near = cpus.clamp(1, MOST_SESSION_CPUS);
+            problems.push(Problem::new(
+                cpus_at,
+                format!("cpus: {cpus} is not from 1 to {MOST_SESSION_CPUS}; nearest: {near}"),
+            ));
         }
-        let cpus = cpus.clamp(1, 1024) as usize;
+        let cpus = cpus.clamp(1, MOST_SESSION_CPUS) as usize;
         let program = Program::take(&mut document, cpus, MOST_PAGES, &mut problems);
         let [exists, forbid] = ["exists", "forbid"].map(|section| {
             let threads = program.threads.iter().map(|thread| thread.name.clone()).collect();

@@ -143,6 +143,9 @@ impl std::fmt::Debug for Session {
     }
 }
 
+/// Most CPUs of a session: it steps one thing at a time, and so many of them.
+pub const MOST_SESSION_CPUS: i64 = 1024;
+
 /// Memory of a session unless it is told otherwise.
 pub const SESSION_LAYOUT: Layout = Layout { normal: 4096, movable: 8192, cma: 0, page_bytes: 64 };
 

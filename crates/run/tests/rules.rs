@@ -1,0 +1,370 @@
+//! Rules of the machine that nothing else would miss: each test fails if its rule is left out.
+#![cfg(not(loom))]
+
+mod lab;
+
+use gupstress_run::drive::sim::SimThread;
+use gupstress_run::drive::{Driver, Timed};
+use gupstress_run::machine::cpu::{Entry, Tag};
+use gupstress_run::machine::lruvec::Lists;
+use gupstress_run::machine::payload::pattern;
+use gupstress_run::machine::{Batch, Frame, Gfp, Kind, Layout, Lru, Machine, PAGEBLOCK, ZoneKind, flag};
+use gupstress_run::observe::{Event, Totals};
+use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
+use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
+use lab::Body;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+const LAYOUT: Layout = Layout { normal: 192, movable: 192, cma: 0, page_bytes: 64 };
+const MS: u64 = 1_000_000;
+
+fn rules(kernel: &str) -> Rules {
+    load_kernel(Source::Preset(kernel), &[]).unwrap()
+}
+
+fn policy(base: &str, sets: &[(&str, &str)]) -> Policy {
+    let sets: Vec<_> = sets.iter().map(|(key, word)| ((*key).to_owned(), (*word).to_owned())).collect();
+    load_policy(Source::Preset(base), &sets).unwrap()
+}
+
+/// A machine of two CPUs with a mapping of `pages` pages.
+fn machine(kernel: &str, kind: Kind, pages: u32) -> (Arc<Machine>, u32) {
+    let m = Arc::new(Machine::new(rules(kernel), &LAYOUT, 2));
+    let id = m.map(kind, pages).id;
+    (m, id)
+}
+
+/// Runs the bodies to their end, which must come by itself; then the machine must be sound.
+#[track_caller]
+fn play(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
+    let ran = lab::run(m, Box::new(Timed::new(MS)), 1, 10_000 * MS, bodies).unwrap();
+    assert!(!ran.killed, "somebody did not end");
+    let recount = m.validate(&HashMap::new(), &[]);
+    assert!(recount.checked > 0 && recount.broken.is_empty(), "{:#?}", recount.broken);
+    ran.totals
+}
+
+fn body(body: impl FnOnce(&Task<'_, SimThread<'_>>) + 'static) -> Body {
+    Box::new(body)
+}
+
+fn frame_of(m: &Machine, id: u32, index: u32) -> Frame {
+    m.mapping(id).vma.pte(index).frame()
+}
+
+/// As two areas that map the same page would: the second's flag is set without a word to the page.
+#[test]
+fn a_page_that_two_areas_lock_stays_unevictable_until_both_unlock_it() {
+    for kernel in ["linux-6.1.176", "linux-7.2.13"] {
+        let (m, id) = machine(kernel, Kind::Shmem, 1);
+        play(
+            &m,
+            vec![(
+                0,
+                body(move |t| {
+                    let mapping = t.m.mapping(id);
+                    t.touch(mapping, 0..1).unwrap();
+                    t.lru_add_drain();
+                    let page = t.m.page(frame_of(t.m, id, 0));
+                    let other_area =
+                        |locked| assert!(mapping.vma.fix_locked(&(0..1), locked, true).is_some());
+                    t.mlock(mapping, 0..1);
+                    other_area(false);
+                    t.mlock(mapping, 0..1);
+                    t.munlock(mapping, 0..1);
+                    let kept = flag::MLOCKED | flag::UNEVICTABLE;
+                    assert_eq!(page.flags() & kept, kept, "{:#x}", page.flags());
+                    other_area(true);
+                    t.munlock(mapping, 0..1);
+                    assert!(!page.has(kept), "{:#x}", page.flags());
+                }),
+            )],
+        );
+    }
+}
+
+/// The pages of a list from its head.
+fn listed(m: &Machine, lru: Lru) -> Vec<Frame> {
+    let lists = m.lruvec.lock();
+    let mut next = lists.tail(lru);
+    let mut found = Vec::new();
+    while let Some(frame) = next {
+        found.insert(0, frame);
+        next = Lists::before(&m.memory, frame);
+    }
+    found
+}
+
+#[test]
+fn an_invalidated_page_goes_to_the_tail_if_clean_and_to_the_head_if_dirty() {
+    let (m, id) = machine("linux-7.2.13", Kind::Anon, 4);
+    play(
+        &m,
+        vec![(
+            0,
+            body(move |t| {
+                let mapping = t.m.mapping(id);
+                t.touch(mapping, 0..4).unwrap();
+                t.lru_add_drain();
+                // Not swap-backed any more: what invalidation takes for file pages.
+                t.madvise_free(mapping, 0..4).unwrap();
+                t.lru_add_drain();
+                let frames: Vec<Frame> = (0..4).map(|index| frame_of(t.m, id, index)).collect();
+                let before = listed(t.m, Lru::InactiveFile);
+                assert_eq!(before.len(), 4);
+                let (clean, dirty) = (before[1], before[2]);
+                for (frame, flags) in [(clean, 0), (dirty, flag::DIRTY)] {
+                    t.m.page(frame).set(flags);
+                    let index = frames.iter().position(|&other| other == frame).unwrap() as u32;
+                    t.invalidate(mapping, index..index + 1);
+                    t.lru_add_drain();
+                }
+                assert_eq!(listed(t.m, Lru::InactiveFile), [dirty, before[0], before[3], clean]);
+                t.m.page(dirty).clear(flag::DIRTY);
+            }),
+        )],
+    );
+}
+
+#[test]
+fn only_a_clean_unlocked_inactive_page_is_rotated() {
+    for (mask, rotated) in [
+        (0, true),
+        (flag::LOCKED, false),
+        (flag::DIRTY, false),
+        (flag::ACTIVE, false),
+        (flag::UNEVICTABLE, false),
+    ] {
+        let (m, id) = machine("linux-7.2.13", Kind::Shmem, 1);
+        play(
+            &m,
+            vec![(
+                0,
+                body(move |t| {
+                    t.touch(t.m.mapping(id), 0..1).unwrap();
+                    t.lru_add_drain();
+                    let frame = frame_of(t.m, id, 0);
+                    let page = t.m.page(frame);
+                    page.clear(flag::DIRTY);
+                    page.set(mask);
+                    t.rotate_reclaimable(frame);
+                    page.clear(mask);
+                    let queued: Vec<Batch> = t.m.cpus[0].lock().entries().map(|(batch, _)| batch).collect();
+                    assert_eq!(queued, if rotated { vec![Batch::MoveTail] } else { vec![] }, "{mask:#x}");
+                }),
+            )],
+        );
+    }
+}
+
+/// `wp_can_reuse_anon_folio`: up to three references are worth a drain of this CPU.
+#[test]
+fn a_shared_page_with_up_to_two_batch_entries_is_reused_and_with_three_copied() {
+    for (entries, reused) in [(1, true), (2, true), (3, false)] {
+        let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
+        play(
+            &m,
+            vec![(
+                0,
+                body(move |t| {
+                    let mapping = t.m.mapping(id);
+                    t.touch(mapping, 0..1).unwrap();
+                    let frame = frame_of(t.m, id, 0);
+                    let page = t.m.page(frame);
+                    // One entry is the fault's own; the others are of pages that had left the list.
+                    for _ in 1..entries {
+                        page.get(1);
+                        t.m.cpus[0].lock().list(Batch::Activate).push(Entry { frame, tag: Tag::None });
+                    }
+                    page.clear(flag::ANON_EXCLUSIVE);
+                    let locked = mapping.vma.lock(0);
+                    locked.set(0, locked.get(0).write_protected());
+                    drop(locked);
+                    t.touch(mapping, 0..1).unwrap();
+                    assert_eq!(frame_of(t.m, id, 0) == frame, reused, "{entries} entries");
+                }),
+            )],
+        );
+    }
+}
+
+#[test]
+fn a_synchronous_migration_sleeps_on_a_page_lock() {
+    for kernel in ["linux-6.1.176", "linux-7.2.13"] {
+        let (m, id) = machine(kernel, Kind::Anon, 1);
+        play(
+            &m,
+            vec![(
+                0,
+                body(move |t| {
+                    t.touch(t.m.mapping(id), 0..1).unwrap();
+                    t.lru_add_drain_all(false);
+                }),
+            )],
+        );
+        let frame = frame_of(&m, id, 0);
+        let holder = body(move |t| {
+            assert!(t.lock(frame));
+            t.d.sleep(MS);
+            t.unlock(frame);
+        });
+        let mover = body(move |t| {
+            t.d.sleep(MS / 2);
+            assert!(t.isolate_lru(frame));
+            let result = t.migrate_pages(&[frame], Gfp::Pin, MigrateMode::Sync);
+            assert!(result.is_complete(), "{kernel}: {result:?}");
+            assert!(t.d.now() >= MS, "{kernel}: it did not wait");
+        });
+        let counted = play(&m, vec![(0, holder), (1, mover)]);
+        assert!(counted.get(Event::LockWaits) > 0, "{kernel}");
+    }
+}
+
+/// With the LRU cache disabled a page put back is on its list at once.
+#[test]
+fn who_waits_for_a_page_is_woken_when_it_is_put_back() {
+    for look in ["after-pin", "before-pin"] {
+        let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
+        play(
+            &m,
+            vec![(
+                0,
+                body(move |t| {
+                    t.touch(t.m.mapping(id), 0..1).unwrap();
+                    t.lru_cache_disable();
+                }),
+            )],
+        );
+        let frame = frame_of(&m, id, 0);
+        let owner = body(move |t| {
+            assert!(t.isolate_lru(frame));
+            t.d.sleep(2 * MS);
+            t.putback_lru(frame);
+        });
+        let patient = [("backoff_min", "1s"), ("backoff_max", "1s"), ("deadline", "none"), ("look", look)];
+        let policy = policy("cooperative", &patient);
+        let pinner = body(move |t| {
+            t.d.sleep(MS);
+            let request = PinRequest { policy: &policy, mapping: t.m.mapping(id), range: 0..1, write: true };
+            let mut pin = Pin::default();
+            t.pin_longterm(&request, &mut pin).unwrap();
+            let now = t.d.now();
+            assert!((2 * MS..10 * MS).contains(&now), "{look}: pinned at {now} ns");
+            t.unpin_user_pages(&pin.pages);
+        });
+        let counted = play(&m, vec![(0, owner), (1, pinner)]);
+        assert!(counted.get(Event::OwnerWaits) > 0, "{look}");
+    }
+}
+
+#[test]
+fn a_pin_that_waits_in_its_only_sweep_is_contended() {
+    let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
+    play(&m, vec![(0, body(move |t| t.touch_pinnable(t.m.mapping(id), 0..1).unwrap()))]);
+    let frame = frame_of(&m, id, 0);
+    // The page is on its way from one frame to another, for a millisecond.
+    let mover = body(move |t| {
+        assert!(t.lock(frame));
+        let set = |pte| t.m.mapping(id).vma.lock(0).set(0, pte);
+        let pte = t.m.mapping(id).vma.pte(0);
+        set(pte.to_migration());
+        t.d.sleep(2 * MS);
+        set(pte);
+        t.unlock(frame);
+    });
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let pinner = {
+        let (seen, policy) = (Rc::clone(&seen), policy("linux-7.2", &[]));
+        body(move |t| {
+            t.d.sleep(MS);
+            for _ in 0..2 {
+                let request =
+                    PinRequest { policy: &policy, mapping: t.m.mapping(id), range: 0..1, write: true };
+                let mut pin = Pin::default();
+                t.pin_longterm(&request, &mut pin).unwrap();
+                seen.borrow_mut().push((pin.sweeps, pin.contended));
+                t.unpin_user_pages(&pin.pages);
+            }
+        })
+    };
+    play(&m, vec![(0, mover), (1, pinner)]);
+    assert_eq!(*seen.borrow(), [(1, true), (1, false)]);
+}
+
+#[test]
+fn a_device_sees_that_its_token_is_lost() {
+    let (m, id) = machine("linux-7.2.13", Kind::Anon, 2);
+    play(
+        &m,
+        vec![(
+            0,
+            body(move |t| {
+                let mapping = t.m.mapping(id);
+                t.touch(mapping, 0..2).unwrap();
+                let frames: Vec<Frame> = (0..2).map(|index| frame_of(t.m, id, index)).collect();
+                let mine = Dma { word: 3, token: 1 };
+                t.dma_start(mine, &frames);
+                assert_eq!(t.dma_finish(mine, mapping, 0..2, &frames), None);
+                t.dma_start(mine, &frames);
+                t.dma_start(Dma { word: 3, token: 2 }, &frames[1..]);
+                let wrong = t.dma_finish(mine, mapping, 0..2, &frames).expect("its word was overwritten");
+                assert_eq!((wrong.index, wrong.token_kept, wrong.mapped), (1, false, Some(frames[1])));
+            }),
+        )],
+    );
+}
+
+#[test]
+fn contents_are_checked_in_every_word() {
+    let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
+    play(
+        &m,
+        vec![(
+            0,
+            body(move |t| {
+                let mapping = t.m.mapping(id);
+                t.touch(mapping, 0..1).unwrap();
+                let frame = frame_of(t.m, id, 0);
+                let payload = &t.m.memory.payload;
+                assert!(payload.words_per_frame() > 2);
+                for word in 0..payload.words_per_frame() {
+                    assert!(payload.is_filled(frame, pattern(id, 0)));
+                    let dma = Dma { word, token: 7 };
+                    t.dma_start(dma, &[frame]);
+                    assert!(!payload.is_filled(frame, pattern(id, 0)), "word {word}");
+                    assert_eq!(t.dma_finish(dma, mapping, 0..1, &[frame]), None);
+                }
+            }),
+        )],
+    );
+}
+
+#[test]
+fn the_frames_of_an_offlined_block_come_back() {
+    let (m, id) = machine("linux-7.2.13", Kind::Anon, 60);
+    play(
+        &m,
+        vec![(
+            0,
+            body(move |t| {
+                t.touch(t.m.mapping(id), 0..60).unwrap();
+                let zone = &t.m.memory.zone(ZoneKind::Movable).frames;
+                // The first has the zero page.
+                let block = zone.start / PAGEBLOCK + 1;
+                assert!((block + 1) * PAGEBLOCK <= zone.end);
+                let free = |t: &Task<'_, SimThread<'_>>| t.m.memory.free_in(ZoneKind::Movable);
+                let before = free(t);
+                assert!(t.offline(block, 3), "nothing is in the way");
+                assert_eq!(free(t), before);
+                // All of them can be had: there are no others.
+                let other = t.m.map(Kind::Anon, before as u32).id;
+                t.touch(t.m.mapping(other), 0..before as u32).unwrap();
+                let anywhere = |index| t.m.must_move(frame_of(t.m, other, index));
+                assert!((0..before as u32).all(anywhere), "some were not handed out again");
+            }),
+        )],
+    );
+}
