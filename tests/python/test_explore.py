@@ -13,6 +13,8 @@ import pytest
 
 import gupstress
 
+pytest_plugins = ["pytester"]
+
 RACE = ("explore", "isolation-race", "--kernel", "linux-6.14", "--seed", "1")
 
 
