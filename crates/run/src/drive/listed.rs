@@ -92,7 +92,7 @@ impl<P: Pick> Listed<P> {
     }
 
     fn take(&mut self, task: TaskId) -> (TaskId, u64) {
-        let at = self.queued.iter().position(|pending| pending.task == task).expect("it is queued");
+        let at = self.queued.binary_search_by_key(&task, |pending| pending.task).expect("it is queued");
         let pending = self.queued.remove(at);
         self.now = self.now.max(pending.start);
         self.turn += 1;
@@ -134,13 +134,19 @@ impl<P: Pick> Strategy for Listed<P> {
     }
 
     fn earliest(&mut self) -> Option<u64> {
-        let starts = self.queued.iter().map(|pending| if pending.asleep { pending.start } else { self.now });
-        starts.map(|start| start.max(self.now)).min()
+        if self.queued.iter().any(|pending| self.is_awake(pending)) {
+            return Some(self.now);
+        }
+        self.queued.iter().map(|pending| pending.start).min()
     }
 
     fn choose(&mut self, current: Option<TaskId>) -> (TaskId, u64) {
         if let [only] = self.queued[..] {
             return self.take(only.task);
+        }
+        if !self.pick.is_fair() && self.queued.iter().all(|pending| self.is_awake(pending)) {
+            let at = self.pick.pick(current, &self.queued);
+            return self.take(self.queued[at].task);
         }
         let mut eligible = std::mem::take(&mut self.eligible);
         eligible.clear();
