@@ -69,6 +69,8 @@ MENTIONS = {
     "gupstress show",
     "gupstress list",
     "gupstress compare",
+    "gupstress explore",
+    "gupstress replay",
 } | {"gupstress report"}
 """Names of commands: what is meant is the command, not a call of it without anything."""
 
