@@ -11,9 +11,6 @@ from gupstress.errors import ConfigError
 from gupstress.model.policy import AxisValue, Policy
 from gupstress.model.reference import several
 from gupstress.outcome import files
-from gupstress.outcome.comparison import Comparison
-from gupstress.outcome.litmus import LitmusResult
-from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document
 from gupstress.problems import Problems
 from gupstress.running import runner
@@ -24,6 +21,7 @@ from gupstress.running.trace import DEFAULT_LAST, Recorder
 from gupstress.studies import litmus as scenarios
 from gupstress.studies import matrix as cells
 from gupstress.studies.comparison import judge, rules
+from gupstress.studies.shown import Comparison, LitmusResult, MatrixResult
 from gupstress.values import shown
 
 _DEFAULT = Request()
