@@ -9,7 +9,7 @@ mod signals;
 
 use gupstress_run::config::{Ns, parse_length};
 use gupstress_run::error::{Error, Problem};
-use gupstress_run::explore;
+use gupstress_run::explore::request as exploring;
 use gupstress_run::fit::request as fitting;
 use gupstress_run::litmus::{Limits, Scenario, litmus_names, show_litmus};
 use gupstress_run::observe::Trace;
@@ -140,7 +140,7 @@ mod _core {
     use super::plan::Plan;
     use super::{
         Arc, Duration, Error, Instant, Limits, Mutex, Ns, Op, PoisonError, Problem, PyKeyboardInterrupt,
-        Result, Scenario, Signals, TELL_EVERY, explore, fitting, kernel_names, litmus_names, parse_length,
+        Result, Scenario, Signals, TELL_EVERY, exploring, fitting, kernel_names, litmus_names, parse_length,
         policy_names, profile_names, request, show_litmus,
     };
     use gupstress_run::judge::Verdict;
@@ -328,7 +328,7 @@ mod _core {
         let raised = Mutex::new(None);
         let found = py.detach(|| {
             let mut told = Instant::now();
-            explore::request::explore(request, &mut |progress| {
+            exploring::explore(request, &mut |progress| {
                 if let Some(observer) = observer.as_ref().filter(|_| told.elapsed() >= TELL_EVERY) {
                     told = Instant::now();
                     let text = serde_json::to_string(&progress).unwrap_or_default();
@@ -352,20 +352,20 @@ mod _core {
     /// Checks what an exploration asks for.
     #[pyfunction]
     fn check_explore(request: &str) -> Result<()> {
-        Ok(explore::request::check(request)?)
+        Ok(exploring::check(request)?)
     }
 
     /// Runs a schedule file (JSON text) again; JSON with its story as `text`, `markdown` or `html`.
     #[pyfunction]
     #[pyo3(signature = (place, text, format="text"))]
     fn replay(py: Python<'_>, place: &str, text: &str, format: &str) -> Result<String> {
-        Ok(py.detach(|| explore::request::replay(place, text, format))?)
+        Ok(py.detach(|| exploring::replay(place, text, format))?)
     }
 
     /// The trace of a schedule file: JSON of Trace Events, separated by commas.
     #[pyfunction]
     fn trace_schedule(py: Python<'_>, place: &str, text: &str) -> Result<String> {
-        Ok(py.detach(|| explore::request::trace(place, text))?)
+        Ok(py.detach(|| exploring::trace(place, text))?)
     }
 
     /// Reads a litmus scenario (TOML text) without running it; JSON.

@@ -1,6 +1,6 @@
 //! A profile, made small: few threads, few pages, few calls.
 
-use super::subject::{Kind, Outcome, Seen, Subject};
+use super::subject::{Kind, Look, Outcome, Seen, Subject};
 use crate::config::Count;
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Costs, Decision, Driver, TaskId, Timed};
@@ -297,9 +297,9 @@ impl Subject for Load {
         Some(format!("{} at {}", by.obstacle.describe(), step.name()))
     }
 
-    fn look(&self) -> Rc<dyn Fn(Frame) -> PageState> {
+    fn look(&self) -> Look {
         let sh = Arc::clone(&self.sh);
-        Rc::new(move |frame| sh.m.page_state(frame))
+        Arc::new(move |frame| sh.m.page_state(frame))
     }
 
     fn frames(&self) -> Vec<Frame> {
