@@ -112,10 +112,16 @@ def test_a_policy_made_in_python_is_run_with_its_axes() -> None:
     assert row.counters.drain_all == 0
 
 
-@pytest.mark.parametrize("name", ["plain", 'quo"ted', "a\\b", "größer", "\N{SNOWMAN}\N{PUSHPIN}"])
-def test_a_policys_name_may_be_any_text(name: str) -> None:
+@pytest.mark.parametrize("name", ["plain", "größer", "bounded, 5 retries"])
+def test_a_policys_name_may_be_of_any_letters(name: str) -> None:
     (row,) = gupstress.run(policy=gupstress.Policy(name, "bounded"), **SMALL).results  # type: ignore[arg-type]
     assert row.policy == name
+
+
+@pytest.mark.parametrize("name", ['quo"ted', "a\\b", "two\nlines", "\N{SNOWMAN}"])
+def test_a_policys_name_is_of_letters(name: str) -> None:
+    with pytest.raises(gupstress.ConfigError, match=r"name: .* is not up to 80 letters, digits"):
+        gupstress.Policy(name, "bounded")
 
 
 def test_a_policys_mistakes_are_named_all_at_once() -> None:

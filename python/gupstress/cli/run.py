@@ -7,6 +7,7 @@ import click
 
 from gupstress import _core
 from gupstress.cli import completion, interrupts, output
+from gupstress.cli import job as job_file
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import Gathering, Several, mistakes, number, numbers, scan, setting
@@ -16,7 +17,7 @@ from gupstress.visible import typed
 
 if TYPE_CHECKING:
     from gupstress.outcome.comparison import Comparison
-    from gupstress.running.result import RunResult
+    from gupstress.outcome.results import Run
 
 _DEFAULT = Request()
 _FORMATS = ("table", "markdown", "json", "junit")
@@ -25,6 +26,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
 @click.command(
     cls=Gathering,
     short_help="Run policies under a load.",
+    options_metavar="[OPTIONS] [JOB.toml]",
     epilog=HELP,
     context_settings={"allow_extra_args": True},
 )
@@ -185,6 +187,9 @@ _FORMATS = ("table", "markdown", "json", "junit")
     metavar="FILE",
     help="Also write every number as CSV: a row for each policy and repeat.",
 )
+@click.option(
+    "--dry-run", "dry", is_flag=True, help="Check everything, say what would be run, run nothing."
+)
 @click.option("--quiet", is_flag=True, help="No progress, nothing but the result.")
 @click.pass_context
 def run(
@@ -196,10 +201,14 @@ def run(
     trace_file: str | None,
     last: int | None,
     csv_file: str | None,
+    dry: bool,
     quiet: bool,
     **asked: Any,
 ) -> int:
     """Run retry policies under a load: do their pins return, are they true, what do they cost?
+
+    JOB.toml holds these options as keys, for one run or in sections for several; options
+    that are given too come before it.
 
     \b
     gupstress run --threads 64 --policy bounded
@@ -207,17 +216,19 @@ def run(
     gupstress run --policy bounded --set isolate_retries=5 --threshold 'calls.stuck==0'
     gupstress run --policy mine.toml --repeat 7 --json head.json --baseline base.json
     gupstress run --policy unbounded --profile zero-page --trace trace.json
+    gupstress run nightly.toml --seed 7 --json nightly.json
     """  # noqa: D301 -- click looks for the character
     problems = mistakes()
-    if ctx.args:
-        said = f"unexpected argument {ctx.args[0]!r}; a sub-command stands before all options"
-        problems.add("", said)
     if trace_file is None and last is not None:
         problems.add("", "--trace-last says how much --trace keeps; nearest: --trace FILE")
     if trace_file is not None:
         asked["trace_last"] = DEFAULT_LAST if last is None else last
     lists = {name: tuple(value) for name, value in asked.items() if isinstance(value, Several)}
     asked |= {**dict.fromkeys(lists), "scan": (*lists.items(), *asked["scan"])}
+    sections = job_file.sections(ctx, asked, problems)
+    if ctx.args:
+        said = f"unexpected argument {ctx.args[0]!r}; a sub-command stands before all options"
+        problems.add("", said)
     # Here, so that `--help` and `--version` need not wait for them.
     from gupstress.outcome import verdict
     from gupstress.running import progress, runner
@@ -227,9 +238,28 @@ def run(
     if baseline is not None:
         with problems.collecting():
             base = sources.read(baseline)
-    job = runner.prepare(Request(**asked), problems)
-    read = job.request.files if baseline is None else [*job.request.files, baseline]
-    output.check({"--json": json_file, "--trace": trace_file, "--export-csv": csv_file}, read)
+    outputs = {"--json": json_file, "--trace": trace_file, "--export-csv": csv_file}
+    if len(sections) > 1:
+        for option, one in {**outputs, "--baseline": baseline}.items():
+            if one is not None and option != "--json":
+                problems.add(option, "is for one run; nearest: a job file of one section")
+    ready = job_file.prepare(sections, problems)
+    job = ready[0].job
+    read = [file for one in ready for file in one.job.request.files]
+    output.check(outputs, read if baseline is None else [*read, baseline])
+
+    def again(request: Request) -> str:
+        return command_line(ctx.command, request)
+
+    if dry:
+        job_file.dry(ready, again)
+        return Exit.SUCCESS
+    if len(ready) > 1:
+
+        def shown(one: "Run", command: str) -> None:
+            _print(one, None, format_, command, quiet)
+
+        return job_file.run(ready, again, shown, format_, json_file, quiet)
     if not quiet:
         complain(f"seed {job.seed}")
     recorder = None if trace_file is None else Recorder()
@@ -243,7 +273,7 @@ def run(
 
         found = judge.judge(base, sources.of_run(result, json_file))
         result = result.model_copy(update={"comparison": found.model_dump(mode="json")})
-    command = command_line(ctx.command, job.request)
+    command = again(job.request)
     try:
         if trace_file is not None and recorder is not None:
             output.write(trace_file, recorder.to_json(), "--trace")
@@ -257,15 +287,11 @@ def run(
     if found is None:
         return code
     add_to_step_summary(found)
-    return max(code, EXITS[found.verdict], key=_SEVERITY.index)
-
-
-_SEVERITY = (Exit.SUCCESS, Exit.INCONCLUSIVE, Exit.FAILURE, Exit.INTERRUPTED)
-"""How a run and its comparison may end, worst last."""
+    return max(code, EXITS[found.verdict], key=job_file.SEVERITY.index)
 
 
 def _print(
-    result: "RunResult", found: "Comparison | None", format_: str, command: str, quiet: bool
+    result: "Run", found: "Comparison | None", format_: str, command: str, quiet: bool
 ) -> None:
     """Write the result and what it was compared with, and nothing else, to standard output."""
     from gupstress.render import closing, comparison, junit, page

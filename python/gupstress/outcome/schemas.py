@@ -5,6 +5,7 @@ from typing import Any
 from gupstress.errors import ConfigError
 from gupstress.outcome.comparison import Comparison
 from gupstress.outcome.fit import FitResult
+from gupstress.outcome.job import JobResult
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, Run
@@ -18,6 +19,7 @@ _MODELS: dict[str, type[Document]] = {
     "fit": FitResult,
     "compare": Comparison,
     "pytest": SuiteResult,
+    "job": JobResult,
 }
 
 
@@ -25,7 +27,8 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix`, `litmus`, `fit`, `compare`, or `pytest` for `--gupstress-json`.
+        command: `run`, `matrix`, `litmus`, `fit`, `compare`, `pytest` for `--gupstress-json`,
+            or `job` for a job file of several sections.
 
     Raises:
         ConfigError: There is no such command, or it writes no JSON.

@@ -1,5 +1,6 @@
 """A run's result as JUnit XML: one suite, one test case for each run of a policy."""
 
+from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
 from gupstress.outcome.results import PolicyResult, Run
@@ -18,15 +19,20 @@ def junit(run: Run, command: str, *more: ET.Element) -> str:
         command: What to type to see it again.
         more: Further suites of the same file.
     """
+    return file([suite(run, command), *more])
+
+
+def suite(run: Run, command: str, name: str = "") -> ET.Element:
+    """Return the result as a test suite, named after its section of a job if it is one."""
     suite = ET.Element(
         "testsuite",
-        name="gupstress",
+        name=f"gupstress.{name}" if name else "gupstress",
         timestamp=run.started_at.isoformat(timespec="seconds"),
         time=f"{sum(result.elapsed_s for result in run.results):.3f}",
     )
     for result in run.results:
         _add_case(suite, run, result)
-    return document(suite, closing(run, command), *more)
+    return complete(suite, closing(run, command))
 
 
 def document(suite: ET.Element, said: str, *more: ET.Element) -> str:
@@ -37,8 +43,13 @@ def document(suite: ET.Element, said: str, *more: ET.Element) -> str:
         said: What the command has to say beside them.
         more: Further suites that are complete.
     """
+    return file([complete(suite, said), *more])
+
+
+def file(every: Iterable[ET.Element]) -> str:
+    """Return complete suites as a whole file."""
     suites = ET.Element("testsuites")
-    suites.extend([complete(suite, said), *more])
+    suites.extend(every)
     for element in suites.iter():
         # Many characters are none of XML's, not even spelled as `&#27;`.
         element.attrib.update({name: visible(text) for name, text in element.attrib.items()})

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gupstress.outcome import stored
 from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.job import JobResult
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, PolicyResult, Run
@@ -23,6 +24,7 @@ _STUDIES: dict[str, type[Document]] = {
 _KINDS: dict[str, type[Document]] = {
     "gupstress.run/1": Run,
     "gupstress.pytest/1": SuiteResult,
+    "gupstress.job/1": JobResult,
     **_STUDIES,
 }
 
@@ -99,6 +101,8 @@ def _runs(document: Document) -> Iterator[tuple[str, Run]]:
     """Yield each run with its test, if it is one of a suite's."""
     if isinstance(document, Run):
         yield "", document
+    elif isinstance(document, JobResult):
+        yield from ((section.name, section.run) for section in document.sections)
     elif isinstance(document, SuiteResult):
         short = [case.test.rpartition("::")[2] for case in document.tests]
         for case, name in zip(document.tests, short, strict=True):
