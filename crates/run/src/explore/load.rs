@@ -6,7 +6,7 @@ use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Costs, Decision, Driver, TaskId, Timed};
 use crate::error::{Error, Result};
 use crate::judge::Class;
-use crate::machine::{Digest, Frame, Machine, PageState, Recount};
+use crate::machine::{Digest, Frame, Machine, Recount};
 use crate::observe::Totals;
 use crate::ops::{DmaError, Task};
 use crate::policy::{Policy, Rules};
