@@ -423,6 +423,8 @@ class PolicyResult(Record):
     repeat: Annotated[int, Field(ge=1)]
     status: Literal["complete", "timeout", "stuck", "interrupted", "aborted"]
     """`aborted`: it had missed a threshold for good that it was to end at."""
+    wall_timeout: bool = False
+    """Whether the timeout was that of the host's time, and not of the driver's clock."""
     verdict: Verdict | None = None
     """What it came to, in one word; null in files of versions that did not say."""
     elapsed_s: Amount

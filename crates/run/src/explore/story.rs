@@ -13,7 +13,7 @@ use crate::drive::{Deed, Step, Wait};
 use crate::error::Result;
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, PageState};
-use crate::sync::{AtomicU32, Mutex, Ordering::Relaxed};
+use crate::sync::Mutex;
 use serde::Serialize;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -129,9 +129,9 @@ impl Story {
         let mut runner = Runner::new(settings.subject()?);
         let bias = runner.subject.machine().rules.pin_bias as i32;
         let look = runner.subject.look();
-        let told: Arc<Mutex<Vec<Event>>> = Arc::new(Mutex::new(Vec::new()));
-        let events = Arc::clone(&told);
-        let last = AtomicU32::new(NO_FRAME);
+        // The frame that was last in question, and what has been told.
+        let told = Arc::new(Mutex::new((NO_FRAME, Vec::<Event>::new())));
+        let (events, told_to) = (Arc::clone(&told), Arc::clone(&told));
         runner.lab().observe(Some(Arc::new(move |task, deed| {
             let frame = match deed {
                 Deed::Step(_, frame)
@@ -139,14 +139,16 @@ impl Story {
                 _ => NO_FRAME,
             };
             // A step about no page is told beside the page that was last in question.
-            let frame = if frame == NO_FRAME { last.load(Relaxed) } else { frame };
-            last.store(frame, Relaxed);
+            let mut events = events.lock();
+            let frame = if frame == NO_FRAME { events.0 } else { frame };
+            events.0 = frame;
+            drop(events);
             let state = (frame != NO_FRAME).then(|| look(frame));
-            events.lock().push((task, deed, state));
+            told_to.lock().1.push((task, deed, state));
         })));
         let replayed = file.replay_on(&mut runner);
         runner.lab().observe(None);
-        let events = std::mem::take(&mut *told.lock());
+        let events = std::mem::take(&mut told.lock().1);
         let threads = runner.subject.threads();
         let hindrances: Vec<_> = (0..threads).map(|thread| runner.subject.hindrance(thread)).collect();
         let mut lines = fold(&events, bias);

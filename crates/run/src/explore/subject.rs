@@ -63,7 +63,7 @@ pub struct Seen {
     pub state: u64,
 }
 
-/// Looks at a page.
+/// Gives the state of a page.
 pub type Look = std::sync::Arc<dyn Fn(crate::machine::Frame) -> crate::machine::PageState + Send + Sync>;
 
 /// Something to explore.
