@@ -205,6 +205,12 @@ class Counters(Record):
     drain_waits: Count
     owner_waits: Count
     """Waits for a page in another's hands."""
+    turn_waits: Count
+    """Waits for a call's turn, where the policy gives waiters an order."""
+    drain_all_ns: Count
+    """Nanoseconds spent in drains of all, waits included."""
+    pinned_ns: Count
+    """Nanoseconds for which sweeps held pins before they gave them back, or succeeded."""
     backoffs: Count
     zapped: Count
     offlined: Count
