@@ -23,7 +23,9 @@ def in_python(function: Callable[Given, Found]) -> Callable[Given, Found]:
             found = [(_place(place), _message(message)) for place, message in error.problems]
             raise ConfigError(found) from error.__cause__
         except ResourceError as error:
-            raise ResourceError(_message(str(error))) from error.__cause__
+            # The error itself: it may hold what had ended before it.
+            error.args = (_message(str(error)),)
+            raise
 
     return call
 

@@ -12,7 +12,10 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "ARCHITECTURE", "CONTRIBUTING", "SECURITY")),
+    *sorted(ROOT.glob("docs/*.md")),
+]
 
 EXAMPLES = sorted(ROOT.glob("examples/*.py"))
 

@@ -1,7 +1,6 @@
 """The pages do what they say: every command on them is run, every link leads somewhere."""
 
 import doctest
-import os
 import re
 import subprocess
 import sys
@@ -14,8 +13,9 @@ import pytest
 import yaml
 
 from conftest import in_a_shell
-from gupstress import _core, pytest_plugin
+from gupstress import _core
 from gupstress.cli import commands
+from gupstress.pytest_plugin import options as plugin_options
 from pages import (
     COMMAND,
     EXAMPLES,
@@ -49,15 +49,13 @@ ELSEWHERE: dict[str, Callable[[], bool]] = {
     "pip install '.[report]'": lambda: "\nreport = [\n" in PROJECT,
     "pytest": in_ci("pytest"),
     "cargo test --release": in_ci("cargo test --locked --profile checked"),
-    'RUSTFLAGS="--cfg loom" cargo test --release --test loom': in_ci(
-        "env RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom"
-        " cargo test --locked --release --test loom"
-    ),
     "cargo bench --bench limits": bench("limits"),
     "cargo bench --bench simulator": bench("simulator"),
     ".ci/run": lambda: "    '' | --slow)" in CI,
     ".ci/run --slow": lambda: "    '' | --slow)" in CI,
-    "docs/generate.py": lambda: os.access(ROOT / "docs/generate.py", os.X_OK),
+    ".ci/run setup": lambda: "step_setup() {" in CI,
+    ".ci/run --list": lambda: "    --list)" in CI,
+    ". .venv/bin/activate": lambda: "$PWD/.venv" in CI,
     "pip install gupstress pytest": lambda: '\nname = "gupstress"\n' in PROJECT,
 }
 """Commands that no test can run, each with how it is known that they work."""
@@ -215,12 +213,22 @@ def test_what_cannot_be_run_here_is_run_elsewhere(command: str) -> None:
 
 def options() -> set[str]:
     """Return every option that there is: of the command, of the plugin, of this project's."""
-    found = {"--slow", "--help", "--version", "--check", "--bench", "--cfg", "--test", "--release"}
+    found = {
+        "--slow",
+        "--list",
+        "--help",
+        "--version",
+        "--check",
+        "--bench",
+        "--cfg",
+        "--test",
+        "--release",
+    }
     for command in [commands, *commands.commands.values()]:
         for param in command.params:
             found.update(param.opts, param.secondary_opts)
     assert isinstance(commands, click.Group)
-    return found | set(re.findall(r"--gupstress-\w+", Path(pytest_plugin.__file__).read_text()))
+    return found | {f"--gupstress-{option.name}" for option in plugin_options.OPTIONS}
 
 
 @named
@@ -243,6 +251,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert wanted.exists(), f"{page.name}:{line}: no file {file}"
         if anchor:
             assert anchor in anchors(wanted), f"{page.name}:{line}: no heading for {target}"
+
+
+@named
+def test_files_that_are_named_exist(page: Path) -> None:
+    for line, token in inline(page):
+        text = token.content
+        if token.type == "code_inline" and re.match(r"(crates|python|data|tests)/[\w./-]+$", text):
+            there = (ROOT / text.replace("NAME.toml", "")).exists()
+            assert there, f"{page.name}:{line}: no file {text}"
 
 
 def test_every_page_is_named_in_the_readme() -> None:

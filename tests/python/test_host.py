@@ -1,6 +1,8 @@
 """What is left of the host's threads and memory, by every limit that holds."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -17,6 +19,7 @@ def root(tmp_path: Path) -> Path:
         "proc/sys/kernel/threads-max": "5100\n",
         "proc/sys/kernel/pid_max": "32768\n",
         "proc/self/cgroup": "0::/user/app\n",
+        "proc/sys/vm/overcommit_memory": "0\n",
     }.items():
         put(tmp_path, name, text)
     return tmp_path
@@ -75,6 +78,23 @@ def test_memory_without_a_cgroup_is_what_is_free(root: Path) -> None:
     room = host.memory_room(root)
     assert room.limit == "free memory"
     assert 0 < room.left < psutil.virtual_memory().total
+
+
+def test_memory_under_a_limit_of_address_space(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = psutil.Process().memory_info().vms
+    arenas = 8 * (os.cpu_count() or 1) * (64 << 20)
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (used + arenas + 1000, -1))
+    monkeypatch.setattr(psutil.Process, "memory_info", lambda self: SimpleNamespace(vms=used))
+    assert host.memory_room(root) == host.Room(900, "RLIMIT_AS (ulimit -v)")
+    monkeypatch.setattr("resource.getrlimit", lambda kind: (used, -1))
+    assert host.memory_room(root) == host.Room(0, "RLIMIT_AS (ulimit -v)")
+
+
+def test_memory_where_the_kernel_overcommits_nothing(root: Path) -> None:
+    put(root, "proc/sys/vm/overcommit_memory", "2\n")
+    put(root, "proc/meminfo", "CommitLimit: 3 kB\nCommitted_AS: 1 kB\n")
+    room = host.Room(int(2048 * 0.9), "CommitLimit (vm.overcommit_memory=2)")
+    assert host.memory_room(root) == room
 
 
 def test_what_fits_is_no_shortage() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -204,11 +205,25 @@ def interrupting(turn: Turn) -> "contextmanager[Observer]":  # type: ignore[vali
     return watching()
 
 
+def interrupting_late(turn: Turn) -> "contextmanager[Observer]":  # type: ignore[valid-type]
+    """Interrupt once something has been counted, however long that takes."""
+
+    @contextmanager
+    def watching() -> Iterator[Observer]:
+        def observe(now: Snapshot) -> None:
+            if now["pinned"]:
+                signal.raise_signal(signal.SIGINT)
+
+        yield observe
+
+    return watching()
+
+
 ENDLESS = replace(SMALL, policies=("bounded", "none"), driver="os", pins=2**60)
 
 
 def test_an_interrupt_keeps_what_was_counted() -> None:
-    run = runner.run(runner.prepare(ENDLESS), [], interrupting)
+    run = runner.run(runner.prepare(ENDLESS), [], interrupting_late)
     assert run.status == "interrupted"
     (result,) = run.results
     assert result.status == "interrupted"
@@ -243,7 +258,80 @@ def test_an_interrupt_between_runs_keeps_the_results_before_it(rows: Rows, row: 
     assert [result.policy for result in run.results] == ["none"]
 
 
+# ---------------------------------------------------------------- nothing outlives its limit
+
+LONG_STEPS = (("step_delay", "30s"),)
+MANY_PASSES = (("migrate_sync_passes", "4294967295"),)
+
+
+@pytest.mark.parametrize("driver", ["os", "sim"])
+@pytest.mark.parametrize(
+    ("profile", "sets"),
+    [
+        ("contended", LONG_STEPS),
+        ("prepinned", MANY_PASSES),
+        ("prepinned", (*MANY_PASSES, ("migrate_async_passes", "4294967295"))),
+    ],
+)
+def test_an_interrupt_ends_what_a_setting_makes_endless(
+    driver: Literal["os", "sim"], profile: str, sets: tuple[tuple[str, str], ...]
+) -> None:
+    endless = replace(
+        SMALL, policies=("linux-7.2",), driver=driver, profile=profile, sets=sets, pins=2**60
+    )
+    forever = replace(endless, threads=None, timeout_s=1e9, stall_after_s=1e9)
+    run = runner.run(runner.prepare(forever), [], interrupting)
+    (result,) = run.results
+    assert (run.status, result.status) == ("interrupted", "interrupted")
+    assert result.calls.failed_spurious == result.calls.failed_justified == 0
+    assert result.invariants.verdict == "held"
+
+
+@pytest.mark.parametrize("limits", [(0.5, 3600.0), (60.0, 0.5)])
+@pytest.mark.parametrize("sets", [LONG_STEPS, MANY_PASSES])
+def test_a_timeout_ends_it_too(
+    limits: tuple[float, float], sets: tuple[tuple[str, str], ...]
+) -> None:
+    request = replace(
+        SMALL, policies=("linux-7.2",), driver="os", profile="prepinned", sets=sets, pins=2**60
+    )
+    own, wall = limits
+    request = replace(request, threads=None, timeout_s=own, wall_timeout_s=wall)
+    (result,) = runner.run(runner.prepare(request), []).results
+    assert result.status == "timeout"
+    assert result.calls.failed_spurious == result.calls.failed_justified == 0
+
+
+def test_wall_time_bounds_what_virtual_time_does_not(cli: Cli) -> None:
+    endless = ("--driver", "sim", "--profile", "prepinned", "--seed", "1")
+    limits = ("--stall-after", "1000000s", "--timeout", "1000000s", "--wall-timeout", "500ms")
+    sets = ("--set", "migrate_sync_passes=4294967295")
+    code, out, _ = cli("--policy", "linux-7.2", *endless, *limits, *sets)
+    assert code == 3
+    assert "linux-7.2: the wall timeout of 0.5 s ended the run after 0 of" in out
+
+
 # ---------------------------------------------------------------- what the host can carry
+
+
+def test_a_policy_that_is_refused_costs_none_that_has_run(
+    cli: Cli, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows()
+    run = engine.Plan.run
+
+    def refusing(plan: engine.Plan, policy: int, *rest: object) -> Row:
+        if policy == 1:
+            raise ResourceError("thread 7 of 9 refused")
+        return run(plan, policy, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine.Plan, "run", refusing)
+    options = ("--policy", "none", "--policy", "bounded", "--json", "r.json", *SMALL_OPTIONS)
+    code, out, err = cli(*options, "--quiet")
+    assert (code, err) == (2, "gupstress: thread 7 of 9 refused\n")
+    kept = RunResult.model_validate_json(Path("r.json").read_text())
+    assert [result.policy for result in kept.results] == ["none"]
+    assert "none" in out
 
 
 def test_a_run_that_does_not_fit_is_refused_with_the_largest_that_does(

@@ -9,7 +9,7 @@ mod signals;
 
 use gupstress_run::config::{Ns, parse_length};
 use gupstress_run::error::{Error, Problem};
-use gupstress_run::explore;
+use gupstress_run::explore::request as searching;
 use gupstress_run::fit::request as fitting;
 use gupstress_run::litmus::{Limits, Scenario, litmus_names, show_litmus};
 use gupstress_run::observe::Trace;
@@ -94,15 +94,18 @@ impl<'p> Watcher<'p> {
     }
 }
 
-impl Host for Watcher<'_> {
-    fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool {
+impl Watcher<'_> {
+    /// Looks for signals, and tells how far it is where there is something to tell.
+    fn look_in(&mut self, progress: Option<&dyn Fn() -> Progress>) -> bool {
         // On the simulator this is called far more often than anybody could look.
         if self.looked.elapsed() < LOOK_EVERY {
             return self.raised.is_none();
         }
         self.looked = Instant::now();
         let due = self.observer.is_some() && self.told.elapsed() >= TELL_EVERY;
-        let text = due.then(|| serde_json::to_string(&progress()).unwrap_or_default());
+        let progress = progress.filter(|_| due);
+        let text = progress.map(|progress| serde_json::to_string(&progress()).unwrap_or_default());
+        let due = text.is_some();
         let result: PyResult<()> = Python::attach(|py| {
             py.check_signals()?;
             if let (Some(observer), Some(text)) = (self.observer, text) {
@@ -124,6 +127,16 @@ impl Host for Watcher<'_> {
             }
         }
     }
+}
+
+impl Host for Watcher<'_> {
+    fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool {
+        self.look_in(Some(progress))
+    }
+
+    fn may_go_on(&mut self) -> bool {
+        self.look_in(None)
+    }
 
     fn trace(&mut self, trace: Trace) {
         self.trace = Some(trace);
@@ -140,8 +153,8 @@ mod _core {
     use super::plan::Plan;
     use super::{
         Arc, Duration, Error, Instant, Limits, Mutex, Ns, Op, PoisonError, Problem, PyKeyboardInterrupt,
-        Result, Scenario, Signals, TELL_EVERY, explore, fitting, kernel_names, litmus_names, parse_length,
-        policy_names, profile_names, request, show_litmus,
+        Result, Scenario, Signals, TELL_EVERY, fitting, kernel_names, litmus_names, parse_length,
+        policy_names, profile_names, request, searching, show_litmus,
     };
     use gupstress_run::judge::Verdict;
     use gupstress_run::litmus::MOST_SESSION_CPUS;
@@ -328,7 +341,7 @@ mod _core {
         let raised = Mutex::new(None);
         let found = py.detach(|| {
             let mut told = Instant::now();
-            explore::request::explore(request, &mut |progress| {
+            searching::explore(request, &mut |progress| {
                 if let Some(observer) = observer.as_ref().filter(|_| told.elapsed() >= TELL_EVERY) {
                     told = Instant::now();
                     let text = serde_json::to_string(&progress).unwrap_or_default();
@@ -352,20 +365,20 @@ mod _core {
     /// Checks what an exploration asks for.
     #[pyfunction]
     fn check_explore(request: &str) -> Result<()> {
-        Ok(explore::request::check(request)?)
+        Ok(searching::check(request)?)
     }
 
     /// Runs a schedule file (JSON text) again; JSON with its story as `text`, `markdown` or `html`.
     #[pyfunction]
     #[pyo3(signature = (place, text, format="text"))]
     fn replay(py: Python<'_>, place: &str, text: &str, format: &str) -> Result<String> {
-        Ok(py.detach(|| explore::request::replay(place, text, format))?)
+        Ok(py.detach(|| searching::replay(place, text, format))?)
     }
 
     /// The trace of a schedule file: JSON of Trace Events, separated by commas.
     #[pyfunction]
     fn trace_schedule(py: Python<'_>, place: &str, text: &str) -> Result<String> {
-        Ok(py.detach(|| explore::request::trace(place, text))?)
+        Ok(py.detach(|| searching::trace(place, text))?)
     }
 
     /// Reads a litmus scenario (TOML text) without running it; JSON.

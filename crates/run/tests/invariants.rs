@@ -168,7 +168,12 @@ fn a_trace_has_every_call_with_its_class_and_its_steps_in_order() {
         let trace = tracer.0.expect("a trace was wanted");
         let mut ended: HashMap<&str, u64> = HashMap::new();
         for ring in &trace.rings {
-            let thread = ring.thread().expect("every thread does something") as usize;
+            let Some(thread) = ring.thread() else {
+                // On a busy host a thread may have its first turn when all is over.
+                assert_eq!(driver, Which::Os, "every thread does something");
+                continue;
+            };
+            let thread = thread as usize;
             let events: Vec<_> = ring.events().collect();
             assert!(events.is_sorted_by_key(|event| event.at_ns), "{driver:?}: {}", trace.names[thread]);
             assert!(events.iter().all(|event| event.thread as usize == thread));

@@ -381,7 +381,7 @@ fn a_drain_waits_for_what_the_kworker_did() {
     let policy = policy();
     let worked = Reached::default();
     let has_worked = worked.clone();
-    explore(4, move || {
+    explore(3, move || {
         let world = World::with(&rules, &policy, true);
         let frame = world.m.memory.alloc(0, Gfp::Pin).unwrap().publish();
         let over = Arc::new(AtomicBool::new(false));

@@ -264,7 +264,11 @@ def run(
         complain(f"seed {job.seed}")
     recorder = None if trace_file is None else Recorder()
     watch = runner.unwatched if quiet else progress.watch(sys.stderr)
-    result = runner.run(job, sys.argv, watch, recorder)
+    refused = None
+    try:
+        result = runner.run(job, sys.argv, watch, recorder)
+    except runner.RefusedError as error:
+        refused, result = error, error.kept
     interrupts.settle()
     found = None
     # An interrupt may have left nothing to compare.
@@ -283,6 +287,8 @@ def run(
         output.deliver(
             json_file, result.to_json, lambda: _print(result, found, format_, command, quiet)
         )
+    if refused is not None:
+        raise refused
     code = Exit[verdict.outcome(result).name]
     if found is None:
         return code

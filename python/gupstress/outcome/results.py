@@ -205,6 +205,12 @@ class Counters(Record):
     drain_waits: Count
     owner_waits: Count
     """Waits for a page in another's hands."""
+    turn_waits: Count
+    """Waits for a call's turn, where the policy gives waiters an order."""
+    drain_all_ns: Count
+    """Nanoseconds spent in drains of all, waits included."""
+    pinned_ns: Count
+    """Nanoseconds for which sweeps held pins before they gave them back, or succeeded."""
     backoffs: Count
     zapped: Count
     offlined: Count
@@ -423,6 +429,8 @@ class PolicyResult(Record):
     repeat: Annotated[int, Field(ge=1)]
     status: Literal["complete", "timeout", "stuck", "interrupted", "aborted"]
     """`aborted`: it had missed a threshold for good that it was to end at."""
+    wall_timeout: bool = False
+    """Whether the timeout was that of the host's time, and not of the driver's clock."""
     verdict: Verdict | None = None
     """What it came to, in one word; null in files of versions that did not say."""
     elapsed_s: Amount

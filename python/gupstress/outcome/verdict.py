@@ -193,12 +193,9 @@ def remarks(run: Run) -> Iterator[Said]:
 
 
 def _which_timeout(result: PolicyResult, run: Run) -> str:
-    own, wall = run.settings.timeout_s, run.settings.wall_timeout_s
-    # The simulator's clock is not the host's: what it has not come to, it did not end by.
-    early = run.settings.driver == "sim" and result.elapsed_s < own * 0.99
-    if wall is not None and (early or wall < own):
-        return f"the wall timeout of {wall:g} s"
-    return f"the timeout of {own:g} s"
+    if result.wall_timeout and run.settings.wall_timeout_s is not None:
+        return f"the wall timeout of {run.settings.wall_timeout_s:g} s"
+    return f"the timeout of {run.settings.timeout_s:g} s"
 
 
 def why_undecided(result: PolicyResult) -> str:

@@ -19,7 +19,7 @@ class _Option(NamedTuple):
     """Which number of a request it is."""
 
 
-_OPTIONS = (
+OPTIONS = (
     _Option("pins", "page pins of each policy in a run, instead of the marker's", "N", "pins"),
     _Option(
         "timeout",
@@ -45,6 +45,8 @@ _OPTIONS = (
     ),
 )
 
+"""Everything that the plugin may be told."""
+
 REQUESTED = ("pins", "timeout", "seed")
 """Options that are arguments of `gupstress.run`."""
 
@@ -52,7 +54,7 @@ REQUESTED = ("pins", "timeout", "seed")
 def add(parser: pytest.Parser) -> None:
     """Add the options, and for each a setting `gupstress_NAME` that it overrides."""
     group = parser.getgroup("gupstress", "stress of long-term page pins")
-    for option in _OPTIONS:
+    for option in OPTIONS:
         name, text = f"gupstress_{option.name}", f"default of --gupstress-{option.name}"
         if option.metavar is None:
             group.addoption(f"--gupstress-{option.name}", action="store_true", help=option.help)
@@ -85,7 +87,7 @@ def configured(config: pytest.Config, name: str) -> Any:
     import pytest
 
     said = config.getini(f"gupstress_{name}")
-    (option,) = (option for option in _OPTIONS if option.name == name)
+    (option,) = (option for option in OPTIONS if option.name == name)
     if option.number is None or said in (None, ""):
         return said or None
     try:

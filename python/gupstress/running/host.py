@@ -94,8 +94,31 @@ def memory_room(root: Path = Path("/")) -> Room:
         root: Where `proc` and `sys` are.
     """
     rooms = [*_cgroup_rooms(root, _MEMORY), Room(psutil.virtual_memory().available, "free memory")]
+    rooms += [*_address_space(), *_committed(root)]
     left, limit = min(rooms)
-    return Room(int(left * _MEMORY_SHARE), limit)
+    return Room(int(max(left, 0) * _MEMORY_SHARE), limit)
+
+
+_ARENA = 64 << 20
+"""Address space that malloc sets aside for a thread's allocations, for 8 threads a CPU at most."""
+
+
+def _address_space() -> Iterator[Room]:
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != resource.RLIM_INFINITY:
+        arenas = 8 * (os.cpu_count() or 1) * _ARENA
+        used = psutil.Process().memory_info().vms + arenas
+        yield Room(soft - used, "RLIMIT_AS (ulimit -v)")
+
+
+def _committed(root: Path) -> Iterator[Room]:
+    # Only then the kernel refuses what it could not back.
+    if (root / "proc/sys/vm/overcommit_memory").read_text().strip() != "2":
+        return
+    lines = (root / "proc/meminfo").read_text().splitlines()
+    kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+    left = (kib["CommitLimit"] - kib["Committed_AS"]) << 10
+    yield Room(left, "CommitLimit (vm.overcommit_memory=2)")
 
 
 def _cgroup_rooms(root: Path, controller: _Controller) -> Iterator[Room]:

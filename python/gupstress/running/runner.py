@@ -183,6 +183,18 @@ def _require_room(plan: Plan) -> None:
     raise ResourceError(f"{missing}; {hint}")
 
 
+class RefusedError(ResourceError):
+    """The host refused a run after others had ended.
+
+    Attributes:
+        kept: Those others.
+    """
+
+    def __init__(self, reason: str, kept: RunResult) -> None:
+        super().__init__(reason)
+        self.kept = kept
+
+
 class _Lost(KeyboardInterrupt):
     """Ends a run as Ctrl-C does: what was counted is kept."""
 
@@ -226,11 +238,13 @@ def run(
         recorder: Takes the traces of a request with `trace_last`.
 
     Raises:
-        ResourceError: The host refused a thread or memory after all.
+        RefusedError: The host refused a thread or memory after all, and there are runs to keep.
+        ResourceError: It did so at once.
     """
     started_at, facts = datetime.now(timezone.utc), host.facts()
     results: list[PolicyResult] = []
     interrupted = False
+    refused: Exception | None = None
     try:
         for part, policy, repeat in job.schedule():
             turn = Turn(part.policies[policy], repeat, job.request.repeat)
@@ -254,8 +268,12 @@ def run(
     except KeyboardInterrupt:
         # Between two runs there is nobody else to take it.
         interrupted = True
+    except (ResourceError, MemoryError) as error:
+        if not results:
+            raise
+        refused, interrupted = error, True
     statuses = {result.status for result in results}
-    return RunResult(
+    run = RunResult(
         gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
         argv=tuple(argv),
         started_at=started_at,
@@ -271,6 +289,9 @@ def run(
         results=stability.judged(results, _core.build_profile),
         thresholds=tuple(thresholds.check(job.thresholds, results)),
     )
+    if refused is not None:
+        raise RefusedError(str(refused) or "no memory left", run) from refused
+    return run
 
 
 def _settings(job: Job) -> Settings:

@@ -47,7 +47,7 @@ impl TaskState {
 }
 
 /// Told of a task's deed.
-pub type Observer = std::rc::Rc<dyn Fn(TaskId, Deed)>;
+pub type Observer = std::sync::Arc<dyn Fn(TaskId, Deed) + Send + Sync>;
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! A profile, made small: few threads, few pages, few calls.
 
-use super::subject::{Kind, Outcome, Seen, Subject};
+use super::subject::{Kind, Look, Outcome, Seen, Subject};
 use crate::config::Count;
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Costs, Decision, Driver, TaskId, Timed};
 use crate::error::{Error, Result};
 use crate::judge::Class;
-use crate::machine::{Digest, Frame, Machine, PageState, Recount};
+use crate::machine::{Digest, Frame, Machine, Recount};
 use crate::observe::Totals;
 use crate::ops::{DmaError, Task};
 use crate::policy::{Policy, Rules};
@@ -297,9 +297,9 @@ impl Subject for Load {
         Some(format!("{} at {}", by.obstacle.describe(), step.name()))
     }
 
-    fn look(&self) -> Rc<dyn Fn(Frame) -> PageState> {
+    fn look(&self) -> Look {
         let sh = Arc::clone(&self.sh);
-        Rc::new(move |frame| sh.m.page_state(frame))
+        Arc::new(move |frame| sh.m.page_state(frame))
     }
 
     fn frames(&self) -> Vec<Frame> {

@@ -13,10 +13,10 @@ use crate::drive::{Deed, Step, Wait};
 use crate::error::Result;
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, PageState};
+use crate::sync::Mutex;
 use serde::Serialize;
-use std::cell::{Cell, RefCell};
 use std::fmt::Write;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// One line: what a task did, and what the page looked like then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -129,23 +129,26 @@ impl Story {
         let mut runner = Runner::new(settings.subject()?);
         let bias = runner.subject.machine().rules.pin_bias as i32;
         let look = runner.subject.look();
-        let told: Rc<RefCell<Vec<Event>>> = Rc::default();
-        let events = Rc::clone(&told);
-        let last = Cell::new(NO_FRAME);
-        runner.lab().observe(Some(Rc::new(move |task, deed| {
+        // The frame that was last in question, and what has been told.
+        let told = Arc::new(Mutex::new((NO_FRAME, Vec::<Event>::new())));
+        let (events, told_to) = (Arc::clone(&told), Arc::clone(&told));
+        runner.lab().observe(Some(Arc::new(move |task, deed| {
             let frame = match deed {
                 Deed::Step(_, frame)
                 | Deed::Wait(Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame)) => frame,
                 _ => NO_FRAME,
             };
             // A step about no page is told beside the page that was last in question.
-            last.set(if frame == NO_FRAME { last.get() } else { frame });
-            let state = (last.get() != NO_FRAME).then(|| look(last.get()));
-            events.borrow_mut().push((task, deed, state));
+            let mut events = events.lock();
+            let frame = if frame == NO_FRAME { events.0 } else { frame };
+            events.0 = frame;
+            drop(events);
+            let state = (frame != NO_FRAME).then(|| look(frame));
+            told_to.lock().1.push((task, deed, state));
         })));
         let replayed = file.replay_on(&mut runner);
         runner.lab().observe(None);
-        let events = told.take();
+        let events = std::mem::take(&mut told.lock().1);
         let threads = runner.subject.threads();
         let hindrances: Vec<_> = (0..threads).map(|thread| runner.subject.hindrance(thread)).collect();
         let mut lines = fold(&events, bias);

@@ -63,6 +63,9 @@ pub struct Seen {
     pub state: u64,
 }
 
+/// Gives the state of a page.
+pub type Look = std::sync::Arc<dyn Fn(crate::machine::Frame) -> crate::machine::PageState + Send + Sync>;
+
 /// Something to explore.
 pub trait Subject {
     /// The machine.
@@ -103,7 +106,7 @@ pub trait Subject {
     fn hindrance(&self, thread: TaskId) -> Option<String>;
 
     /// The state of a page, as it is now, whoever runs: for a story.
-    fn look(&self) -> std::rc::Rc<dyn Fn(crate::machine::Frame) -> crate::machine::PageState>;
+    fn look(&self) -> Look;
 
     /// The pages that the threads work on, as they are now.
     fn frames(&self) -> Vec<crate::machine::Frame>;

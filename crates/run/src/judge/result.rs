@@ -246,6 +246,9 @@ pub struct RunResult {
     pub kernel: String,
     /// Why it ended.
     pub status: Status,
+    /// Whether it was the host's time that was up, and not the driver's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub wall_timeout: bool,
     /// What it came to, in one word: [`verdict`] of the rest.
     pub verdict: Verdict,
     /// Seconds from the pinners' start to the end: wall time, or virtual time on the simulator.

@@ -151,6 +151,7 @@ mod tests {
             policy: "mine".into(),
             kernel: "linux-7.2.13".into(),
             status: Status::Complete,
+            wall_timeout: false,
             verdict: Verdict::Inconclusive,
             elapsed_s: 1.0,
             cpu_s: 1.0,

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 /// What a run knows besides its shared state.
 pub(super) struct End {
     pub status: Status,
+    pub wall_timeout: bool,
     pub elapsed_s: f64,
     pub cpu_s: f64,
     pub seed: u64,
@@ -68,6 +69,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
         policy: sh.policy.name.clone(),
         kernel: sh.m.rules.name.clone(),
         status: end.status,
+        wall_timeout: end.wall_timeout,
         // Until the rest is known.
         verdict: Verdict::Inconclusive,
         elapsed_s: end.elapsed_s,

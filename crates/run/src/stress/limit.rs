@@ -13,6 +13,11 @@ pub trait Host {
     /// Shown how far the run is; false to interrupt it.
     fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool;
 
+    /// Asked instead where there is nothing to show yet, or any more.
+    fn may_go_on(&mut self) -> bool {
+        true
+    }
+
     /// Given the trace of the run at its end, if one was wanted.
     fn trace(&mut self, _trace: crate::observe::Trace) {}
 }
@@ -61,8 +66,12 @@ impl<'h> Limit<'h> {
 
     /// Shows the host how far the run is; whether it may go on.
     pub fn look(&mut self, progress: &dyn Fn() -> Progress) -> bool {
+        self.ask(|host| host.look(progress))
+    }
+
+    fn ask(&mut self, goes_on: impl FnOnce(&mut dyn Host) -> bool) -> bool {
         if self.cut.is_none() {
-            if !self.host.look(progress) {
+            if !goes_on(self.host) {
                 self.cut = Some(Cut::Interrupted);
             } else if self.is_over() {
                 self.cut = Some(Cut::Time);
@@ -74,7 +83,7 @@ impl<'h> Limit<'h> {
 
     /// Whether it may go on, where there is nothing to show yet or any more.
     pub fn may_go_on(&mut self) -> bool {
-        self.look(&Progress::default)
+        self.ask(|host| host.may_go_on())
     }
 
     /// Whether the time is up, whatever the host says.
@@ -113,6 +122,10 @@ mod tests {
 
     impl Host for Thrice {
         fn look(&mut self, _progress: &dyn Fn() -> Progress) -> bool {
+            self.may_go_on()
+        }
+
+        fn may_go_on(&mut self) -> bool {
             self.0 += 1;
             self.0 < 3
         }

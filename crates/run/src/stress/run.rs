@@ -140,6 +140,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     let resolved = json!({ "policy": job.policy, "profile": job.profile, "kernel": job.rules });
     let end = End {
         status,
+        wall_timeout: status == Status::Timeout && limit.cut() == Some(Cut::Time),
         elapsed_s: ended_at.saturating_sub(started) as f64 / 1e9,
         cpu_s: process_cpu() - cpu_before,
         seed: job.seed,
@@ -210,21 +211,6 @@ fn live<D: Driver>(sh: &Shared, d: &D, id: usize) {
     }
     slot.leave();
     sh.thread_left(d);
-}
-
-/// Nothing so far.
-impl Default for Progress {
-    fn default() -> Self {
-        Self {
-            elapsed_s: 0.0,
-            pinned: 0,
-            target: 0,
-            calls: Calls::of([0; Class::COUNT]),
-            drain_all: 0,
-            pages_per_s: 0.0,
-            step: crate::drive::Step::Idle.name(),
-        }
-    }
 }
 
 fn progress(sh: &Shared, now: u64) -> Progress {
