@@ -17,22 +17,20 @@ if TYPE_CHECKING:
     from gupstress.model.catalog import kernels, policies, profiles
     from gupstress.model.machine import Machine, Mapping, PageState, PinOutcome
     from gupstress.model.policy import Policy
-    from gupstress.outcome.comparison import Comparison
-    from gupstress.outcome.litmus import LitmusResult
-    from gupstress.outcome.matrix import MatrixResult
     from gupstress.outcome.results import PolicyResult
     from gupstress.outcome.schemas import schema
     from gupstress.running.result import RunResult
+    from gupstress.studies.shown import Comparison, LitmusResult, MatrixResult
 
 _HOMES = {
-    "Comparison": "outcome.comparison",
+    "Comparison": "studies.shown",
     "ConfigError": "errors",
     "GupstressError": "errors",
-    "LitmusResult": "outcome.litmus",
+    "LitmusResult": "studies.shown",
     "Machine": "model.machine",
     "MachineError": "errors",
     "Mapping": "model.machine",
-    "MatrixResult": "outcome.matrix",
+    "MatrixResult": "studies.shown",
     "PageState": "model.machine",
     "PinOutcome": "model.machine",
     "Policy": "model.policy",

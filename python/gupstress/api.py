@@ -11,10 +11,7 @@ from gupstress.errors import ConfigError
 from gupstress.model.policy import AxisValue, Policy
 from gupstress.model.reference import kernel_name, policy_name, several
 from gupstress.outcome import files
-from gupstress.outcome.comparison import Comparison
 from gupstress.outcome.exploration import ExploreResult, ReplayResult
-from gupstress.outcome.litmus import LitmusResult
-from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document
 from gupstress.problems import Problems
 from gupstress.running import runner
@@ -26,6 +23,7 @@ from gupstress.studies import exploration as search
 from gupstress.studies import litmus as scenarios
 from gupstress.studies import matrix as cells
 from gupstress.studies.comparison import judge, rules
+from gupstress.studies.shown import Comparison, LitmusResult, MatrixResult
 from gupstress.values import shown
 
 _DEFAULT = Request()
@@ -279,9 +277,9 @@ def explore(
         with problems.noting(f"--{name}"):
             least = name in ("preemptions", "depth") and value == 0
             numbers[name] = value if value is None or least else limits[name].check(value)
-    for name, value in {"timeout": timeout, "shrink": shrink}.items():
+    for name, length in {"timeout": timeout, "shrink": shrink}.items():
         with problems.noting(f"--{name}"):
-            numbers[f"{name}_s"] = limits["timeout_s"].check(value)
+            numbers[f"{name}_s"] = limits["timeout_s"].check(length)
     problems.refuse()
     return search.run(
         search.Exploration(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -384,3 +385,17 @@ def test_results_travel_to_other_processes(small_run: RunResult) -> None:
     # It says what was pinned, and holds nothing.
     with pytest.raises(gupstress.MachineError, match="another machine's"):
         machine.unpin(copy)
+
+
+def test_studies_show_their_tables_too(small_run: RunResult) -> None:
+    found: list[Any] = [
+        gupstress.matrix("zero-page", policy="bounded", driver="sim", seed=1),
+        gupstress.litmus("anon-remote", kernel="linux-6.12.43"),
+        gupstress.compare(small_run, small_run),
+    ]
+    for one, words in zip(found, ("zero-page", "anon-remote", "pages_per_s"), strict=True):
+        assert words in str(one)
+        assert words.replace("_", r"_") in one._repr_markdown_()
+        assert f">{words}" in one._repr_html_().replace(" ", "")
+        assert "\n" not in repr(one)
+        assert pickle.loads(pickle.dumps(one)) == one

@@ -67,16 +67,19 @@ def _heading(name: str, width: int) -> str:
     return name if len(name) <= width else name.replace("-", "-\n")
 
 
+def grid(table: Cross) -> Grid:
+    """Return a table in full width, the parts of a cell one behind the other."""
+    return Grid(
+        headings=[table.corner, *table.columns],
+        rows=[
+            [name, *map(table.joint.join, row)]
+            for name, row in zip(table.rows, table.cells, strict=True)
+        ],
+        aligns=["left"] * (1 + len(table.columns)),
+        widths=[None] * (1 + len(table.columns)),
+    )
+
+
 def markdown(table: Cross) -> str:
     """Return a table as Markdown, in full width."""
-    return piped(
-        Grid(
-            headings=[table.corner, *table.columns],
-            rows=[
-                [name, *map(table.joint.join, row)]
-                for name, row in zip(table.rows, table.cells, strict=True)
-            ],
-            aligns=["left"] * (1 + len(table.columns)),
-            widths=[None] * (1 + len(table.columns)),
-        )
-    )
+    return piped(grid(table))

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from gupstress import _core
 from gupstress.model.reference import read_file
-from gupstress.outcome.litmus import Difference, LitmusCell, LitmusResult, Value
+from gupstress.outcome.litmus import Difference, LitmusCell, Value
 from gupstress.outcome.results import Build
 from gupstress.problems import Problems, nearest
 from gupstress.running import engine
+from gupstress.studies.shown import LitmusResult
 from gupstress.values import is_file
 
 WALL_S = 60.0

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 
 from gupstress import _core
 from gupstress.model import catalog
-from gupstress.outcome.matrix import Cell, MatrixResult, MatrixSettings
+from gupstress.outcome.matrix import Cell, MatrixSettings
 from gupstress.outcome.results import Build, Calls, PolicyResult, Verdict
 from gupstress.outcome.verdict import (
     UNDECIDED,
@@ -24,6 +24,7 @@ from gupstress.problems import Problems
 from gupstress.running import engine, host, runner
 from gupstress.running.request import Request
 from gupstress.running.runner import Job, Watch, unwatched
+from gupstress.studies.shown import MatrixResult
 
 _BROKEN_ON_PURPOSE = "busted-"
 """What the names of the policies begin with that prove that a detector fires."""

@@ -7,7 +7,6 @@ from statistics import median
 
 from gupstress.outcome import metrics
 from gupstress.outcome.comparison import (
-    Comparison,
     Instability,
     Interval,
     Method,
@@ -26,6 +25,7 @@ from gupstress.running.result import RunResult
 from gupstress.studies.comparison import inference, pairing, rules, workload
 from gupstress.studies.comparison.pairing import Pair
 from gupstress.studies.comparison.sources import Source, in_turn, read
+from gupstress.studies.shown import Comparison
 
 
 def compare(

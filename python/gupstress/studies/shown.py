@@ -1,0 +1,48 @@
+"""What the studies found as those who asked for it hold it: it shows its own table."""
+
+from gupstress.outcome import comparison, litmus, matrix
+from gupstress.render import comparison as compared
+from gupstress.render import cross
+from gupstress.render import litmus as counted
+from gupstress.render import matrix as judged
+from gupstress.render.grid import Grid
+from gupstress.render.shown import Shown
+
+
+class MatrixResult(Shown, matrix.MatrixResult):
+    """Everything that one `gupstress matrix` found."""
+
+    def _tables(self) -> list[Grid]:
+        return [cross.grid(judged.table(self))]
+
+    def _end(self) -> str:
+        return judged.end_line(self)
+
+    def __repr__(self) -> str:
+        return f"<MatrixResult {self._end().removeprefix('gupstress: ')}>"
+
+
+class LitmusResult(Shown, litmus.LitmusResult):
+    """Everything that one `gupstress litmus` found."""
+
+    def _tables(self) -> list[Grid]:
+        return [cross.grid(counted.table(self))]
+
+    def _end(self) -> str:
+        return counted.summary(self)
+
+    def __repr__(self) -> str:
+        return f"<LitmusResult {self._end()}>"
+
+
+class Comparison(Shown, comparison.Comparison):
+    """Everything that one comparison found."""
+
+    def _tables(self) -> list[Grid]:
+        return [compared.table(self)] if self.policies else []
+
+    def _end(self) -> str:
+        return compared.end_line(self)
+
+    def __repr__(self) -> str:
+        return f"<Comparison {self._end().removeprefix('gupstress: ')}>"
