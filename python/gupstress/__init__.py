@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gupstress._core import __version__
-    from gupstress.api import compare, litmus, matrix, report, run
+    from gupstress.api import compare, explore, litmus, matrix, replay, report, run
     from gupstress.errors import ConfigError, GupstressError, MachineError, ResourceError
     from gupstress.model.catalog import kernels, policies, profiles
     from gupstress.model.machine import Machine, Mapping, PageState, PinOutcome
@@ -41,11 +41,13 @@ _HOMES = {
     "RunResult": "running.result",
     "__version__": "_core",
     "compare": "api",
+    "explore": "api",
     "kernels": "model.catalog",
     "litmus": "api",
     "matrix": "api",
     "policies": "model.catalog",
     "profiles": "model.catalog",
+    "replay": "api",
     "report": "api",
     "run": "api",
     "schema": "outcome.schemas",
@@ -68,11 +70,13 @@ __all__ = [
     "RunResult",
     "__version__",
     "compare",
+    "explore",
     "kernels",
     "litmus",
     "matrix",
     "policies",
     "profiles",
+    "replay",
     "report",
     "run",
     "schema",

@@ -12,7 +12,9 @@ __all__ = [
     "Plan",
     "__version__",
     "build_profile",
+    "check_explore",
     "check_litmus",
+    "explore",
     "fit",
     "guess_number",
     "judge_cell",
@@ -20,10 +22,12 @@ __all__ = [
     "nearest",
     "parse_duration",
     "read_litmus",
+    "replay",
     "resolve",
     "run_litmus",
     "show",
     "show_duration",
+    "trace_schedule",
     "verdicts",
     "words",
 ]
@@ -54,6 +58,14 @@ def run_litmus(
 def fit(
     files: Sequence[tuple[str, str]], kernels: Sequence[str] = ..., wall_s: float = ...
 ) -> list[str]: ...
+def explore(request: str, observer: Callable[[str], object] | None = None) -> str: ...
+def check_explore(request: str) -> None: ...
+def replay(
+    place: str,
+    text: str,
+    format: str = "text",  # noqa: A002
+) -> str: ...
+def trace_schedule(place: str, text: str) -> str: ...
 def words() -> str: ...
 def check_litmus(kernel: str, sets: Sequence[tuple[str, str]]) -> None: ...
 def read_litmus(place: str, text: str) -> str: ...

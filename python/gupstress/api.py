@@ -9,18 +9,20 @@ from gupstress import values
 from gupstress.arguments import in_python
 from gupstress.errors import ConfigError
 from gupstress.model.policy import AxisValue, Policy
-from gupstress.model.reference import several
+from gupstress.model.reference import kernel_name, policy_name, several
 from gupstress.outcome import files
 from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.exploration import ExploreResult, ReplayResult
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document
 from gupstress.problems import Problems
 from gupstress.running import runner
 from gupstress.running import scan as sweeps
-from gupstress.running.request import CELL_TIMEOUT_S, Driver, Request
+from gupstress.running.request import CELL_TIMEOUT_S, EXPLORED, NUMBERS, Driver, Request
 from gupstress.running.result import RunResult
 from gupstress.running.trace import DEFAULT_LAST, Recorder
+from gupstress.studies import exploration as search
 from gupstress.studies import litmus as scenarios
 from gupstress.studies import matrix as cells
 from gupstress.studies.comparison import judge, rules
@@ -212,6 +214,101 @@ def litmus(
             names.append(values.name(one, "the name of a scenario", "anon-remote"))
     plan = scenarios.prepare(names, several(kernel), words, problems=problems)
     return scenarios.run(plan, _command_line())
+
+
+@in_python
+def explore(
+    profile: Name = "isolation-race",
+    *,
+    policy: PolicyName = "kernel",
+    kernel: Name = _DEFAULT.kernel,
+    sets: Mapping[str, AxisValue] | None = None,
+    threads: int = 2,
+    pages: int = 1,
+    calls: int = 1,
+    strategy: str = "random",
+    preemptions: int = 2,
+    depth: int = 3,
+    schedules: int | None = None,
+    timeout: str | float = 60.0,
+    find: str | Iterable[str] = search.FINDINGS,
+    keep_going: bool = False,
+    seed: int | None = None,
+    workers: int | None = None,
+    shrink: str | float = 10.0,
+) -> ExploreResult:
+    """Search for an interleaving that goes wrong, as `gupstress explore` does.
+
+    Args:
+        profile: The load, cut to size: a preset's name or the path of a TOML file.
+        policy: A preset, TOML file or `Policy`; `"kernel"`: the rule set's own.
+        kernel: The rule set: a preset's name or the path of a TOML file.
+        sets: Keys of policy, profile or kernel set by themselves.
+        threads: Pinners.
+        pages: Pages that they pin.
+        calls: Calls of each.
+        strategy: `random`, `pct` (priorities that change) or `bounded` (all with few preemptions).
+        preemptions: Most preemptions of a bounded search.
+        depth: Orderings that a finding of `pct` may need.
+        schedules: Most schedules; None: 20,000, and all there are for a bounded search.
+        timeout: Longest search, seconds or words such as `"60s"`.
+        find: Kinds that are findings: `unsafe`, `stuck`, `spurious`, `broken`.
+        keep_going: Whether the search goes on after its first finding.
+        seed: Of everything drawn; None: drawn.
+        workers: Threads that search; findings do not depend on it. None: one a CPU.
+        shrink: Longest time for making findings smaller.
+
+    Raises:
+        ConfigError: Everything that is wrong with the arguments, at once.
+    """
+    problems = Problems()
+    words = tuple(_words(sets, problems))
+    numbers: dict[str, Any] = {}
+    given = {
+        "threads": threads,
+        "pages": pages,
+        "calls": calls,
+        "preemptions": preemptions,
+        "depth": depth,
+        "schedules": schedules,
+        "seed": seed,
+        "workers": workers,
+    }
+    limits = EXPLORED | NUMBERS
+    for name, value in given.items():
+        with problems.noting(f"--{name}"):
+            least = name in ("preemptions", "depth") and value == 0
+            numbers[name] = value if value is None or least else limits[name].check(value)
+    for name, value in {"timeout": timeout, "shrink": shrink}.items():
+        with problems.noting(f"--{name}"):
+            numbers[f"{name}_s"] = limits["timeout_s"].check(value)
+    problems.refuse()
+    return search.run(
+        search.Exploration(
+            profile=values.name(profile, "the name of a profile", "isolation-race"),
+            policy=policy_name(policy),
+            kernel=kernel_name(kernel),
+            sets=words,
+            strategy=strategy,
+            find=tuple(several(find)),
+            keep_going=keep_going,
+            **numbers,
+        )
+    )
+
+
+@in_python
+def replay(path: str | os.PathLike[str], format: str = "text") -> ReplayResult:  # noqa: A002
+    """Play a schedule file back, as `gupstress replay` does.
+
+    Args:
+        path: The file that `gupstress explore` wrote.
+        format: Of the story: `text`, `markdown` or `html`.
+
+    Raises:
+        ConfigError: It cannot be read, is no schedule or one of another version.
+    """
+    return search.replay(path, format)
 
 
 @in_python

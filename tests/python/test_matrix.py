@@ -440,7 +440,7 @@ def test_a_long_name_is_wrapped_and_a_short_heading_is_whole() -> None:
         ("--timeout soon", ["--timeout", "soon"]),
         ("--stall-after 0s", ["--stall-after", "nearest: 1ms"]),
         ("--set isolate_retris=3", ["isolate_retris", "nearest: isolate_retries"]),
-        ("--format junit", ["junit", "markdown"]),
+        ("--format junt", ["junt", "junit"]),
         ("--json missing/r.json", ["--json missing/r.json", "No such file"]),
         ("--pin 3", ["--pin", "--p"]),
         ("extra", ["extra"]),

@@ -92,6 +92,9 @@ NEVER_SEEN = {
     # Added to what the core gives, by this package.
     ("PolicyResult", "disturbance"),
     ("PolicyResult", "stability"),
+    ("PolicyResult", "scan"),
+    # Of a run that the host's own time ended, see the tests of runs.
+    ("PolicyResult", "wall_timeout"),
     # Of a page lock that is not waited for, see the core's own tests.
     ("Breakdown", "locked_by"),
 }

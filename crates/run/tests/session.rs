@@ -382,6 +382,20 @@ fn a_call_of_endlessly_many_tries_is_stuck_and_its_trace_bounded() {
 }
 
 #[test]
+fn a_call_whose_passes_never_end_is_stuck_whatever_it_says_when_it_is_given_up() {
+    let passes = [("migrate_sync_passes".to_owned(), "4294967295".to_owned())];
+    let rules = load_kernel(Source::Preset("linux-7.2.13"), &passes).unwrap();
+    let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
+    let mut session = Session::new(rules, policy, &ROOMY, CPUS);
+    session.limits.ran = Duration::from_millis(5);
+    let a = session.map(Kind::Anon, 1).unwrap();
+    session.touch(0, a, 0..1).unwrap();
+    session.hold(0, a, 0..1).unwrap();
+    let pin = session.pin(0, a, 0..1, true).unwrap();
+    assert_eq!((pin.class, pin.error, pin.sweeps), (Class::Stuck, None, 1));
+}
+
+#[test]
 fn a_call_that_is_told_to_stop_stops_and_leaves_the_machine_sound() {
     for wall in [true, false] {
         let mut session = session("linux-7.2.13", Some("unbounded"), &ROOMY);

@@ -14,6 +14,7 @@ from gupstress.cli import interrupts, streams
 from gupstress.cli.catalog import list_names, show
 from gupstress.cli.compare import compare
 from gupstress.cli.exits import HELP, CommandError, guard
+from gupstress.cli.explore import explore, replay
 from gupstress.cli.fit import fit
 from gupstress.cli.litmus import litmus
 from gupstress.cli.matrix import matrix
@@ -75,6 +76,8 @@ commands.add_command(run)
 commands.add_command(matrix)
 commands.add_command(litmus)
 commands.add_command(fit)
+commands.add_command(explore)
+commands.add_command(replay)
 commands.add_command(compare)
 commands.add_command(report)
 commands.add_command(list_names)

@@ -6,12 +6,12 @@ from typing import Any
 import click
 
 from gupstress.problems import Problems, nearest
-from gupstress.running.request import NUMBERS
+from gupstress.running.request import EXPLORED, NUMBERS
 
 
 def number(name: str) -> Callable[[Any], Any]:
     """Return what reads a number of a request; its range is the request's to check."""
-    kind = NUMBERS[name]
+    kind = (NUMBERS | EXPLORED)[name]
 
     def read(value: Any) -> Any:
         # A default comes as it is.

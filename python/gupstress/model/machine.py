@@ -308,6 +308,14 @@ class Machine:
         """Fork a child that keeps the pages shared copy-on-write; others are not the child's."""
         self._act("share", part, cpu)
 
+    def sharew(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Fork a child that writes the pages first: it gets its own, the parent keeps these."""
+        self._act("sharew", part, cpu)
+
+    def childexit(self, cpu: int = 0) -> None:
+        """Let all children exit."""
+        self._core.play("childexit", self._cpu(cpu))
+
     def unmap(self, mapping: Mapping | Range, cpu: int = 0) -> None:
         """Unmap a mapping for good; a frame that is pinned lives until it is unpinned."""
         self._play("unmap", cpu=self._cpu(cpu), mapping=self._whole(mapping).number)

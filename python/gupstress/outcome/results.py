@@ -196,6 +196,12 @@ class Counters(Record):
     drain_local: Count
     drain_work: Count
     """Drains that these threads had kworkers run."""
+    mlock_drain: Count | None = None
+    """Drains of a CPU's mlock batch asked for; null, here and below, in files of before."""
+    target_allocs: Count | None = None
+    """Migration targets asked for."""
+    slow_entries: Count | None = None
+    """Calls that went on, or began, in the long-term loop."""
     faults: Count
     gup_fast: Count
     """Pages pinned without the slow path."""
@@ -205,6 +211,12 @@ class Counters(Record):
     drain_waits: Count
     owner_waits: Count
     """Waits for a page in another's hands."""
+    turn_waits: Count
+    """Waits for a call's turn, where the policy gives waiters an order."""
+    drain_all_ns: Count
+    """Nanoseconds spent in drains of all, waits included."""
+    pinned_ns: Count
+    """Nanoseconds for which sweeps held pins before they gave them back, or succeeded."""
     backoffs: Count
     zapped: Count
     offlined: Count

@@ -4,6 +4,7 @@ from typing import Any
 
 from gupstress.errors import ConfigError
 from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.exploration import ExploreResult, ReplayResult
 from gupstress.outcome.fit import FitResult
 from gupstress.outcome.job import JobResult
 from gupstress.outcome.litmus import LitmusResult
@@ -17,6 +18,8 @@ _MODELS: dict[str, type[Document]] = {
     "matrix": MatrixResult,
     "litmus": LitmusResult,
     "fit": FitResult,
+    "explore": ExploreResult,
+    "replay": ReplayResult,
     "compare": Comparison,
     "pytest": SuiteResult,
     "job": JobResult,

@@ -19,8 +19,10 @@ from gupstress.pytest_plugin.doings import Attempt, Doings, Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+    from pathlib import Path
 
     from gupstress.model.machine import Machine
+    from gupstress.outcome.exploration import ExploreResult
     from gupstress.running.result import RunResult
 
 _ALONE = (
@@ -152,6 +154,31 @@ def gupstress_run(request: pytest.FixtureRequest) -> Callable[..., RunResult]:
     A threshold that is missed fails the test.
     """
     return _runner(request, _marked(request.node))
+
+
+@pytest.fixture
+def gupstress_explore(tmp_path: Path) -> Callable[..., ExploreResult]:
+    """Return `gupstress.explore`; findings are kept in the test's folder.
+
+    A failing test shows the commands that replay them; how long the files are kept is
+    pytest's `tmp_path_retention_policy` to say.
+    """
+
+    def explore(profile: str = "isolation-race", **settings: Any) -> ExploreResult:
+        __tracebackhide__ = True
+        import gupstress
+        from gupstress.visible import typed
+
+        result = gupstress.explore(profile, **settings)
+        for number, found in enumerate(result.findings, 1):
+            file = tmp_path / f"{result.profile}-{result.policy}-{found.kind}-{number}.json"
+            file.write_text(found.text, encoding="utf-8")
+            # pytest shows what a test printed where the test fails.
+            print(found.sentence)  # noqa: T201
+            print(typed(["gupstress", "replay", str(file)]))  # noqa: T201
+        return result
+
+    return explore
 
 
 @pytest.fixture(scope="session")

@@ -156,6 +156,11 @@ _SEVERAL = {"policies": "--policy", "thresholds": "--threshold", "abort_on": "--
 """What there may be several of, with its option."""
 
 
+_COUNTS = ("pages", "calls", "schedules", "workers", "preemptions", "depth")
+
+EXPLORED: dict[str, Whole | Share | Length] = dict.fromkeys(_COUNTS, _TIMES)
+"""Numbers of an exploration; their ranges are the core's to say."""
+
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "policies": policy_name,
     "profile": profile_name,

@@ -66,6 +66,12 @@ events! {
     DrainWaits = "drain_waits",
     /// Waits for a page in another's hands.
     OwnerWaits = "owner_waits",
+    /// Waits for the call's turn.
+    TurnWaits = "turn_waits",
+    /// Nanoseconds that calls spent in `lru_add_drain_all`, waits for its mutex and work included.
+    DrainAllNs = "drain_all_ns",
+    /// Nanoseconds for which sweeps of the long-term loop held pins before they gave them back, or succeeded.
+    PinnedNs = "pinned_ns",
     /// Pauses of a policy's backoff.
     Backoffs = "backoffs",
     /// Pages zapped.

@@ -102,7 +102,7 @@ impl File {
                  replayed; explore again"
             )));
         }
-        serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
+        serde_json::from_str(text).map_err(|error| wrong(error.to_string()))
     }
 
     /// Runs it.

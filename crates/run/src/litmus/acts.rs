@@ -43,10 +43,12 @@ impl Session {
         operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> Result<R, Errno> + 'static,
     ) -> Result<R, OpError> {
         let result = self.on(cpu, mapping, range, operation)?;
-        result.map_err(|errno| match (errno, self.stopped()) {
-            (Errno::EINTR, Some(why)) => OpError::Stopped(why.to_owned()),
-            (Errno::EINTR, None) => OpError::Stuck(format!("{word}: no end in sight")),
-            (errno, _) => OpError::Refused { word, errno },
+        result.map_err(|errno| match self.stopped() {
+            Some(why) => OpError::Stopped(why.to_owned()),
+            None if errno == Errno::EINTR || self.is_endless() => {
+                OpError::Stuck(format!("{word}: no end in sight"))
+            }
+            None => OpError::Refused { word, errno },
         })
     }
 

@@ -133,6 +133,8 @@ pub struct Session {
     pub limits: Limits,
     /// Why the last call was given up, if it was.
     stopped: Option<String>,
+    /// Whether it was given up because it went on and on.
+    endless: bool,
     /// The mappings that scripts know by name.
     pub(super) names: HashMap<Name, u32>,
 }
@@ -168,6 +170,7 @@ impl Session {
             sweep_limit: 1000,
             limits: Limits::default(),
             stopped: None,
+            endless: false,
             names: HashMap::new(),
         }
     }
@@ -186,6 +189,11 @@ impl Session {
     /// Why the last call was given up, if it was told to stop or took too long.
     pub(super) fn stopped(&self) -> Option<&str> {
         self.stopped.as_deref()
+    }
+
+    /// Whether the last call was given up because it went on and on.
+    pub(super) fn is_endless(&self) -> bool {
+        self.endless
     }
 
     fn totals(&self) -> Totals {
@@ -212,7 +220,7 @@ impl Session {
         let mut before = counters.get(Event::Sweeps);
         let mut deadlock = None;
         let (began, limits) = (Instant::now(), self.limits.clone());
-        let mut stopped = None;
+        let (mut stopped, mut endless) = (None, false);
         let report = self.lab.run(
             Box::new(Timed::new(u64::MAX / 2)),
             &self.costs,
@@ -229,7 +237,7 @@ impl Session {
                 if now <= deadline {
                     before = sweeps;
                 }
-                let endless = sweeps - before > limit || tasks.ran(0) > most_ran;
+                endless |= sweeps - before > limit || tasks.ran(0) > most_ran;
                 if endless { Decision::Kill } else { Decision::Continue(now + 1_000_000) }
             },
             &mut |_| {
@@ -241,6 +249,7 @@ impl Session {
         );
         self.trace = taken(&report.trace);
         self.stopped = stopped;
+        self.endless = endless;
         match report.end {
             SimEnd::Done if deadlock.is_none() => Ok(answer.take().expect("the task has returned")),
             SimEnd::Done | SimEnd::Deadlock(_) => {
@@ -328,20 +337,19 @@ impl Session {
             let request = PinRequest { policy: &policy, mapping: m, range, write };
             let mut pin = Pin::default();
             let result = t.pin_longterm_by(caller, &request, &mut pin);
-            let truth = match result {
-                // Killed, and not for a reason from outside: it would have gone on for ever.
-                Err(Errno::EINTR) => Class::Stuck,
-                _ => class(t.m, &policy, m, wanted, result, &pin.pages),
-            };
+            let truth = class(t.m, &policy, m, wanted, result, &pin.pages);
             if let Some(dma) = dma {
                 t.dma_start(dma, &pin.pages);
             }
             (result, pin, truth)
         })?;
-        if let (Err(Errno::EINTR), Some(why)) = (result, self.stopped()) {
+        // Whatever errno it ended with: who was given up has not failed.
+        if let (Err(_), Some(why)) = (result, self.stopped()) {
             return Err(OpError::Stopped(why.to_owned()));
         }
-        let error = result.err().filter(|&errno| errno != Errno::EINTR);
+        let stuck = result.is_err() && (self.is_endless() || result == Err(Errno::EINTR));
+        let truth = if stuck { Class::Stuck } else { truth };
+        let error = result.err().filter(|_| !stuck);
         let pin_number = result.is_ok().then(|| {
             self.pins.push(Some(Live { mapping, range, pages: pin.pages, dma }));
             self.pins.len() - 1

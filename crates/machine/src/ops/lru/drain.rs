@@ -59,6 +59,12 @@ impl<D: Driver> Lru<'_, D> {
 
     /// `lru_add_drain_all`; `force` ignores the generation.
     pub fn lru_add_drain_all(&self, force: bool) {
+        let began = self.d.now();
+        self.drain_all_now(force);
+        self.count.add(Event::DrainAllNs, self.d.now() - began);
+    }
+
+    fn drain_all_now(&self, force: bool) {
         self.event(Event::DrainAll);
         if self.m.rules.drain_all_local_first {
             // Called directly and inlined there, so it is not counted as a local drain.

@@ -65,6 +65,8 @@ pub(super) struct Call<'c, 'r, D> {
     /// The page under migration at which the walk stopped.
     pub stopped_at: u32,
     pub ticket: u32,
+    /// When the sweep began to pin, on the driver's clock.
+    pub pinning_since: u64,
 }
 
 impl<'c, 'r, D: Driver> Call<'c, 'r, D> {
@@ -83,6 +85,7 @@ impl<'c, 'r, D: Driver> Call<'c, 'r, D> {
             refused: Refused::default(),
             stopped_at: request.range.start,
             ticket: 0,
+            pinning_since: 0,
         }
     }
 

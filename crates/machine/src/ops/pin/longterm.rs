@@ -105,9 +105,16 @@ impl<D: Driver> Task<'_, D> {
 
     /// How often this task has met others so far.
     fn waits(&self) -> u64 {
-        [Event::IsolateBusy, Event::LockWaits, Event::MigrationWaits, Event::DrainWaits, Event::OwnerWaits]
-            .into_iter()
-            .map(|event| self.count.get(event))
-            .sum()
+        [
+            Event::IsolateBusy,
+            Event::LockWaits,
+            Event::MigrationWaits,
+            Event::DrainWaits,
+            Event::OwnerWaits,
+            Event::TurnWaits,
+        ]
+        .into_iter()
+        .map(|event| self.count.get(event))
+        .sum()
     }
 }

@@ -24,7 +24,10 @@ impl<D: Driver> Task<'_, D> {
         let mut what = policy.begin();
         loop {
             what = policy.next(match what {
-                Do::Accept => return Ok(()),
+                Do::Accept => {
+                    call.count_pinned();
+                    return Ok(());
+                }
                 Do::Fail(errno) => return Err(errno),
                 Do::Sweep => call.sweep(),
                 Do::Clock => Seen::Now(self.d.now()),
@@ -58,6 +61,7 @@ impl<D: Driver> Call<'_, '_, D> {
         let (turns, ticket) = (&self.t.m.turns, self.t.m.turns.join(self.t.d.id()));
         self.ticket = ticket;
         if !turns.is_served(ticket) {
+            self.t.event(Event::TurnWaits);
             self.t.step_at(Step::WaitTurn);
             if !self.t.d.wait(Wait::Turn(ticket), &|| turns.is_served(ticket)) {
                 self.give_turn();
@@ -75,6 +79,7 @@ impl<D: Driver> Call<'_, '_, D> {
     }
 
     fn pin(&mut self, walk: Walk) -> Seen {
+        self.pinning_since = self.t.d.now();
         let mut pages = std::mem::take(&mut self.pin.pages);
         let got =
             self.t.get_user_pages(self.request, self.touch, walk, |frame| self.must_move(frame), &mut pages);
@@ -124,11 +129,17 @@ impl<D: Driver> Call<'_, '_, D> {
         Seen::Done
     }
 
+    /// The time from the first pin of the sweep until now.
+    fn count_pinned(&self) {
+        self.t.count.add(Event::PinnedNs, self.t.d.now() - self.pinning_since);
+    }
+
     fn unpin(&mut self) -> Seen {
         let kept = (self.busted.before_unpin)(self.pin.sweeps);
         let pages = &self.pin.pages[self.base..];
         self.t.unpin_user_pages(&pages[kept.min(pages.len())..]);
         self.pin.pages.truncate(self.base);
+        self.count_pinned();
         self.t.step_at(Step::Unpinned);
         Seen::Done
     }

@@ -1,0 +1,250 @@
+"""`gupstress explore` and `gupstress replay`: the interleaving that goes wrong, and again."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gupstress.cli import completion, interrupts, output
+from gupstress.cli.exits import HELP, CommandError, Exit
+from gupstress.cli.params import OneOf, number, setting
+from gupstress.visible import typed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from gupstress.outcome.exploration import ExploreResult
+
+_STRATEGIES = ("random", "pct", "bounded")
+_KINDS = ("unsafe", "stuck", "spurious", "broken")
+
+
+def _kinds(value: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+@click.command(short_help="Search for the interleaving that goes wrong.", epilog=HELP)
+@click.argument(
+    "profile",
+    default="isolation-race",
+    metavar="[NAME|FILE.toml]",
+    shell_complete=completion.preset("profile"),
+)
+@click.option(
+    "--policy",
+    default="kernel",
+    metavar="NAME|FILE",
+    shell_complete=completion.preset("policy"),
+    help="Retry policy.  [default: the rule set's own]",
+)
+@click.option(
+    "--kernel",
+    metavar="NAME|FILE",
+    shell_complete=completion.preset("kernel"),
+    help="Rules of the machine.",
+)
+@click.option(
+    "--set",
+    "sets",
+    type=setting,
+    multiple=True,
+    metavar="AXIS=VALUE",
+    shell_complete=completion.axis,
+    help="Set one key of policy, profile or kernel; may be repeated.",
+)
+@click.option(
+    "--strategy",
+    type=OneOf(_STRATEGIES),
+    default="random",
+    show_default=True,
+    help="Uniform picks; changing priorities; all with few preemptions.",
+)
+@click.option("--threads", type=number("threads"), default=2, show_default=True, metavar="N")
+@click.option("--pages", type=number("pages"), default=1, show_default=True, metavar="N")
+@click.option(
+    "--calls",
+    type=number("calls"),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Calls of each pinner.",
+)
+@click.option(
+    "--preemptions",
+    type=number("preemptions"),
+    default=2,
+    show_default=True,
+    metavar="K",
+    help="Most preemptions of a bounded search.",
+)
+@click.option(
+    "--depth",
+    type=number("depth"),
+    default=3,
+    show_default=True,
+    metavar="D",
+    help="Orderings that a finding of pct may need.",
+)
+@click.option(
+    "--schedules",
+    type=number("schedules"),
+    metavar="N",
+    help="Most schedules.  [default: 20000; bounded: all]",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=number("timeout_s"),
+    default=60.0,
+    metavar="TIME",
+    help="Longest search.  [default: 60s]",
+)
+@click.option(
+    "--find",
+    type=_kinds,
+    default="unsafe,stuck,broken",
+    show_default=True,
+    metavar="KIND,…",
+    help=f"What is a finding, of {', '.join(_KINDS)}.",
+)
+@click.option("--keep-going", is_flag=True, help="Go on after the first finding.")
+@click.option(
+    "--shrink",
+    "shrink_s",
+    type=number("timeout_s"),
+    default=10.0,
+    metavar="TIME",
+    help="Longest time for making findings smaller.  [default: 10s]",
+)
+@click.option("--seed", type=number("seed"), metavar="N", help="[default: drawn]")
+@click.option(
+    "--workers",
+    type=number("workers"),
+    metavar="N",
+    help="Threads that search; findings do not depend on it.  [default: one a CPU]",
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    metavar="DIR",
+    default=".",
+    help="Where schedule files of findings go.  [default: here]",
+)
+@output.options(("table", "markdown", "json"))
+def explore(
+    kernel: str | None,
+    folder: str,
+    format_: str,
+    json_file: str | None,
+    **settings: "Any",
+) -> int:
+    """Search for an interleaving that goes wrong, on the simulator.
+
+    Each finding is made as small as it gets and written as a file that `gupstress
+    replay` plays back.
+
+    \b
+    gupstress explore isolation-race --kernel linux-6.14
+    gupstress explore --strategy bounded --preemptions 2 --find unsafe,stuck,spurious
+    """  # noqa: D301 -- click looks for the character
+    # Here, so that `--help` need not wait for it.
+    from gupstress import _core
+    from gupstress.studies import exploration as study
+
+    if kernel is not None:
+        settings["kernel"] = kernel
+    wanted = study.Exploration(**settings)
+    _core.check_explore(wanted.request())
+    output.check({"--json": json_file}, wanted.files)
+    if not Path(folder).is_dir():
+        raise CommandError(f"--output {folder}: no such folder; nearest: .")
+    result = study.run(wanted, _teller())
+    interrupts.settle()
+    files = _write(result, folder)
+    output.deliver(json_file, result.to_json, lambda: _print(result, files, format_))
+    if result.status == "interrupted":
+        return Exit.INTERRUPTED
+    if result.findings:
+        return Exit.FAILURE
+    incomplete = result.coverage.complete is False and result.status == "timeout"
+    return Exit.INCONCLUSIVE if incomplete else Exit.SUCCESS
+
+
+def _teller() -> "Any":
+    """Return what shows on a terminal how far the search is."""
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(progress: "Mapping[str, Any]") -> None:
+        line = f"{progress['schedules']:,} schedules, {progress['findings']:,} findings"
+        click.echo(f"\r\x1b[K{line} ", nl=False, err=True)
+
+    return tell
+
+
+def _write(result: "ExploreResult", folder: str) -> list[str]:
+    """Write each finding's schedule file; return their names."""
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    names = []
+    for number_, found in enumerate(result.findings, 1):
+        stem = f"{result.profile}-{result.policy}-{found.kind}-{result.seed}-{number_}"
+        name = str(Path(folder) / f"{stem}.json")
+        output.write(name, found.text, "--output")
+        names.append(name)
+    return names
+
+
+def _print(result: "ExploreResult", files: "Sequence[str]", format_: str) -> None:
+    from gupstress.render import exploration as render
+
+    replays = [typed(["gupstress", "replay", file]) for file in files]
+    if format_ == "json":
+        click.echo(result.to_json().rstrip())
+        click.echo(f"gupstress: {render.closing(result)}", err=True)
+    elif format_ == "markdown":
+        click.echo(render.markdown(result, replays))
+    else:
+        click.echo(render.plain(result, replays))
+
+
+@click.command(short_help="Play a schedule file back, and tell it.", epilog=HELP)
+@click.argument("file", metavar="FILE", shell_complete=completion.file)
+@click.option(
+    "--trace",
+    "trace_file",
+    metavar="FILE",
+    shell_complete=completion.file,
+    help="Write a trace for Perfetto.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=OneOf(("text", "markdown", "html", "json")),
+    default="text",
+    show_default=True,
+    help="What standard output gets.",
+)
+def replay(file: str, trace_file: str | None, format_: str) -> int:
+    """Run a schedule that `gupstress explore` found, and tell it in columns.
+
+    The exit code is 1 where it shows again what was found, 3 where it diverges.
+
+    \b
+    gupstress replay isolation-race-linux-6.14-unsafe-1-1.json
+    """  # noqa: D301 -- click looks for the character
+    from gupstress.studies import exploration as study
+
+    output.check({"--trace": trace_file}, [file])
+    result = study.replay(file, "text" if format_ == "json" else format_)
+    if trace_file is not None:
+        output.write(trace_file, study.trace(file), "--trace")
+    click.echo(result.to_json().rstrip() if format_ == "json" else result.story.rstrip())
+    if result.differs is not None:
+        click.echo(f"gupstress: {file}: diverges {result.differs}", err=True)
+        return Exit.INCONCLUSIVE
+    click.echo(f"gupstress: {result.kind}, as in {file}", err=True)
+    return Exit.FAILURE

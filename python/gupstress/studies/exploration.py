@@ -1,0 +1,131 @@
+"""Explorations: searches for the interleaving that goes wrong, and replays of what they found."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from secrets import randbits
+from typing import TYPE_CHECKING, Any
+
+from gupstress import _core
+from gupstress.errors import ConfigError
+from gupstress.model.reference import KERNEL, reference
+from gupstress.outcome.exploration import ExploreResult, ReplayResult
+from gupstress.values import is_file
+
+if TYPE_CHECKING:
+    from gupstress.model.policy import Policy
+
+FINDINGS = ("unsafe", "stuck", "broken")
+"""What is a finding unless told otherwise: a needless failure is so common that it is asked for."""
+
+STRATEGIES = ("random", "pct", "bounded")
+FORMATS = ("text", "markdown", "html")
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """Everything that a search depends on; the defaults are those of the command line."""
+
+    profile: str = "isolation-race"
+    policy: "str | Policy" = "kernel"
+    """`kernel` is the rule set's own."""
+    kernel: str = KERNEL
+    sets: tuple[tuple[str, str], ...] = ()
+    threads: int = 2
+    pages: int = 1
+    calls: int = 1
+    strategy: str = "random"
+    preemptions: int = 2
+    depth: int = 3
+    schedules: int | None = None
+    """None: 20,000, and all there are for a bounded search."""
+    timeout_s: float = 60.0
+    find: tuple[str, ...] = FINDINGS
+    keep_going: bool = False
+    seed: int | None = None
+    """None: drawn."""
+    workers: int | None = None
+    """None: as many as there are CPUs."""
+    shrink_s: float = 10.0
+    """Longest time for making findings smaller."""
+    drawn: int = field(default_factory=lambda: randbits(32))
+
+    @property
+    def files(self) -> list[str]:
+        """The files among the names."""
+        names = (self.profile, self.policy, self.kernel)
+        return [name for name in names if isinstance(name, str) and is_file(name)]
+
+    def request(self) -> str:
+        """Return it as the core wants it."""
+        return json.dumps(
+            {
+                "profile": reference(self.profile, "profile"),
+                "policy": reference(self.policy, "policy"),
+                "kernel": reference(self.kernel, "kernel"),
+                "sets": self.sets,
+                "threads": self.threads,
+                "pages": self.pages,
+                "calls": self.calls,
+                "strategy": self.strategy,
+                "preemptions": self.preemptions,
+                "depth": self.depth,
+                "schedules": self.schedules,
+                "timeout_s": self.timeout_s,
+                "find": list(dict.fromkeys(self.find)),
+                "keep_going": self.keep_going,
+                "seed": self.drawn if self.seed is None else self.seed,
+                "workers": self.workers or len(os.sched_getaffinity(0)),
+                "shrink_s": self.shrink_s,
+            }
+        )
+
+
+def run(
+    exploration: Exploration, observer: Callable[[Mapping[str, Any]], None] | None = None
+) -> ExploreResult:
+    """Search; `observer` is told now and then how far the search is.
+
+    Ctrl-C ends the search; what was found so far is the result.
+
+    Raises:
+        ConfigError: Everything that is wrong with the request, at once.
+    """
+    told = None if observer is None else lambda text: observer(json.loads(text))
+    return ExploreResult.of(json.loads(_core.explore(exploration.request(), told)))
+
+
+def replay(path: str | os.PathLike[str], format_: str = "text") -> ReplayResult:
+    """Run a schedule file again and tell it as `text`, `markdown` or `html`.
+
+    Raises:
+        ConfigError: The file cannot be read, is no schedule or one of another version.
+    """
+    place, text = read(path)
+    return ReplayResult.model_validate(json.loads(_core.replay(place, text, format_)))
+
+
+def trace(path: str | os.PathLike[str]) -> str:
+    """Return the trace of a schedule file as a JSON array of Trace Events.
+
+    Raises:
+        ConfigError: As from `replay`.
+    """
+    place, text = read(path)
+    return "[" + _core.trace_schedule(place, text) + "]\n"
+
+
+def read(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """Return a file's name and its text.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    place = os.fspath(path)
+    try:
+        return place, Path(place).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError([(place, f"cannot be read: {reason}")]) from error
