@@ -3,6 +3,7 @@
 import base64
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -79,17 +80,22 @@ def html(sources: Sequence[Source], studies: Sequence[Study] = ()) -> str:
         settings=tables.settings(sources),
         # Each figure is known to the script by its number.
         drawn=[{"traces": _harmless(figure.traces), "layout": figure.layout} for figure in drawn],
-        plotly=_packed(get_plotlyjs()) if drawn else "",
+        plotly=_plotly() if drawn else "",
     )
 
 
-def _packed(script: str) -> str:
-    """Return a script in less than half of its size, as the page's own script unpacks it.
+@cache
+def _plotly() -> str:
+    """Return plotly's script in less than half of its size, as the page's own unpacks it.
 
     It is RFC 1950 in base 85, whose digits are those of RFC 1924, but that a `<` could end the
     element that it stands in.
     """
-    return base64.b85encode(zlib.compress(script.encode(), 9)).translate(_DIGITS).decode("ascii")
+    return (
+        base64.b85encode(zlib.compress(get_plotlyjs().encode(), 9))
+        .translate(_DIGITS)
+        .decode("ascii")
+    )
 
 
 _DIGITS = bytes.maketrans(b"<", b",")
