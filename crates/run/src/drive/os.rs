@@ -135,6 +135,11 @@ impl OsRun {
         }
     }
 
+    /// Whether a step yields, given 64 random bits.
+    fn yields(&self, draw: u64) -> bool {
+        (draw >> 32) as u32 <= self.perturb
+    }
+
     /// Nanoseconds since the run began.
     pub fn now(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64
@@ -211,7 +216,7 @@ impl<'r> OsThread<'r> {
     #[cold]
     fn obey(&self, at: Step, frame: Frame, control: u32) {
         self.record(Deed::Step(at, frame));
-        if control & PERTURB != 0 && (self.random() >> 32) as u32 <= self.run.perturb {
+        if control & PERTURB != 0 && self.run.yields(self.random()) {
             thread::yield_now();
         }
         if control & DELAY != 0 {
@@ -326,6 +331,17 @@ mod tests {
     use super::*;
     use crate::machine::page::NO_FRAME;
     use crate::sync::AtomicBool;
+
+    #[test]
+    fn a_step_yields_as_often_as_was_asked_for() {
+        for share in [0.02, 0.5, 0.9] {
+            let run = OsRun::new(1, share, 0);
+            let place = Place::default();
+            let me = OsThread::new(&run, &place, 0, true, 7);
+            let yields = (0..10_000).filter(|_| run.yields(me.random())).count();
+            assert!((yields as f64 / 10_000.0 - share).abs() < 0.02, "{share}: {yields} of 10,000");
+        }
+    }
 
     #[test]
     fn a_wait_ends_when_woken_and_when_killed() {
