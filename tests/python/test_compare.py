@@ -663,9 +663,9 @@ def test_everything_wrong_is_said_at_once(small_run: RunResult) -> None:
     with pytest.raises(gupstress.ConfigError) as caught:
         gupstress.compare(run, "missing.json", metric=["p99", "pages_per_h"], threshold=-1)
     assert [place for place, _ in caught.value.problems] == [
-        "--metric",
-        "--metric",
-        "--threshold",
+        "metric",
+        "metric",
+        "threshold",
         "missing.json",
     ]
     said = [message for _, message in caught.value.problems]
@@ -768,14 +768,17 @@ def test_policies_of_one_run_took_turns_if_they_were_interleaved(small_run: RunR
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, ["nothing to compare it with", "nearest: --base linux-7.2"]),
-        ({"base_policy": "bound"}, ["--base bound: no such policy", "nearest: --base bounded"]),
-        ({"policy": "bounded=mime"}, ["--policy bounded=mime: no 'mime' in", "nearest: mine"]),
+        ({}, ["nothing to compare it with", "nearest: base_policy=linux-7.2"]),
+        (
+            {"base_policy": "bound"},
+            ["base_policy bound: no such policy", "nearest: base_policy=bounded"],
+        ),
+        ({"policy": "bounded=mime"}, ["policy bounded=mime: no 'mime' in", "nearest: mine"]),
         ({"policy": "=mine"}, ["'=mine' is not BASE=HEAD", "nearest: linux-7.2=mine"]),
         ({"policy": 7}, ["7 is not BASE=HEAD"]),
         (
             {"base_policy": "bounded", "policy": "bounded=mine"},
-            ["--base: compares the policies of one result", "nearest: --policy bounded=mine"],
+            ["base_policy: compares the policies of one result", "nearest: policy=bounded=mine"],
         ),
     ],
 )
