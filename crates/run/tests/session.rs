@@ -182,6 +182,8 @@ fn misuse_is_refused_and_changes_nothing() {
     let refused = [
         session.touch(CPUS, a, 0..4).unwrap_err(),
         session.unpin(CPUS, pin).unwrap_err(),
+        session.dontneed(CPUS, a, 0..2).unwrap_err(),
+        session.unmap(CPUS, a).unwrap_err(),
         session.touch(0, a, 2..5).unwrap_err(),
         session.touch(0, a, 2..2).unwrap_err(),
         session.touch(0, 9, 0..1).unwrap_err(),
@@ -197,6 +199,7 @@ fn misuse_is_refused_and_changes_nothing() {
     }
     assert_eq!(before, state(&session));
     session.unpin(0, pin).unwrap();
+    assert!(session.recount().broken.is_empty());
     assert!(session.unpin(0, pin).unwrap_err().to_string().contains("unpinned twice"));
     session.unmap(0, a).unwrap();
     assert!(session.touch(0, a, 0..1).unwrap_err().to_string().contains("has been unmapped"));

@@ -161,6 +161,8 @@ impl Session {
 
     /// Takes what devices have written over into the mapping, as long as it shows their pages.
     fn end_transfers(&mut self, cpu: usize, mapping: u32, range: &Range<u32>) -> Result<(), OpError> {
+        // Before anything is taken: what is refused must change nothing.
+        self.check_cpu(cpu)?;
         let meets = |live: &Live| {
             live.mapping == mapping && live.range.start < range.end && range.start < live.range.end
         };
