@@ -26,7 +26,7 @@ pub mod space;
 mod turns;
 mod validate;
 
-pub use area::Area;
+pub use area::{Area, vm};
 pub use build::{GoOn, Unbuilt};
 pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
@@ -150,6 +150,14 @@ impl Machine {
     #[inline]
     pub fn in_page_cache(&self, page: &Page) -> bool {
         page.mapping().is_some() && !page.has(flag::ANON)
+    }
+
+    /// `mapping_unevictable`: whether reclaim must leave the page of a file alone.
+    #[inline]
+    pub fn is_in_unevictable_mapping(&self, page: &Page) -> bool {
+        // Anonymous and shared memory, which is nearly all there is, need no look at the mapping.
+        !page.has(flag::ANON | flag::SWAPBACKED)
+            && page.mapping().is_some_and(|id| self.mapping(id).kind.is_unevictable())
     }
 
     /// References that a pin is on a page: none on the zero page where it does not count.

@@ -33,6 +33,8 @@ pub enum Obstacle {
     },
     /// No memory outside Movable and CMA to move it to.
     NoMemory,
+    /// There is no page: nothing is mapped there that may be pinned so.
+    BadAddress,
     /// Under writeback.
     Writeback,
     /// In a batch.
@@ -75,6 +77,7 @@ impl Obstacle {
                 | Self::NeverOnLru
                 | Self::Held { .. }
                 | Self::NoMemory
+                | Self::BadAddress
         )
     }
 
@@ -99,6 +102,7 @@ impl Obstacle {
             Self::NeverOnLru => "never on an LRU list".into(),
             Self::Held { holders } => format!("held by {holders} that do not let go"),
             Self::NoMemory => "no memory outside Movable and CMA".into(),
+            Self::BadAddress => "nothing mapped that may be pinned so".into(),
             Self::Writeback => "under writeback".into(),
             Self::InBatch { cpu, batch } => format!("in the {batch:?} batch of cpu {cpu}"),
             Self::Pinned { pins } => format!("pinned by {pins} others"),
@@ -128,6 +132,7 @@ words! {
         NeverOnLru = "never_on_lru",
         Held = "held",
         NoMemory = "no_memory",
+        BadAddress = "bad_address",
         Unknown = "unknown",
     }
 }
@@ -141,6 +146,7 @@ impl From<Obstacle> for Cause {
             Obstacle::NeverOnLru => Self::NeverOnLru,
             Obstacle::Held { .. } => Self::Held,
             Obstacle::NoMemory => Self::NoMemory,
+            Obstacle::BadAddress => Self::BadAddress,
             Obstacle::Writeback => Self::Writeback,
             Obstacle::InBatch { .. } => Self::InBatch,
             Obstacle::Pinned { .. } => Self::Pinned,

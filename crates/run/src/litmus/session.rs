@@ -9,7 +9,7 @@ use crate::machine::{Frame, Layout, Machine, PageState, Recount};
 use crate::observe::{Counters, Deed, Event, Ring, Totals, Traced};
 use crate::ops::{Caller, Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
-use crate::script::{Name, OpError};
+use crate::script::{Name, OpError, kind_name};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -328,16 +328,19 @@ impl Session {
         range: Range<u32>,
         write: bool,
     ) -> Result<Outcome, OpError> {
+        self.check(mapping, &range)?;
+        if caller == Caller::Udmabuf {
+            self.check_memfd(mapping)?;
+        }
         let before = self.totals();
         let policy = Arc::clone(&self.policy);
         self.transfers += 1;
         let dma = self.free_word(mapping).filter(|_| write).map(|word| Dma { word, token: !self.transfers });
-        let wanted = range.clone();
         let (result, pin, truth) = self.on(cpu, mapping, range.clone(), move |t, m, range| {
-            let request = PinRequest { policy: &policy, mapping: m, range, write };
+            let request = PinRequest::new(&policy, m, range, write);
             let mut pin = Pin::default();
             let result = t.pin_longterm_by(caller, &request, &mut pin);
-            let truth = class(t.m, &policy, m, wanted, result, &pin.pages);
+            let truth = class(t.m, &request.by(caller), result, &pin.pages);
             if let Some(dma) = dma {
                 t.dma_start(dma, &pin.pages);
             }
@@ -363,6 +366,24 @@ impl Session {
         })
     }
 
+    /// Checks that `memfd_pin_folios` takes a mapping's file, on this kernel.
+    fn check_memfd(&self, mapping: u32) -> Result<(), OpError> {
+        let kind = self.m.mapping(mapping).kind;
+        if !self.m.rules.memfd_pin {
+            let kernel = &self.m.rules.name;
+            return Err(OpError::Misuse(format!(
+                "udmabuf: {kernel} has no memfd_pin_folios; nearest: linux-6.12.43"
+            )));
+        }
+        if !kind.is_memfd() {
+            let kind = kind_name(kind);
+            return Err(OpError::Misuse(format!(
+                "udmabuf: mapping {mapping} is {kind}, not a memfd; nearest: shmem"
+            )));
+        }
+        Ok(())
+    }
+
     /// A word of every page that no device of another pin of the mapping owns.
     fn free_word(&self, mapping: u32) -> Option<usize> {
         let others = self.pins.iter().flatten().filter(|pin| pin.mapping == mapping);
@@ -386,6 +407,17 @@ impl Session {
             None => Ok(()),
             Some(wrong) => Err(OpError::Bug(format!("the pin's DMA was lost: {wrong:?}"))),
         }
+    }
+
+    /// Pages of a pin that its device and the program no longer share: by index, those in whose
+    /// place the mapping shows another frame or none.
+    pub fn severed(&self, pin: usize) -> Result<Vec<u32>, OpError> {
+        let Some(live) = self.pins.get(pin).and_then(Option::as_ref) else {
+            return Err(OpError::Misuse(format!("pin {pin} is not held: unpinned, or never taken")));
+        };
+        let mapping = self.m.mapping(live.mapping);
+        let pages = live.range.clone().zip(&live.pages);
+        Ok(pages.filter(|&(index, &frame)| !mapping.shows(index, frame)).map(|(index, _)| index).collect())
     }
 
     /// The state of one page of a mapping; `None` where none is present.
