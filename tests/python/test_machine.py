@@ -423,8 +423,8 @@ MISUSE: dict[str, tuple[Use, str]] = {
     "pin after unmap": (lambda m, a: m.pin(gone(m, a)[:2]), "has been unmapped"),
     "page after unmap": (lambda m, a: m.page(gone(m, a), 0), "has been unmapped"),
     "unmap twice": (lambda m, a: m.unmap(gone(m, a)), "has been unmapped"),
-    "part of an unmapping": (
-        lambda m, a: m.unmap(a[1:]),
+    "part of a move": (
+        lambda m, a: m.mremap(a[1:]),
         r"\[1:4\].* not all of it; nearest: <map",
     ),
     "cpu that is no number": (lambda m, a: m.touch(a, cpu="0"), "no cpu '0'.*nearest: 0"),  # type: ignore[arg-type]
