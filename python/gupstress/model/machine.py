@@ -312,6 +312,10 @@ class Machine:
         """Move a mapping to another address; its pages and pins stay what they are."""
         self._play("mremap", cpu=self._cpu(cpu), mapping=self._whole(mapping).number)
 
+    def split(self, mapping: Mapping | Range, cpu: int = 0) -> None:
+        """Make single pages of what lies there in larger folios."""
+        self._play("split", cpu=self._cpu(cpu), mapping=self._whole(mapping).number)
+
     def alias(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Write each page through a second mapping of the file."""
         self._act("alias", part, cpu)
