@@ -386,6 +386,7 @@ impl Watchdog {
         first.alone = Some(alone).filter(|_| verdict != LivenessVerdict::Deadlocked);
         // Nobody else can let go of it any more, and it is there: so it stays.
         first.permanent |= alone == "fails" && first.obstacle.is_some_and(Obstacle::is_in_hands);
+        let lasting = first.page.as_ref().map(|page| page.frame).filter(|_| first.permanent);
         self.liveness.findings.push(first);
         let end = self.end(sh);
         for (number, slot) in sh.pinners().iter().enumerate().filter(|(number, _)| *number != trial.thread) {
@@ -393,16 +394,20 @@ impl Watchdog {
             let Some(call) = slot.call().filter(|call| now.saturating_sub(call.since()) >= window) else {
                 continue;
             };
-            let never = match slot.place.waiting() {
-                Some(waiting) if can_block(waiting) => match follow(sh, number).end {
-                    End::Circle(_) => true,
-                    End::Sleeps { until, .. } => until >= end,
-                    End::Runs(at) => at == trial.thread,
-                },
-                _ => slot.sweeps_of_call() >= MANY_SWEEPS,
+            let waits = slot.place.waiting().is_some_and(can_block);
+            let (never, in_the_way_for_good) = match follow(sh, number).end {
+                End::Circle(_) if waits => (true, true),
+                End::Sleeps { until, .. } if waits => (until >= end, true),
+                End::Runs(at) if waits => (at == trial.thread, alone == "fails"),
+                _ => (slot.sweeps_of_call() >= MANY_SWEEPS, false),
             };
             if never && slot.judge_stuck(call) && self.liveness.findings.len() < MAX_FINDINGS {
-                self.liveness.findings.push(stall(sh, number, slot, now.saturating_sub(call.since())));
+                let mut also = stall(sh, number, slot, now.saturating_sub(call.since()));
+                // At the end of what it waits for nobody lets go; nor of the page that was confirmed.
+                let page = also.page.as_ref().map(|page| page.frame);
+                also.permanent |= also.obstacle.is_some_and(Obstacle::is_in_hands)
+                    && (in_the_way_for_good || lasting.is_some() && page == lasting);
+                self.liveness.findings.push(also);
             }
         }
     }
