@@ -319,6 +319,7 @@ fn threads(profile: &str, pins: u64) {
             stall_after: Duration::from_secs(10),
             seed,
             trace: None,
+            abort_on: Vec::new(),
         };
         let result = run(&job, &mut ()).unwrap();
         assert!(result.status == Status::Complete, "a run ended early: {:?}", result.status);

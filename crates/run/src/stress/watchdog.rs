@@ -17,6 +17,7 @@
 //! starvation. It does not, though it sweeps on or its chain stays the same: it never will, livelock. Where that cannot
 //! be brought about, as the host gives too little, the run is inconclusive.
 
+use super::abort::Condition;
 use super::chain::{Chain, End, Link, follow, holder};
 use super::grace::Grace;
 use super::limit::Cut;
@@ -159,6 +160,9 @@ pub struct Watchdog {
     pub timeline: Vec<Sample>,
     /// Whether the time was up.
     pub timed_out: bool,
+    /// Whether a condition was lost that the run was to end at.
+    pub aborted: bool,
+    conditions: Vec<Condition>,
     last_sample: u64,
 }
 
@@ -173,8 +177,17 @@ impl Watchdog {
             liveness: Liveness { verdict: LivenessVerdict::Live, findings: Vec::new() },
             timeline: Vec::new(),
             timed_out: false,
+            aborted: false,
+            conditions: Vec::new(),
             last_sample: 0,
         }
+    }
+
+    /// The same, which ends the run as soon as one of these is lost.
+    #[must_use]
+    pub fn ending_at(mut self, conditions: &[Condition]) -> Self {
+        self.conditions = conditions.to_vec();
+        self
     }
 
     /// Looks at everything once.
@@ -195,6 +208,12 @@ impl Watchdog {
             return Decision::Kill;
         }
         if began.is_some() && self.watch(sh, now, control) {
+            return Decision::Kill;
+        }
+        if began.is_some() && Condition::any_lost(&self.conditions, sh) {
+            self.let_go(sh, now);
+            self.aborted = true;
+            control.resume();
             return Decision::Kill;
         }
         Decision::Continue(now.saturating_add(tick))
