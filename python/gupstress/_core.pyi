@@ -80,8 +80,7 @@ class Plan:
         policy: int,
         repeat: int,
         observer: Callable[[str], None] | None = None,
-        tracer: Callable[[str], None] | None = None,
-        process: tuple[int, str] = ...,
+        tracer: tuple[Callable[[str], None], int, str] | None = None,
         abort_on: str = ...,
     ) -> str: ...
 

@@ -25,20 +25,19 @@ impl Plan {
 
     /// Runs one policy once, by its place among those asked for; `repeat` counts from 1. JSON out.
     ///
-    /// `tracer` is given the run's trace at its end: JSON of Trace Events, separated
-    /// by commas, as the process `(number, name)`. `abort_on` is JSON of conditions that end the
-    /// run as soon as nothing can mend them, `[metric, comparison, bound]` each.
+    /// `tracer` is who is given the run's trace at its end, JSON of Trace Events, separated by commas,
+    /// as the process of this number and name. `abort_on` is JSON of conditions that end the run as
+    /// soon as nothing can mend them, `[metric, comparison, bound]` each.
     // Arguments from Python arrive by value.
     #[allow(clippy::needless_pass_by_value)]
-    #[pyo3(signature = (policy, repeat, observer=None, tracer=None, process=(0, String::new()), abort_on="[]"))]
+    #[pyo3(signature = (policy, repeat, observer=None, tracer=None, abort_on="[]"))]
     fn run(
         &self,
         py: Python<'_>,
         policy: usize,
         repeat: u64,
         observer: Option<Py<PyAny>>,
-        tracer: Option<Py<PyAny>>,
-        process: (u32, String),
+        tracer: Option<(Py<PyAny>, u32, String)>,
         abort_on: &str,
     ) -> Result<String> {
         if policy >= self.0.policies() {
@@ -55,8 +54,7 @@ impl Plan {
         if memory::is_refused() {
             return Err(memory::refusal());
         }
-        if let (Some(trace), Some(tracer)) = (watcher.trace, tracer) {
-            let (number, name) = process;
+        if let (Some(trace), Some((tracer, number, name))) = (watcher.trace, tracer) {
             let text = py.detach(|| write_chrome(&trace, number, &name));
             tracer.call1(py, (text,))?;
         }

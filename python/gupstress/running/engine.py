@@ -119,10 +119,8 @@ class Plan:
                 observer(cast("Snapshot", json.loads(text)))
 
         told = None if observer is None else observe
-        tracer, process = None, (0, label)
-        if recorder is not None:
-            tracer, process = recorder.take, recorder.process(label)
-        answer = self._core.run(policy, repeat, told, tracer, process, json.dumps(abort_on))
+        tracer = None if recorder is None else (recorder.take, *recorder.process(label))
+        answer = self._core.run(policy, repeat, told, tracer, json.dumps(abort_on))
         return {**json.loads(answer), "repeat": repeat}
 
 
