@@ -34,7 +34,7 @@ impl<D: Driver> Mm<'_, D> {
             if walk.refuse && must_move(frame) {
                 return Err(Stopped::Refused);
             }
-            self.page(frame).get(self.m.pin_refs(frame));
+            self.m.pin(self.folio(frame));
             self.event(Event::Acquired);
             pages.push(frame);
             if batch.frames.len() == LOOKED_UP {
@@ -60,7 +60,7 @@ impl<D: Driver> Mm<'_, D> {
                 }
                 continue;
             };
-            if self.page(frame).try_get(1) {
+            if self.folio(frame).try_get(1) {
                 if mapping.cached(index) == Some(frame) {
                     return Ok(frame);
                 }

@@ -176,7 +176,7 @@ impl<D: Driver> Call<'_, '_, D> {
             // Where the policy has no pauses, for as short as can be: whoever pins them needs
             // the processor.
             Until::Unpinned => self.pause(length.max(1), |call| {
-                !call.isolated.iter().any(|&frame| call.t.m.maybe_dma_pinned(call.t.page(frame)))
+                !call.isolated.iter().any(|&frame| call.t.m.maybe_dma_pinned(call.t.folio(frame)))
             }),
             Until::Returned => self.wait_for_return(length),
         }
@@ -193,14 +193,14 @@ impl<D: Driver> Call<'_, '_, D> {
         let until = self.t.d.now().saturating_add(length);
         // Migration goes through a range in order: with the last page back, so are mostly all.
         for &(index, frame) in self.missed.iter().rev() {
-            let (page, request) = (self.t.page(frame), self.request);
+            let (page, request) = (self.t.folio(frame), self.request);
             let returned = || page.has(flag::LRU) || request.named(index) != Some(frame);
             if returned() {
                 continue;
             }
             self.t.event(Event::OwnerWaits);
             self.t.step(Step::WaitOwner, frame);
-            match self.t.d.wait_until(Wait::Returned(frame), until, &returned) {
+            match self.t.d.wait_until(Wait::Returned(self.t.head(frame)), until, &returned) {
                 Waited::Killed => return Seen::Killed,
                 Waited::TimedOut => return Seen::Waited { over: false },
                 Waited::Ready => {}
