@@ -1,5 +1,6 @@
 //! Taking pages out of a mapping.
 
+use super::advise::madvise_walk_vmas;
 use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Kind, Mapping, Pte, Vma, ZERO_FRAME, vm};
 use crate::observe::Event;
@@ -39,7 +40,7 @@ impl<D: Driver> Mm<'_, D> {
         if mapping.kind == Kind::Pfnmap {
             return Err(Errno::EINVAL);
         }
-        self.madvise(mapping, range, |pages| self.zap_range(mapping, pages))
+        madvise_walk_vmas(mapping, range, |pages| self.zap_range(mapping, pages))
     }
 
     /// `MADV_REMOVE`: punches a hole into the file, in every area that maps it.
@@ -51,7 +52,7 @@ impl<D: Driver> Mm<'_, D> {
         if !mapping.kind.is_cached() {
             return Err(Errno::EINVAL);
         }
-        self.madvise(mapping, range, |pages| {
+        madvise_walk_vmas(mapping, range, |pages| {
             // `folio_batch_release` of what is truncated drains this CPU.
             self.lru_add_drain_inlined();
             for index in pages.take_while(|_| !self.d.killed()) {
