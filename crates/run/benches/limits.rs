@@ -183,7 +183,7 @@ fn pin_one<const CHAINED: bool>(pages: u32) {
         let start = Instant::now();
         for _ in 0..CALLS {
             let index = random_a.below(pages);
-            let request = PinRequest { policy: &bench.policy, mapping, range: index..index + 1, write: true };
+            let request = PinRequest::new(&bench.policy, mapping, index..index + 1, true);
             let pinned = task.pin_longterm(&request, &mut pin);
             assert!(pinned.is_ok() && pin.sweeps == 1, "a pin failed");
             task.unpin_user_pages(&pin.pages);
@@ -236,8 +236,7 @@ fn migrate(pages: u32) {
         random.shuffle(&mut starts);
         let mut took = Duration::ZERO;
         for (&start, pin) in starts.iter().zip(&mut pins) {
-            let request =
-                PinRequest { policy: &bench.policy, mapping, range: start..start + CALL, write: true };
+            let request = PinRequest::new(&bench.policy, mapping, start..start + CALL, true);
             let before = Instant::now();
             let result = task.pin_longterm(&request, pin);
             took += before.elapsed();
@@ -273,11 +272,11 @@ fn copy(bench: &Bench, pages: u32, random: &mut Random) -> f64 {
     let memory = &bench.m.memory;
     let mut sources: Vec<(Frame, Frozen<'_>)> = (0..pages)
         .map(|_| {
-            let frame = memory.alloc(0, Gfp::WithinMovable).unwrap().publish();
+            let frame = memory.alloc(0, Gfp::WithinMovable, 0).unwrap().publish();
             (frame, memory.freeze(frame, 1).unwrap())
         })
         .collect();
-    let mut targets: Vec<Fresh<'_>> = (0..pages).map(|_| memory.alloc(0, Gfp::Pin).unwrap()).collect();
+    let mut targets: Vec<Fresh<'_>> = (0..pages).map(|_| memory.alloc(0, Gfp::Pin, 0).unwrap()).collect();
     random.shuffle(&mut sources);
     random.shuffle(&mut targets);
     let start = Instant::now();
@@ -319,6 +318,7 @@ fn threads(profile: &str, pins: u64) {
             stall_after: Duration::from_secs(10),
             seed,
             trace: None,
+            abort_on: Vec::new(),
         };
         let result = run(&job, &mut ()).unwrap();
         assert!(result.status == Status::Complete, "a run ended early: {:?}", result.status);

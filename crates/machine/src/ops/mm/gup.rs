@@ -2,11 +2,11 @@
 
 use super::fault::Access;
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Mapping, ZERO_FRAME, flag};
+use crate::machine::{Frame, Grab, Kind, Mapping, ZERO_FRAME, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::decide::{PlaceSeen, Walk};
-use crate::policy::{Errno, Policy, Unshare, ZeroPage};
+use crate::policy::{Caller, Entrance, Errno, Policy, Rules, Unshare, ZeroPage};
 use std::ops::Range;
 
 /// What is to be pinned, and how.
@@ -20,6 +20,17 @@ pub struct PinRequest<'a> {
     pub range: Range<u32>,
     /// `FOLL_WRITE`.
     pub write: bool,
+    /// Where its pages are looked up.
+    pub by: Lookup,
+}
+
+/// Where a pin looks its pages up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// In the page table of the caller's address space (`pin_user_pages`).
+    PageTable,
+    /// In the page cache of a memfd, whoever maps it (`memfd_pin_folios`).
+    PageCache,
 }
 
 /// Why a walk did not reach the end of its range.
@@ -42,12 +53,55 @@ pub(in crate::ops) fn place_of(frame: Frame, flags: u32) -> PlaceSeen {
     }
 }
 
+impl<'a> PinRequest<'a> {
+    /// Pages of a range, by the page table.
+    pub fn new(policy: &'a Policy, mapping: &'a Mapping, range: Range<u32>, write: bool) -> Self {
+        Self { policy, mapping, range, write, by: Lookup::PageTable }
+    }
+
+    /// The same by the way on which a caller looks pages up.
+    #[must_use]
+    pub fn by(&self, caller: Caller) -> Self {
+        let cached = caller.habit().entrance == Entrance::PageCache;
+        Self { by: if cached { Lookup::PageCache } else { Lookup::PageTable }, ..self.clone() }
+    }
+
+    /// Whether the mapping is none that may be pinned so, wherever its pages lie: `check_vma_flags`.
+    #[inline]
+    pub fn is_refused(&self, rules: &Rules) -> bool {
+        let kind = self.mapping.kind;
+        let tracked = kind == Kind::File && self.write && rules.refuses_tracked_writes;
+        kind.is_unpinnable() || tracked
+    }
+
+    /// Whether some page of the range is none that may be pinned so, whatever becomes of the others.
+    pub fn is_bad_address(&self, rules: &Rules) -> bool {
+        let forbidden = |index| self.by == Lookup::PageTable && self.mapping.vma.forbids(index, self.write);
+        self.is_refused(rules) || self.range.clone().any(forbidden)
+    }
+
+    /// The frame that is named at an index, present or under migration.
+    #[inline]
+    pub fn named(&self, index: u32) -> Option<Frame> {
+        match self.by {
+            Lookup::PageTable => {
+                let pte = self.mapping.vma.pte(index);
+                (!pte.is_none()).then(|| pte.frame())
+            }
+            Lookup::PageCache => self.mapping.cached(index),
+        }
+    }
+}
+
 impl<D: Driver> Mm<'_, D> {
     /// `gup_fast`: pins the leading run of pages that are present, writable
     /// where wanted, and fine where they are. Appends to `pages`.
     #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
     #[inline(always)]
     pub(in crate::ops) fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
+        if request.is_refused(&self.m.rules) {
+            return;
+        }
         let before = pages.len();
         // Room for all at once: growth inside the loop would cost more than the pins.
         pages.reserve(request.range.len());
@@ -63,9 +117,10 @@ impl<D: Driver> Mm<'_, D> {
     /// The page was unmapped meanwhile: its pin counts, and is given back.
     #[cold]
     #[inline(never)]
-    fn pinned_in_vain(&self, frame: Frame) {
+    fn pinned_in_vain(&self, head: Frame, grab: Grab) {
         self.event(Event::Acquired);
-        self.unpin_page(frame);
+        self.event(Event::Released);
+        self.put_folio(head, grab.undo(self.page(head)));
     }
 
     /// `gup_must_unshare`: whether a pin for reading must first get a page of its own. Held
@@ -77,9 +132,8 @@ impl<D: Driver> Mm<'_, D> {
         if request.write || self.m.rules.unshare == Unshare::Never {
             return false;
         }
-        let flags = self.page(frame).flags();
-        if flags & flag::ANON != 0 {
-            return flags & flag::ANON_EXCLUSIVE == 0;
+        if self.folio(frame).has(flag::ANON) {
+            return !self.page(frame).has(flag::ANON_EXCLUSIVE);
         }
         frame == ZERO_FRAME
             && self.m.rules.unshare == Unshare::Cow
@@ -96,20 +150,19 @@ impl<D: Driver> Mm<'_, D> {
             return None;
         }
         let frame = pte.frame();
-        let page = self.page(frame);
+        let head = self.head(frame);
+        let page = self.page(head);
         let place = place_of(frame, page.flags());
         // The zero page is special to the page table, and none of GUP-fast's.
-        if place.zero || request.policy.must_move(place) || !page.try_get(self.m.rules.pin_bias as i32) {
+        if place.zero || request.policy.must_move(place) {
             return None;
         }
+        let grab = self.m.try_pin(page)?;
         self.step(Step::GupFast, frame);
-        // The reference first, then the PTE again: see `rmap`.
-        if vma.pte(index) != pte {
-            self.pinned_in_vain(frame);
-            return None;
-        }
-        if self.must_unshare(request, frame) {
-            self.pinned_in_vain(frame);
+        // The reference first, then the PTE again: see `rmap`. The folio may have been split
+        // in between, and its PTEs be as they were.
+        if vma.pte(index) != pte || self.head(frame) != head || self.must_unshare(request, frame) {
+            self.pinned_in_vain(head, grab);
             return None;
         }
         if !page.has(flag::REFERENCED) {
@@ -133,6 +186,9 @@ impl<D: Driver> Mm<'_, D> {
         let PinRequest { mapping, ref range, write, .. } = *request;
         let vma = &mapping.vma;
         let first = range.start;
+        if request.is_refused(&self.m.rules) {
+            return Err(Stopped::Failed(Errno::EFAULT));
+        }
         for index in range.clone() {
             self.step_at(Step::GupWalk);
             if self.d.killed() {
@@ -148,9 +204,8 @@ impl<D: Driver> Mm<'_, D> {
                     if walk.refuse && must_move(frame) {
                         return Err(Stopped::Refused);
                     }
-                    let refs = self.m.pin_refs(frame);
-                    if refs > 0 {
-                        self.page(frame).get(refs);
+                    if self.m.pin_counts(frame) {
+                        self.m.pin(self.folio(frame));
                         self.event(Event::Acquired);
                     }
                     break (frame, !pte.is_dirty());
@@ -166,7 +221,7 @@ impl<D: Driver> Mm<'_, D> {
             if touch && frame != ZERO_FRAME {
                 if write && clean {
                     // Who pins it to write may do so behind the page table's back.
-                    self.page(frame).set(flag::DIRTY);
+                    self.folio(frame).set(flag::DIRTY);
                 }
                 self.mark_accessed(frame);
             }
@@ -174,23 +229,13 @@ impl<D: Driver> Mm<'_, D> {
         Ok(())
     }
 
-    /// `unpin_user_page`.
-    #[inline]
-    pub(in crate::ops) fn unpin_page(&self, frame: Frame) {
-        let refs = self.m.pin_refs(frame);
-        if refs > 0 {
-            self.event(Event::Released);
-            self.put(frame, refs);
-        }
-    }
-
     /// `unpin_user_pages`.
     pub fn unpin_user_pages(&self, pages: &[Frame]) {
         let mut released = pages.len() as u64;
         for &frame in pages {
-            let refs = self.m.pin_refs(frame);
-            if refs > 0 {
-                self.put(frame, refs);
+            if self.m.pin_counts(frame) {
+                let head = self.head(frame);
+                self.put_folio(head, self.m.unpin(self.page(head)));
             } else {
                 released -= 1;
             }
