@@ -79,8 +79,8 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
         contention: sh.profile.pinner.rounds.then(|| contention(sh, &counters, calls.issued, &ledger.errors)),
         pages: Pages { pinned, contended: ledger.contended_pages },
         throughput: Throughput { calls_per_s: rate(calls.issued), pages_per_s: rate(pinned) },
-        latency_ns: (&ledger.latency).into(),
-        sweeps: (&ledger.sweeps).into(),
+        latency_ns: (&ledger.latency.total()).into(),
+        sweeps: (&ledger.sweeps.total()).into(),
         fairness: Fairness::of(&pages, ledger.longest_wait_ns, ledger.max_bypass),
         liveness: end.liveness,
         safety: Safety {

@@ -308,6 +308,8 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, limit: &mut Limit<
                 }
             }
         }
+        // Now that the first have made the kernel set up its table.
+        super::futex::make_room(handles.len());
         let all = handles.len() == sh.slots.len();
         let control = OsControl { run, shared: sh };
         let mut next_tick = 0;
