@@ -15,6 +15,7 @@ pub(super) struct End {
     pub status: Status,
     pub wall_timeout: bool,
     pub elapsed_s: f64,
+    pub wall_s: f64,
     pub cpu_s: f64,
     pub seed: u64,
     pub liveness: Liveness,
@@ -73,6 +74,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
         // Until the rest is known.
         verdict: Verdict::Inconclusive,
         elapsed_s: end.elapsed_s,
+        wall_s: end.wall_s,
         cpu_s: end.cpu_s,
         seed: end.seed,
         interrupted: ledger.interrupted,

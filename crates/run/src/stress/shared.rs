@@ -338,6 +338,16 @@ impl Shared {
             && (calls == 0 || self.ended.load(Ordering::Relaxed) < calls)
     }
 
+    /// How much of the run's work is done, from 0 to 1.
+    pub fn done(&self) -> f64 {
+        let part = |done: &AtomicU64, of: u64| done.load(Ordering::Relaxed) as f64 / of.max(1) as f64;
+        let calls = match u64::from(self.profile.calls) {
+            0 => 0.0,
+            limit => part(&self.ended, limit),
+        };
+        part(&self.pinned, self.goal).max(calls).min(1.0)
+    }
+
     /// The moment at which the pinners set off.
     pub fn started(&self) -> Option<u64> {
         self.started.load(Ordering::Acquire).checked_sub(1)
