@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Schedules of one search on the way.
-const SCHEDULES: u64 = 20_000;
+const SCHEDULES: u64 = 4000;
 /// Most preemptions that a smaller load is searched with.
 const PREEMPTIONS: u32 = 2;
 
@@ -148,7 +148,8 @@ pub fn shrink(hunt: &Hunt, finding: Finding, budget: Duration) -> Result<(Settin
             timeout: left,
             find: vec![finding.kind],
             keep_going: false,
-            seed: hunt.seed,
+            // What is drawn in a run, such as who pins which page, stays as it was.
+            seed: finding.seed,
             workers: hunt.workers,
         };
         let hunted = smaller.run(&mut |_| true)?;
