@@ -342,16 +342,21 @@ fn fork(deed: impl FnOnce()) -> rustix::io::Result<Pid> {
     // nothing of it needs a lock that another thread may have had.
     match unsafe { libc::fork() } {
         0 => {
-            // SAFETY: plain system calls.
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            end_with_parent();
             deed();
             loop {
-                // SAFETY: as above.
+                // SAFETY: a plain system call.
                 unsafe { libc::pause() };
             }
         }
         child => Pid::from_raw(child).ok_or(Os::AGAIN),
     }
+}
+
+/// Has this process killed when the thread that made it ends.
+pub fn end_with_parent() {
+    // What a kernel refuses here it refuses to everyone: there is no way but to go on.
+    _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
 }
 
 /// Drains every CPU's batches. `move_pages` has the caches off while it looks at its pages, and

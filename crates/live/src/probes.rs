@@ -149,6 +149,22 @@ impl Probes {
     }
 }
 
+/// Takes away the probes of a process that was killed before it could do so itself.
+pub fn clear(process: u32) {
+    let Some(tracefs) = tracefs() else { return };
+    let mine = format!("/gupstress_{process}_");
+    let probes = Probes { tracefs, set: Vec::new() };
+    for (file, on_tracepoint) in [("dynamic_events", true), ("kprobe_events", false)] {
+        let text = std::fs::read_to_string(probes.tracefs.join(file)).unwrap_or_default();
+        for event in text.lines().filter_map(|line| line.split_whitespace().next()) {
+            if let Some((_, number)) = event.split_once(&mine) {
+                let name = format!("gupstress_{process}_{number}");
+                probes.take_away(&Probe { name, on_tracepoint });
+            }
+        }
+    }
+}
+
 impl Drop for Probes {
     fn drop(&mut self) {
         self.set.iter().flat_map(|(_, probes)| probes).for_each(|probe| self.take_away(probe));

@@ -4,11 +4,11 @@ Each form takes the result and the command that shows again what is different, i
 anything is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from gupstress import _core
-from gupstress.outcome.litmus import LitmusCell, LitmusResult
+from gupstress.outcome.litmus import LitmusCell, LitmusResult, Value
 from gupstress.render import cross, junit
 from gupstress.visible import markdown as marked
 
@@ -21,14 +21,27 @@ LEGEND = (
 )
 
 
+MEASURED = "3/4 unsteady: not the same each time. –: this kernel does not count it."
+"""What is said below the counts of a real kernel too."""
+
+
+def _legend(result: LitmusResult) -> tuple[str, ...]:
+    return LEGEND if result.on == "model" else (*LEGEND, MEASURED)
+
+
 def plain(result: LitmusResult, again: str | None) -> str:
     """Return the result as text; its tables are at most 80 columns wide."""
-    return "\n\n".join([cross.plain(table(result)), "\n".join(LEGEND), closing(result, again)])
+    legend = "\n".join(_legend(result))
+    return "\n\n".join([cross.plain(table(result)), legend, closing(result, again)])
 
 
 def markdown(result: LitmusResult, again: str | None) -> str:
     """Return the result as Markdown."""
-    blocks = [cross.markdown(table(result)), " ".join(LEGEND), f"**{marked(summary(result))}**"]
+    blocks = [
+        cross.markdown(table(result)),
+        " ".join(_legend(result)),
+        f"**{marked(summary(result))}**",
+    ]
     if again is not None:
         blocks.append(f"```sh\n{again}\n```")
     return "\n\n".join(blocks)
@@ -44,7 +57,10 @@ def summary(result: LitmusResult) -> str:
     words = [_cells(len(result.cells)), f"{result.compared} counters compared"]
     differing = [cell for cell in result.cells if cell.differences]
     unfinished = [cell for cell in result.cells if cell.unfinished is not None]
-    unknown = sum(cell.expect is None for cell in result.cells if cell.unfinished is None)
+    refused = sum(cell.refused is not None for cell in result.cells)
+    unsteady = sum(bool(cell.unsteady) for cell in result.cells)
+    done = (cell for cell in result.cells if cell.unfinished is None and cell.refused is None)
+    unknown = sum(cell.expect is None for cell in done)
     if differing:
         differences = sum(len(cell.differences) for cell in differing)
         words.append(f"{differences} different in {_cells(len(differing))}")
@@ -53,6 +69,10 @@ def summary(result: LitmusResult) -> str:
     if unfinished:
         first = unfinished[0]
         words.append(f"{_cells(len(unfinished))} unfinished ({first.scenario}: {first.unfinished})")
+    if unsteady:
+        words.append(f"{_cells(unsteady)} unsteady")
+    if refused:
+        words.append(f"{_cells(refused)} refused")
     if unknown:
         words.append(f"{_cells(unknown)} with nothing to compare")
     return ", ".join(words)
@@ -67,7 +87,9 @@ def table(result: LitmusResult) -> cross.Cross:
     found = {(cell.scenario, cell.kernel): cell for cell in result.cells}
     rows = list(dict.fromkeys(cell.scenario for cell in result.cells))
     used = {cell.kernel for cell in result.cells}
-    columns = [kernel for kernel in _core.names("kernel") if kernel in used]
+    # A real kernel may have a name that is nobody's yet.
+    named = [kernel for kernel in _core.names("kernel") if kernel in used]
+    columns = [*named, *sorted(used - set(named))]
     return cross.Cross(
         corner="scenario",
         rows=rows,
@@ -82,9 +104,23 @@ def _parts(cell: LitmusCell | None, result: LitmusResult) -> list[str]:
         return [_ABSENT]
     if cell.unfinished is not None:
         return ["unfinished"]
+    if cell.refused is not None:
+        return [f"refused: {cell.refused}"]
+    unsteady = [f"{counter} {_span(values)} unsteady" for counter, values in cell.unsteady.items()]
+    if result.on == "live" and cell.expect is not None:
+        # What is expected and could not be counted is neither equal nor different.
+        missing = [f"{counter} –" for counter in cell.missing if counter in cell.expect]
+        return [*_differences(cell), *unsteady, *missing] or [_EQUAL]
+    if unsteady:
+        return [*_counts(cell, _compared(cell.scenario, result)), *unsteady]
     if cell.expect is None:
         return list(_counts(cell, _compared(cell.scenario, result)))
     return _differences(cell) or [_EQUAL]
+
+
+def _span(values: Sequence[Value]) -> str:
+    """Return what an unsteady counter was, each value once."""
+    return "/".join(str(value) for value in dict.fromkeys(values))
 
 
 def _differences(cell: LitmusCell) -> list[str]:
@@ -102,7 +138,8 @@ def _compared(scenario: str, result: LitmusResult) -> set[str]:
 
 def _counts(cell: LitmusCell, compared: set[str]) -> Iterator[str]:
     """Yield what was counted: what is compared elsewhere; if nothing is, everything."""
-    yield str(cell.counters["result"])
+    if (end := cell.counters.get("result")) is not None:
+        yield str(end)
     for counter, value in cell.counters.items():
         if isinstance(value, int) and value and (counter in compared or not compared):
             yield f"{counter} {value}"
@@ -119,6 +156,8 @@ def junit_xml(result: LitmusResult, again: str | None) -> str:
             ET.SubElement(case, "failure", message=", ".join(_differences(cell)))
         elif cell.unfinished is not None:
             ET.SubElement(case, "error", message=cell.unfinished)
+        elif cell.refused is not None:
+            ET.SubElement(case, "skipped", message=cell.refused)
         elif not cell.expect:
             ET.SubElement(case, "skipped", message="nothing to compare with")
     return junit.document(suite, closing(result, again))

@@ -5,15 +5,19 @@ cell is one scenario under one kernel's rules; only the counters that the scenar
 for that kernel are compared.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gupstress import _core
 from gupstress.model.reference import read_file
 from gupstress.outcome.litmus import Difference, LitmusCell, Value
+from gupstress.outcome.live import Measured
 from gupstress.outcome.results import Build
 from gupstress.problems import Problems, nearest
 from gupstress.running import engine
+from gupstress.running.live import Target
 from gupstress.studies.shown import LitmusResult
 from gupstress.values import is_file
 
@@ -63,6 +67,8 @@ def prepare(
     sets: Sequence[tuple[str, str]],
     wall_s: float = WALL_S,
     problems: Problems | None = None,
+    *,
+    measured: bool = False,
 ) -> Plan:
     """Read every scenario and check every name.
 
@@ -72,6 +78,7 @@ def prepare(
         sets: Keys of kernel or policy set by themselves, as `(axis, value)`.
         wall_s: Longest time of the host for one cell, seconds.
         problems: What is known to be wrong already.
+        measured: Whether a real kernel plays them: nothing need be known of it.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
@@ -85,7 +92,7 @@ def prepare(
     scenarios: list[Scenario] = []
     for name in dict.fromkeys(names or _core.names("litmus")):
         with problems.collecting():
-            scenarios.append(_read(name))
+            scenarios += _read(name)
     owners: dict[str, str] = {}
     for scenario in scenarios:
         name = scenario.name
@@ -93,10 +100,10 @@ def prepare(
             message = f"the name {name!r} is that of {owners[name]} too; nearest: {name}-2"
             problems.add(scenario.given, message)
         for kernel in scenario.expect:
-            if kernel not in known:
+            if kernel not in known and not measured:
                 near = nearest(kernel, known)
                 problems.add(scenario.given, f"expect: no kernel {kernel!r}; nearest: {near}")
-        if not kernels and not scenario.expect:
+        if not kernels and not scenario.expect and not measured:
             problems.add(scenario.given, f"no expectations; nearest: --kernel {known[-1]}")
     for kernel in known:
         if kernel in kernels or any(kernel in scenario.expect for scenario in scenarios):
@@ -106,10 +113,14 @@ def prepare(
     return Plan(scenarios, list(dict.fromkeys(kernels)), sets, wall_s)
 
 
-def _read(name: str) -> Scenario:
+def _read(name: str) -> list[Scenario]:
+    """Read a preset, or a file of one scenario or several."""
     text = read_file(name) if is_file(name) else _core.show("litmus", name)
-    table = engine.read_litmus(name, text)
-    return Scenario(name, text, table["name"], table["expect"])
+    scenarios = []
+    for place, part in _core.split_litmus(name, text):
+        table = engine.read_litmus(place, part)
+        scenarios.append(Scenario(name, part, table["name"], table["expect"]))
+    return scenarios
 
 
 def _in_order(kernels: Mapping[str, object]) -> list[str]:
@@ -164,3 +175,100 @@ def _cell(scenario: Scenario, kernel: str, plan: Plan) -> LitmusCell:
             "unfinished": unfinished,
         }
     )
+
+
+REPEATS = 5
+"""Times that a scenario is played on a real kernel, unless told otherwise."""
+
+
+def measure(
+    plan: Plan, target: Target, repeats: int, argv: Sequence[str], expected: str | None = None
+) -> LitmusResult:
+    """Play every scenario on a real kernel, and compare with what is known of it.
+
+    Args:
+        plan: The scenarios; the time is for each of them.
+        target: Whose kernel.
+        repeats: Times that each is played and counted.
+        argv: The command line, for the result.
+        expected: The kernel whose counts are expected; none: those of its own name.
+
+    Raises:
+        InconclusiveError: It did not answer to the end.
+        UnavailableError: Something that is needed is not there.
+    """
+    by_name = {scenario.name: scenario for scenario in plan.scenarios}
+    texts = [(scenario.given, scenario.text) for scenario in plan.scenarios]
+    request = {"litmus": {"scenarios": texts, "repeats": repeats}}
+    host: Measured | None = None
+    cells: list[LitmusCell] = []
+    for answer in target.ask(request, plan.wall_s):
+        if "host" in answer:
+            host = Measured.model_validate(answer["host"])
+        elif host is not None and "cell" in answer:
+            found = answer["cell"]
+            known = expected or host.kernel
+            cells.append(_measured(by_name[found["scenario"]], found, host.kernel, known, plan))
+    compared = sum(len(_shared(cell)) for cell in cells)
+    return LitmusResult(
+        gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
+        argv=tuple(argv),
+        sets=dict(plan.sets),
+        on="live",
+        host=host,
+        verdict=(
+            "different"
+            if any(cell.differences for cell in cells)
+            else "equal"
+            if compared
+            else "measured"
+            if any(cell.counters for cell in cells)
+            else "not compared"
+        ),
+        compared=compared,
+        cells=tuple(cells),
+    )
+
+
+def _measured(
+    scenario: Scenario, found: Mapping[str, Any], kernel: str, known: str, plan: Plan
+) -> LitmusCell:
+    """Return the cell of a scenario that was played on a real kernel."""
+    refused, counters = found["refused"], found["counters"]
+    expect = scenario.expect.get(known)
+    if expect is None and refused is None and known in _core.names("kernel"):
+        # Nobody has counted it there: the model says what it would be.
+        model = engine.run_litmus(scenario.given, scenario.text, known, plan.sets, plan.wall_s)
+        counted = model.get("counters", {})
+        expect = {counter: counted[counter] for counter in counters if counter in counted}
+    differences = [
+        Difference(counter=counter, found=counters[counter], expected=value)
+        for counter, value in (expect or {}).items()
+        if counter in counters and counters[counter] != value
+    ]
+    return LitmusCell.model_validate(
+        {
+            **found,
+            "kernel": kernel,
+            "class": found["class"] or "refused",
+            "expect": expect,
+            "differences": differences,
+        }
+    )
+
+
+def _shared(cell: LitmusCell) -> set[str]:
+    """Return the counters of a cell that are held against something."""
+    return set(cell.counters) & set(cell.expect or {})
+
+
+def measured_toml(plan: Plan, result: LitmusResult) -> str:
+    """Return what was counted as scenarios with expectations, for `litmus` and `fit` to take."""
+    files = [(scenario.given, scenario.text) for scenario in plan.scenarios]
+    cells = [
+        {"scenario": cell.scenario, "counters": cell.counters}
+        for cell in result.cells
+        if cell.refused is None
+    ]
+    kernel = result.host.kernel if result.host else ""
+    return _core.measured(files, json.dumps(cells), kernel)
