@@ -75,11 +75,13 @@ impl Bench {
         let counters = Counters::open(Probes::default())?;
         let mut played = Ok(());
         self.counters.calibrate(|| {
-            let mut script = Script::new(&counters, &self.places);
-            played = everything.program.play(&mut script).map(drop);
+            let script = Script::new(&counters, &self.places, pins(&everything));
+            played = script.and_then(|mut script| {
+                everything.program.play(&mut script).map(drop).map_err(io::Error::other)
+            });
             _ = settle();
         })?;
-        played.map_err(io::Error::other)
+        played
     }
 
     /// Plays a scenario so often, and once before that: what is touched for the first time
@@ -121,8 +123,9 @@ impl Bench {
     }
 
     fn once(&self, scenario: &Scenario) -> Result<Outcome, String> {
+        let mut script = Script::new(&self.counters, &self.places, pins(scenario))
+            .map_err(|error| format!("io_uring: {error}"))?;
         run_on(0).and_then(|()| settle()).map_err(|errno| format!("settle: {errno}"))?;
-        let mut script = Script::new(&self.counters, &self.places);
         match scenario.program.play(&mut script) {
             Ok(outcome) => outcome.ok_or_else(|| "no pin was made".to_owned()),
             Err(error) => Err(match error.error {
@@ -131,6 +134,10 @@ impl Bench {
             }),
         }
     }
+}
+
+fn pins(scenario: &Scenario) -> usize {
+    scenario.program.all().filter(|step| step.op.is_pin()).count()
 }
 
 /// CPUs that a scenario runs on: up to the highest that it names.

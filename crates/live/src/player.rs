@@ -41,12 +41,18 @@ pub struct Script<'k> {
     held: BTreeMap<(Name, u32), Vec<[OwnedFd; 2]>>,
     children: Vec<Pid>,
     cpu: Option<usize>,
+    /// Made before anything is measured: what making one maps and populates drains this CPU.
+    spare: Vec<Ring>,
 }
 
 impl<'k> Script<'k> {
-    /// One that has done nothing yet.
-    pub fn new(counters: &'k Counters, places: &'k Places) -> Self {
-        Self {
+    /// One that has done nothing yet, for a script with so many pins.
+    ///
+    /// # Errors
+    /// `io_uring` is not to be had.
+    pub fn new(counters: &'k Counters, places: &'k Places, pins: usize) -> io::Result<Self> {
+        let spare = (0..pins).map(|_| Ring::new()).collect::<io::Result<_>>()?;
+        Ok(Self {
             counters,
             places,
             areas: BTreeMap::new(),
@@ -55,7 +61,8 @@ impl<'k> Script<'k> {
             held: BTreeMap::new(),
             children: Vec::new(),
             cpu: None,
-        }
+            spare,
+        })
     }
 
     fn go_to(&mut self, cpu: usize) -> Result<(), OpError> {
@@ -122,8 +129,9 @@ impl<'k> Script<'k> {
     }
 
     fn pin(&mut self, on: &Pages) -> Result<Outcome, OpError> {
+        let none = || OpError::Bug("more pins than rings".to_owned());
+        let mut ring = self.spare.pop().ok_or_else(none)?;
         let (area, range) = self.pages(on)?;
-        let mut ring = Ring::new().map_err(|error| OpError::Misuse(format!("io_uring: {error}")))?;
         let obstructed = self.is_obstructed(&on.name, &range);
         let deed = || ring.pin(area, &range);
         let (result, counted) =
@@ -422,7 +430,7 @@ mod tests {
         ];
         let text = format!("steps = {steps:?}");
         let scenario = Scenario::parse("all", &text).unwrap();
-        let mut script = Script::new(&counters, &places);
+        let Ok(mut script) = Script::new(&counters, &places, 1) else { return };
         for step in &scenario.program.steps {
             check(&step.op).unwrap();
             // What a host may forbid is refused by name, and nothing else of it fails.

@@ -73,6 +73,9 @@ def guard(command: Callable[[], int | None]) -> int:
             click.echo(f"console: {visible(line)}", err=True)
         complain(str(error))
         return Exit.INCONCLUSIVE
+    except MemoryError:
+        complain("no memory left")
+        return Exit.USAGE
     except SystemExit as end:
         # How click ends what it does for a shell that completes a line.
         return end.code if isinstance(end.code, int) else Exit.SUCCESS
