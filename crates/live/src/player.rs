@@ -1,11 +1,12 @@
 //! The steps of scripts as system calls.
 
-use crate::area::{Area, page_size};
+use crate::area::{Area, Space, page_size};
 use crate::counters::{Counted as Counts, Counters};
 use crate::pins::Ring;
 use crate::places::{Place, Places};
 use gupstress_run::judge::class::Class;
 use gupstress_run::machine::Kind;
+use gupstress_run::observe::Event;
 use gupstress_run::ops::Errno;
 use gupstress_run::script::{Counted, Name, Op, OpError, Pages, Player};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -34,12 +35,15 @@ pub struct Outcome {
 pub struct Script<'k> {
     counters: &'k Counters,
     places: &'k Places,
+    space: Space,
     areas: BTreeMap<Name, Area>,
     fills: Vec<Area>,
     pins: Vec<(Name, Range<u32>, Ring)>,
     /// Of each page the pipes that have a reference on it.
     held: BTreeMap<(Name, u32), Vec<[OwnedFd; 2]>>,
     children: Vec<Pid>,
+    /// Whether there ever was a child: from then on this process faults on pages of its own.
+    forked: bool,
     cpu: Option<usize>,
     /// Made before anything is measured: what making one maps and populates drains this CPU.
     spare: Vec<Ring>,
@@ -55,11 +59,13 @@ impl<'k> Script<'k> {
         Ok(Self {
             counters,
             places,
+            space: Space::default(),
             areas: BTreeMap::new(),
             fills: Vec::new(),
             pins: Vec::new(),
             held: BTreeMap::new(),
             children: Vec::new(),
+            forked: false,
             cpu: None,
             spare,
         })
@@ -112,12 +118,30 @@ impl<'k> Script<'k> {
 
     fn fork(&mut self, on: &Pages, writes: bool) -> Result<(), OpError> {
         let (area, range) = self.pages(on)?;
+        self.keep_from_child(&on.name, &range, Advice::LinuxDontFork)?;
         let child = fork(|| {
             if writes {
                 area.touch(range.clone());
             }
         });
+        self.keep_from_child(&on.name, &range, Advice::LinuxDoFork)?;
         self.children.push(child.map_err(|errno| refused("share", errno))?);
+        self.forked = true;
+        Ok(())
+    }
+
+    /// Advises about everything but the pages that a child gets: a fork shares all it finds.
+    fn keep_from_child(&self, name: &Name, range: &Range<u32>, advice: Advice) -> Result<(), OpError> {
+        let whole = |area: &Area| [0..area.pages(), 0..0];
+        let others = self.areas.iter().map(|(other, area)| {
+            (area, if other == name { [0..range.start, range.end..area.pages()] } else { whole(area) })
+        });
+        let fills = self.fills.iter().map(|area| (area, whole(area)));
+        for (area, parts) in others.chain(fills) {
+            for part in parts.iter().filter(|part| !part.is_empty()) {
+                area.advise(part, advice).map_err(|errno| refused("share", errno))?;
+            }
+        }
         Ok(())
     }
 
@@ -134,8 +158,11 @@ impl<'k> Script<'k> {
         let (area, range) = self.pages(on)?;
         let obstructed = self.is_obstructed(&on.name, &range);
         let deed = || ring.pin(area, &range);
-        let (result, counted) =
+        let (result, mut counted) =
             self.counters.during(deed).map_err(|error| OpError::Resource(format!("counters: {error}")))?;
+        if self.forked {
+            counted.remove(Event::Faults.name());
+        }
         let error = match &result {
             Ok(()) => None,
             Err(error) => Some(known(error).ok_or_else(|| OpError::Misuse(format!("pin: {error}")))?),
@@ -184,11 +211,11 @@ impl Player for Script<'_> {
         match op {
             Op::Cpu(_) => {}
             Op::Map(fresh) => {
-                let area = Area::map(fresh.kind, fresh.pages).map_err(|errno| refused("map", errno))?;
+                let area = self.space.map(fresh.kind, fresh.pages).map_err(|errno| refused("map", errno))?;
                 self.areas.insert(fresh.name.clone(), area);
             }
             Op::Fill(pages) => {
-                let area = Area::map(Kind::Anon, *pages).map_err(|errno| refused("fill", errno))?;
+                let area = self.space.map(Kind::Anon, *pages).map_err(|errno| refused("fill", errno))?;
                 area.touch(0..*pages);
                 self.fills.push(area);
             }

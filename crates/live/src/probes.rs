@@ -130,6 +130,14 @@ impl Probes {
         }
     }
 
+    /// Does without a counter.
+    pub fn leave(&mut self, event: Event) {
+        if let Some(at) = self.set.iter().position(|(known, _)| *known == event) {
+            let (_, probes) = self.set.remove(at);
+            probes.iter().for_each(|probe| self.take_away(probe));
+        }
+    }
+
     fn take_away(&self, probe: &Probe) {
         // What is not there, or has gone by itself, need not be taken away.
         let name = &probe.name;

@@ -1,6 +1,7 @@
 """`gupstress guest`: the same in a virtual machine that boots another kernel."""
 
 import shlex
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -19,13 +20,24 @@ _CPUS = 64
 """A guest with more of them than the host has is slow, and emulation has its own limit."""
 
 
-def _size(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return Bytes(128 * MIB, 1 << 40).parse(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+def _size(low: int) -> Callable[[Any], Any]:
+    """Return what reads an amount of memory, at least so much."""
+    kind = Bytes(low, 1 << 40)
+
+    def read(value: Any) -> Any:
+        # A default comes as it is.
+        if not isinstance(value, str):
+            return value
+        try:
+            return kind.parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return read
+
+
+_KERNEL_NEEDS = 128 * MIB
+"""What a kernel takes for itself of memory that does not move, and some to spare."""
 
 
 @click.command(
@@ -40,11 +52,15 @@ def _size(value: Any) -> Any:
 )
 @click.option("--cpus", type=number("cpus"), metavar="N", default=4, help="CPUs.  [default: 4]")
 @click.option(
-    "--memory", type=_size, metavar="SIZE", default=512 * MIB, help="Memory.  [default: 512M]"
+    "--memory",
+    type=_size(2 * _KERNEL_NEEDS),
+    metavar="SIZE",
+    default=512 * MIB,
+    help="Memory.  [default: 512M]",
 )
 @click.option(
     "--movable",
-    type=_size,
+    type=_size(16 * MIB),
     metavar="SIZE",
     default=256 * MIB,
     help="Of it, in ZONE_MOVABLE.  [default: 256M]",
@@ -101,13 +117,13 @@ def guest(
     name, *rest = words
     if name not in _COMMANDS:
         problems.add("", f"{name!r} is not done in a guest; nearest: -- litmus")
-    if movable > memory - 128 * MIB:
-        near = f"{max(memory // MIB - 128, 0)}M"
+    if movable > memory - _KERNEL_NEEDS:
+        near = f"{(memory - _KERNEL_NEEDS) // MIB}M"
         problems.add(
             "--movable", f"{movable // MIB}M leaves the kernel too little; nearest: {near}"
         )
     if not 1 <= cpus <= _CPUS:
-        near = min(max(cpus, 1), _CPUS)
+        near = str(min(max(cpus, 1), _CPUS))
         problems.add("--cpus", f"{cpus} is not from 1 to {_CPUS}; nearest: {near}")
     with problems.collecting():
         found = image.kernel(kernel)

@@ -1,21 +1,20 @@
 """What a kernel offers to measure with, for people."""
 
-from gupstress.outcome.live import LiveCheck
-from gupstress.render import grid
+from gupstress.outcome.live import Fact, LiveCheck
 
-_WIDTHS = (None, None, 30, 30)
+_WIDTH = len("missing")
 
 
 def plain(check: LiveCheck) -> str:
-    """Return the facts as text, a row each."""
-    rows = [
-        [one.fact, "" if one.status == "known" else one.status, one.found, one.advice]
-        for one in check.facts
-    ]
-    table = grid.Grid(
-        headings=["what", "", "found", "nearest"], rows=rows, aligns=["left"] * 4, widths=_WIDTHS
-    )
-    return "\n\n".join([grid.ruled(table), closing(check)])
+    """Return the facts as text, a line each."""
+    return "\n".join([*map(line, check.facts), "", closing(check)])
+
+
+def line(fact: Fact) -> str:
+    """Return one fact, and what to do about it where it is missing."""
+    status = "" if fact.status == "known" else fact.status
+    advice = f"; nearest: {fact.advice}" if fact.advice else ""
+    return f"{status:{_WIDTH}}  {fact.fact}: {fact.found}{advice}"
 
 
 def closing(check: LiveCheck) -> str:

@@ -240,7 +240,8 @@ def _measured(
         # Nobody has counted it there: the model says what it would be.
         model = engine.run_litmus(scenario.given, scenario.text, known, plan.sets, plan.wall_s)
         counted = model.get("counters", {})
-        expect = {counter: counted[counter] for counter in counters if counter in counted}
+        wanted = (*counters, *found["missing"])
+        expect = {counter: counted[counter] for counter in wanted if counter in counted}
     differences = [
         Difference(counter=counter, found=counters[counter], expected=value)
         for counter, value in (expect or {}).items()
