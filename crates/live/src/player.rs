@@ -7,7 +7,7 @@ use crate::places::{Place, Places};
 use gupstress_run::judge::class::Class;
 use gupstress_run::machine::Kind;
 use gupstress_run::observe::Event;
-use gupstress_run::ops::Errno;
+use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::script::{Counted, Name, Op, OpError, Pages, Player};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno as Os;
@@ -237,11 +237,12 @@ impl Player for Script<'_> {
                 self.call("dontneed", on, |area, range| area.advise(range, Advice::LinuxDontNeed))?;
             }
             Op::Hold(part) => self.hold(&part.name, part.range.clone())?,
-            Op::Release(part) => self.release(&part.name, part.range.clone())?,
+            Op::Release(Some(part)) => self.release(&part.name, part.range.clone())?,
+            Op::Release(None) => self.held.clear(),
             Op::Share(on) => self.fork(on, false)?,
             Op::Sharew(on) => self.fork(on, true)?,
             Op::Childexit(_) => self.end_children(),
-            Op::Pin(on) => return self.pin(on).map(Some),
+            Op::Pin(on) if on.caller == Caller::IoUring => return self.pin(&on.pages).map(Some),
             Op::Unpin(name) => {
                 let (gone, kept) = self.pins.drain(..).partition(|(known, ..)| known == name);
                 self.pins = kept;
@@ -249,7 +250,7 @@ impl Player for Script<'_> {
                     ring.unpin().map_err(|error| OpError::Misuse(format!("unpin: {error}")))?;
                 }
             }
-            Op::Unmap(name) => {
+            Op::Unmap(Pages { name, range: None }) => {
                 self.area(name)?;
                 self.areas.remove(name);
             }
@@ -283,6 +284,8 @@ impl Counted for Outcome {
 pub fn check(op: &Op) -> Result<(), OpError> {
     let possible = match op {
         Op::Map(fresh) => matches!(fresh.kind, Kind::Anon | Kind::Shmem),
+        Op::Pin(on) => on.caller == Caller::IoUring,
+        Op::Unmap(on) => on.range.is_none(),
         Op::Cpu(_)
         | Op::Fill(_)
         | Op::Touch(_)
@@ -297,9 +300,7 @@ pub fn check(op: &Op) -> Result<(), OpError> {
         | Op::Share(_)
         | Op::Sharew(_)
         | Op::Childexit(_)
-        | Op::Pin(_)
         | Op::Unpin(_)
-        | Op::Unmap(_)
         | Op::Settle(_) => true,
         _ => false,
     };

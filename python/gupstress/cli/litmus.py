@@ -13,7 +13,7 @@ from gupstress.visible import typed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gupstress.outcome.litmus import LitmusResult
+    from gupstress.outcome.litmus import LitmusCell, LitmusResult
     from gupstress.studies.litmus import Plan
 
 _FORMATS = ("table", "markdown", "json", "junit")
@@ -81,6 +81,14 @@ _EXITS = {
     metavar="MEASURED.toml",
     help="Write what a real kernel counted, for litmus and fit to take.",
 )
+@click.option(
+    "--preemptions",
+    type=number("preemptions"),
+    default=2,
+    show_default=True,
+    metavar="K",
+    help="Most preemptions of threads: all orders of no more are run.",
+)
 @output.options(_FORMATS)
 def litmus(
     scenarios: tuple[str, ...],
@@ -90,10 +98,14 @@ def litmus(
     on: str | None,
     repeats: int | None,
     measured_file: str | None,
+    preemptions: int,
     format_: str,
     json_file: str | None,
 ) -> int:
     """Run scripted scenarios under kernels' rules; compare with what those kernels counted.
+
+    Threads of a scenario take their steps in every order of few preemptions, and the ends
+    are held against its conditions.
 
     Without a name: all scenarios that come with gupstress.
 
@@ -118,7 +130,15 @@ def litmus(
             "--kernel", f"one real kernel is none of {len(kernels)}; nearest: {kernels[0]}"
         )
     measured = target is not None
-    plan = model.prepare(scenarios, kernels, sets, wall_s, problems=problems, measured=measured)
+    plan = model.prepare(
+        scenarios,
+        kernels,
+        sets,
+        wall_s,
+        problems=problems,
+        preemptions=preemptions,
+        measured=measured,
+    )
     output.check({"--json": json_file, "--output": measured_file}, plan.files)
     if target is None:
         result = model.run(plan, sys.argv)
@@ -134,7 +154,7 @@ def litmus(
 
 def _again(plan: "Plan", result: "LitmusResult") -> str | None:
     """Return the command that makes the cells that differ again, None if there are none."""
-    cells = [cell for cell in result.cells if cell.differences]
+    cells = [cell for cell in result.cells if cell.differences or _fails(cell)]
     if not cells:
         return None
     names = {cell.scenario for cell in cells}
@@ -145,6 +165,11 @@ def _again(plan: "Plan", result: "LitmusResult") -> str | None:
     for axis, value in plan.sets:
         words += ["--set", f"{axis}={value}"]
     return typed(words)
+
+
+def _fails(cell: "LitmusCell") -> bool:
+    conditions = cell.explored.conditions if cell.explored else ()
+    return any(condition.holds is False for condition in conditions)
 
 
 def _print(result: "LitmusResult", format_: str, again: str | None) -> None:
