@@ -60,6 +60,8 @@ impl Space {
         let file = match kind {
             Kind::Anon => None,
             Kind::Shmem => Some(memfd_create("gupstress", MemfdFlags::CLOEXEC)?),
+            // Refused by name before anything is done.
+            _ => return Err(Errno::INVAL),
         };
         if let Some(file) = &file {
             ftruncate(file, bytes as u64)?;
