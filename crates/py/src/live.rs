@@ -41,6 +41,8 @@ pub(crate) fn end_with_parent() {
 
 /// What was measured as scenarios with expectations: `files` are paths and TOML texts, `cells`
 /// JSON of the cells, `kernel` whose counts they are; TOML.
+// Arguments from Python arrive by value.
+#[allow(clippy::needless_pass_by_value)]
 #[pyfunction]
 pub(crate) fn measured(files: Vec<(String, String)>, cells: &str, kernel: &str) -> Result<String> {
     let scenarios = fitting::read(&files)?;
