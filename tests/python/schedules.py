@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import click
+
 import gupstress
 from gupstress.model import catalog
 from gupstress.outcome.exploration import Found
@@ -21,16 +23,25 @@ AGAIN = "just schedules"
 MOST_THREADS = 3
 
 _SEARCHES = (
-    {"strategy": "random"},
-    {"strategy": "pct"},
-    {"strategy": "bounded", "preemptions": 2},
+    {"threads": 2, "strategy": "bounded", "preemptions": 1},
+    {"threads": 2, "strategy": "random"},
+    {"threads": 2, "pages": 2, "calls": 2, "strategy": "pct"},
 )
-_SIZES = (
-    {"threads": 2},
-    {"threads": 2, "pages": 2, "calls": 2},
-    {"threads": 3, "pages": 4, "calls": 3},
+_ACTORS = (
+    "churn",
+    "drainers",
+    "reclaim",
+    "compaction",
+    "short_refs",
+    "lockers",
+    "writeback",
+    "offliner",
 )
-_SCHEDULES = 2000
+_SCHEDULES = 1000
+_SHRINK = "4s"
+
+MISSING = FOLDER / "missing.txt"
+"""The cells that so few threads have not shown in so many schedules."""
 
 
 class Bad(NamedTuple):
@@ -55,18 +66,20 @@ def cells() -> Iterator[Bad]:
 
 
 def find(cell: Bad) -> Found | None:
-    """Search for what a cell shows, in ever larger loads; None: it is not found."""
-    for size in _SIZES:
+    """Search for what a cell shows, with nobody beside the pinners at first; None: not found."""
+    beside = [name for name in _ACTORS if _threads(cell.profile, name)]
+    for kept in (None, *beside):
+        quiet = {f"profile.{name}.threads": 0 for name in beside if name != kept}
         for search in _SEARCHES:
             result = gupstress.explore(
                 cell.profile,
                 policy=cell.policy,
+                sets=quiet,
                 find=cell.kind,
                 schedules=_SCHEDULES,
                 seed=1,
                 timeout="1h",
-                shrink="1h",
-                **size,  # type: ignore[arg-type]
+                shrink=_SHRINK,
                 **search,  # type: ignore[arg-type]
             )
             if result.findings:
@@ -74,25 +87,44 @@ def find(cell: Bad) -> Found | None:
     return None
 
 
+def _threads(profile: str, actors: str) -> int:
+    return int(catalog.preset("profile", profile).get(actors, {}).get("threads", 0))
+
+
+def _kept(found: Found) -> str:
+    """Return a file's text, in which nothing is explained."""
+    settings = {
+        key: "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+        if isinstance(text, str)
+        else text
+        for key, text in found.file["settings"].items()
+    }
+    return json.dumps({**found.file, "settings": settings}, separators=(",", ":")) + "\n"
+
+
 def main() -> int:
     """Make the files anew, and drop those of cells that are no more."""
     wanted = list(cells())
     for file in set(FOLDER.glob("*.json")) - {cell.file for cell in wanted}:
         file.unlink()
-    missing = []
+    missing = set(MISSING.read_text().split()) if MISSING.exists() else set()
     for cell in wanted:
-        if sys.argv[1:] and not any(word in cell.file.name for word in sys.argv[1:]):
+        name = cell.file.stem
+        if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
             continue
+        cell.file.unlink(missing_ok=True)
         found = find(cell)
         if found is None:
-            missing.append(cell)
-            print(f"{cell.file.name}: not found", file=sys.stderr)
+            missing.add(name)
+            click.echo(f"{name}: not found")
             continue
-        cell.file.write_text(json.dumps(found.file, separators=(",", ":")) + "\n")
-        threads = sum(not name.startswith("kworker") for name in found.file["tasks"])
-        said = f"{cell.file.name}: {threads} threads, {found.preemptions} preemptions"
-        print(said, flush=True)
-    return 1 if missing else 0
+        missing.discard(name)
+        cell.file.write_text(_kept(found))
+        threads = sum(not task.startswith("kworker") for task in found.file["tasks"])
+        click.echo(f"{name}: {threads} threads, {found.preemptions} preemptions")
+    missing &= {cell.file.stem for cell in wanted}
+    MISSING.write_text("".join(f"{name}\n" for name in sorted(missing)))
+    return 0
 
 
 if __name__ == "__main__":
