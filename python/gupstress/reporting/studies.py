@@ -50,7 +50,7 @@ def show(study: Study) -> Shown:
                 "bad" if worse else "good",
                 _cross(f"{name}: one verdict a cell", matrix.table(document), _verdict),
                 [
-                    *matrix.LEGEND,
+                    *matrix.legend(document),
                     *(f"{cell.policy} on {cell.profile}: {cell.finding}" for cell in worse),
                 ],
             )

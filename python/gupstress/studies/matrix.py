@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 
 from gupstress import _core
 from gupstress.model import catalog
-from gupstress.outcome.matrix import Cell, MatrixSettings
+from gupstress.outcome.matrix import Cell, MatrixSettings, scale
 from gupstress.outcome.results import Build, Calls, PolicyResult, Verdict
 from gupstress.outcome.verdict import (
     UNDECIDED,
@@ -22,7 +22,7 @@ from gupstress.outcome.verdict import (
 )
 from gupstress.problems import Problems
 from gupstress.running import engine, host, runner
-from gupstress.running.request import Request
+from gupstress.running.request import NUMBERS, Request
 from gupstress.running.runner import Job, Watch, unwatched
 from gupstress.studies.shown import MatrixResult
 
@@ -37,10 +37,17 @@ class Plan:
     request: Request
     """What all cells share; its profile is none of theirs, its seed is drawn."""
     jobs: Sequence[Job]
-    """One for each profile, with all policies."""
+    """One for each profile and number of threads, with all policies."""
+    threads: Sequence[int] = ()
+    """Numbers of threads, growing, where there are several."""
 
 
-def prepare(request: Request, profiles: Sequence[str], problems: Problems | None = None) -> Plan:
+def prepare(
+    request: Request,
+    profiles: Sequence[str],
+    problems: Problems | None = None,
+    threads: Sequence[object] = (),
+) -> Plan:
     """Look up every policy and profile and check that the host can carry each cell.
 
     Args:
@@ -48,6 +55,7 @@ def prepare(request: Request, profiles: Sequence[str], problems: Problems | None
             broken on purpose.
         profiles: Presets or paths of TOML files; none: those of the kernel's history.
         problems: What is known to be wrong already.
+        threads: Numbers of pinning threads that each cell is run with; none: the request's.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
@@ -59,15 +67,34 @@ def prepare(request: Request, profiles: Sequence[str], problems: Problems | None
         seed=secrets.randbits(32) if request.seed is None else request.seed,
     )
     problems = problems or Problems()
-    jobs = []
+    counts = _growing(threads, problems)
+    by_profile: list[list[Job]] = []
     for profile in profiles or _profiles():
+        asked = replace(shared, profile=profile)
         with problems.collecting():
-            jobs.append(runner.prepare(replace(shared, profile=profile)))
-    names = [_profile(job) for job in jobs]
+            by_profile.append(
+                [runner.prepare(replace(asked, threads=count)) for count in counts]
+                or [runner.prepare(asked)]
+            )
+    names = [_profile(same[0]) for same in by_profile]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.add("--profile", f"{name!r} more than once; nearest: {name!r} once")
     problems.refuse()
-    return Plan(shared, jobs)
+    return Plan(shared, [job for same in by_profile for job in same], counts)
+
+
+def _growing(threads: Sequence[object], problems: Problems) -> list[int]:
+    """Return numbers of threads in their order, noting what is wrong with them."""
+    said = f"--threads {','.join(map(str, threads))}"
+    counts: list[int] = []
+    for value in threads:
+        with problems.noting(said):
+            kind = NUMBERS["threads"]
+            count = int(kind.check(kind.parse(value) if isinstance(value, str) else value))
+            if count in counts:
+                raise ValueError(f"{count} more than once; nearest: {count} once")
+            counts.append(count)
+    return sorted(counts)
 
 
 def _policies() -> Iterator[str]:
@@ -100,8 +127,9 @@ def run(
     cells: list[Cell] = []
     interrupted = False
     for number, job in enumerate(plan.jobs, 1):
-        part = runner.run(job, argv, watch(f"{_profile(job)} ({number}/{len(plan.jobs)})"))
-        cells += _cells(part.results, job)
+        at = f" threads={job.request.threads}" if plan.threads else ""
+        part = runner.run(job, argv, watch(f"{_profile(job)}{at} ({number}/{len(plan.jobs)})"))
+        cells += _cells(part.results, job, job.request.threads if plan.threads else None)
         interrupted = part.status == "interrupted"
         if interrupted:
             break
@@ -116,6 +144,7 @@ def run(
             kernel=plan.jobs[0].plan.kernel["name"],
             driver=request.driver,
             threads=request.threads,
+            threads_each=tuple(plan.threads),
             cpus=request.cpus,
             pins=request.pins,
             repeat=request.repeat,
@@ -125,18 +154,25 @@ def run(
             sets=dict(request.sets),
         ),
         policies=tuple(plan.jobs[0].policies),
-        profiles=tuple(map(_profile, plan.jobs)),
+        profiles=tuple(dict.fromkeys(map(_profile, plan.jobs))),
         cells=tuple(cells),
+        scale=tuple(map(scale, _by_policy(cells))) if plan.threads else (),
     )
 
 
-def _cells(results: Sequence[PolicyResult], job: Job) -> Iterator[Cell]:
+def _by_policy(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+    """Yield the cells of each policy on each profile, by growing threads."""
+    for profile, policy in dict.fromkeys((cell.profile, cell.policy) for cell in cells):
+        yield [cell for cell in cells if (cell.profile, cell.policy) == (profile, policy)]
+
+
+def _cells(results: Sequence[PolicyResult], job: Job, threads: int | None) -> Iterator[Cell]:
     """Yield what each policy came to, by all its repeats."""
     for policy in dict.fromkeys(result.policy for result in results):
-        yield _cell([result for result in results if result.policy == policy], job)
+        yield _cell([result for result in results if result.policy == policy], job, threads)
 
 
-def _cell(results: Sequence[PolicyResult], job: Job) -> Cell:
+def _cell(results: Sequence[PolicyResult], job: Job, threads: int | None) -> Cell:
     first, *_ = results
     worst = job.plan.profile["expect"]
     expected: Verdict = worst.get(first.policy, worst.get("*", "ok"))
@@ -155,15 +191,19 @@ def _cell(results: Sequence[PolicyResult], job: Job) -> Cell:
     # The repeat that the verdict is of, if it is of one.
     of = next((result for result in results if result.verdict == judged.verdict), first)
     calls = {name: sum(getattr(r.calls, name) for r in results) for name in Calls.model_fields}
+    elapsed = sum(result.elapsed_s for result in results)
+    pinned = sum(result.pages.pinned for result in results)
     return Cell(
         policy=first.policy,
         profile=_profile(job),
+        threads=threads,
         expected=expected,
         **judged._asdict(),
         repeats=len(results),
         status=of.status,
-        elapsed_s=sum(result.elapsed_s for result in results),
+        elapsed_s=elapsed,
         calls=Calls(**calls),
+        pages_per_s=pinned / elapsed if elapsed else None,
         finding=_finding(of, judged.verdict),
     )
 
