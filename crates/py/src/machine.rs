@@ -27,7 +27,7 @@ impl Machine {
         let (rules, policy) = request::machine(&request::reference(kernel)?, &request::reference(policy)?)?;
         let mut session = Session::new(rules, policy, &SESSION_LAYOUT, cpus);
         let signals = Arc::new(Signals::default());
-        session.limits = Limits { go_on: signals.watch(), ..Limits::default() };
+        session.stage.limits = Limits { go_on: signals.watch(), ..Limits::default() };
         Ok(Self { session, signals })
     }
 

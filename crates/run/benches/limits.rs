@@ -273,11 +273,11 @@ fn copy(bench: &Bench, pages: u32, random: &mut Random) -> f64 {
     let memory = &bench.m.memory;
     let mut sources: Vec<(Frame, Frozen<'_>)> = (0..pages)
         .map(|_| {
-            let frame = memory.alloc(0, Gfp::WithinMovable).unwrap().publish();
+            let frame = memory.alloc(0, Gfp::WithinMovable, 0).unwrap().publish();
             (frame, memory.freeze(frame, 1).unwrap())
         })
         .collect();
-    let mut targets: Vec<Fresh<'_>> = (0..pages).map(|_| memory.alloc(0, Gfp::Pin).unwrap()).collect();
+    let mut targets: Vec<Fresh<'_>> = (0..pages).map(|_| memory.alloc(0, Gfp::Pin, 0).unwrap()).collect();
     random.shuffle(&mut sources);
     random.shuffle(&mut targets);
     let start = Instant::now();
@@ -319,6 +319,7 @@ fn threads(profile: &str, pins: u64) {
             stall_after: Duration::from_secs(10),
             seed,
             trace: None,
+            abort_on: Vec::new(),
         };
         let result = run(&job, &mut ()).unwrap();
         assert!(result.status == Status::Complete, "a run ended early: {:?}", result.status);

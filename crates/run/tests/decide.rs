@@ -124,6 +124,7 @@ impl Player<'_> {
         };
         Seen::Page(PageSeen {
             on_lru: !self.bad(),
+            large: self.pages % 5 == 4,
             extra,
             beyond_pins: extra % 1024,
             own,
@@ -397,9 +398,14 @@ fn pauses(sets: &[(&str, &str)], failure: Option<Errno>) -> (Vec<(u64, u64)>, Op
     loop {
         what = call.next(match what {
             Do::Pin(_) => Seen::Pinned { must_move: true },
-            Do::Collect(_) | Do::Look => {
-                Seen::Page(PageSeen { on_lru: true, extra: 0, beyond_pins: 0, own: 1024, permanent: None })
-            }
+            Do::Collect(_) | Do::Look => Seen::Page(PageSeen {
+                on_lru: true,
+                extra: 0,
+                beyond_pins: 0,
+                own: 1024,
+                large: false,
+                permanent: None,
+            }),
             Do::Isolate => Seen::Isolated(true),
             Do::Next => Seen::NoMore,
             Do::Migrate => Seen::MigrateFailed { error: failure, left: true },

@@ -223,7 +223,7 @@ fn a_page_lock_is_handed_over_with_what_it_guards() {
     explore(3, move || {
         let world = World::new(&rules, &policy);
         let guarded = Arc::new(Exclusive::new());
-        let frame = world.m.memory.alloc(0, Gfp::Pin).unwrap().publish();
+        let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
         let use_it = |guarded: Arc<Exclusive>| {
             move |t: &Task<'_, Threads<'_>>| {
                 assert!(t.lock(frame));
@@ -352,8 +352,8 @@ fn who_gets_a_reference_after_a_freeze_finds_the_copy_made() {
     explore(3, move || {
         let world = World::new(&rules, &policy);
         let memory = &world.m.memory;
-        let src = memory.alloc(0, Gfp::Pin).unwrap().publish();
-        let dst = memory.alloc(0, Gfp::Pin).unwrap();
+        let src = memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+        let dst = memory.alloc(0, Gfp::Pin, 0).unwrap();
         let other = world.spawn(0, move |t| {
             let got = t.m.page(src).try_get(1);
             if got {
@@ -383,7 +383,7 @@ fn a_drain_waits_for_what_the_kworker_did() {
     let has_worked = worked.clone();
     explore(3, move || {
         let world = World::with(&rules, &policy, true);
-        let frame = world.m.memory.alloc(0, Gfp::Pin).unwrap().publish();
+        let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
         let over = Arc::new(AtomicBool::new(false));
         let adder = world.spawn(0, move |t| t.add_lru(frame));
         let kworker = {
@@ -477,7 +477,7 @@ fn drain_all_misses_nothing_that_its_caller_queued() {
     let was_shortcut = shortcut.clone();
     explore(3, move || {
         let world = World::new(&rules, &policy);
-        let frame = world.m.memory.alloc(0, Gfp::Pin).unwrap().publish();
+        let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
         let other = world.spawn(1, |t| t.lru_add_drain_all(false));
         world.on(0, |t| {
             t.add_lru(frame);
@@ -498,7 +498,7 @@ fn nothing_stays_in_a_batch_once_the_cache_is_disabled() {
     let was_batched = batched.clone();
     explore(3, move || {
         let world = World::new(&rules, &policy);
-        let frame = world.m.memory.alloc(0, Gfp::Pin).unwrap().publish();
+        let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
         let other = world.spawn(0, move |t| t.add_lru(frame));
         world.on(1, |t| {
             t.lru_cache_disable();
@@ -532,8 +532,8 @@ fn a_freeze_that_overlooks_a_reference_is_seen() {
     explore(3, move || {
         let world = World::new(&rules, &policy);
         let memory = &world.m.memory;
-        let src = memory.alloc(0, Gfp::Pin).unwrap().publish();
-        let dst = memory.alloc(0, Gfp::Pin).unwrap();
+        let src = memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+        let dst = memory.alloc(0, Gfp::Pin, 0).unwrap();
         world.m.page(src).get(1);
         let device = world.spawn(0, move |t| t.dma_start(Dma { word: 0, token: 7 }, &[src]));
         // Two references, but one is the device's, which still writes.

@@ -83,7 +83,7 @@ fn a_woken_task_runs_after_the_wake_up_s_latency_and_another_task_costs_a_switch
 
 #[test]
 fn tasks_of_a_cpu_have_the_same_share_also_those_that_sleep_now_and_then() {
-    let had = Rc::default();
+    let had: Rc<RefCell<Vec<u64>>> = Rc::default();
     let until = 400_000_000;
     let naps = {
         let had = Rc::clone(&had);

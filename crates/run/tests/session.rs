@@ -105,7 +105,7 @@ fn session(kernel: &str, policy: Option<&str>, layout: &Layout) -> Session {
     let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
     let policy = load_policy(Source::Preset(policy.unwrap_or(&rules.policy)), &[]).unwrap();
     let mut session = Session::new(rules, policy, layout, CPUS);
-    session.sweep_limit = 20;
+    session.stage.sweep_limit = 20;
     session
 }
 
@@ -272,7 +272,7 @@ fn a_call_that_its_deadline_ends_is_not_stuck() {
         session.hold(0, a, 0..1).unwrap();
         let pin = session.pin(0, a, 0..4, true).unwrap();
         assert_eq!((pin.error, pin.class), (Some(Errno::EBUSY), Class::FailedJustified), "{policy}");
-        assert!(u64::from(pin.sweeps) > session.sweep_limit, "{policy}: {}", pin.sweeps);
+        assert!(u64::from(pin.sweeps) > session.stage.sweep_limit, "{policy}: {}", pin.sweeps);
     }
 }
 
@@ -374,7 +374,7 @@ fn a_call_of_endlessly_many_tries_is_stuck_and_its_trace_bounded() {
     let a = session.map(Kind::Anon, 1).unwrap();
     session.touch(0, a, 0..1).unwrap();
     session.hold(0, a, 0..1).unwrap();
-    session.limits.ran = Duration::from_millis(20);
+    session.stage.limits.ran = Duration::from_millis(20);
     let pin = session.pin(0, a, 0..1, true).unwrap();
     assert_eq!((pin.class, pin.error), (Class::Stuck, None));
     // More steps were taken than are kept.
@@ -390,7 +390,7 @@ fn a_call_whose_passes_never_end_is_stuck_whatever_it_says_when_it_is_given_up()
     let rules = load_kernel(Source::Preset("linux-7.2.13"), &passes).unwrap();
     let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
     let mut session = Session::new(rules, policy, &ROOMY, CPUS);
-    session.limits.ran = Duration::from_millis(5);
+    session.stage.limits.ran = Duration::from_millis(5);
     let a = session.map(Kind::Anon, 1).unwrap();
     session.touch(0, a, 0..1).unwrap();
     session.hold(0, a, 0..1).unwrap();
@@ -405,9 +405,9 @@ fn a_call_that_is_told_to_stop_stops_and_leaves_the_machine_sound() {
         let a = session.map(Kind::Anon, 1).unwrap();
         session.touch(0, a, 0..1).unwrap();
         session.hold(0, a, 0..1).unwrap();
-        session.sweep_limit = u64::MAX / 2;
+        session.stage.sweep_limit = u64::MAX / 2;
         let unlimited = Limits { ran: Duration::from_hours(1), ..Limits::default() };
-        session.limits = if wall {
+        session.stage.limits = if wall {
             Limits { wall: Duration::from_millis(1), ..unlimited }
         } else {
             let asked = AtomicU32::new(0);
@@ -416,7 +416,7 @@ fn a_call_that_is_told_to_stop_stops_and_leaves_the_machine_sound() {
         let stopped = session.pin(0, a, 0..1, true).unwrap_err();
         let why = if wall { "no end within 1ms" } else { "interrupted" };
         assert!(matches!(&stopped, OpError::Stopped(said) if said.contains(why)), "{stopped:?}");
-        session.limits = Limits::default();
+        session.stage.limits = Limits::default();
         session.release(0, a, 0..1).unwrap();
         assert!(session.pin(0, a, 0..1, true).unwrap().pin.is_some());
         assert!(session.recount().broken.is_empty());

@@ -180,8 +180,9 @@ class PageState(results.PageState):
 
     def __repr__(self) -> str:
         flags = " ".join(self.flags) or "no flags"
+        of = f", order {self.order}" if self.order else ""
         return (
-            f"<frame {self.frame} ({self.zone}): refcount {self.refcount},"
+            f"<frame {self.frame} ({self.zone}{of}): refcount {self.refcount},"
             f" mapcount {self.mapcount}, {flags}; {self.where};"
             f" in the way: {obstacle_words(self.obstacle)}>"
         )

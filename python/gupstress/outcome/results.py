@@ -257,6 +257,8 @@ class PageState(Record):
     """A page as it was found."""
 
     frame: Count
+    order: Count = 0
+    """Of the folio that it is part of, whose references and mappings these are."""
     refcount: int
     mapcount: int
     flags: tuple[str, ...]

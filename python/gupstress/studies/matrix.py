@@ -1,7 +1,8 @@
 """The matrix: every policy on every profile of the kernel's history, one verdict a cell.
 
-A profile says how bad each policy may be on it; a cell
-that is worse is a finding.
+A profile says how bad each policy may be on it; a cell that is worse is a finding. A cell
+whose share lies too near to where the verdict changes is run again, with the seeds of
+further repeats, until it does not or has been run `_core.most_repeats()` times.
 """
 
 import secrets
@@ -128,9 +129,16 @@ def run(
     interrupted = False
     for number, job in enumerate(plan.jobs, 1):
         at = f" threads={job.request.threads}" if plan.threads else ""
-        part = runner.run(job, argv, watch(f"{_profile(job)}{at} ({number}/{len(plan.jobs)})"))
-        cells += _cells(part.results, job, job.request.threads if plan.threads else None)
+        watched = watch(f"{_profile(job)}{at} ({number}/{len(plan.jobs)})")
+        part = runner.run(job, argv, watched)
         interrupted = part.status == "interrupted"
+        for found in _cells(part.results, job):
+            cell, whole = found, True
+            if not interrupted:
+                cell, whole = _sharpened(found, part.results, job, watched)
+            threads = job.request.threads if plan.threads else None
+            cells.append(cell.model_copy(update={"threads": threads}))
+            interrupted = interrupted or not whole
         if interrupted:
             break
     request = plan.request
@@ -166,13 +174,30 @@ def _by_policy(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
         yield [cell for cell in cells if (cell.profile, cell.policy) == (profile, policy)]
 
 
-def _cells(results: Sequence[PolicyResult], job: Job, threads: int | None) -> Iterator[Cell]:
+def _cells(results: Sequence[PolicyResult], job: Job) -> Iterator[Cell]:
     """Yield what each policy came to, by all its repeats."""
     for policy in dict.fromkeys(result.policy for result in results):
-        yield _cell([result for result in results if result.policy == policy], job, threads)
+        yield _cell([result for result in results if result.policy == policy], job)
 
 
-def _cell(results: Sequence[PolicyResult], job: Job, threads: int | None) -> Cell:
+def _sharpened(
+    cell: Cell, results: Sequence[PolicyResult], job: Job, watch: Watch
+) -> tuple[Cell, bool]:
+    """Return a cell with as many repeats as it takes to tell, and whether they all were made."""
+    of = [result for result in results if result.policy == cell.policy]
+    policy = job.policies.index(cell.policy)
+    try:
+        while cell.close and len(of) < _core.most_repeats():
+            of.append(runner.once(job, policy, len(of) + 1, (), watch))
+            cell = _cell(of, job)
+            if of[-1].status == "interrupted":
+                return cell, False
+    except KeyboardInterrupt:
+        return cell, False
+    return cell, True
+
+
+def _cell(results: Sequence[PolicyResult], job: Job) -> Cell:
     first, *_ = results
     worst = job.plan.profile["expect"]
     expected: Verdict = worst.get(first.policy, worst.get("*", "ok"))
@@ -196,7 +221,6 @@ def _cell(results: Sequence[PolicyResult], job: Job, threads: int | None) -> Cel
     return Cell(
         policy=first.policy,
         profile=_profile(job),
-        threads=threads,
         expected=expected,
         **judged._asdict(),
         repeats=len(results),

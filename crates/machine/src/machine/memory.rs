@@ -1,10 +1,11 @@
-//! Frames in zones, their free lists and the per-CPU page caches.
+//! Frames in zones, their free blocks and the per-CPU page caches.
 //!
-//! A frame is at every moment in exactly one place: in use, on its zone's free
-//! list, set aside in an isolated block, or in one CPU's page cache. The free
-//! list and the set-aside frames of a zone share one lock; a page cache has its
+//! A frame is at every moment in exactly one place: in use, in a free block of
+//! its zone, set aside in an isolated block, or in one CPU's page cache, which has frames of
+//! order 0 only. The blocks of a zone share one lock; a page cache has its
 //! own. Neither is held across a step.
 
+use super::buddy::{Blocks, Buddy};
 use super::build::{GoOn, Unbuilt, table};
 use super::page::{Frame, Page, ZERO_FRAME, flag};
 use super::payload::{Fresh, Frozen, Payload};
@@ -18,11 +19,11 @@ table! {
         /// Frames in ZONE_NORMAL.
         key normal: u32,
         /// Frames in ZONE_MOVABLE.
-        key movable: u32,
+        key movable: u32 = 1..=u32::MAX,
         /// Frames in CMA pageblocks.
         key cma: u32,
         /// Bytes of real contents in a frame, a multiple of 64.
-        key page_bytes: u32,
+        key page_bytes: u32 = 64..=262_144,
     } => layout_keys
 }
 
@@ -95,13 +96,6 @@ impl Gfp {
     }
 }
 
-#[derive(Debug, Default, Clone)]
-struct FreeLists {
-    free: Vec<Frame>,
-    /// Free frames of blocks that are being offlined.
-    set_aside: Vec<Frame>,
-}
-
 /// One zone: a contiguous range of frames.
 #[derive(Debug)]
 pub struct Zone {
@@ -109,7 +103,7 @@ pub struct Zone {
     pub kind: ZoneKind,
     /// Its frames.
     pub frames: std::ops::Range<Frame>,
-    lists: Mutex<FreeLists>,
+    blocks: Mutex<Buddy>,
 }
 
 /// Per-CPU page caches, one list a zone.
@@ -139,19 +133,18 @@ impl Memory {
         let cma = movable.end..movable.end + layout.cma;
         let normal = cma.end..cma.end + layout.normal;
         let total = normal.end as usize;
-        let mut zone = |kind: ZoneKind, frames: std::ops::Range<Frame>| {
-            let first = frames.start.max(ZERO_FRAME + 1);
-            // Low frames first, as a fresh buddy allocator hands them out.
-            let high_to_low = |n: usize| frames.end - 1 - n as Frame;
-            let free = table(frames.end.saturating_sub(first) as usize, go_on, high_to_low)?;
-            let lists = Mutex::ranked(Rank::Zone, FreeLists { free, set_aside: Vec::new() });
-            Ok(Zone { kind, frames, lists })
-        };
-        let zones =
-            [zone(ZoneKind::Movable, movable)?, zone(ZoneKind::Cma, cma)?, zone(ZoneKind::Normal, normal)?];
-        let kind = |frame: usize| zones.iter().find(|zone| zone.frames.contains(&(frame as Frame)));
-        let place = |frame: usize| kind(frame).map_or(0, |zone| zone.kind.place());
+        let ranges = [
+            (ZoneKind::Movable, movable, ZERO_FRAME + 1),
+            (ZoneKind::Cma, cma.clone(), cma.start),
+            (ZoneKind::Normal, normal.clone(), normal.start),
+        ];
+        let kind = |frame: Frame| ranges.iter().find(|(_, frames, _)| frames.contains(&frame));
+        let place = |frame: usize| kind(frame as Frame).map_or(0, |(kind, ..)| kind.place());
         let pages: Box<[Page]> = table(total, go_on, |frame| Page::new(place(frame)))?.into();
+        let zones = ranges.map(|(kind, frames, first)| {
+            let blocks = Mutex::ranked(Rank::Zone, Buddy::new(&pages, frames.clone(), first));
+            Zone { kind, frames, blocks }
+        });
         let zero = &pages[ZERO_FRAME as usize];
         zero.first_ref();
         zero.set(flag::RESERVED);
@@ -172,6 +165,42 @@ impl Memory {
         &self.pages[frame as usize]
     }
 
+    /// The first frame of the folio that a frame is part of: `page_folio`.
+    #[inline]
+    pub fn head(&self, frame: Frame) -> Frame {
+        let order = self.page(frame).order();
+        frame >> order << order
+    }
+
+    /// The line that has the state of the folio that a frame is part of.
+    #[inline]
+    pub fn folio(&self, frame: Frame) -> &Page {
+        self.page(self.head(frame))
+    }
+
+    /// The frames of the folio that a frame is part of.
+    pub fn frames_of(&self, frame: Frame) -> std::ops::Range<Frame> {
+        let head = self.head(frame);
+        head..head + self.page(head).nr_pages()
+    }
+
+    /// The index of a page in its mapping, by that of its folio: `page_pgoff`.
+    #[inline]
+    pub fn index(&self, frame: Frame) -> u32 {
+        let head = self.head(frame);
+        self.page(head).index() + (frame - head)
+    }
+
+    /// Counts `n` more PTEs that map a page; returns how many do. Under the page-table lock.
+    #[inline]
+    pub fn add_mapcount(&self, frame: Frame, n: i32) -> i32 {
+        let page = self.page(frame);
+        if page.is_large() {
+            self.folio(frame).add_large_mapcount(n);
+        }
+        page.add_mapcount(n)
+    }
+
     /// Number of frames.
     pub fn frames(&self) -> Frame {
         self.pages.len() as Frame
@@ -182,19 +211,23 @@ impl Memory {
         &self.zones[slot(kind)]
     }
 
-    /// Takes a frame from the first zone of `gfp` that has one; its refcount becomes 1.
-    pub fn alloc(&self, cpu: usize, gfp: Gfp) -> Option<Fresh<'_>> {
+    /// Takes a folio from the first zone of `gfp` that has one; its refcount becomes 1.
+    pub fn alloc(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
+        if order != 0 {
+            return self.alloc_large(gfp, order);
+        }
         for &kind in gfp.zones() {
             let mut caches = self.caches[cpu].lock();
             let cache = &mut caches.0[slot(kind)];
             if cache.is_empty() {
-                let mut lists = self.zone(kind).lists.lock();
-                let keep = lists.free.len().saturating_sub(PCP_BATCH);
-                cache.extend(lists.free.drain(keep..));
+                let mut blocks = self.zone(kind).blocks.lock();
+                cache.extend((0..PCP_BATCH).map_while(|_| blocks.take(&self.pages, 0)));
+                // The first to be taken is the first to be handed out.
+                cache.reverse();
             }
             if let Some(frame) = cache.pop() {
                 drop(caches);
-                return Some(self.fresh(frame));
+                return Some(self.fresh(frame, 0));
             }
         }
         // `drain_all_pages`: what is left may sit in other CPUs' caches.
@@ -202,14 +235,41 @@ impl Memory {
             for cache in &self.caches {
                 let frame = cache.lock().0[slot(kind)].pop();
                 if let Some(frame) = frame {
-                    return Some(self.fresh(frame));
+                    return Some(self.fresh(frame, 0));
                 }
             }
         }
         None
     }
 
-    fn fresh(&self, frame: Frame) -> Fresh<'_> {
+    /// From the blocks alone; what sits in page caches may make up one, once it is back.
+    fn alloc_large(&self, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
+        let take = |&kind: &ZoneKind| self.zone(kind).blocks.lock().take(&self.pages, order);
+        let frame = gfp.zones().iter().find_map(take).or_else(|| {
+            gfp.zones().iter().for_each(|&kind| self.drain_page_caches(kind));
+            gfp.zones().iter().find_map(take)
+        })?;
+        Some(self.fresh(frame, order))
+    }
+
+    /// `drain_all_pages`, of one zone.
+    fn drain_page_caches(&self, kind: ZoneKind) {
+        for cache in &self.caches {
+            let mut cache = cache.lock();
+            let mut blocks = self.zone(kind).blocks.lock();
+            cache.0[slot(kind)].drain(..).for_each(|frame| blocks.put(&self.blocks(), frame, 0));
+        }
+    }
+
+    fn blocks(&self) -> Blocks<'_, impl Fn(Frame) -> bool> {
+        Blocks { pages: &self.pages, is_isolated: |frame| self.is_isolated(frame) }
+    }
+
+    fn fresh(&self, frame: Frame, order: u32) -> Fresh<'_> {
+        if order != 0 {
+            // Before the first reference: who finds one finds the head that has it.
+            (frame..frame + (1 << order)).for_each(|frame| self.page(frame).set_order(order));
+        }
         self.page(frame).first_ref();
         Fresh::new(self, frame)
     }
@@ -224,23 +284,24 @@ impl Memory {
         self.page(frame).freeze(expected).map(|()| Frozen::new(self, frame))
     }
 
-    /// Gives back a frame whose refcount is zero and that nothing refers to.
-    pub fn free(&self, cpu: usize, frame: Frame) {
-        debug_assert_eq!(self.page(frame).refcount(), 0);
-        let kind = ZoneKind::of(self.page(frame).flags());
-        self.page(frame).reset();
-        if self.is_isolated(frame) {
-            self.zone(kind).lists.lock().set_aside.push(frame);
+    /// Gives back a folio whose refcount is zero and that nothing refers to.
+    pub fn free(&self, cpu: usize, head: Frame) {
+        let page = self.page(head);
+        debug_assert_eq!(page.refcount(), 0);
+        debug_assert_eq!((page.folio_mapcount(), page.pincount()), (0, 0), "of folio {head}");
+        let kind = ZoneKind::of(page.flags());
+        let order = page.order();
+        (head..head + (1 << order)).for_each(|frame| self.page(frame).reset());
+        if order != 0 || self.is_isolated(head) {
+            self.zone(kind).blocks.lock().put(&self.blocks(), head, order);
             return;
         }
         let mut caches = self.caches[cpu].lock();
         let cache = &mut caches.0[slot(kind)];
-        cache.push(frame);
+        cache.push(head);
         if cache.len() > 2 * PCP_BATCH {
-            let mut lists = self.zone(kind).lists.lock();
-            for frame in cache.drain(..PCP_BATCH) {
-                lists.put(frame, self.is_isolated(frame));
-            }
+            let mut blocks = self.zone(kind).blocks.lock();
+            cache.drain(..PCP_BATCH).for_each(|frame| blocks.put(&self.blocks(), frame, 0));
         }
     }
 
@@ -252,27 +313,23 @@ impl Memory {
     /// `start_isolate_page_range`: from now on no frame of the block is handed
     /// out, and those freed are set aside.
     pub fn isolate_block(&self, block: u32) {
-        self.isolated[block as usize].store(true, Ordering::Relaxed);
-        self.sort_out();
+        self.set_isolated(block, true);
     }
 
     /// `undo_isolate_page_range`: the block's frames are ordinary again.
     pub fn undo_isolate_block(&self, block: u32) {
-        self.isolated[block as usize].store(false, Ordering::Relaxed);
-        self.sort_out();
+        self.set_isolated(block, false);
     }
 
-    /// Brings every free frame to the list on which its block's state wants it.
-    fn sort_out(&self) {
+    /// Marks a block under the lock of each zone that has part of it: no free block that
+    /// lies in it is without the mark then.
+    fn set_isolated(&self, block: u32, isolated: bool) {
         for zone in &self.zones {
-            let mut cached = Vec::new();
-            for cache in &self.caches {
-                cached.append(&mut cache.lock().0[slot(zone.kind)]);
-            }
-            let mut lists = zone.lists.lock();
-            let all = std::mem::take(&mut *lists);
-            for frame in all.free.into_iter().chain(all.set_aside).chain(cached) {
-                lists.put(frame, self.is_isolated(frame));
+            self.drain_page_caches(zone.kind);
+            let frames = block * PAGEBLOCK..(block + 1) * PAGEBLOCK;
+            if frames.start < zone.frames.end && zone.frames.start < frames.end {
+                let mark = || self.isolated[block as usize].store(isolated, Ordering::Relaxed);
+                zone.blocks.lock().isolate(&self.blocks(), block, mark);
             }
         }
     }
@@ -281,15 +338,17 @@ impl Memory {
     pub fn set_aside_in(&self, block: u32) -> usize {
         let first = block * PAGEBLOCK;
         let kind = ZoneKind::of(self.page(first.min(self.frames() - 1)).flags());
-        let lists = self.zone(kind).lists.lock();
-        lists.set_aside.iter().filter(|&&frame| frame / PAGEBLOCK == block).count()
+        let mut count = 0;
+        self.zone(kind).blocks.lock().each(&self.pages, |frame, aside| {
+            count += usize::from(aside && frame / PAGEBLOCK == block);
+        });
+        count
     }
 
     /// Every free frame, with how often it was found; quiescent machines only.
     pub fn count_free(&self, mut seen: impl FnMut(Frame)) {
         for zone in &self.zones {
-            let lists = zone.lists.lock();
-            lists.free.iter().chain(&lists.set_aside).for_each(|&frame| seen(frame));
+            zone.blocks.lock().each(&self.pages, |frame, _| seen(frame));
         }
         for cache in &self.caches {
             cache.lock().0.iter().flatten().for_each(|&frame| seen(frame));
@@ -299,13 +358,12 @@ impl Memory {
     /// Free frames of one zone, page caches included.
     pub fn free_in(&self, kind: ZoneKind) -> usize {
         let cached: usize = self.caches.iter().map(|cache| cache.lock().0[slot(kind)].len()).sum();
-        cached + self.zone(kind).lists.lock().free.len()
+        cached + self.zone(kind).blocks.lock().frames()
     }
-}
 
-impl FreeLists {
-    fn put(&mut self, frame: Frame, isolated: bool) {
-        if isolated { &mut self.set_aside } else { &mut self.free }.push(frame);
+    /// Whether a zone has a free block of this order.
+    pub fn has_block(&self, kind: ZoneKind, order: u32) -> bool {
+        self.zone(kind).blocks.lock().has(order)
     }
 }
 
@@ -317,5 +375,5 @@ fn slot(kind: ZoneKind) -> usize {
     }
 }
 
-crate::restore!(Zone { lists } keep { kind, frames });
+crate::restore!(Zone { blocks } keep { kind, frames });
 crate::restore!(Memory { pages, payload, zones, isolated, caches });

@@ -14,6 +14,7 @@
 //! work, the drain mutex) is machine state waited for through the driver.
 
 mod area;
+mod buddy;
 mod build;
 pub mod cpu;
 mod digest;
@@ -23,6 +24,7 @@ mod mutex;
 mod obstacle;
 pub mod page;
 pub mod payload;
+mod refs;
 pub mod space;
 mod turns;
 mod validate;
@@ -35,7 +37,8 @@ pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use mutex::SleepMutex;
 pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
-pub use page::{Frame, Page, ZERO_FRAME, flag};
+pub use page::{Frame, MAX_ORDER, Page, ZERO_FRAME, flag};
+pub(crate) use refs::Grab;
 pub use space::{Kind, Mapping, Pte, Vma};
 pub use turns::Turns;
 pub use validate::{Broken, Recount};
@@ -102,6 +105,12 @@ impl Machine {
         self.memory.page(frame)
     }
 
+    /// The line that has the state of the folio that a frame is part of.
+    #[inline]
+    pub fn folio(&self, frame: Frame) -> &Page {
+        self.memory.folio(frame)
+    }
+
     /// Makes a mapping of `pages` pages, none present.
     pub fn map(&self, kind: Kind, pages: u32) -> &Mapping {
         let at = self.mappings.push_with(|id| Mapping::new(id as u32, kind, pages));
@@ -139,31 +148,6 @@ impl Machine {
     /// Takes one reason back.
     pub(crate) fn enable_lru_cache(&self) {
         self.cache_disabled.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// `folio_expected_ref_count`: mappings, and the page cache's one.
-    #[inline]
-    pub fn expected_refs(&self, page: &Page) -> i32 {
-        page.mapcount() + i32::from(self.in_page_cache(page))
-    }
-
-    /// Whether the page cache holds a reference on it.
-    #[inline]
-    pub fn in_page_cache(&self, page: &Page) -> bool {
-        page.mapping().is_some() && !page.has(flag::ANON)
-    }
-
-    /// References that a pin is on a page: none on the zero page where it does not count.
-    #[inline]
-    pub fn pin_refs(&self, frame: Frame) -> i32 {
-        let counts = frame != ZERO_FRAME || self.rules.zero_page_counts;
-        if counts { self.rules.pin_bias as i32 } else { 0 }
-    }
-
-    /// `folio_maybe_dma_pinned`: at least one pin's worth of references.
-    #[inline]
-    pub fn maybe_dma_pinned(&self, page: &Page) -> bool {
-        page.refcount() >= self.rules.pin_bias as i32
     }
 }
 

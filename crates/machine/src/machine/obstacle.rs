@@ -10,6 +10,7 @@
 //! he undoes what he did and puts the page into a batch himself.
 
 use super::lruvec::{Lru, list_of};
+use super::refs::Extra;
 use super::{Batch, Frame, Machine, Page, ZERO_FRAME, ZoneKind, flag};
 use crate::words;
 use serde::Serialize;
@@ -213,9 +214,11 @@ pub struct Hindrance {
 pub struct PageState {
     /// Its frame.
     pub frame: Frame,
-    /// References.
+    /// The order of the folio that it is part of.
+    pub order: u32,
+    /// References on the folio.
     pub refcount: i32,
-    /// Mappings.
+    /// Mappings of the folio.
     pub mapcount: i32,
     /// Names of the flags set.
     pub flags: Vec<&'static str>,
@@ -232,12 +235,12 @@ pub struct PageState {
 impl Machine {
     /// Whether a page lies where pages must stay movable.
     pub fn must_move(&self, frame: Frame) -> bool {
-        self.page(frame).has(flag::ZONE_MOVABLE | flag::CMA)
+        self.folio(frame).has(flag::ZONE_MOVABLE | flag::CMA)
     }
 
     /// The permanent obstacle of a page itself, if it has one; cheap.
     pub fn permanent_obstacle(&self, frame: Frame) -> Option<Obstacle> {
-        let holders = self.page(frame).lasting();
+        let holders = self.folio(frame).lasting();
         self.unlisted(frame).or_else(|| (holders != 0).then_some(Obstacle::Held { holders }))
     }
 
@@ -246,7 +249,9 @@ impl Machine {
         if frame == ZERO_FRAME {
             return Some(Obstacle::ZeroPage);
         }
-        let flags = self.page(frame).flags();
+        // Poison is a page's own, but its folio cannot be moved for it.
+        let poisoned = self.memory.frames_of(frame).any(|frame| self.page(frame).has(flag::HWPOISON));
+        let flags = self.folio(frame).flags() | if poisoned { flag::HWPOISON } else { 0 };
         [
             (flag::RESERVED, Obstacle::Reserved),
             (flag::HWPOISON, Obstacle::Hwpoison),
@@ -270,7 +275,7 @@ impl Machine {
         if self.lacks_targets(1) {
             return Some(Obstacle::NoMemory);
         }
-        let page = self.page(frame);
+        let page = self.folio(frame);
         let flags = page.flags();
         if flags & flag::WRITEBACK != 0 {
             return Some(Obstacle::Writeback);
@@ -279,8 +284,8 @@ impl Machine {
             return Some(Obstacle::InBatch { cpu, batch });
         }
         let extra = page.refcount() - self.expected_refs(page);
-        let pins = extra / self.rules.pin_bias as i32;
-        if pins > 0 && self.rules.pin_bias > 1 {
+        let pins = self.extra(page, extra, 0).pins;
+        if pins > 0 {
             return Some(Obstacle::Pinned { pins });
         }
         if flags & flag::LRU == 0 {
@@ -295,16 +300,16 @@ impl Machine {
     /// Who has what of a page that failed `test`, as thread `asker` finds it, who has `own`
     /// references on it himself.
     fn breakdown(&self, frame: Frame, test: Test, asker: u32, own: i32) -> Breakdown {
-        let page = self.page(frame);
+        let page = self.folio(frame);
         let flags = page.flags();
         let others = |thread: Option<u32>| thread.filter(|&thread| thread != asker);
         let (refcount, expected) = match test {
             Test::Refs { found, expected } => (found, expected),
             _ => (page.refcount(), self.expected_refs(page) + own),
         };
-        let extra = (refcount - expected).max(0);
-        let bias = self.rules.pin_bias as i32;
-        let (pins, rest) = if bias > 1 { (extra / bias, extra % bias) } else { (0, extra) };
+        // Before isolation it is pins that the asker has.
+        let own_pins = if test == Test::Isolation { own } else { 0 };
+        let Extra { pins, rest } = self.extra(page, (refcount - expected).max(0), own_pins);
         // Each batch entry is a reference: without one there is nothing to look for.
         let batches = if rest > 0 { self.batches_of(frame) } else { Vec::new() };
         let isolated = test == Test::Isolation && flags & flag::LRU == 0 && !self.off_lru_by(page, &batches);
@@ -360,10 +365,11 @@ impl Machine {
 
     /// Every batch that holds the page, with its CPU.
     pub fn batches_of(&self, frame: Frame) -> Vec<(usize, Batch)> {
+        let head = self.memory.head(frame);
         let mut found = Vec::new();
         for (number, cpu) in self.cpus.iter().enumerate().filter(|(_, cpu)| cpu.needs_drain()) {
             let batches = cpu.lock();
-            let here = batches.entries().filter(|&(_, entry)| entry == frame);
+            let here = batches.entries().filter(|&(_, entry)| entry == head);
             found.extend(here.map(|(batch, _)| (number, batch)));
         }
         found
@@ -371,16 +377,18 @@ impl Machine {
 
     /// A page's state, for reports.
     pub fn page_state(&self, frame: Frame) -> PageState {
-        let page = self.page(frame);
-        let flags = page.flags();
+        let page = self.folio(frame);
+        // What a page has for itself, and what its folio has.
+        let flags = page.flags() | self.page(frame).flags();
         let list = {
             let _lists = self.lruvec.lock();
             list_of(page)
         };
         PageState {
             frame,
+            order: page.order(),
             refcount: page.refcount(),
-            mapcount: page.mapcount(),
+            mapcount: page.folio_mapcount(),
             flags: flag::NAMES.iter().filter(|(mask, _)| flags & mask != 0).map(|&(_, name)| name).collect(),
             zone: ZoneKind::of(flags),
             list,
@@ -406,7 +414,7 @@ mod tests {
     fn machine() -> (Machine, Frame) {
         let layout = Layout { normal: 64, movable: 1024, cma: 0, page_bytes: 64 };
         let m = Machine::new(Rules::blank(), &layout, 2);
-        let frame = m.memory.alloc(0, Gfp::Movable).unwrap().publish();
+        let frame = m.memory.alloc(0, Gfp::Movable, 0).unwrap().publish();
         assert_ne!(frame, NO_FRAME);
         (m, frame)
     }

@@ -1,4 +1,17 @@
-//! A page: one cache line of state for one order-0 folio.
+//! A page frame: one cache line of state.
+//!
+//! # Folios
+//!
+//! A *folio* is 2^order frames, naturally aligned, that are allocated, listed,
+//! pinned and moved as one. Its first frame's line, the head, has its state: references,
+//! mappings, flags, place on a list. Every line of it says the order, so the
+//! head of any frame is one shift away ([`Memory::head`](super::Memory::head)); a frame
+//! alone is a folio of order 0 and its own head. What each page of a folio has for itself:
+//! how many PTEs map it, `PageAnonExclusive`, poison.
+//!
+//! A folio's order changes only while its refcount is zero or frozen. So whoever holds a
+//! reference may look it up as often as he likes; who has looked first and got his reference
+//! then must look again, and give back to the head that he took it from.
 //!
 //! # Who may change what
 //!
@@ -8,7 +21,8 @@
 //! 2. `PG_lru` is set under the lruvec lock by the one who puts the page on a
 //!    list; whoever *test-and-clears* it owns the page's LRU links until the
 //!    flag is set again.
-//! 3. `prev`, `next`, `list` and `mlock_count` only under the lruvec lock.
+//! 3. `prev`, `next`, `list` and `mlock_count` only under the lruvec lock; `prev` and
+//!    `next` of a free block's first page under its zone's lock.
 //! 4. `mapping` and `index` by the one who owns a fresh page, or under the
 //!    page lock while the page is unmapped.
 //!
@@ -71,6 +85,12 @@ pub mod flag {
     pub const CMA: u32 = 1 << 17;
     /// A driver's page, never on an LRU list; known to the model only.
     pub const NEVER_LRU: u32 = 1 << 18;
+    /// `PageBuddy`: first of a free block of the order that the flags say.
+    pub const BUDDY: u32 = 1 << 19;
+    /// That block lies where memory is being offlined: nobody gets it.
+    pub const SET_ASIDE: u32 = 1 << 20;
+    /// Where the order of the folio that a page is part of begins; four bits.
+    pub const ORDER: u32 = 28;
     /// Flags that tell where a frame lies and that outlive its contents.
     pub const PLACE: u32 = ZONE_MOVABLE | CMA;
 
@@ -93,11 +113,15 @@ pub mod flag {
     ];
 }
 
-/// One order-0 folio.
+/// Largest order of a folio, and of a free block: a huge page of 512 frames.
+pub const MAX_ORDER: u32 = 9;
+
+/// A page frame's line: its own state and, in a head, its folio's.
 #[repr(align(64))]
 #[derive(Debug)]
 pub struct Page {
     refcount: AtomicI32,
+    /// PTEs that map this very page.
     mapcount: AtomicI32,
     flags: AtomicU32,
     /// Id of the mapping it belongs to, plus one; 0 for none.
@@ -120,6 +144,10 @@ pub struct Page {
     writeback_owner: AtomicU32,
     /// Who isolated it last, plus one: known to the model only.
     isolator: AtomicU32,
+    /// `_large_mapcount`: all mappings of a folio of order 1 and above.
+    large_mapcount: AtomicI32,
+    /// `_pincount`: pins of a folio of order 2 and above.
+    pincount: AtomicI32,
 }
 
 const _: () = assert!(size_of::<Page>() == 64 || cfg!(loom));
@@ -142,7 +170,51 @@ impl Page {
             lock_owner: AtomicU32::new(0),
             writeback_owner: AtomicU32::new(0),
             isolator: AtomicU32::new(0),
+            large_mapcount: AtomicI32::new(0),
+            pincount: AtomicI32::new(0),
         }
+    }
+
+    /// Order of the folio that it is part of: `folio_order`.
+    #[inline]
+    pub fn order(&self) -> u32 {
+        self.flags.load(Ordering::Acquire) >> flag::ORDER
+    }
+
+    /// Pages of that folio: `folio_nr_pages`.
+    #[inline]
+    pub fn nr_pages(&self) -> u32 {
+        1 << self.order()
+    }
+
+    /// Whether the folio has more than one page: `folio_test_large`.
+    #[inline]
+    pub fn is_large(&self) -> bool {
+        self.order() != 0
+    }
+
+    /// Makes it part of a folio, or the first page of a free block, of this order.
+    pub(super) fn set_order(&self, order: u32) {
+        let flags = self.flags.load(Ordering::Relaxed) & !(u32::MAX << flag::ORDER);
+        // Whoever sees the order sees what the page was made before.
+        self.flags.store(flags | order << flag::ORDER, Ordering::Release);
+    }
+
+    /// The free block that begins here, if one does: its order, and whether it is set aside.
+    /// Under the zone's lock.
+    pub(super) fn free_block(&self) -> Option<(u32, bool)> {
+        let flags = self.flags.load(Ordering::Relaxed);
+        let block = (flags >> flag::ORDER, flags & flag::SET_ASIDE != 0);
+        (flags & flag::BUDDY != 0).then_some(block)
+    }
+
+    /// Makes it the first page of a free block, or no longer. Under the zone's lock.
+    pub(super) fn set_free_block(&self, block: Option<(u32, bool)>) {
+        let none = !(flag::BUDDY | flag::SET_ASIDE | u32::MAX << flag::ORDER);
+        let flags = block.map_or(0, |(order, aside)| {
+            flag::BUDDY | order << flag::ORDER | if aside { flag::SET_ASIDE } else { 0 }
+        });
+        self.flags.store(self.flags.load(Ordering::Relaxed) & none | flags, Ordering::Relaxed);
     }
 
     /// `folio_ref_count`. `SeqCst`, for the pattern named above.
@@ -209,16 +281,39 @@ impl Page {
         self.refcount.store(1, Ordering::Relaxed);
     }
 
-    /// `folio_mapcount`.
+    /// PTEs that map this very page: `page->_mapcount`.
     #[inline]
     pub fn mapcount(&self) -> i32 {
         self.mapcount.load(Ordering::Relaxed)
     }
 
-    /// Adds to the mapcount; returns the new one. Under the page-table lock.
+    /// Mappings of the folio that it is the head of: `folio_mapcount`.
     #[inline]
-    pub fn add_mapcount(&self, n: i32) -> i32 {
+    pub fn folio_mapcount(&self) -> i32 {
+        if self.is_large() { self.large_mapcount.load(Ordering::Relaxed) } else { self.mapcount() }
+    }
+
+    /// Adds to the page's own mapcount; returns the new one. Under the page-table lock.
+    #[inline]
+    pub(super) fn add_mapcount(&self, n: i32) -> i32 {
         self.mapcount.fetch_add(n, Ordering::Relaxed) + n
+    }
+
+    /// Adds to that of the large folio that it is the head of; returns the new one.
+    pub(super) fn add_large_mapcount(&self, n: i32) -> i32 {
+        self.large_mapcount.fetch_add(n, Ordering::Relaxed) + n
+    }
+
+    /// Pins that are counted apart from references: `_pincount`, of a head.
+    #[inline]
+    pub fn pincount(&self) -> i32 {
+        self.pincount.load(Ordering::SeqCst)
+    }
+
+    /// Counts pins apart from their references. `SeqCst`, as [`try_get`](Self::try_get).
+    #[inline]
+    pub(super) fn add_pincount(&self, n: i32) {
+        self.pincount.fetch_add(n, Ordering::SeqCst);
     }
 
     /// All flags.
@@ -344,8 +439,9 @@ impl Page {
         self.lasting.fetch_add(n as u32, Ordering::Relaxed);
     }
 
-    /// Resets everything but its place; the page is the allocator's.
+    /// Resets everything but its place; the page is the allocator's, and of order 0.
     pub(super) fn reset(&self) {
+        debug_assert_eq!(self.mapcount(), 0, "a mapped page is freed");
         let place = self.flags.load(Ordering::Relaxed) & (flag::PLACE | flag::HWPOISON);
         self.flags.store(place, Ordering::Relaxed);
         self.set_mapping(None, 0);
@@ -362,6 +458,8 @@ impl Page {
         all.add(u64::from(self.mapcount.load(Ordering::Relaxed) as u32) << 32 | of(&self.mapping));
         all.add(of(&self.index) << 32 | of(&self.list));
         all.add(of(&self.prev) << 32 | of(&self.next));
+        let counts = [&self.large_mapcount, &self.pincount].map(|count| count.load(Ordering::Relaxed) as u32);
+        all.add(u64::from(counts[0]) << 32 | u64::from(counts[1]));
     }
 }
 
@@ -380,6 +478,8 @@ crate::restore!(Page {
     lock_owner,
     writeback_owner,
     isolator,
+    large_mapcount,
+    pincount,
 });
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ use super::build::{GoOn, Unbuilt, table};
 use super::page::Frame;
 use crate::sync::{AtomicU64, Exclusive, Ordering};
 
-/// A page just allocated that nobody else has seen.
+/// A folio just allocated that nobody else has seen.
 #[derive(Debug)]
 #[must_use = "a frame that is not published is lost"]
 pub struct Fresh<'a> {
@@ -45,21 +45,24 @@ impl<'a> Fresh<'a> {
         Self { memory, frame }
     }
 
-    /// Publishes the page: from here on it is reached by its frame number.
+    /// Publishes the folio: from here on it is reached by its frame number.
     pub fn publish(self) -> Frame {
         let frame = self.frame;
         std::mem::forget(self);
         frame
     }
 
-    /// Its frame number, for the one who holds it.
+    /// Its first frame, for the one who holds it.
     pub fn frame(&self) -> Frame {
         self.frame
     }
 
-    /// Fills it with one word: `clear_page`, with contents to tell pages apart.
-    pub fn fill(&self, value: u64) {
-        self.memory.payload.fill(self.frame, value);
+    /// Fills each of its pages, by their place in it, with one word: `folio_zero_user`, with
+    /// contents to tell pages apart.
+    pub fn fill(&self, value: impl Fn(u32) -> u64) {
+        for (nth, frame) in (0..).zip(self.memory.frames_of(self.frame)) {
+            self.memory.payload.fill(frame, value(nth));
+        }
     }
 }
 
@@ -69,9 +72,9 @@ impl Drop for Fresh<'_> {
     }
 }
 
-/// A page whose refcount is frozen: nobody else can reach its payload.
+/// A folio whose refcount is frozen: nobody else can reach its payload.
 #[derive(Debug)]
-#[must_use = "a page stays frozen until it is unfrozen"]
+#[must_use = "a folio stays frozen until it is unfrozen"]
 pub struct Frozen<'a> {
     memory: &'a Memory,
     frame: Frame,
@@ -82,10 +85,13 @@ impl<'a> Frozen<'a> {
         Self { memory, frame }
     }
 
-    /// Copies it into a fresh page of the same memory: `folio_copy`.
+    /// Copies it into a fresh folio of the same memory and order: `folio_copy`.
     pub fn copy_to(&self, target: &Fresh<'_>) {
-        assert!(std::ptr::eq(self.memory, target.memory), "a page is copied within its memory");
-        self.memory.payload.copy(self.frame, target.frame);
+        let memory = self.memory;
+        assert!(std::ptr::eq(memory, target.memory), "a folio is copied within its memory");
+        let (from, to) = (memory.frames_of(self.frame), memory.frames_of(target.frame));
+        assert_eq!(from.len(), to.len(), "a folio is copied to one of its order");
+        from.zip(to).for_each(|(from, to)| memory.payload.copy(from, to));
     }
 
     /// Ends the freeze with `refs` references.

@@ -2,10 +2,11 @@
 //!
 //! For a quiescent machine (no operation under way):
 //!
-//! 1. Every frame is free in exactly one place, or in use.
-//! 2. A page's refcount is its mappings + page cache + batch entries + what the
-//!    caller says it holds (pins, holders).
-//! 3. Its mapcount is the number of PTEs that map it.
+//! 1. Every frame is free in exactly one place, or part of a folio in use; a free one is of
+//!    order 0.
+//! 2. A folio's refcount is its mappings + page cache + batch entries + what the
+//!    caller says it holds of any of its pages (pins, holders).
+//! 3. A page's mapcount is the number of PTEs that map it, and a folio's that of all its pages.
 //! 4. `PG_lru` is set exactly if it is on a list (but for a page that queueing
 //!    cleared it of, which stays on its list until the drain), and the list is
 //!    the one its flags choose; a page in use that is on no list is in a batch, reserved,
@@ -88,20 +89,31 @@ impl Machine {
     ) -> Recount {
         let mut recount = Recount::default();
         let never_on_lru: HashSet<Frame> = never_on_lru.iter().copied().collect();
-        let mut seen = vec![Seen::default(); self.memory.frames() as usize];
-        self.memory.count_free(|frame| seen[frame as usize].free += 1);
-        if !self.count_mappings(&mut seen, &mut recount, go_on) {
+        let mut all = vec![Seen::default(); self.memory.frames() as usize];
+        self.memory.count_free(|frame| all[frame as usize].free += 1);
+        if !self.count_mappings(&mut all, &mut recount, go_on) {
             // Half of the references prove nothing of any page.
             return recount;
         }
-        self.count_batches(&mut seen, &mut recount);
-        self.count_lists(&self.lruvec.lock(), &mut seen, &mut recount);
-        for (frame, seen) in (0 as Frame..).zip(&seen) {
+        self.count_batches(&mut all, &mut recount);
+        self.count_lists(&self.lruvec.lock(), &mut all, &mut recount);
+        for (frame, seen) in (0 as Frame..).zip(&all) {
             if frame.is_multiple_of(ASK_EVERY) && !go_on() {
                 return recount;
             }
-            let extra = held.get(&frame).copied().unwrap_or(0);
-            self.check_page(frame, seen, extra, never_on_lru.contains(&frame), &mut recount);
+            if self.memory.head(frame) != frame && self.folio(frame).refcount() != 0 {
+                self.check_tail(frame, seen, &mut recount);
+                continue;
+            }
+            let pages = self.memory.frames_of(frame);
+            let extra = pages.clone().filter_map(|frame| held.get(&frame)).sum();
+            let mut folio = seen.clone();
+            for tail in pages.skip(1) {
+                folio.mapped += all[tail as usize].mapped;
+                folio.cached += all[tail as usize].cached;
+            }
+            self.check_folio(frame, &folio, extra, never_on_lru.contains(&frame), &mut recount);
+            self.check_mapcount(frame, seen, &mut recount);
         }
         recount.complete = true;
         recount
@@ -170,7 +182,28 @@ impl Machine {
         }
     }
 
-    fn check_page(&self, frame: Frame, seen: &Seen, held: i32, never_on_lru: bool, recount: &mut Recount) {
+    /// A page of a large folio in use that is not its head.
+    fn check_tail(&self, frame: Frame, seen: &Seen, recount: &mut Recount) {
+        let used = seen.free + seen.on_list + seen.batched as u32;
+        recount.check(used == 0, "a frame is in one place", Some(frame), || {
+            format!("part of folio {}, and in {used} other places", self.memory.head(frame))
+        });
+        self.check_mapcount(frame, seen, recount);
+    }
+
+    fn check_mapcount(&self, frame: Frame, seen: &Seen, recount: &mut Recount) {
+        // The zero page is reserved and its mappings are not counted.
+        let mapcount = self.page(frame).mapcount();
+        recount.check(
+            mapcount == seen.mapped || frame == ZERO_FRAME,
+            "mapcount is the number of PTEs",
+            Some(frame),
+            || format!("mapcount {mapcount}, PTEs {}", seen.mapped),
+        );
+    }
+
+    /// A folio, by its head; `seen` is what was seen of all its pages.
+    fn check_folio(&self, frame: Frame, seen: &Seen, held: i32, never_on_lru: bool, recount: &mut Recount) {
         let page = self.page(frame);
         let flags = page.flags();
         let at = Some(frame);
@@ -182,9 +215,9 @@ impl Machine {
             return;
         }
         if frame != ZERO_FRAME {
-            // The zero page is reserved and its mappings are not counted.
-            recount.check(page.mapcount() == seen.mapped, "mapcount is the number of PTEs", at, || {
-                format!("mapcount {}, PTEs {}", page.mapcount(), seen.mapped)
+            let mapcount = page.folio_mapcount();
+            recount.check(mapcount == seen.mapped, "a folio's mapcount is that of its pages", at, || {
+                format!("mapcount {mapcount}, PTEs {}", seen.mapped)
             });
             let expected = seen.mapped + seen.cached + seen.batched + held;
             recount.check(page.refcount() == expected, "refcount is the sum of its references", at, || {
@@ -207,13 +240,18 @@ impl Machine {
                 at,
                 || "in use, but on no list and in no batch".to_owned(),
             );
-            // A page that is pinned may be the target of DMA now.
-            let quiet = held < self.rules.pin_bias as i32;
+            // What is pinned may be the target of DMA now.
+            let quiet = held < self.pin_bias(page);
             if let (Some(id), true) = (page.mapping(), quiet && seen.mapped + seen.cached > 0) {
-                let value = pattern(id, page.index());
-                recount.check(self.memory.payload.is_filled(frame, value), "contents survive", at, || {
-                    format!("page {} of mapping {id} holds something else", page.index())
-                });
+                for (nth, frame) in (0..).zip(self.memory.frames_of(frame)) {
+                    let value = pattern(id, page.index() + nth);
+                    recount.check(
+                        self.memory.payload.is_filled(frame, value),
+                        "contents survive",
+                        Some(frame),
+                        || format!("page {} of mapping {id} holds something else", page.index() + nth),
+                    );
+                }
             }
         }
         recount.check(flags & (flag::LOCKED | flag::WRITEBACK) == 0, "nothing stays locked", at, || {

@@ -9,7 +9,7 @@ impl<D: Driver> Refs<'_, D> {
     /// `folio_trylock`.
     #[inline]
     pub fn trylock(&self, frame: Frame) -> bool {
-        let page = self.page(frame);
+        let page = self.folio(frame);
         let locked = !page.test_set(flag::LOCKED);
         if locked {
             page.set_lock_owner(Some(self.d.id()));
@@ -19,6 +19,7 @@ impl<D: Driver> Refs<'_, D> {
 
     /// `folio_lock_killable`; false if killed. The caller holds a reference.
     pub fn lock(&self, frame: Frame) -> bool {
+        let frame = self.head(frame);
         while !self.trylock(frame) {
             self.event(Event::LockWaits);
             self.step(Step::PageLock, frame);
@@ -40,6 +41,7 @@ impl<D: Driver> Refs<'_, D> {
     /// `folio_unlock`: clears the flag, then wakes.
     #[inline]
     pub fn unlock(&self, frame: Frame) {
+        let frame = self.head(frame);
         // While the flag is still set: the next holder's word comes after it.
         self.page(frame).set_lock_owner(None);
         self.clear_and_wake(frame, flag::LOCKED);
@@ -56,7 +58,7 @@ impl<D: Driver> Refs<'_, D> {
 
     /// `folio_start_writeback`; false if it is under way already.
     pub fn start_writeback(&self, frame: Frame) -> bool {
-        let page = self.page(frame);
+        let page = self.folio(frame);
         let started = !page.test_set(flag::WRITEBACK);
         if started {
             page.set_writeback_owner(self.d.id());
@@ -66,7 +68,7 @@ impl<D: Driver> Refs<'_, D> {
 
     /// `folio_end_writeback`: clears the flag, then wakes.
     pub fn end_writeback(&self, frame: Frame) {
-        self.clear_and_wake(frame, flag::WRITEBACK);
+        self.clear_and_wake(self.head(frame), flag::WRITEBACK);
     }
 
     /// `folio_wait_writeback`; false if killed.

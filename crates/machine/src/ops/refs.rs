@@ -24,9 +24,22 @@ impl<'a, D: Driver> Refs<'a, D> {
         &self.m.cpus[self.cpu.get()]
     }
 
+    /// The very page of a frame: what it has apart from its folio.
     #[inline]
     pub(super) fn page(&self, frame: Frame) -> &'a Page {
         self.m.page(frame)
+    }
+
+    /// The folio that a frame is part of.
+    #[inline]
+    pub(super) fn folio(&self, frame: Frame) -> &'a Page {
+        self.m.folio(frame)
+    }
+
+    /// The first frame of that folio, which names it.
+    #[inline]
+    pub(super) fn head(&self, frame: Frame) -> Frame {
+        self.m.memory.head(frame)
     }
 
     #[inline]
@@ -44,22 +57,29 @@ impl<'a, D: Driver> Refs<'a, D> {
         self.count.add(event, 1);
     }
 
-    /// Drops `n` references of a page; the last one frees it: `folio_put_refs`.
+    /// Drops `n` references of a page's folio; the last one frees it: `folio_put_refs`.
     #[inline]
     pub fn put(&self, frame: Frame, n: i32) {
-        if self.page(frame).put_testzero(n) {
-            self.free(frame);
+        self.put_folio(self.head(frame), n);
+    }
+
+    /// The same of the folio with this head: for references that were taken before it was
+    /// known to be that of the page.
+    #[inline]
+    pub(super) fn put_folio(&self, head: Frame, n: i32) {
+        if self.page(head).put_testzero(n) {
+            self.free(head);
         }
     }
 
     /// `__folio_put`: the last reference is gone. Out of line: most puts are not the last.
     #[inline(never)]
-    fn free(&self, frame: Frame) {
-        let page = self.page(frame);
-        debug_assert_eq!(page.mapcount(), 0, "a mapped page lost its last reference");
-        if page.test_clear(flag::LRU) {
-            self.m.lruvec.lock().del(&self.m.memory, frame);
+    fn free(&self, head: Frame) {
+        let folio = self.page(head);
+        debug_assert_eq!(folio.folio_mapcount(), 0, "a mapped folio lost its last reference");
+        if folio.test_clear(flag::LRU) {
+            self.m.lruvec.lock().del(&self.m.memory, head);
         }
-        self.m.memory.free(self.cpu(), frame);
+        self.m.memory.free(self.cpu(), head);
     }
 }

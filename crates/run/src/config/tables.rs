@@ -24,17 +24,19 @@ fn step_key(step: Step) -> String {
 
 impl Table for Costs {
     fn keys(prefix: &str, into: &mut Vec<Key>) {
-        let mut key = |name: &str, doc, expected| {
-            into.push(Key { path: format!("{prefix}{name}"), doc, expected });
+        let mut key = |name: &str, doc, expected, outside| {
+            into.push(Key { path: format!("{prefix}{name}"), doc, expected, outside });
         };
         key(
             "base",
             "Costs that were found together: all of them, where a key says nothing else.",
             CostSet::expected(),
+            CostSet::outside(),
         );
-        key("wakeup", "From a wake-up until the woken task can run on an idle CPU.", u32::expected());
-        key("switch", "What a CPU loses where it goes on with another task.", u32::expected());
-        Step::ALL.iter().for_each(|&step| key(&step_key(step), "", u32::expected()));
+        let mut ns = |name: &str, doc| key(name, doc, u32::expected(), u32::outside());
+        ns("wakeup", "From a wake-up until the woken task can run on an idle CPU.");
+        ns("switch", "What a CPU loses where it goes on with another task.");
+        Step::ALL.iter().for_each(|&step| ns(&step_key(step), ""));
     }
 
     fn set(&mut self, path: &str, value: &toml::Value) -> Result<(), SetError> {
@@ -64,5 +66,38 @@ impl Table for Costs {
         table.insert("switch".into(), ns(self.switch));
         table.extend(Step::ALL.iter().map(|&step| (step_key(step), ns(self.of(step)))));
         table
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::set_key;
+    use crate::policy::Source;
+    use crate::stress::{Profile, load_profile};
+
+    /// Every key of a table, each held against what it says that it accepts.
+    fn refuses_just_outside<T: Table + Clone>(kind: &str, table: &T) {
+        let mut keys = Vec::new();
+        T::keys("", &mut keys);
+        assert!(keys.len() > 10, "{kind}");
+        for Key { path, expected, outside, .. } in keys {
+            assert!(!expected.is_empty() && !outside.is_empty(), "{kind}.{path} has no stated range");
+            for (bad, near) in outside {
+                let set = |value: &toml::Value| set_key(&mut table.clone(), &path, value, "");
+                let refusal = set(&bad).expect_err(&format!("{kind}.{path} takes {bad}")).to_string();
+                assert!(refusal.contains(&path) && refusal.contains(&bad.to_string()), "{refusal}");
+                assert!(refusal.contains(&expected.replace(" | ", ", ")), "{refusal}");
+                assert!(refusal.ends_with(&format!("; nearest: {near}")), "{near}? {refusal}");
+                set(&near.clone().into()).unwrap_or_else(|said| panic!("{kind}.{path} = {near}: {said}"));
+            }
+        }
+    }
+
+    #[test]
+    fn each_key_says_what_it_accepts_and_refuses_what_is_just_outside() {
+        refuses_just_outside("policy", &Policy::blank());
+        refuses_just_outside("kernel", &Rules::blank());
+        refuses_just_outside::<Profile>("profile", &load_profile(Source::Preset("steady"), &[]).unwrap());
     }
 }

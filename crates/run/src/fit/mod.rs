@@ -36,8 +36,8 @@ impl Cell {
         let program = &self.scenario.program;
         let (rules, policy) = (candidate.rules.clone(), candidate.policy.clone());
         let mut session = Session::new(rules, policy, &self.layout(), program.cpus);
-        session.limits = limits.clone();
-        session.sweep_limit = ENDLESS;
+        session.stage.limits = limits.clone();
+        session.stage.sweep_limit = ENDLESS;
         let outcome = match program.play(&mut session) {
             Ok(Some(outcome)) => outcome,
             Ok(None) => return vec!["no pin".to_owned()],

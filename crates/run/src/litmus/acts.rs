@@ -1,6 +1,6 @@
 //! What can be done to the machine of a session, by number or by a script's names.
 
-use super::session::{Live, Outcome, Session};
+use super::session::{Live, Outcome, Session, Stage};
 use crate::drive::sim::SimThread;
 use crate::machine::{Frame, Kind, Mapping};
 use crate::ops::{Caller, Errno, Task};
@@ -8,14 +8,14 @@ use crate::script::{Counted, Name, Op, OpError, Pages, Player};
 use std::ops::Range;
 use toml::Value;
 
-impl Session {
+impl<S: Stage> Session<S> {
     /// Maps `pages` fresh pages, none present; returns the mapping's number.
     pub fn map(&mut self, kind: Kind, pages: u32) -> Result<u32, OpError> {
         let frames = self.machine().memory.frames();
         if pages == 0 || pages > frames {
             return Err(OpError::Misuse(format!("{pages} pages cannot be mapped: 1 to {frames} can")));
         }
-        Ok(self.machine().map(kind, pages).id)
+        Ok(self.stage.map(&self.m, kind, pages))
     }
 
     /// Lets scripts know a mapping by a name.
@@ -43,9 +43,9 @@ impl Session {
         operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> Result<R, Errno> + 'static,
     ) -> Result<R, OpError> {
         let result = self.on(cpu, mapping, range, operation)?;
-        result.map_err(|errno| match self.stopped() {
+        result.map_err(|errno| match self.stage.stopped() {
             Some(why) => OpError::Stopped(why.to_owned()),
-            None if errno == Errno::EINTR || self.is_endless() => {
+            None if errno == Errno::EINTR || self.stage.is_endless() => {
                 OpError::Stuck(format!("{word}: no end in sight"))
             }
             None => OpError::Refused { word, errno },
@@ -109,8 +109,9 @@ impl Session {
     /// Another holder takes one plain reference on each page and keeps it.
     pub fn hold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
         let frames = self.try_on("hold", (cpu, mapping, range.clone()), |t, m, r| t.hold(m, r))?;
+        let mut book = self.book.lock();
         for (index, frame) in range.zip(frames) {
-            self.held.entry((mapping, index)).or_default().push(frame);
+            book.held.entry((mapping, index)).or_default().push(frame);
         }
         Ok(())
     }
@@ -118,14 +119,16 @@ impl Session {
     /// Lets go of one such reference on each page, the latest, wherever the page is by now.
     pub fn release(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
-        let here = |index| self.held.get(&(mapping, index)).is_some_and(|frames| !frames.is_empty());
+        let mut book = self.book.lock();
+        let here = |index| book.held.get(&(mapping, index)).is_some_and(|frames| !frames.is_empty());
         if range.is_empty() || !range.clone().all(here) {
             self.check(mapping, &range)?;
             let index = range.clone().find(|&index| !here(index)).unwrap_or(range.start);
             return Err(OpError::Misuse(format!("page {index} of mapping {mapping} is held by nobody")));
         }
         let frames: Vec<Frame> =
-            range.filter_map(|index| self.held.get_mut(&(mapping, index))?.pop()).collect();
+            range.filter_map(|index| book.held.get_mut(&(mapping, index))?.pop()).collect();
+        drop(book);
         self.call(cpu, move |t| frames.iter().for_each(|&frame| t.release(frame)))
     }
 
@@ -166,10 +169,12 @@ impl Session {
         let meets = |live: &Live| {
             live.mapping == mapping && live.range.start < range.end && range.start < live.range.end
         };
-        for pin in 0..self.pins.len() {
-            let Some(live) = self.pins[pin].as_mut().filter(|live| meets(live)) else { continue };
-            let Some(dma) = live.dma.take() else { continue };
-            let (pages, range) = (live.pages.clone(), live.range.clone());
+        let take = |pin: &mut Option<Live>| {
+            let live = pin.as_mut().filter(|live| meets(live))?;
+            Some((live.dma.take()?, live.pages.clone(), live.range.clone()))
+        };
+        let taken: Vec<_> = self.book.lock().pins.iter_mut().filter_map(take).collect();
+        for (dma, pages, range) in taken {
             let wrong =
                 self.on(cpu, mapping, range, move |t, m, range| t.dma_finish(dma, m, range, &pages))?;
             if let Some(wrong) = wrong {
@@ -180,7 +185,7 @@ impl Session {
     }
 
     fn unless_stopped(&self) -> Result<(), OpError> {
-        self.stopped().map_or(Ok(()), |why| Err(OpError::Stopped(why.to_owned())))
+        self.stage.stopped().map_or(Ok(()), |why| Err(OpError::Stopped(why.to_owned())))
     }
 
     /// The mapping that a script calls so, and its pages.
@@ -196,7 +201,7 @@ impl Session {
     }
 }
 
-impl Player for Session {
+impl<S: Stage> Player for Session<S> {
     type Outcome = Outcome;
 
     fn play(&mut self, cpu: usize, op: &Op) -> Result<Option<Outcome>, OpError> {
@@ -212,7 +217,9 @@ impl Player for Session {
             Op::Unpin(name) => {
                 let mapping = self.named(name)?.0;
                 let held = |pin: &Option<Live>| pin.as_ref().is_some_and(|live| live.mapping == mapping);
-                let pins: Vec<usize> = (0..self.pins.len()).filter(|&pin| held(&self.pins[pin])).collect();
+                let book = self.book.lock();
+                let pins: Vec<usize> = (0..book.pins.len()).filter(|&pin| held(&book.pins[pin])).collect();
+                drop(book);
                 pins.into_iter().try_for_each(|pin| self.unpin(cpu, pin))?;
             }
             Op::Hold(part) => self.hold(cpu, self.named(&part.name)?.0, part.range.clone())?,
@@ -240,10 +247,10 @@ impl Player for Session {
 }
 
 /// Something that is done to a range of a mapping on a CPU.
-type Act = fn(&mut Session, usize, u32, Range<u32>) -> Result<(), OpError>;
+type Act<S> = fn(&mut Session<S>, usize, u32, Range<u32>) -> Result<(), OpError>;
 
-impl Session {
-    fn with(&mut self, act: Act, cpu: usize, on: &Pages) -> Result<(), OpError> {
+impl<S: Stage> Session<S> {
+    fn with(&mut self, act: Act<S>, cpu: usize, on: &Pages) -> Result<(), OpError> {
         let (mapping, range) = self.pages(on)?;
         act(self, cpu, mapping, range)
     }

@@ -5,8 +5,10 @@
 //! or with what may be found in the ends of its threads.
 
 mod acts;
+mod alone;
 mod scenario;
 mod session;
 
+pub use alone::{Alone, Limits, Taken};
 pub use scenario::{Expectation, Scenario, litmus_names, show_litmus};
-pub use session::{Limits, MOST_SESSION_CPUS, Outcome, SESSION_LAYOUT, Session};
+pub use session::{MOST_SESSION_CPUS, Outcome, SESSION_LAYOUT, Session, Stage};

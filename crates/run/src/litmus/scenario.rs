@@ -135,7 +135,7 @@ impl Scenario {
         limits: Limits,
     ) -> std::result::Result<Outcome, StepError> {
         let mut session = Session::new(rules, policy, &SESSION_LAYOUT, self.program.cpus);
-        session.limits = Limits { since: Some(Instant::now()), ..limits };
+        session.stage.limits = Limits { since: Some(Instant::now()), ..limits };
         let outcome = self.program.play(&mut session)?;
         let bug = |message: String| {
             let last = self.program.steps.last();

@@ -1,22 +1,19 @@
-//! A machine that does one thing at a time.
+//! A script's machine, and what has been made of it so far.
 
-use crate::config::{Count, Ns};
-use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
-use crate::drive::{Costs, Decision, Timed};
+use super::alone::{Alone, Taken};
+use crate::drive::Driver;
+use crate::drive::sim::SimThread;
 use crate::judge::class::{Class, class};
-use crate::machine::page::NO_FRAME;
-use crate::machine::{Frame, Layout, Machine, PageState, Recount};
-use crate::observe::{Counters, Deed, Event, Ring, Totals, Traced};
+use crate::machine::{Frame, Kind, Layout, Machine, PageState, Recount};
+use crate::observe::{Deed, Totals};
 use crate::ops::{Caller, Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
 use crate::script::{Name, OpError};
+use crate::sync::Mutex;
 use serde::Serialize;
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// What a pin came to.
 #[derive(Debug, Clone, Serialize)]
@@ -33,46 +30,9 @@ pub struct Outcome {
     pub pin: Option<usize>,
 }
 
-/// What ends a call of a session that does not end by itself.
+/// A pin that is held.
 #[derive(Clone)]
-pub struct Limits {
-    /// Virtual time on a CPU within one call, beyond any deadline of the policy: more makes
-    /// it one that never ends.
-    pub ran: Duration,
-    /// Time of the host: more gives a call up, whatever it is.
-    pub wall: Duration,
-    /// When that time begins; none: with each call.
-    pub since: Option<Instant>,
-    /// Asked now and then from within a call; false gives it up.
-    pub go_on: Arc<dyn Fn() -> bool + Send + Sync>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            ran: Duration::from_millis(250),
-            wall: Duration::from_mins(1),
-            since: None,
-            go_on: Arc::new(|| true),
-        }
-    }
-}
-
-impl Limits {
-    /// Why a call that began then must be given up now, if it must.
-    fn stop(&self, began: Instant) -> Option<String> {
-        if !(self.go_on)() {
-            return Some("interrupted".to_owned());
-        }
-        let over = self.since.unwrap_or(began).elapsed() >= self.wall;
-        over.then(|| format!("no end within {} of the host's time", Ns(self.wall.as_nanos() as u64).short()))
-    }
-}
-
-/// Steps of each task that are kept of a call, the latest.
-const TRACED: usize = 1 << 16;
-
-pub(super) struct Live {
+pub(crate) struct Live {
     pub mapping: u32,
     pub range: Range<u32>,
     pub pages: Vec<Frame>,
@@ -81,65 +41,88 @@ pub(super) struct Live {
     pub dma: Option<Dma>,
 }
 
-/// One step as it was taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Taken {
-    /// Virtual time after it, nanoseconds.
-    pub at_ns: u64,
-    /// The task that took it.
-    pub task: u32,
-    /// Its CPU.
-    pub cpu: u32,
-    /// The step's name.
-    pub step: &'static str,
-    /// The page it was about.
-    pub frame: Option<Frame>,
-}
-
-/// The steps of all tasks in the order of their times.
-fn taken(rings: &[Ring]) -> Vec<Taken> {
-    let events = rings.iter().flat_map(Ring::events);
-    let mut steps: Vec<Taken> = events
-        .filter_map(|&Traced { at_ns, thread: task, cpu, deed }| match deed {
-            Deed::Step(step, frame) => {
-                let frame = (frame != NO_FRAME).then_some(frame);
-                Some(Taken { at_ns, task, cpu, step: step.name(), frame })
-            }
-            _ => None,
-        })
-        .collect();
-    steps.sort_by_key(|step| step.at_ns);
-    steps
-}
-
-/// A machine with CPUs, a kernel's rules and a policy, on the simulator.
-pub struct Session {
-    m: Arc<Machine>,
-    policy: Arc<Policy>,
-    lab: Lab,
-    kworkers: Kworkers,
-    costs: Costs,
-    /// What the caller counts, and what all kworkers do.
-    counters: [Arc<Counters>; 2],
-    pub(super) pins: Vec<Option<Live>>,
+/// What calls have made and not undone, whoever made them.
+#[derive(Default, Clone)]
+pub(crate) struct Book {
+    pub pins: Vec<Option<Live>>,
     /// By page of a mapping: what was held there, which may have left it since.
-    pub(super) held: HashMap<(u32, u32), Vec<Frame>>,
+    pub held: HashMap<(u32, u32), Vec<Frame>>,
     transfers: u64,
-    trace: Vec<Taken>,
-    /// Sweeps beyond those that the policy allows, by number or until a deadline, that make
-    /// a call one that never ends.
-    pub sweep_limit: u64,
-    /// What else ends a call.
-    pub limits: Limits,
-    /// Why the last call was given up, if it was.
-    stopped: Option<String>,
-    /// Whether it was given up because it went on and on.
-    endless: bool,
+    /// Words of a mapping's pages that a call under way has for its device.
+    reserved: Vec<(u32, usize)>,
+}
+
+impl Book {
+    /// References that it accounts for, by page.
+    pub fn references(&self, m: &Machine) -> HashMap<Frame, i32> {
+        let mut held: HashMap<Frame, i32> = HashMap::new();
+        for &frame in self.held.values().flatten() {
+            *held.entry(frame).or_default() += 1;
+        }
+        for live in self.pins.iter().flatten() {
+            for &frame in &live.pages {
+                *held.entry(frame).or_default() += m.pin_refs(frame);
+            }
+        }
+        held
+    }
+
+    /// A word of every page that no device of another pin of the mapping owns.
+    fn reserve(&mut self, mapping: u32, words: usize) -> Option<usize> {
+        let live = self.pins.iter().flatten().filter(|pin| pin.mapping == mapping);
+        let taken = live.filter_map(|pin| Some(pin.dma?.word));
+        let underway = self.reserved.iter().filter(|(of, _)| *of == mapping).map(|&(_, word)| word);
+        let taken: Vec<usize> = taken.chain(underway).collect();
+        let word = (0..words).find(|word| !taken.contains(word))?;
+        self.reserved.push((mapping, word));
+        Some(word)
+    }
+}
+
+/// Who does what is asked of a session: somebody alone, or one of several threads.
+pub trait Stage {
+    /// Runs one operation on a CPU that is there, to its end.
+    fn call<R: 'static>(
+        &mut self,
+        cpu: usize,
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
+    ) -> Result<R, OpError>;
+
+    /// The number of a mapping of `pages` fresh pages, none present.
+    fn map(&mut self, m: &Machine, kind: Kind, pages: u32) -> u32;
+
+    /// What was counted so far, by whoever a pin's counters are those of.
+    fn totals(&self) -> Totals;
+
+    /// Why the last call was given up, if it was told to stop or took too long.
+    fn stopped(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether the last call was given up because it went on and on.
+    fn is_endless(&self) -> bool {
+        false
+    }
+
+    /// A pin is about to begin.
+    fn begins(&mut self) {}
+
+    /// A pin has ended in a class.
+    fn ended(&mut self, _class: Class) {}
+}
+
+/// A machine with CPUs, a kernel's rules and a policy, and whoever works on it.
+pub struct Session<S = Alone> {
+    pub(super) m: Arc<Machine>,
+    policy: Arc<Policy>,
+    /// Who does what is asked for.
+    pub stage: S,
     /// The mappings that scripts know by name.
     pub(super) names: HashMap<Name, u32>,
+    pub(super) book: Arc<Mutex<Book>>,
 }
 
-impl std::fmt::Debug for Session {
+impl<S> std::fmt::Debug for Session<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("cpus", &self.m.cpus.len()).finish_non_exhaustive()
     }
@@ -154,132 +137,40 @@ pub const SESSION_LAYOUT: Layout = Layout { normal: 4096, movable: 8192, cma: 0,
 impl Session {
     /// A fresh machine.
     pub fn new(rules: Rules, policy: Policy, layout: &Layout, cpus: usize) -> Self {
-        let m = Arc::new(Machine::new(rules, layout, cpus));
-        let counters = [Arc::<Counters>::default(), Arc::default()];
+        Self::on_machine(&Arc::new(Machine::new(rules, layout, cpus)), &Arc::new(policy))
+    }
+
+    /// A machine that others work on too.
+    pub(crate) fn on_machine(m: &Arc<Machine>, policy: &Arc<Policy>) -> Self {
         Self {
-            kworkers: Kworkers::of(&m, &counters[1]),
-            m,
-            policy: Arc::new(policy),
-            lab: Lab::tracing(TRACED),
-            costs: Costs::default(),
-            counters,
-            pins: Vec::new(),
-            held: HashMap::new(),
-            transfers: 0,
-            trace: Vec::new(),
-            sweep_limit: 1000,
-            limits: Limits::default(),
-            stopped: None,
-            endless: false,
+            stage: Alone::new(m, policy),
+            m: Arc::clone(m),
+            policy: Arc::clone(policy),
             names: HashMap::new(),
+            book: Arc::default(),
         }
     }
 
+    /// The steps that the last call took.
+    pub fn trace(&self) -> &[Taken] {
+        self.stage.trace()
+    }
+}
+
+impl<S: Stage> Session<S> {
     /// The machine.
     pub fn machine(&self) -> &Machine {
         &self.m
     }
 
-    /// The steps that the last call took, at most the latest 65,536 of each task: task 0 is
-    /// the caller, the others kworkers.
-    pub fn trace(&self) -> &[Taken] {
-        &self.trace
-    }
-
-    /// Why the last call was given up, if it was told to stop or took too long.
-    pub(super) fn stopped(&self) -> Option<&str> {
-        self.stopped.as_deref()
-    }
-
-    /// Whether the last call was given up because it went on and on.
-    pub(super) fn is_endless(&self) -> bool {
-        self.endless
-    }
-
-    fn totals(&self) -> Totals {
-        let mut sum = Totals::default();
-        self.counters.iter().for_each(|counters| sum.add(&counters.totals()));
-        sum
-    }
-
-    /// Runs one operation on a CPU, with every kworker at hand, to its end.
+    /// Runs one operation on a CPU to its end.
     pub(super) fn call<R: 'static>(
         &mut self,
         cpu: usize,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
     ) -> Result<R, OpError> {
         self.check_cpu(cpu)?;
-        let answer = Rc::new(RefCell::new(None));
-        let task = self.main_task(cpu, &answer, operation);
-        let counters = Arc::clone(&self.counters[0]);
-        let policy = &self.policy;
-        let tries = [policy.isolate_retries, policy.migrate_retries].map(Count::or_zero);
-        let limit = self.sweep_limit + tries.iter().map(|&n| u64::from(n)).sum::<u64>();
-        let deadline = policy.deadline.0;
-        let most_ran = deadline.saturating_add(self.limits.ran.as_nanos() as u64);
-        let mut before = counters.get(Event::Sweeps);
-        let mut deadlock = None;
-        let (began, limits) = (Instant::now(), self.limits.clone());
-        let (mut stopped, mut endless) = (None, false);
-        let report = self.lab.run(
-            Box::new(Timed::new(u64::MAX / 2)),
-            &self.costs,
-            0,
-            vec![task],
-            Some(&self.kworkers),
-            &mut |now, tasks| {
-                let waits = tasks.deadlock();
-                if !waits.is_empty() {
-                    deadlock = Some(waits);
-                    return Decision::Kill;
-                }
-                let sweeps = counters.get(Event::Sweeps);
-                if now <= deadline {
-                    before = sweeps;
-                }
-                endless |= sweeps - before > limit || tasks.ran(0) > most_ran;
-                if endless { Decision::Kill } else { Decision::Continue(now + 1_000_000) }
-            },
-            &mut |_| {
-                if stopped.is_none() {
-                    stopped = limits.stop(began);
-                }
-                stopped.is_none()
-            },
-        );
-        self.trace = taken(&report.trace);
-        self.stopped = stopped;
-        self.endless = endless;
-        match report.end {
-            SimEnd::Done if deadlock.is_none() => Ok(answer.take().expect("the task has returned")),
-            SimEnd::Done | SimEnd::Deadlock(_) => {
-                let waits = deadlock.unwrap_or_default();
-                let waits: Vec<String> = waits.iter().map(|(_, on)| on.describe()).collect();
-                Err(OpError::Stuck(format!("deadlock: nobody can run, waiting for {}", waits.join(", "))))
-            }
-            SimEnd::NoStack(why) => Err(OpError::Resource(format!("no memory for its threads: {why}"))),
-            SimEnd::Panicked(_, message) => Err(OpError::Bug(message)),
-        }
-    }
-
-    fn main_task<R: 'static>(
-        &self,
-        cpu: usize,
-        answer: &Rc<RefCell<Option<R>>>,
-        operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
-    ) -> SimTask {
-        let (m, counters) = (Arc::clone(&self.m), Arc::clone(&self.counters[0]));
-        let answer = Rc::clone(answer);
-        SimTask {
-            cpu,
-            place: Arc::default(),
-            killable: true,
-            daemon: false,
-            body: Box::new(move |thread| {
-                let task = Task::new(&m, thread, &counters, cpu);
-                *answer.borrow_mut() = Some(operation(&task));
-            }),
-        }
+        self.stage.call(cpu, operation)
     }
 
     pub(super) fn check_cpu(&self, cpu: usize) -> Result<(), OpError> {
@@ -328,52 +219,63 @@ impl Session {
         range: Range<u32>,
         write: bool,
     ) -> Result<Outcome, OpError> {
-        let before = self.totals();
+        self.check(mapping, &range)?;
+        let before = self.stage.totals();
         let policy = Arc::clone(&self.policy);
-        self.transfers += 1;
-        let dma = self.free_word(mapping).filter(|_| write).map(|word| Dma { word, token: !self.transfers });
+        let words = self.m.memory.payload.words_per_frame();
+        let dma = {
+            let mut book = self.book.lock();
+            book.transfers += 1;
+            let token = !book.transfers;
+            let word = if write { book.reserve(mapping, words) } else { None };
+            word.map(|word| Dma { word, token })
+        };
+        self.stage.begins();
         let wanted = range.clone();
-        let (result, pin, truth) = self.on(cpu, mapping, range.clone(), move |t, m, range| {
+        let ended = self.on(cpu, mapping, range.clone(), move |t, m, range| {
+            t.d.trace(Deed::Call(range.len() as u32));
             let request = PinRequest { policy: &policy, mapping: m, range, write };
             let mut pin = Pin::default();
             let result = t.pin_longterm_by(caller, &request, &mut pin);
-            let truth = class(t.m, &policy, m, wanted, result, &pin.pages);
+            let cut_off = result == Err(Errno::EINTR);
+            let truth = || class(t.m, &policy, m, wanted, result, &pin.pages);
+            let truth = if cut_off { Class::Stuck } else { truth() };
+            t.d.trace(Deed::Return(truth.name()));
             if let Some(dma) = dma {
                 t.dma_start(dma, &pin.pages);
             }
             (result, pin, truth)
-        })?;
+        });
+        if let Some(dma) = dma {
+            self.book.lock().reserved.retain(|&(of, word)| (of, word) != (mapping, dma.word));
+        }
+        let (result, pin, truth) = ended?;
         // Whatever errno it ended with: who was given up has not failed.
-        if let (Err(_), Some(why)) = (result, self.stopped()) {
+        if let (Err(_), Some(why)) = (result, self.stage.stopped()) {
             return Err(OpError::Stopped(why.to_owned()));
         }
-        let stuck = result.is_err() && (self.is_endless() || result == Err(Errno::EINTR));
+        let stuck = result.is_err() && (self.stage.is_endless() || truth == Class::Stuck);
         let truth = if stuck { Class::Stuck } else { truth };
+        self.stage.ended(truth);
         let error = result.err().filter(|_| !stuck);
         let pin_number = result.is_ok().then(|| {
-            self.pins.push(Some(Live { mapping, range, pages: pin.pages, dma }));
-            self.pins.len() - 1
+            let mut book = self.book.lock();
+            book.pins.push(Some(Live { mapping, range, pages: pin.pages, dma }));
+            book.pins.len() - 1
         });
         Ok(Outcome {
             error,
             class: truth,
-            counters: self.totals().since(&before),
+            counters: self.stage.totals().since(&before),
             sweeps: pin.sweeps,
             pin: pin_number,
         })
     }
 
-    /// A word of every page that no device of another pin of the mapping owns.
-    fn free_word(&self, mapping: u32) -> Option<usize> {
-        let others = self.pins.iter().flatten().filter(|pin| pin.mapping == mapping);
-        let taken: Vec<usize> = others.filter_map(|pin| Some(pin.dma?.word)).collect();
-        (0..self.m.memory.payload.words_per_frame()).find(|word| !taken.contains(word))
-    }
-
     /// Drops a pin, after checking that its DMA reached the mapping.
     pub fn unpin(&mut self, cpu: usize, pin: usize) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
-        let Some(live) = self.pins.get_mut(pin).and_then(Option::take) else {
+        let Some(live) = self.book.lock().pins.get_mut(pin).and_then(Option::take) else {
             return Err(OpError::Misuse(format!("pin {pin} is not held: unpinned twice, or never taken")));
         };
         let wrong = self.call(cpu, move |t| {
@@ -397,15 +299,7 @@ impl Session {
 
     /// Recounts every invariant.
     pub fn recount(&self) -> Recount {
-        let mut held: HashMap<Frame, i32> = HashMap::new();
-        for &frame in self.held.values().flatten() {
-            *held.entry(frame).or_default() += 1;
-        }
-        for live in self.pins.iter().flatten() {
-            for &frame in &live.pages {
-                *held.entry(frame).or_default() += self.m.pin_refs(frame);
-            }
-        }
-        self.m.validate(&held, &[])
+        let references = self.book.lock().references(&self.m);
+        self.m.validate(&references, &[])
     }
 }

@@ -7,13 +7,17 @@ use crate::ops::migrate::MigrateMode;
 use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
-    /// `isolate_migratepages_block`: takes what is on the LRU among `frames`, at most `n`.
-    pub(super) fn isolate_migratepages(&self, frames: Range<Frame>, n: usize) -> Vec<Frame> {
+    /// `isolate_migratepages_block`: takes what is on the LRU among `frames`, at most `n` folios;
+    /// `large`: also those of more than one page, which compaction leaves alone.
+    pub(super) fn isolate_migratepages(&self, frames: Range<Frame>, n: usize, large: bool) -> Vec<Frame> {
         let mut taken = Vec::new();
-        for frame in frames {
-            let page = self.page(frame);
-            if taken.len() == n {
-                break;
+        let mut next = frames.start;
+        while next < frames.end && taken.len() < n {
+            let folio = self.m.memory.frames_of(next);
+            let (frame, page) = (folio.start, self.page(folio.start));
+            next = folio.end;
+            if page.is_large() && !large {
+                continue;
             }
             if !page.has(flag::LRU) || !page.try_get(1) {
                 continue;
@@ -38,7 +42,7 @@ impl<D: Driver> Task<'_, D> {
         let zone = self.m.memory.zone(ZoneKind::Movable).frames.clone();
         let start = zone.start + self.d.below(u64::from(zone.end - zone.start)) as Frame;
         let end = zone.end.min(start + 8 * n as Frame);
-        let taken = self.isolate_migratepages(start..end, n);
+        let taken = self.isolate_migratepages(start..end, n, false);
         if taken.is_empty() {
             return 0;
         }

@@ -33,11 +33,11 @@ impl<D: Driver> Task<'_, D> {
     }
 
     fn empty_block(&self, frames: std::ops::Range<Frame>) {
-        let gfp = match ZoneKind::of(self.page(frames.start).flags()) {
+        let gfp = match ZoneKind::of(self.folio(frames.start).flags()) {
             ZoneKind::Movable => Gfp::WithinMovable,
             _ => Gfp::Pin,
         };
-        let taken = self.isolate_migratepages(frames.clone(), frames.len());
+        let taken = self.isolate_migratepages(frames.clone(), frames.len(), true);
         if !taken.is_empty() {
             let result = self.migrate_pages(&taken, gfp, MigrateMode::Sync);
             self.putback_movable(result.left);

@@ -17,7 +17,7 @@ impl<D: Driver> Task<'_, D> {
         let mut lists = self.m.lruvec.lock();
         for &frame in &taken {
             lists.add(&self.m.memory, frame);
-            self.page(frame).set(flag::LRU);
+            self.folio(frame).set(flag::LRU);
         }
         drop(lists);
         for &frame in &taken {
@@ -36,7 +36,7 @@ impl<D: Driver> Task<'_, D> {
         for _ in 0..2 * n {
             let Some(frame) = next.filter(|_| taken.len() < n) else { break };
             next = Lists::before(memory, frame);
-            let page = self.page(frame);
+            let page = self.folio(frame);
             if !page.try_get(1) {
                 continue;
             }

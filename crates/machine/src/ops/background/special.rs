@@ -17,11 +17,11 @@ impl<D: Driver> Task<'_, D> {
     pub fn map_unlisted(&self, mapping: &Mapping, index: u32, driver: bool) -> Result<Frame, Errno> {
         let (gfp, mark) =
             if driver { (Gfp::WithinCma, flag::NEVER_LRU) } else { (Gfp::WithinMovable, flag::RESERVED) };
-        let fresh = self.m.memory.alloc(self.cpu(), gfp).ok_or(Errno::ENOMEM)?;
-        fresh.fill(pattern(mapping.id, index));
+        let fresh = self.m.memory.alloc(self.cpu(), gfp, 0).ok_or(Errno::ENOMEM)?;
+        fresh.fill(|_| pattern(mapping.id, index));
         let frame = fresh.publish();
-        self.page(frame).set(mark);
-        self.page(frame).add_mapcount(1);
+        self.folio(frame).set(mark);
+        self.m.memory.add_mapcount(frame, 1);
         mapping.vma.lock(index).set(index, Pte::present(frame, true, true));
         Ok(frame)
     }
@@ -37,10 +37,10 @@ impl<D: Driver> Task<'_, D> {
         // `shake_folio`
         self.lru_add_drain_all(true);
         let frame = mapping.vma.pte(index).frame();
-        let page = self.page(frame);
+        let page = self.folio(frame);
         page.get(1);
         page.add_lasting(1);
-        page.set(flag::HWPOISON);
+        self.page(frame).set(flag::HWPOISON);
         if still_mapped {
             return Ok(frame);
         }
@@ -69,8 +69,8 @@ impl<D: Driver> Task<'_, D> {
     pub fn pin_in_place(&self, mapping: &Mapping, index: u32) -> Result<Frame, Errno> {
         self.touch(mapping, index..index + 1)?;
         let frame = mapping.vma.pte(index).frame();
-        self.page(frame).get(self.m.rules.pin_bias as i32);
-        self.page(frame).add_lasting_pin();
+        self.m.pin(self.folio(frame));
+        self.folio(frame).add_lasting_pin();
         Ok(frame)
     }
 
@@ -89,12 +89,12 @@ impl<D: Driver> Task<'_, D> {
             }
             let locked = mapping.vma.lock(index);
             let frame = locked.get(index).frame();
-            self.page(frame).get(1);
+            self.folio(frame).get(1);
             if frame != ZERO_FRAME {
                 // As GUP-fast does, through which a pipe gets its pages.
-                self.page(frame).set(flag::REFERENCED);
+                self.folio(frame).set(flag::REFERENCED);
             }
-            self.page(frame).add_lasting(1);
+            self.folio(frame).add_lasting(1);
             held.push(frame);
         }
         Ok(held)
@@ -102,7 +102,7 @@ impl<D: Driver> Task<'_, D> {
 
     /// That holder lets go after all.
     pub fn release(&self, frame: Frame) {
-        self.page(frame).add_lasting(-1);
+        self.folio(frame).add_lasting(-1);
         self.put(frame, 1);
     }
 }

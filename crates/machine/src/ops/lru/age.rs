@@ -8,6 +8,7 @@ use crate::policy::Cold;
 impl<D: Driver> Lru<'_, D> {
     /// `folio_mark_accessed`. Under multi-gen LRU only a flag, no batch.
     pub fn mark_accessed(&self, frame: Frame) {
+        let frame = self.head(frame);
         let page = self.page(frame);
         let flags = page.flags();
         if self.m.rules.mglru || flags & flag::REFERENCED == 0 {
@@ -27,6 +28,7 @@ impl<D: Driver> Lru<'_, D> {
 
     /// `folio_rotate_reclaimable`: to the tail of the inactive list after writeback.
     pub fn rotate_reclaimable(&self, frame: Frame) {
+        let frame = self.head(frame);
         let blocked = flag::LOCKED | flag::DIRTY | flag::UNEVICTABLE | flag::ACTIVE;
         if self.page(frame).flags() & (blocked | flag::LRU) == flag::LRU {
             self.queue_listed(Batch::MoveTail, frame);
@@ -35,20 +37,21 @@ impl<D: Driver> Lru<'_, D> {
 
     /// `deactivate_file_folio`, as invalidation does.
     pub(in crate::ops) fn deactivate_file(&self, frame: Frame) {
+        let frame = self.head(frame);
         let flags = self.page(frame).flags();
         if flags & flag::SWAPBACKED == 0 && flags & flag::UNEVICTABLE == 0 && flags & flag::LRU != 0 {
             self.queue_listed(Batch::DeactivateFile, frame);
         }
     }
 
-    /// `folio_deactivate`, of a page with these flags.
+    /// `folio_deactivate`, of a folio with these flags.
     pub(in crate::ops) fn deactivate(&self, frame: Frame, flags: u32) {
         if flags & flag::UNEVICTABLE == 0 && self.may_cool(flags) {
             self.queue_listed(Batch::Deactivate, frame);
         }
     }
 
-    /// `folio_mark_lazyfree`, of a page with these flags.
+    /// `folio_mark_lazyfree`, of a folio with these flags.
     pub(in crate::ops) fn mark_lazyfree(&self, frame: Frame, flags: u32) {
         let wanted = flag::LRU | flag::ANON | flag::SWAPBACKED;
         if flags & (wanted | flag::UNEVICTABLE) == wanted {

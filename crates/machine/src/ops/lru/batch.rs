@@ -8,6 +8,7 @@ use crate::ops::floor::Batches;
 impl<D: Driver> Batches<'_, D> {
     /// `folio_add_lru`: into this CPU's batch with a reference of its own.
     pub fn add_lru(&self, frame: Frame) {
+        let frame = self.head(frame);
         self.page(frame).get(1);
         self.queue(Batch::LruAdd, frame, Tag::None);
     }
@@ -23,12 +24,14 @@ impl<D: Driver> Batches<'_, D> {
         self.queue(batch, frame, Tag::None);
     }
 
-    /// Puts an entry into a batch; its reference is the caller's gift.
+    /// Puts a folio into a batch; its reference is the caller's gift.
     pub(super) fn queue(&self, batch: Batch, frame: Frame, tag: Tag) {
         let mut batches = self.local().lock();
         let list = batches.list(batch);
         list.push(Entry { frame, tag });
-        if list.len() >= self.m.rules.batch_size as usize || self.m.lru_cache_disabled() {
+        let full = list.len() >= self.m.rules.batch_size as usize;
+        // A large folio does not wait, nor does what was queued before it.
+        if full || self.page(frame).is_large() || self.m.lru_cache_disabled() {
             self.flush(&mut batches, batch);
         }
     }

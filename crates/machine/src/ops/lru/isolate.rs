@@ -13,6 +13,7 @@ impl<D: Driver> Lru<'_, D> {
     /// was on none or someone else was faster. The caller holds a reference.
     pub fn isolate_lru(&self, frame: Frame) -> bool {
         self.event(Event::IsolateCalls);
+        let frame = self.head(frame);
         let page = self.page(frame);
         if !page.test_clear(flag::LRU) {
             self.event(Event::IsolateBusy);

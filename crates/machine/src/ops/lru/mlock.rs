@@ -10,6 +10,7 @@ use crate::ops::floor::Lru;
 impl<D: Driver> Lru<'_, D> {
     /// `mlock_folio`.
     pub(in crate::ops) fn mlock_folio(&self, frame: Frame) {
+        let frame = self.head(frame);
         let was = self.page(frame).test_set(flag::MLOCKED);
         if self.m.rules.mlock_batched {
             self.queue_mlock(frame, Tag::Lru);
@@ -20,6 +21,7 @@ impl<D: Driver> Lru<'_, D> {
 
     /// `mlock_new_folio`: a fresh anonymous page in a locked area.
     pub(in crate::ops) fn mlock_new_folio(&self, frame: Frame) {
+        let frame = self.head(frame);
         self.page(frame).set(flag::MLOCKED);
         if self.m.rules.mlock_batched {
             self.queue_mlock(frame, Tag::New);
@@ -30,6 +32,7 @@ impl<D: Driver> Lru<'_, D> {
 
     /// `munlock_folio`.
     pub(in crate::ops) fn munlock_folio(&self, frame: Frame) {
+        let frame = self.head(frame);
         if self.m.rules.mlock_batched {
             self.queue_mlock(frame, Tag::None);
         } else if self.page(frame).test_clear(flag::MLOCKED) {

@@ -51,14 +51,14 @@ impl<'a, D: Driver> Migrate<'a, D> {
         mode: MigrateMode,
         sleep: bool,
     ) -> Result<Unmap<'a>, Refusal> {
-        let page = self.page(src);
+        let page = self.folio(src);
         if page.refcount() == 1 {
             page.clear(flag::ACTIVE | flag::UNEVICTABLE);
             self.put(src, 1);
             return Ok(Unmap::Freed);
         }
         self.event(Event::TargetAllocs);
-        let Some(dst) = self.m.memory.alloc(self.cpu(), gfp) else {
+        let Some(dst) = self.m.memory.alloc(self.cpu(), gfp, page.order()) else {
             return Err(Refusal { errno: Errno::ENOMEM, at: Step::MigrateTarget, test: Test::Target });
         };
         self.step(Step::MigrateTarget, src);
@@ -72,13 +72,13 @@ impl<'a, D: Driver> Migrate<'a, D> {
             return Err(refusal);
         }
         let was_mlocked = page.has(flag::MLOCKED);
-        let was_mapped = page.mapcount() > 0;
+        let was_mapped = page.folio_mapcount() > 0;
         self.step(Step::MigrateUnmap, src);
         self.set_locked(dst.frame());
         let kept = if was_mapped { self.try_to_migrate(src, OWN) } else { None };
         self.step(Step::MigrateUnmapped, src);
         let unmapped = Unmapped { src, dst, was_mapped, was_mlocked };
-        if page.mapcount() > 0 {
+        if page.folio_mapcount() > 0 {
             self.migrate_undo(unmapped);
             // Mapped again meanwhile, where no PTE was kept: by a reference that is there now.
             let now = || Test::Refs { found: page.refcount(), expected: self.m.expected_refs(page) + OWN };
@@ -100,7 +100,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
         mode: MigrateMode,
         sleep: bool,
     ) -> Result<(), Refusal> {
-        if !self.page(src).has(flag::WRITEBACK) {
+        if !self.folio(src).has(flag::WRITEBACK) {
             return Ok(());
         }
         let errno = if mode == MigrateMode::Async {
@@ -121,8 +121,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
         let dst = match self.move_to_new_folio(src, dst) {
             Ok(dst) => dst,
             Err((dst, found)) => {
-                let test =
-                    Test::Refs { found, expected: 1 + i32::from(self.m.in_page_cache(self.page(src))) };
+                let test = Test::Refs { found, expected: OWN + self.m.cache_refs(self.folio(src)) };
                 let refusal = Refusal { errno: Errno::EAGAIN, at: Step::MigrateFreeze, test };
                 return Err((Unmapped { src, dst, was_mapped, was_mlocked }, refusal));
             }
@@ -153,9 +152,9 @@ impl<'a, D: Driver> Migrate<'a, D> {
     /// `move_to_new_folio`: freezes the source, copies contents and state, and
     /// replaces it in the page cache. On an unexpected reference: how many there are.
     fn move_to_new_folio(&self, src: Frame, dst: Fresh<'a>) -> Result<Frame, (Fresh<'a>, i32)> {
-        let (page, target) = (self.page(src), self.page(dst.frame()));
-        let cached = self.m.in_page_cache(page);
-        let frozen = match self.m.memory.freeze(src, 1 + i32::from(cached)) {
+        let (page, target) = (self.folio(src), self.folio(dst.frame()));
+        let cached = self.m.cache_refs(page);
+        let frozen = match self.m.memory.freeze(src, OWN + cached) {
             Ok(frozen) => frozen,
             Err(found) => return Err((dst, found)),
         };
@@ -168,8 +167,10 @@ impl<'a, D: Driver> Migrate<'a, D> {
         let list = if moved & flag::ACTIVE != 0 { flag::ACTIVE } else { moved & flag::UNEVICTABLE };
         target.set(moved & kept | list);
         let dst = dst.publish();
-        if cached && let Some(id) = mapping {
-            target.get(1);
+        if cached > 0
+            && let Some(id) = mapping
+        {
+            target.get(cached);
             self.m.mapping(id).with_cache(index, |slot| slot.set(Some(dst)));
         }
         // The mapping has moved on: a lock holder that was faster must not find it here.

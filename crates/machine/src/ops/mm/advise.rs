@@ -55,9 +55,9 @@ impl<D: Driver> Mm<'_, D> {
     /// `EINVAL` at a locked area; what comes before it has been queued.
     pub fn madvise_cold(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
         self.madvise(mapping, range, |frame| {
-            let page = self.page(frame);
+            let page = self.folio(frame);
             let flags = page.flags();
-            if flags & flag::LRU == 0 || page.mapcount() != 1 {
+            if flags & flag::LRU == 0 || page.folio_mapcount() != 1 {
                 return;
             }
             page.clear(flag::REFERENCED);
@@ -75,16 +75,16 @@ impl<D: Driver> Mm<'_, D> {
             return Err(Errno::EINVAL);
         }
         self.madvise(mapping, range, |frame| {
-            let page = self.page(frame);
+            let page = self.folio(frame);
             let flags = page.flags();
             if flags & flag::DIRTY != 0 {
-                if page.mapcount() != 1 || !self.trylock(frame) {
+                if page.folio_mapcount() != 1 || !self.trylock(frame) {
                     return;
                 }
                 page.clear(flag::DIRTY);
                 self.unlock(frame);
             }
-            let index = page.index();
+            let index = self.m.memory.index(frame);
             let locked = mapping.vma.lock(index);
             let pte = locked.get(index);
             if pte.is_present() && pte.frame() == frame {

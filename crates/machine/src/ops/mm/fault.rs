@@ -114,15 +114,17 @@ impl<'a, D: Driver> Mm<'a, D> {
         self.event(Event::MigrationWaits);
         let frame = entry.frame();
         self.step(Step::MigrationEntry, frame);
+        let frame = self.head(frame);
         let page = self.page(frame);
         let over = || vma.pte(index) != entry || page.is_clear_or_awaited(flag::LOCKED);
         if self.d.wait(Wait::PageLock(frame), &over) { Ok(()) } else { Err(Errno::EINTR) }
     }
 
-    fn alloc_filled(&self, mapping: &Mapping, index: u32) -> Result<Fresh<'a>, Errno> {
+    /// A folio of an order whose first page is page `index` of the mapping.
+    fn alloc_filled(&self, mapping: &Mapping, index: u32, order: u32) -> Result<Fresh<'a>, Errno> {
         let gfp = self.gfp.get();
-        let fresh = self.m.memory.alloc(self.cpu(), gfp).ok_or(Errno::ENOMEM)?;
-        fresh.fill(pattern(mapping.id, index));
+        let fresh = self.m.memory.alloc(self.cpu(), gfp, order).ok_or(Errno::ENOMEM)?;
+        fresh.fill(|nth| pattern(mapping.id, index + nth));
         self.page(fresh.frame()).set_mapping(Some(mapping.id), index);
         Ok(fresh)
     }
@@ -137,10 +139,10 @@ impl<'a, D: Driver> Mm<'a, D> {
         access: Access,
     ) -> Result<(), Errno> {
         vma.anon_vma_prepare(index);
-        let fresh = self.alloc_filled(mapping, index)?;
-        self.page(fresh.frame()).set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);
+        let fresh = self.alloc_filled(mapping, index, 0)?;
+        self.folio(fresh.frame()).set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);
         if self.m.rules.cold == Cold::NotOldest {
-            self.page(fresh.frame()).set(flag::REFERENCED);
+            self.folio(fresh.frame()).set(flag::REFERENCED);
         }
         self.step(Step::FaultAlloc, fresh.frame());
         let locked = vma.lock(index);
@@ -150,7 +152,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             self.discard(frame);
             return Ok(());
         }
-        self.page(frame).add_mapcount(1);
+        self.m.memory.add_mapcount(frame, 1);
         // `folio_add_lru_vma`
         if vma.is_locked(index) {
             self.mlock_new_folio(frame);
@@ -172,7 +174,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     fn discard(&self, frame: Frame) {
-        self.page(frame).clear(flag::ANON | flag::ANON_EXCLUSIVE);
+        self.folio(frame).clear(flag::ANON | flag::ANON_EXCLUSIVE);
         self.put(frame, 1);
     }
 
@@ -206,16 +208,16 @@ impl<'a, D: Driver> Mm<'a, D> {
         if self.get_mapped(vma, index) != Some(frame) {
             return false;
         }
-        let page = self.page(frame);
+        let page = self.folio(frame);
         let others = || page.refcount() - 1;
-        let reuse = page.has(flag::ANON_EXCLUSIVE) || {
+        let reuse = self.page(frame).has(flag::ANON_EXCLUSIVE) || {
             let few = others() <= 3;
             let rules = &self.m.rules;
-            let drains = rules.cow_drains && (rules.cow_drains_shared || page.mapcount() == 1);
+            let drains = rules.cow_drains && (rules.cow_drains_shared || page.folio_mapcount() == 1);
             if few && drains && !page.has(flag::LRU) {
                 self.lru_add_drain();
             }
-            few && others() == 1 && page.mapcount() == 1
+            few && others() == 1 && page.folio_mapcount() == 1
         };
         self.put(frame, 1);
         reuse
@@ -227,12 +229,12 @@ impl<'a, D: Driver> Mm<'a, D> {
         // The page is locked and has our reference.
         let locked = vma.lock(index);
         if locked.get(index).is_none() {
-            self.page(frame).get(1);
+            self.folio(frame).get(1);
             if self.m.rules.mlock_batched {
                 self.add_rmap(frame, vma, index);
             } else {
                 // Before 5.18 a fault on a file page left its mlock to reclaim.
-                self.page(frame).add_mapcount(1);
+                self.m.memory.add_mapcount(frame, 1);
             }
             locked.set(index, Pte::present(frame, true, true));
         }
@@ -246,10 +248,10 @@ impl<'a, D: Driver> Mm<'a, D> {
     /// `shmem_get_folio`: locked, with a reference; `None` where the caller lost a race.
     fn shmem_get_folio(&self, mapping: &Mapping, index: u32) -> Result<Option<Frame>, Errno> {
         if let Some(frame) = mapping.cached(index) {
-            if self.page(frame).has(flag::HWPOISON) {
+            if self.folio(frame).has(flag::HWPOISON) {
                 return Err(Errno::EFAULT);
             }
-            if !self.page(frame).try_get(1) {
+            if !self.folio(frame).try_get(1) {
                 return Ok(None);
             }
             if !self.lock(frame) {
@@ -263,14 +265,14 @@ impl<'a, D: Driver> Mm<'a, D> {
             }
             return Ok(Some(frame));
         }
-        let frame = self.alloc_filled(mapping, index)?.publish();
-        self.page(frame).set(flag::SWAPBACKED);
+        let frame = self.alloc_filled(mapping, index, 0)?.publish();
+        self.folio(frame).set(flag::SWAPBACKED);
         self.set_locked(frame);
         self.step(Step::FaultAlloc, frame);
         let added = mapping.with_cache(index, |slot| {
             let free = slot.get().is_none();
             if free {
-                self.page(frame).get(1);
+                self.folio(frame).get(1);
                 slot.set(Some(frame));
             }
             free

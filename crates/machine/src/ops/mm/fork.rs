@@ -64,14 +64,14 @@ impl<D: Driver> Mm<'_, D> {
             mine.set(index, pte);
             return Ok(());
         }
-        let page = self.page(frame);
-        if page.has(flag::ANON_EXCLUSIVE) && self.m.maybe_dma_pinned(page) {
-            let fresh = self.m.memory.alloc(self.cpu(), Gfp::Movable).ok_or(Errno::ENOMEM)?;
-            fresh.fill(pattern(mapping.id, index));
-            let copy = self.page(fresh.frame());
+        let page = self.folio(frame);
+        if self.page(frame).has(flag::ANON_EXCLUSIVE) && self.m.maybe_dma_pinned(page) {
+            let fresh = self.m.memory.alloc(self.cpu(), Gfp::Movable, 0).ok_or(Errno::ENOMEM)?;
+            fresh.fill(|_| pattern(mapping.id, index));
+            let copy = self.folio(fresh.frame());
             copy.set_mapping(Some(mapping.id), index);
             copy.set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);
-            copy.add_mapcount(1);
+            self.m.memory.add_mapcount(fresh.frame(), 1);
             let fresh = fresh.publish();
             // The child's area is not locked, whatever the parent's is.
             self.add_lru(fresh);
@@ -79,8 +79,8 @@ impl<D: Driver> Mm<'_, D> {
             return Ok(());
         }
         page.get(1);
-        page.add_mapcount(1);
-        page.clear(flag::ANON_EXCLUSIVE);
+        self.m.memory.add_mapcount(frame, 1);
+        self.page(frame).clear(flag::ANON_EXCLUSIVE);
         locked.set(index, pte.write_protected());
         mine.set(index, pte.write_protected());
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::fault::Access;
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Mapping, ZERO_FRAME, flag};
+use crate::machine::{Frame, Grab, Mapping, ZERO_FRAME, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::decide::{PlaceSeen, Walk};
@@ -63,9 +63,10 @@ impl<D: Driver> Mm<'_, D> {
     /// The page was unmapped meanwhile: its pin counts, and is given back.
     #[cold]
     #[inline(never)]
-    fn pinned_in_vain(&self, frame: Frame) {
+    fn pinned_in_vain(&self, head: Frame, grab: Grab) {
         self.event(Event::Acquired);
-        self.unpin_page(frame);
+        self.event(Event::Released);
+        self.put_folio(head, grab.undo(self.page(head)));
     }
 
     /// `gup_must_unshare`: whether a pin for reading must first get a page of its own. Held
@@ -77,9 +78,8 @@ impl<D: Driver> Mm<'_, D> {
         if request.write || self.m.rules.unshare == Unshare::Never {
             return false;
         }
-        let flags = self.page(frame).flags();
-        if flags & flag::ANON != 0 {
-            return flags & flag::ANON_EXCLUSIVE == 0;
+        if self.folio(frame).has(flag::ANON) {
+            return !self.page(frame).has(flag::ANON_EXCLUSIVE);
         }
         frame == ZERO_FRAME
             && self.m.rules.unshare == Unshare::Cow
@@ -96,20 +96,19 @@ impl<D: Driver> Mm<'_, D> {
             return None;
         }
         let frame = pte.frame();
-        let page = self.page(frame);
+        let head = self.head(frame);
+        let page = self.page(head);
         let place = place_of(frame, page.flags());
         // The zero page is special to the page table, and none of GUP-fast's.
-        if place.zero || request.policy.must_move(place) || !page.try_get(self.m.rules.pin_bias as i32) {
+        if place.zero || request.policy.must_move(place) {
             return None;
         }
+        let grab = self.m.try_pin(page)?;
         self.step(Step::GupFast, frame);
-        // The reference first, then the PTE again: see `rmap`.
-        if vma.pte(index) != pte {
-            self.pinned_in_vain(frame);
-            return None;
-        }
-        if self.must_unshare(request, frame) {
-            self.pinned_in_vain(frame);
+        // The reference first, then the PTE again: see `rmap`. The folio may have been split
+        // in between, and its PTEs be as they were.
+        if vma.pte(index) != pte || self.head(frame) != head || self.must_unshare(request, frame) {
+            self.pinned_in_vain(head, grab);
             return None;
         }
         if !page.has(flag::REFERENCED) {
@@ -148,9 +147,8 @@ impl<D: Driver> Mm<'_, D> {
                     if walk.refuse && must_move(frame) {
                         return Err(Stopped::Refused);
                     }
-                    let refs = self.m.pin_refs(frame);
-                    if refs > 0 {
-                        self.page(frame).get(refs);
+                    if self.m.pin_counts(frame) {
+                        self.m.pin(self.folio(frame));
                         self.event(Event::Acquired);
                     }
                     break (frame, !pte.is_dirty());
@@ -166,7 +164,7 @@ impl<D: Driver> Mm<'_, D> {
             if touch && frame != ZERO_FRAME {
                 if write && clean {
                     // Who pins it to write may do so behind the page table's back.
-                    self.page(frame).set(flag::DIRTY);
+                    self.folio(frame).set(flag::DIRTY);
                 }
                 self.mark_accessed(frame);
             }
@@ -174,23 +172,13 @@ impl<D: Driver> Mm<'_, D> {
         Ok(())
     }
 
-    /// `unpin_user_page`.
-    #[inline]
-    pub(in crate::ops) fn unpin_page(&self, frame: Frame) {
-        let refs = self.m.pin_refs(frame);
-        if refs > 0 {
-            self.event(Event::Released);
-            self.put(frame, refs);
-        }
-    }
-
     /// `unpin_user_pages`.
     pub fn unpin_user_pages(&self, pages: &[Frame]) {
         let mut released = pages.len() as u64;
         for &frame in pages {
-            let refs = self.m.pin_refs(frame);
-            if refs > 0 {
-                self.put(frame, refs);
+            if self.m.pin_counts(frame) {
+                let head = self.head(frame);
+                self.put_folio(head, self.m.unpin(self.page(head)));
             } else {
                 released -= 1;
             }

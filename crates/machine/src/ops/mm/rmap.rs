@@ -16,7 +16,7 @@ impl<D: Driver> Mm<'_, D> {
     /// `folio_add_*_rmap_pte` for a page mapped again: counts it, and in a
     /// locked area mlocks it. Under the page-table lock.
     pub(in crate::ops) fn add_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
-        self.page(frame).add_mapcount(1);
+        self.m.memory.add_mapcount(frame, 1);
         if vma.is_locked(index) {
             self.mlock_folio(frame);
         }
@@ -25,11 +25,11 @@ impl<D: Driver> Mm<'_, D> {
     /// `folio_remove_rmap_pte`: counts it, and in a locked area munlocks it.
     /// Under the page-table lock.
     pub(in crate::ops) fn remove_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
-        self.page(frame).add_mapcount(-1);
+        self.m.memory.add_mapcount(frame, -1);
         if vma.is_locked(index) && self.m.rules.mlock_batched {
             self.munlock_folio(frame);
         } else if vma.is_locked(index) {
-            self.page(frame).clear(flag::MLOCKED);
+            self.folio(frame).clear(flag::MLOCKED);
         }
     }
 
@@ -37,7 +37,7 @@ impl<D: Driver> Mm<'_, D> {
     /// entry. PTEs stay where the page may be pinned and the rules respect that: the
     /// references that say so, `own` of them the caller's, are returned.
     pub(in crate::ops) fn try_to_migrate(&self, frame: Frame, own: i32) -> Option<Test> {
-        let page = self.page(frame);
+        let page = self.folio(frame);
         let id = page.mapping()?;
         let index = page.index();
         let mut kept = None;
@@ -49,7 +49,7 @@ impl<D: Driver> Mm<'_, D> {
             }
             locked.clear_flush(index, pte.to_migration());
             if self.m.rules.unmap_respects_pins
-                && page.has(flag::ANON_EXCLUSIVE)
+                && self.page(frame).has(flag::ANON_EXCLUSIVE)
                 && self.m.maybe_dma_pinned(page)
             {
                 kept =
@@ -73,7 +73,7 @@ impl<D: Driver> Mm<'_, D> {
     /// `remove_migration_ptes`: every migration entry of `old` maps `new` again
     /// (`new` = `old` where the migration failed).
     pub(in crate::ops) fn remove_migration_ptes(&self, old: Frame, new: Frame) {
-        let page = self.page(new);
+        let page = self.folio(new);
         let Some(id) = page.mapping() else { return };
         let index = page.index();
         self.m.mapping(id).for_each_vma(|vma| {

@@ -12,7 +12,7 @@ impl<D: Driver> Mm<'_, D> {
         let pte = locked.get(index);
         let ordinary = pte.is_present() && pte.frame() != ZERO_FRAME;
         ordinary.then(|| {
-            self.page(pte.frame()).get(1);
+            self.folio(pte.frame()).get(1);
             pte.frame()
         })
     }

@@ -67,7 +67,7 @@ impl<D: Driver> Mm<'_, D> {
         if !pte.is_present() || frame == ZERO_FRAME {
             return true;
         }
-        if spare_pinned && self.m.maybe_dma_pinned(self.page(frame)) {
+        if spare_pinned && self.m.maybe_dma_pinned(self.folio(frame)) {
             locked.set(index, pte);
             return false;
         }
@@ -80,7 +80,7 @@ impl<D: Driver> Mm<'_, D> {
     /// Removes one page from the page cache and every PTE.
     fn truncate(&self, mapping: &Mapping, index: u32, spare_pinned: bool) -> bool {
         let Some(frame) = mapping.cached(index) else { return false };
-        if !self.page(frame).try_get(1) {
+        if !self.folio(frame).try_get(1) {
             return false;
         }
         let removed = self.trylock(frame) && {
@@ -102,7 +102,7 @@ impl<D: Driver> Mm<'_, D> {
             return false;
         }
         mapping.with_cache(index, |slot| slot.set(None));
-        self.page(frame).set_mapping(None, 0);
+        self.folio(frame).set_mapping(None, 0);
         self.put(frame, 1);
         true
     }

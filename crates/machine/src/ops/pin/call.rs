@@ -29,7 +29,7 @@ pub(super) struct Cursor {
     pub position: usize,
     /// The page it has come to.
     pub frame: Frame,
-    /// The one before: a page that is mapped twice running is looked at once.
+    /// The folio of the one before: one that is mapped twice running is looked at once.
     pub previous: Option<Frame>,
     /// Whether nothing has been tried yet with the page it has come to.
     pub untried: bool,

@@ -14,12 +14,12 @@ use crate::policy::Errno;
 use crate::policy::decide::{Over, PageSeen, Seen, Walk};
 
 impl<D: Driver> Task<'_, D> {
-    /// What a kernel sees of a page on which it holds `own` references.
+    /// What a kernel sees of a page on whose folio it holds `own` references.
     fn see(&self, frame: Frame, own: i32) -> PageSeen {
-        let page = self.page(frame);
+        let page = self.folio(frame);
         let extra = page.refcount() - self.m.expected_refs(page) - own;
         let flags = page.flags();
-        let permanent = if flags & flag::HWPOISON != 0 {
+        let permanent = if self.page(frame).has(flag::HWPOISON) {
             Some(Errno::EHWPOISON)
         } else if flags & flag::RESERVED != 0 && frame != ZERO_FRAME {
             Some(Errno::EFAULT)
@@ -28,8 +28,9 @@ impl<D: Driver> Task<'_, D> {
         };
         PageSeen {
             on_lru: flags & flag::LRU != 0,
+            large: page.is_large(),
             extra,
-            beyond_pins: extra % self.m.rules.pin_bias as i32,
+            beyond_pins: self.m.extra(page, extra, 0).rest,
             own,
             permanent,
         }
@@ -39,7 +40,7 @@ impl<D: Driver> Task<'_, D> {
 impl<D: Driver> Call<'_, '_, D> {
     /// Whether a page may not be pinned where it is.
     pub(super) fn must_move(&self, frame: Frame) -> bool {
-        let place = place_of(frame, self.t.page(frame).flags());
+        let place = place_of(frame, self.t.folio(frame).flags());
         (self.busted.must_move)(self.request.policy.must_move(place))
     }
 
@@ -93,7 +94,7 @@ impl<D: Driver> Call<'_, '_, D> {
             }
             if frame != NO_FRAME
                 && self.must_move(frame)
-                && self.cursor.previous.replace(frame) != Some(frame)
+                && self.cursor.previous.replace(self.t.head(frame)) != Some(self.t.head(frame))
             {
                 self.t.step(Step::CollectCheck, frame);
                 if let Some(page) = self.see_current() {
@@ -137,7 +138,7 @@ impl<D: Driver> Call<'_, '_, D> {
     fn with_current<R>(&self, body: impl FnOnce(Frame, i32) -> R) -> Option<R> {
         let frame = self.cursor.frame;
         let own = match self.cursor.over {
-            Over::Pinned => self.t.m.rules.pin_bias as i32,
+            Over::Pinned => self.t.m.pin_bias(self.t.folio(frame)),
             Over::Isolated => 1,
             Over::Mapped | Over::Faulted(_) => {
                 let locked = self.request.mapping.vma.lock(self.index());
@@ -151,8 +152,11 @@ impl<D: Driver> Call<'_, '_, D> {
     /// The page it has come to is not to be had; kept for whoever asks why the call failed.
     #[cold]
     fn refused_here(&mut self, at: Step) {
-        let own = if self.cursor.over == Over::Pinned { self.t.m.rules.pin_bias as i32 } else { 0 };
-        self.t.refused(&mut self.refused, at, self.cursor.frame, Test::Isolation, own);
+        let frame = self.cursor.frame;
+        let (head, bias) = (self.t.head(frame), self.t.m.pin_bias(self.t.folio(frame)));
+        let ours = self.pin.pages[self.base..].iter().filter(|&&frame| self.t.head(frame) == head);
+        let own = if self.cursor.over == Over::Pinned { bias * ours.count() as i32 } else { 0 };
+        self.t.refused(&mut self.refused, at, frame, Test::Isolation, own);
     }
 
     fn see_current(&self) -> Option<PageSeen> {
@@ -168,7 +172,7 @@ impl<D: Driver> Call<'_, '_, D> {
             return self.next();
         };
         if isolated {
-            self.isolated.push(frame);
+            self.isolated.push(self.t.head(frame));
         } else {
             self.missed.push((index, frame));
             self.refused_here(Step::CollectIsolate);

@@ -178,7 +178,7 @@ impl<D: Driver> Call<'_, '_, D> {
             // Where the policy has no pauses, for as short as can be: whoever pins them needs
             // the processor.
             Until::Unpinned => self.pause(length.max(1), |call| {
-                !call.isolated.iter().any(|&frame| call.t.m.maybe_dma_pinned(call.t.page(frame)))
+                !call.isolated.iter().any(|&frame| call.t.m.maybe_dma_pinned(call.t.folio(frame)))
             }),
             Until::Returned => self.wait_for_return(length),
         }
@@ -195,14 +195,14 @@ impl<D: Driver> Call<'_, '_, D> {
         let until = self.t.d.now().saturating_add(length);
         // Migration goes through a range in order: with the last page back, so are mostly all.
         for &(index, frame) in self.missed.iter().rev() {
-            let (page, vma) = (self.t.page(frame), &self.request.mapping.vma);
+            let (page, vma) = (self.t.folio(frame), &self.request.mapping.vma);
             let returned = || page.has(flag::LRU) || vma.pte(index).frame() != frame;
             if returned() {
                 continue;
             }
             self.t.event(Event::OwnerWaits);
             self.t.step(Step::WaitOwner, frame);
-            match self.t.d.wait_until(Wait::Returned(frame), until, &returned) {
+            match self.t.d.wait_until(Wait::Returned(self.t.head(frame)), until, &returned) {
                 Waited::Killed => return Seen::Killed,
                 Waited::TimedOut => return Seen::Waited { over: false },
                 Waited::Ready => {}

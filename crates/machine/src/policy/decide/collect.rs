@@ -49,8 +49,11 @@ impl Loop<'_> {
         }
     }
 
-    /// The rule's next drain for a page, if it wants one.
+    /// The rule's next drain for a page, if it wants one: never for a large folio, which no batch keeps.
     fn drain_wanted(&self, over: Over, page: PageSeen) -> Option<Cpus> {
+        if page.large {
+            return None;
+        }
         let drained = self.sweep.drained;
         let (local_first, wanted) = match self.policy.drain {
             DrainRule::Never => return None,

@@ -143,6 +143,8 @@ pub struct Pause {
 pub struct PageSeen {
     /// `PG_lru`.
     pub on_lru: bool,
+    /// Whether its folio has more than one page: such ones are in no batch.
+    pub large: bool,
     /// References beyond the expected ones and those that this call holds.
     pub extra: i32,
     /// The part of them that no whole number of pins makes up.

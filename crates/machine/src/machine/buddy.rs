@@ -1,0 +1,254 @@
+//! A zone's free blocks by order: the buddy allocator.
+//!
+//! A free block is 2^order frames, naturally aligned. Its first page says so (`PG_buddy`) and
+//! links it, by its otherwise unused LRU links, into the list of its order; the other pages of
+//! the block say nothing. Two blocks that make up one of the next order never stay beside each
+//! other: they merge. A block lies in pageblocks that are all being offlined or all not; those
+//! that are lie on lists of their own.
+
+use super::memory::PAGEBLOCK;
+use super::page::{Frame, MAX_ORDER, NO_FRAME, Page};
+use crate::sync::Ordering;
+use std::ops::Range;
+
+const ORDERS: usize = MAX_ORDER as usize + 1;
+const PAGEBLOCK_ORDER: u32 = PAGEBLOCK.trailing_zeros();
+
+/// Blocks of each order, by their first frames.
+#[derive(Debug, Clone, Copy)]
+struct Lists([Frame; ORDERS]);
+
+/// A zone's free blocks. Under the zone's lock.
+#[derive(Debug, Clone)]
+pub(super) struct Buddy {
+    range: Range<Frame>,
+    free: Lists,
+    /// Of pageblocks that are being offlined: handed out to nobody.
+    set_aside: Lists,
+    /// Frames in `free`.
+    frames: usize,
+}
+
+/// What the blocks are made of: page lines, and which pageblocks are being offlined.
+pub(super) struct Blocks<'m, I> {
+    pub pages: &'m [Page],
+    pub is_isolated: I,
+}
+
+impl Lists {
+    const EMPTY: Self = Self([NO_FRAME; ORDERS]);
+
+    fn link(&mut self, pages: &[Page], frame: Frame, (order, aside): (u32, bool)) {
+        let page = &pages[frame as usize];
+        let next = std::mem::replace(&mut self.0[order as usize], frame);
+        page.set_free_block(Some((order, aside)));
+        page.prev.store(NO_FRAME, Ordering::Relaxed);
+        page.next.store(next, Ordering::Relaxed);
+        if next != NO_FRAME {
+            pages[next as usize].prev.store(frame, Ordering::Relaxed);
+        }
+    }
+
+    fn unlink(&mut self, pages: &[Page], frame: Frame, order: u32) {
+        let page = &pages[frame as usize];
+        page.set_free_block(None);
+        let (prev, next) = (page.prev.load(Ordering::Relaxed), page.next.load(Ordering::Relaxed));
+        if prev == NO_FRAME {
+            self.0[order as usize] = next;
+        } else {
+            pages[prev as usize].next.store(next, Ordering::Relaxed);
+        }
+        if next != NO_FRAME {
+            pages[next as usize].prev.store(prev, Ordering::Relaxed);
+        }
+    }
+
+    fn each(&self, pages: &[Page], mut seen: impl FnMut(Frame, u32)) {
+        for (order, &first) in (0..).zip(&self.0) {
+            let mut frame = first;
+            while frame != NO_FRAME {
+                seen(frame, order);
+                frame = pages[frame as usize].next.load(Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Buddy {
+    /// A zone of these frames, `from` the first of which is free; none of a block is isolated.
+    pub fn new(pages: &[Page], range: Range<Frame>, from: Frame) -> Self {
+        let mut buddy = Self { range: range.clone(), free: Lists::EMPTY, set_aside: Lists::EMPTY, frames: 0 };
+        // From the end: lists hand out what came last, so low frames first.
+        let mut end = range.end;
+        while from < end {
+            // The largest aligned block that ends here.
+            let fits = (end - from).ilog2().min(MAX_ORDER);
+            let order = end.trailing_zeros().min(fits);
+            end -= 1 << order;
+            buddy.free.link(pages, end, (order, false));
+            buddy.frames += 1 << order;
+        }
+        buddy
+    }
+
+    /// Frames that can be handed out.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Takes a block of an order: of the smallest that there are, what is too much is split off.
+    pub fn take(&mut self, pages: &[Page], order: u32) -> Option<Frame> {
+        let found = (order..=MAX_ORDER).find(|&order| self.free.0[order as usize] != NO_FRAME)?;
+        let frame = self.free.0[found as usize];
+        self.free.unlink(pages, frame, found);
+        for half in (order..found).rev() {
+            self.free.link(pages, frame + (1 << half), (half, false));
+        }
+        self.frames -= 1 << order;
+        Some(frame)
+    }
+
+    /// Gives a block back; it merges with its free buddies.
+    pub fn put<I: Fn(Frame) -> bool>(&mut self, blocks: &Blocks<'_, I>, frame: Frame, order: u32) {
+        let isolated = (blocks.is_isolated)(frame);
+        if order > PAGEBLOCK_ORDER {
+            let mut parts = (frame..frame + (1 << order)).step_by(PAGEBLOCK as usize);
+            if parts.any(|part| (blocks.is_isolated)(part) != isolated) {
+                self.put(blocks, frame, order - 1);
+                self.put(blocks, frame + (1 << (order - 1)), order - 1);
+                return;
+            }
+        }
+        let range = self.range.clone();
+        let lists = self.lists(isolated);
+        let (mut first, mut size) = (frame, order);
+        while size < MAX_ORDER {
+            let buddy = first ^ 1 << size;
+            if !range.contains(&buddy) || blocks.pages[buddy as usize].free_block() != Some((size, isolated))
+            {
+                break;
+            }
+            lists.unlink(blocks.pages, buddy, size);
+            first &= !(1 << size);
+            size += 1;
+        }
+        lists.link(blocks.pages, first, (size, isolated));
+        if !isolated {
+            self.frames += 1 << order;
+        }
+    }
+
+    fn lists(&mut self, set_aside: bool) -> &mut Lists {
+        if set_aside { &mut self.set_aside } else { &mut self.free }
+    }
+
+    /// Changes by `change` whether a pageblock is being offlined, and brings its free frames
+    /// to the lists where that wants them.
+    pub fn isolate<I: Fn(Frame) -> bool>(
+        &mut self,
+        blocks: &Blocks<'_, I>,
+        pageblock: u32,
+        change: impl FnOnce(),
+    ) {
+        let found = self.take_within(blocks.pages, pageblock);
+        change();
+        for (frame, order) in found {
+            self.put(blocks, frame, order);
+        }
+    }
+
+    /// Takes every free block that has a frame in a pageblock off its list.
+    fn take_within(&mut self, pages: &[Page], pageblock: u32) -> Vec<(Frame, u32)> {
+        let mut found = Vec::new();
+        let mut frame = self.range.start.max(pageblock * PAGEBLOCK);
+        let end = self.range.end.min((pageblock + 1) * PAGEBLOCK);
+        while frame < end {
+            let block = (0..=MAX_ORDER).find_map(|order| {
+                let first = frame >> order << order;
+                let (size, aside) = pages.get(first as usize)?.free_block()?;
+                (size == order && self.range.contains(&first)).then_some((first, order, aside))
+            });
+            let Some((first, order, aside)) = block else {
+                frame += 1;
+                continue;
+            };
+            self.lists(aside).unlink(pages, first, order);
+            if !aside {
+                self.frames -= 1 << order;
+            }
+            found.push((first, order));
+            frame = first + (1 << order);
+        }
+        found
+    }
+
+    /// Calls `seen` with every free frame, and whether it is set aside.
+    pub fn each(&self, pages: &[Page], mut seen: impl FnMut(Frame, bool)) {
+        for (lists, aside) in [(&self.free, false), (&self.set_aside, true)] {
+            lists.each(pages, |first, order| {
+                (first..first + (1 << order)).for_each(|frame| seen(frame, aside));
+            });
+        }
+    }
+
+    /// Whether a block of an order could be handed out.
+    pub fn has(&self, order: u32) -> bool {
+        self.free.0[order as usize..].iter().any(|&first| first != NO_FRAME)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    fn frames(buddy: &Buddy, pages: &[Page], aside: bool) -> Vec<Frame> {
+        let mut all = Vec::new();
+        buddy.each(pages, |frame, is_aside| all.extend((is_aside == aside).then_some(frame)));
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn low_frames_come_first_and_what_is_given_back_merges() {
+        let pages: Vec<Page> = (0..1536).map(|_| Page::new(0)).collect();
+        let blocks = Blocks { pages: &pages, is_isolated: |_| false };
+        let mut buddy = Buddy::new(&pages, 0..1536, 1);
+        assert_eq!(buddy.frames(), 1535);
+        assert!(buddy.has(MAX_ORDER), "frames 512..1024");
+        let taken: Vec<Frame> = std::iter::from_fn(|| buddy.take(&pages, 0)).collect();
+        assert_eq!(taken, (1..1536).collect::<Vec<_>>());
+        assert!(!buddy.has(0));
+        for &frame in taken.iter().rev().filter(|frame| *frame % 2 == 0) {
+            buddy.put(&blocks, frame, 0);
+        }
+        assert!(buddy.has(0) && !buddy.has(1), "every second frame is no block of two");
+        for &frame in taken.iter().filter(|frame| *frame % 2 == 1) {
+            buddy.put(&blocks, frame, 0);
+        }
+        assert_eq!(buddy.frames(), 1535);
+        let mut whole: Vec<Frame> = std::iter::from_fn(|| buddy.take(&pages, MAX_ORDER)).collect();
+        whole.sort_unstable();
+        assert_eq!(whole, [512, 1024], "frame 0 is not the zone's to give");
+        whole.iter().for_each(|&frame| buddy.put(&blocks, frame, MAX_ORDER));
+        assert_eq!(frames(&buddy, &pages, false), (1..1536).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_block_that_is_offlined_is_cut_out_and_merges_again() {
+        let pages: Vec<Page> = (0..1024).map(|_| Page::new(0)).collect();
+        let isolated = Cell::new(false);
+        let is_isolated = |frame: Frame| isolated.get() && frame / PAGEBLOCK == 3;
+        let blocks = Blocks { pages: &pages, is_isolated };
+        let mut buddy = Buddy::new(&pages, 0..1024, 0);
+        let whole = buddy.take(&pages, MAX_ORDER).unwrap();
+        assert_eq!(whole, 0);
+        buddy.isolate(&blocks, 3, || isolated.set(true));
+        buddy.put(&blocks, whole, MAX_ORDER);
+        assert_eq!(frames(&buddy, &pages, true), (192..256).collect::<Vec<_>>());
+        assert_eq!(buddy.frames(), 1024 - 64);
+        buddy.isolate(&blocks, 3, || isolated.set(false));
+        assert_eq!(frames(&buddy, &pages, true), []);
+        assert_eq!((buddy.take(&pages, MAX_ORDER), buddy.take(&pages, MAX_ORDER)), (Some(0), Some(512)));
+    }
+}

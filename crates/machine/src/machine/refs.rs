@@ -1,0 +1,132 @@
+//! The arithmetic of references: what a folio should have, what a pin adds, what is left over.
+//!
+//! Every question about a folio's references is answered here, for all orders alike.
+
+use super::{Frame, Machine, Page, ZERO_FRAME, flag};
+
+/// What a folio has beyond what is expected: pins, and other references.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extra {
+    /// Whole pins.
+    pub pins: i32,
+    /// What no whole number of pins makes up.
+    pub rest: i32,
+}
+
+/// A pin, as it was taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grab {
+    refs: i32,
+    counted: bool,
+}
+
+impl Grab {
+    /// Gives it back, on the folio as it may be by now; its references, the caller's to drop.
+    #[inline]
+    pub(crate) fn undo(self, folio: &Page) -> i32 {
+        if self.counted {
+            folio.add_pincount(-1);
+        }
+        self.refs
+    }
+}
+
+/// Folios of this order and above count their pins apart (`folio_has_pincount`).
+const PINCOUNT_ORDER: u32 = 2;
+
+impl Machine {
+    /// `folio_expected_ref_count`: mappings, and the page cache's one a page.
+    #[inline]
+    pub fn expected_refs(&self, folio: &Page) -> i32 {
+        folio.folio_mapcount() + self.cache_refs(folio)
+    }
+
+    /// References that the page cache holds on a folio: one a page.
+    #[inline]
+    pub fn cache_refs(&self, folio: &Page) -> i32 {
+        if self.in_page_cache(folio) { folio.nr_pages() as i32 } else { 0 }
+    }
+
+    /// Whether the page cache holds references on it.
+    #[inline]
+    pub fn in_page_cache(&self, folio: &Page) -> bool {
+        folio.mapping().is_some() && !folio.has(flag::ANON)
+    }
+
+    /// References that a pin of one page adds to its folio.
+    #[inline]
+    pub fn pin_bias(&self, folio: &Page) -> i32 {
+        self.grab_of(folio).refs
+    }
+
+    /// Whether a pin of a page is a reference at all: not on the zero page where it does not count.
+    #[inline]
+    pub fn pin_counts(&self, frame: Frame) -> bool {
+        frame != ZERO_FRAME || self.rules.zero_page_counts
+    }
+
+    /// References that a pin of a page is.
+    #[inline]
+    pub fn pin_refs(&self, frame: Frame) -> i32 {
+        if self.pin_counts(frame) { self.pin_bias(self.folio(frame)) } else { 0 }
+    }
+
+    /// How a pin of one page is kept on its folio.
+    #[inline]
+    fn grab_of(&self, folio: &Page) -> Grab {
+        let counted = folio.order() >= PINCOUNT_ORDER;
+        Grab { refs: if counted { 1 } else { self.rules.pin_bias as i32 }, counted }
+    }
+
+    /// `try_grab_folio`: a pin on a folio that may have no references. The caller looks then
+    /// whether his page is still part of it.
+    #[inline]
+    pub(crate) fn try_pin(&self, folio: &Page) -> Option<Grab> {
+        let grab = self.grab_of(folio);
+        folio.try_get(grab.refs).then(|| {
+            if grab.counted {
+                folio.add_pincount(1);
+            }
+            grab
+        })
+    }
+
+    /// The same of one that the caller knows to have references.
+    #[inline]
+    pub(crate) fn pin(&self, folio: &Page) {
+        let grab = self.grab_of(folio);
+        folio.get(grab.refs);
+        if grab.counted {
+            folio.add_pincount(1);
+        }
+    }
+
+    /// `gup_put_folio`: no pin any more; its references, the caller's to drop.
+    #[inline]
+    pub(crate) fn unpin(&self, folio: &Page) -> i32 {
+        self.grab_of(folio).undo(folio)
+    }
+
+    /// `folio_maybe_dma_pinned`: at least one pin, or as many references as one.
+    #[inline]
+    pub fn maybe_dma_pinned(&self, folio: &Page) -> bool {
+        if folio.order() >= PINCOUNT_ORDER {
+            folio.pincount() > 0
+        } else {
+            folio.refcount() >= self.rules.pin_bias as i32
+        }
+    }
+
+    /// What `extra` references of a folio are made of, `own` pins beside them being the asker's.
+    pub fn extra(&self, folio: &Page, extra: i32, own: i32) -> Extra {
+        let bias = self.rules.pin_bias as i32;
+        if folio.order() >= PINCOUNT_ORDER {
+            let pins = (folio.pincount() - own).clamp(0, extra.max(0));
+            Extra { pins, rest: extra - pins }
+        } else if bias > 1 {
+            Extra { pins: extra / bias, rest: extra % bias }
+        } else {
+            Extra { pins: 0, rest: extra }
+        }
+    }
+}
