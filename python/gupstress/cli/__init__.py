@@ -20,6 +20,7 @@ from gupstress.cli.litmus import litmus
 from gupstress.cli.matrix import matrix
 from gupstress.cli.report import report
 from gupstress.cli.run import run
+from gupstress.cli.tune import tune
 
 
 class Commands(click.Group):
@@ -76,6 +77,7 @@ commands.add_command(run)
 commands.add_command(matrix)
 commands.add_command(litmus)
 commands.add_command(fit)
+commands.add_command(tune)
 commands.add_command(explore)
 commands.add_command(replay)
 commands.add_command(compare)

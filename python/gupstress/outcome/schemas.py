@@ -11,6 +11,7 @@ from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, Run
 from gupstress.outcome.suite import SuiteResult
+from gupstress.outcome.tune import TuneResult
 from gupstress.problems import nearest
 
 _MODELS: dict[str, type[Document]] = {
@@ -18,6 +19,7 @@ _MODELS: dict[str, type[Document]] = {
     "matrix": MatrixResult,
     "litmus": LitmusResult,
     "fit": FitResult,
+    "tune": TuneResult,
     "explore": ExploreResult,
     "replay": ReplayResult,
     "compare": Comparison,
@@ -30,8 +32,8 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix`, `litmus`, `fit`, `compare`, `pytest` for `--gupstress-json`,
-            or `job` for a job file of several sections.
+        command: `run`, `matrix`, `litmus`, `fit`, `tune`, `compare`, `pytest` for
+            `--gupstress-json`, or `job` for a job file of several sections.
 
     Raises:
         ConfigError: There is no such command, or it writes no JSON.

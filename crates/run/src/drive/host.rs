@@ -183,7 +183,7 @@ mod tests {
             let mut bursts = Steal::new(host);
             bursts.begin(7);
             let mut now = 0;
-            let mut ran = 0;
+            let mut ran = 0_u64;
             while now < 20_000_000_000 {
                 now = bursts.lapse(2, now, 1000);
                 ran += 1000;

@@ -186,7 +186,8 @@ impl World {
             }
             state.status = Status::Ready;
             state.time = state.time.max(at);
-            state.woken = true;
+            // Who waits for a round to begin looks again and again: nobody has to wake it.
+            state.woken = on != Wait::Barrier;
             drop(tasks);
             self.enqueue(task);
         }
