@@ -20,8 +20,8 @@ pub struct Host {
 #[derive(Debug)]
 pub(super) struct Turns {
     host: Host,
-    /// When each virtual CPU goes on by itself, `u64::MAX`: never.
-    starts: Vec<u64>,
+    /// When each virtual CPU could go on by itself, and does; `u64::MAX`: never.
+    starts: Vec<(u64, u64)>,
     hosts: Vec<Turn>,
 }
 
@@ -43,33 +43,35 @@ impl Turns {
     }
 
     pub(super) fn resize(&mut self, cpus: usize) {
-        self.starts.resize(cpus, u64::MAX);
+        self.starts.resize(cpus, (u64::MAX, u64::MAX));
         self.hosts.resize(if self.host.cpus == 0 { 0 } else { self.host.cpus.min(cpus) }, Turn::default());
     }
 
     pub(super) fn clear(&mut self) {
-        self.starts.fill(u64::MAX);
+        self.starts.fill((u64::MAX, u64::MAX));
         self.hosts.fill(Turn::default());
     }
 
-    /// A virtual CPU goes on at `start`: its place on the host, and when something does there.
-    pub(super) fn goes_on(&mut self, cpu: usize, start: u64) -> (usize, u64) {
+    /// A virtual CPU could go on at `ready`, and does at `start`: its place on the host, and when
+    /// something does there.
+    pub(super) fn goes_on(&mut self, cpu: usize, ready: u64, start: u64) -> (usize, u64) {
         if self.hosts.is_empty() {
             return (cpu, start);
         }
         let count = self.hosts.len();
-        self.starts[cpu] = start;
+        self.starts[cpu] = (ready, start);
         let turn = &mut self.hosts[cpu % count];
         // In its turn, or else whoever comes after it and is ready first.
         let after = turn.owner / count + usize::from(turn.clock >= turn.until);
         let places = self.starts.len().div_ceil(count);
-        let ready = (0..places)
+        let next = (0..places)
             .map(|n| cpu % count + (after + n) % places * count)
             .filter(|&other| other < self.starts.len())
-            .min_by_key(|&other| self.starts[other].max(turn.clock));
-        turn.next = ready.unwrap_or(cpu);
-        let start = self.starts[turn.next];
-        (cpu % count, if start == u64::MAX { start } else { start.max(turn.clock) })
+            .min_by_key(|&other| self.starts[other].0.max(turn.clock));
+        turn.next = next.unwrap_or(cpu);
+        let (ready, start) = self.starts[turn.next];
+        // A switch takes as long as it takes, whenever it is begun.
+        (cpu % count, if ready == u64::MAX { ready } else { ready.max(turn.clock) + (start - ready) })
     }
 
     /// Takes the virtual CPU that goes on at a place.
@@ -80,6 +82,16 @@ impl Turns {
             turn.until = start.saturating_add(self.host.turn_ns);
         }
         turn.next
+    }
+
+    /// An idle virtual CPU is sent an interrupt for work at `start`: whoever has the host's CPU is
+    /// stopped for it (`qemu_cpu_kick`, and the host's own preemption of a vCPU thread by one that wakes).
+    pub(super) fn kick(&mut self, cpu: usize, start: u64) {
+        let count = self.hosts.len();
+        if count != 0 {
+            let turn = &mut self.hosts[cpu % count];
+            turn.until = turn.until.min(start);
+        }
     }
 
     /// A virtual CPU has run until then.

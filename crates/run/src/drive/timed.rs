@@ -190,8 +190,8 @@ impl Timed {
     /// Works out when every CPU that has changed goes on.
     fn refresh(&mut self) {
         while let Some(cpu) = self.dirty.pop() {
-            let start = self.cpus[cpu].refresh(&mut self.tasks, &self.sched);
-            let (leaf, start) = self.turns.goes_on(cpu, start);
+            let (ready, start) = self.cpus[cpu].refresh(&mut self.tasks, &self.sched);
+            let (leaf, start) = self.turns.goes_on(cpu, ready, start);
             if std::mem::replace(&mut self.leaves[leaf], start) == start {
                 continue;
             }
@@ -248,14 +248,17 @@ impl RunQueue {
         self.goes_on = None;
     }
 
-    /// When whoever goes on here does; it is the current task, or else the first eligible one,
-    /// or else the first that goes on later.
-    fn refresh(&mut self, tasks: &mut [Known], sched: &Sched) -> u64 {
+    /// When whoever goes on here could, and does, which is later by a switch; it is the current
+    /// task, or else the first eligible one, or else the first that goes on later.
+    fn refresh(&mut self, tasks: &mut [Known], sched: &Sched) -> (u64, u64) {
         self.dirty = false;
         if let Some(task) = self.current {
             let known = &mut tasks[task];
             match self.goes_on {
-                Some(at) if known.vruntime < known.deadline => return at.max(self.clock),
+                Some(at) if known.vruntime < known.deadline => {
+                    let at = at.max(self.clock);
+                    return (at, at);
+                }
                 Some(_) => {
                     // Its request is served: the next one queues like the others'.
                     known.deadline = known.vruntime + sched.slice();
@@ -289,9 +292,9 @@ impl RunQueue {
         let (start, task) = match (self.eligible.peek(), self.later.peek()) {
             (Some(&Reverse((_, task))), _) => (self.clock, task),
             (None, Some(&Reverse((start, task, _)))) => (start, task),
-            (None, None) => return NEVER,
+            (None, None) => return (NEVER, NEVER),
         };
-        start.saturating_add(if self.last == Some(task) { 0 } else { sched.switch_ns })
+        (start, start.saturating_add(if self.last == Some(task) { 0 } else { sched.switch_ns }))
     }
 
     /// Takes whoever goes on, as `refresh` found it.
@@ -356,8 +359,11 @@ impl Strategy for Timed {
             queue.goes_on = Some(start);
             return;
         }
-        let latency = if woken || asleep { sched.wakeup_ns } else { 0 };
-        queue.later.push(Reverse((start.saturating_add(latency), task, known.ticket)));
+        let start = start.saturating_add(if woken || asleep { sched.wakeup_ns } else { 0 });
+        queue.later.push(Reverse((start, task, known.ticket)));
+        if !asleep && queue.runnable == 0 {
+            self.turns.kick(cpu, start);
+        }
     }
 
     fn dequeue(&mut self, task: TaskId) {
