@@ -135,6 +135,8 @@ class Causes(Record):
     """By an earlier pin or holder that does not let go."""
     no_memory: Count = 0
     """None outside Movable and CMA."""
+    bad_address: Count = 0
+    """Nothing was mapped there that may be pinned so."""
     unknown: Count = 0
     """No page failed a test."""
 
@@ -451,6 +453,8 @@ class PolicyResult(Record):
     verdict: Verdict | None = None
     """What it came to, in one word; null in files of versions that did not say."""
     elapsed_s: Amount
+    wall_s: Amount | None = None
+    """Of the host's time, set-up and recount included; null in files older than this."""
     cpu_s: Amount
     seed: Count
     calls: Calls

@@ -17,6 +17,7 @@ pub(super) struct End {
     pub status: Status,
     pub wall_timeout: bool,
     pub elapsed_s: f64,
+    pub wall_s: f64,
     pub cpu_s: f64,
     pub seed: u64,
     pub liveness: Liveness,
@@ -75,6 +76,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
         // Until the rest is known.
         verdict: Verdict::Inconclusive,
         elapsed_s: end.elapsed_s,
+        wall_s: end.wall_s,
         cpu_s: end.cpu_s,
         seed: end.seed,
         interrupted: ledger.interrupted,
@@ -85,8 +87,8 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
             max: sh.m.passing.most(),
         },
         throughput: Throughput { calls_per_s: rate(calls.issued), pages_per_s: rate(pinned) },
-        latency_ns: (&ledger.latency).into(),
-        sweeps: (&ledger.sweeps).into(),
+        latency_ns: (&ledger.latency.total()).into(),
+        sweeps: (&ledger.sweeps.total()).into(),
         fairness: Fairness::of(&pages, ledger.longest_wait_ns, ledger.max_bypass),
         liveness: end.liveness,
         safety: Safety {
