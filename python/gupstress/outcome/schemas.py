@@ -8,6 +8,7 @@ from gupstress.outcome.exploration import ExploreResult, ReplayResult
 from gupstress.outcome.fit import FitResult
 from gupstress.outcome.job import JobResult
 from gupstress.outcome.litmus import LitmusResult
+from gupstress.outcome.live import LiveCheck
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, Run
 from gupstress.outcome.suite import SuiteResult
@@ -20,6 +21,7 @@ _MODELS: dict[str, type[Document]] = {
     "litmus": LitmusResult,
     "fit": FitResult,
     "tune": TuneResult,
+    "live": LiveCheck,
     "explore": ExploreResult,
     "replay": ReplayResult,
     "compare": Comparison,
@@ -32,7 +34,7 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix`, `litmus`, `fit`, `tune`, `compare`, `pytest` for
+        command: `run`, `matrix`, `litmus`, `fit`, `tune`, `live`, `compare`, `pytest` for
             `--gupstress-json`, or `job` for a job file of several sections.
 
     Raises:
