@@ -7,8 +7,12 @@ from gupstress.outcome.comparison import Comparison
 from gupstress.outcome.exploration import ExploreResult, Found, Story
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
-from gupstress.render import comparison, exploration, litmus, matrix
+from gupstress.outcome.tune import TuneResult
+from gupstress.render import comparison, exploration, litmus, matrix, tune
 from gupstress.render.cross import Cross
+from gupstress.render.grid import Grid
+from gupstress.reporting import searched
+from gupstress.reporting.figures import Figure
 from gupstress.reporting.sources import Study
 from gupstress.reporting.tables import Cell, Table, word
 
@@ -25,6 +29,7 @@ class Shown(NamedTuple):
     """What is to be said beside the table."""
     more: Sequence["Told"] = ()
     """Tables of their own, each with a sentence below it."""
+    figures: Sequence[Figure] = ()
 
 
 class Told(NamedTuple):
@@ -60,7 +65,7 @@ def show(study: Study) -> Shown:
                 "bad" if worse else "good",
                 _cross(f"{name}: one verdict a cell", matrix.table(document), _verdict),
                 [
-                    *matrix.LEGEND,
+                    *matrix.legend(document),
                     *(f"{cell.policy} on {cell.profile}: {cell.finding}" for cell in worse),
                 ],
             )
@@ -83,6 +88,16 @@ def show(study: Study) -> Shown:
                 _found(f"{name}: findings", document),
                 exploration.remarks(document),
                 [Told(_story(found), found.story.end) for found in document.findings],
+            )
+        case TuneResult():
+            return Shown(
+                name,
+                "search",
+                tune.end_line(document),
+                "good" if document.best is not None else "bad",
+                _grid(f"{name}: policies that no other beats", tune.front(document)),
+                (document.policy_toml or "").splitlines(),
+                figures=[searched.front(document), searched.effects(document)],
             )
         case Comparison():
             return Shown(
@@ -190,7 +205,10 @@ def _difference(text: str) -> str:
 
 
 def _rows(caption: str, found: Comparison) -> Table:
-    grid = comparison.table(found)
+    return _grid(caption, comparison.table(found))
+
+
+def _grid(caption: str, grid: Grid) -> Table:
     return Table(
         caption=caption,
         headings=list(grid.headings),
