@@ -380,9 +380,6 @@ impl Strategy for Timed {
         }
         let start = start.saturating_add(if woken || asleep { sched.wakeup_ns } else { 0 });
         queue.later.push(Reverse((start, task, known.ticket)));
-        if !asleep && queue.runnable == 0 {
-            self.turns.kick(cpu, start);
-        }
     }
 
     fn dequeue(&mut self, task: TaskId) {
