@@ -288,7 +288,8 @@ def run(
 
         note = (lambda _: None) if quiet else complain
         result = measured.measure(job, target, sys.argv, note)
-        command = again(job.request)
+        # Whose kernel it was is said in front of the options.
+        command = typed(["gupstress", *sys.argv[1:]])
         output.deliver(
             json_file, result.to_json, lambda: _print(result, None, format_, command, quiet)
         )
