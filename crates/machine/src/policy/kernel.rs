@@ -101,6 +101,12 @@ table! {
         key cow_drains: bool,
         /// Whether that drain comes even where another maps the page, who forbids its reuse (to 7.2).
         key cow_drains_shared: bool,
+        /// Whether munmap, MADV_DONTNEED and exit drain this CPU first (to 6.13; 350f10ef46fe in linux-next).
+        key zap_drains: bool,
+        /// Whether a pin for writing of a dirty-tracked shared file mapping is refused (6.5 on).
+        key refuses_tracked_writes: bool,
+        /// Whether memfd_pin_folios, and with it udmabuf's long-term pin, is there (6.11 on).
+        key memfd_pin: bool,
         /// Whether a fault inside a long-term pin avoids Movable too, not just CMA (5.13 on).
         key pin_alloc_avoids_movable: bool,
         /// Which pages a pin for reading unshares.
@@ -136,6 +142,9 @@ impl Rules {
             free_at_drain: false,
             cow_drains: true,
             cow_drains_shared: true,
+            zap_drains: false,
+            refuses_tracked_writes: true,
+            memfd_pin: true,
             pin_alloc_avoids_movable: true,
             unshare: Unshare::Cow,
             zero_page_counts: false,
