@@ -93,6 +93,15 @@ pub struct Pages {
     pub contended: u64,
 }
 
+/// Sweeps of the long-term loop that hold pins, which are in the way of everybody's migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Passing {
+    /// At once, on average over the run; none where no time passed.
+    pub mean: Option<f64>,
+    /// At once, at most.
+    pub max: u32,
+}
+
 /// Rates; none where no time passed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Throughput {
@@ -255,6 +264,8 @@ pub struct RunResult {
     pub verdict: Verdict,
     /// Seconds from the pinners' start to the end: wall time, or virtual time on the simulator.
     pub elapsed_s: f64,
+    /// Seconds of wall time that it took of the host, from building the machine to its recount.
+    pub wall_s: f64,
     /// CPU seconds of the process meanwhile.
     pub cpu_s: f64,
     /// Seed.
@@ -269,6 +280,8 @@ pub struct RunResult {
     pub causes: Causes,
     /// Page pins.
     pub pages: Pages,
+    /// Sweeps that hold pins.
+    pub passing_pins: Passing,
     /// Rates.
     pub throughput: Throughput,
     /// Latency of calls that ended.
