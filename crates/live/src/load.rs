@@ -386,7 +386,8 @@ impl Load {
                     thread::sleep(hold);
                     drop(held);
                 }
-                Role::Reclaim | Role::Locker | Role::Writeback | Role::Offliner => return,
+                // Refused by name before anything is run.
+                _ => return,
             }
             if pause.is_zero() { thread::yield_now() } else { thread::sleep(pause) }
         }

@@ -33,6 +33,8 @@ pub fn refusals(profile: &Profile) -> Vec<Problem> {
             Role::Locker => "no system call holds a page lock",
             Role::Writeback => "memory without a disk has no writeback",
             Role::Offliner => "a block of this machine's memory would be gone",
+            // By name, whichever roles there are by then.
+            _ => "no system calls are known for it",
         };
         if actor.threads > 0 {
             let key = format!("{}.threads", role.name().replace(' ', "_"));

@@ -165,7 +165,7 @@ impl<'k> Script<'k> {
         let (result, mut counted) =
             self.counters.during(deed).map_err(|error| OpError::Resource(format!("counters: {error}")))?;
         if self.forked {
-            AFTER_FORK.iter().for_each(|event| drop(counted.remove(event.name())));
+            counted.retain(|name, _| AFTER_FORK.iter().all(|event| event.name() != name));
         }
         let error = match &result {
             Ok(()) => None,
