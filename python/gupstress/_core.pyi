@@ -15,6 +15,7 @@ __all__ = [
     "check_explore",
     "check_litmus",
     "explore",
+    "explore_litmus",
     "fit",
     "guess_number",
     "judge_cell",
@@ -54,6 +55,15 @@ def run_litmus(
     text: str,
     kernel: str,
     sets: Sequence[tuple[str, str]] = ...,
+    wall_s: float = ...,
+) -> str: ...
+def explore_litmus(
+    place: str,
+    text: str,
+    kernel: str,
+    sets: Sequence[tuple[str, str]],
+    preemptions: int,
+    workers: int,
     wall_s: float = ...,
 ) -> str: ...
 def fit(

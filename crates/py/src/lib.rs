@@ -285,6 +285,34 @@ mod _core {
         }
     }
 
+    /// Runs the threads of a litmus scenario (TOML text) in every order of at most so many
+    /// preemptions under a kernel; JSON of what its conditions came to.
+    #[pyfunction]
+    #[pyo3(signature = (place, text, kernel, sets, preemptions, workers, wall_s=60.0))]
+    #[expect(clippy::too_many_arguments, reason = "each is named where it is called")]
+    fn explore_litmus(
+        py: Python<'_>,
+        place: &str,
+        text: &str,
+        kernel: &str,
+        sets: Vec<(String, String)>,
+        preemptions: u32,
+        workers: usize,
+        wall_s: f64,
+    ) -> Result<String> {
+        let scenario = Scenario::parse(place, text)?;
+        let signals = Arc::new(Signals::default());
+        let timeout = Duration::try_from_secs_f64(wall_s)
+            .map_err(|_| Error::config("", format!("{wall_s} is not a number of seconds; nearest: 60")))?;
+        let (bounds, watch) = (searching::Bounds { preemptions, workers, timeout }, signals.watch());
+        let result =
+            py.detach(|| searching::litmus(place, &scenario, kernel, &sets, bounds, &mut |_| watch()));
+        match signals.take() {
+            Some(raised) => Err(raised.into()),
+            None => Ok(result?),
+        }
+    }
+
     /// Searches for the rules and policy that explain measured counts: `files` are paths and
     /// TOML texts; JSON of what was found for each kernel, by default all that were counted.
     #[pyfunction]

@@ -13,7 +13,7 @@ from gupstress.visible import typed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gupstress.outcome.litmus import LitmusResult
+    from gupstress.outcome.litmus import LitmusCell, LitmusResult
     from gupstress.studies.litmus import Plan
 
 _FORMATS = ("table", "markdown", "json", "junit")
@@ -60,16 +60,28 @@ _EXITS = {
     default=60.0,
     help="Longest time of this host for one scenario under one kernel.  [default: 60s]",
 )
+@click.option(
+    "--preemptions",
+    type=number("preemptions"),
+    default=2,
+    show_default=True,
+    metavar="K",
+    help="Most preemptions of threads: all orders of no more are run.",
+)
 @output.options(_FORMATS)
 def litmus(
     scenarios: tuple[str, ...],
     kernels: tuple[str, ...],
     sets: tuple[tuple[str, str], ...],
     wall_s: float,
+    preemptions: int,
     format_: str,
     json_file: str | None,
 ) -> int:
     """Run scripted scenarios under kernels' rules; compare with what those kernels counted.
+
+    Threads of a scenario take their steps in every order of few preemptions, and the ends
+    are held against its conditions.
 
     Without a name: all scenarios that come with gupstress.
 
@@ -82,7 +94,9 @@ def litmus(
     # Here, so that `--help` need not wait for it.
     from gupstress.studies import litmus as model
 
-    plan = model.prepare(scenarios, kernels, sets, wall_s, problems=mistakes())
+    plan = model.prepare(
+        scenarios, kernels, sets, wall_s, problems=mistakes(), preemptions=preemptions
+    )
     output.check({"--json": json_file}, plan.files)
     result = model.run(plan, sys.argv)
     again = _again(plan, result)
@@ -92,7 +106,7 @@ def litmus(
 
 def _again(plan: "Plan", result: "LitmusResult") -> str | None:
     """Return the command that makes the cells that differ again, None if there are none."""
-    cells = [cell for cell in result.cells if cell.differences]
+    cells = [cell for cell in result.cells if cell.differences or _fails(cell)]
     if not cells:
         return None
     names = {cell.scenario for cell in cells}
@@ -103,6 +117,11 @@ def _again(plan: "Plan", result: "LitmusResult") -> str | None:
     for axis, value in plan.sets:
         words += ["--set", f"{axis}={value}"]
     return typed(words)
+
+
+def _fails(cell: "LitmusCell") -> bool:
+    conditions = cell.explored.conditions if cell.explored else ()
+    return any(condition.holds is False for condition in conditions)
 
 
 def _print(result: "LitmusResult", format_: str, again: str | None) -> None:

@@ -18,13 +18,39 @@ class Difference(Record):
     expected: Value
 
 
+class Condition(Record):
+    """What some order of the threads' steps must come to, or none may."""
+
+    wanted: Literal["exists", "forbid"]
+    condition: str
+    times: int
+    """Schedules that met it."""
+    first: int | None
+    """Number of the first of them, from 0; None: no schedule did."""
+    holds: bool | None
+    """None: not every schedule was run, and those that were prove neither."""
+
+
+class Explored(Record):
+    """The orders in which a scenario's threads took their steps."""
+
+    complete: bool
+    """Whether every schedule with at most so many preemptions was run."""
+    preemptions: int
+    schedules: int
+    states: int
+    """Different ends: outcome and state of every page."""
+    conditions: tuple[Condition, ...]
+
+
 class LitmusCell(Record):
     """One scenario under one kernel."""
 
     scenario: str
     kernel: str
     class_: str = Field(alias="class")
-    """How the last pin ended: `pinned`, `failed_spurious` …; `unfinished` if it did not."""
+    """How the last pin ended: `pinned`, `failed_spurious` …; `unfinished` if it did not, and
+    `explored` where threads ran beside each other, in many orders."""
     counters: dict[str, Value]
     """Of the last pin, by everyone."""
     expect: dict[str, Value] | None
@@ -32,6 +58,8 @@ class LitmusCell(Record):
     differences: tuple[Difference, ...]
     unfinished: str | None = None
     """The step that took more of the host's time than it may, and why that is said."""
+    explored: Explored | None = None
+    """Of a scenario with threads."""
 
 
 class LitmusResult(Document):

@@ -2,11 +2,13 @@
 
 A scenario is a script of steps with the counts that kernels gave for its last pin. A
 cell is one scenario under one kernel's rules; only the counters that the scenario gives
-for that kernel are compared.
+for that kernel are compared. Of one with threads every order of few preemptions is run,
+and the ends are held against its conditions.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from gupstress import _core
 from gupstress.model.reference import read_file
@@ -16,6 +18,9 @@ from gupstress.problems import Problems, nearest
 from gupstress.running import engine
 from gupstress.studies.shown import LitmusResult
 from gupstress.values import is_file
+
+PREEMPTIONS = 2
+"""Of threads, at most, unless told otherwise: most races need no more."""
 
 WALL_S = 60.0
 """Longest time of the host for one cell, unless told otherwise."""
@@ -32,6 +37,17 @@ class Scenario:
     name: str
     expect: Mapping[str, Mapping[str, Value]]
     """By kernel."""
+    concurrent: bool
+    """Whether it has threads."""
+    named: Sequence[str]
+    """Kernels that conditions name."""
+
+    @property
+    def kernels(self) -> Sequence[str]:
+        """Those that it says something about."""
+        if self.concurrent:
+            return self.named or (_core.DEFAULT_KERNEL,)
+        return [kernel for kernel in _core.names("kernel") if kernel in self.expect]
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,8 @@ class Plan:
     sets: Sequence[tuple[str, str]]
     wall_s: float
     """Longest time of the host for one cell."""
+    preemptions: int = PREEMPTIONS
+    """Most preemptions of threads."""
 
     @property
     def files(self) -> list[str]:
@@ -53,7 +71,7 @@ class Plan:
     def cells(self) -> Iterator[tuple[Scenario, str]]:
         """Yield every scenario with each of its kernels."""
         for scenario in self.scenarios:
-            for kernel in self.kernels or _in_order(scenario.expect):
+            for kernel in self.kernels or scenario.kernels:
                 yield scenario, kernel
 
 
@@ -63,6 +81,7 @@ def prepare(
     sets: Sequence[tuple[str, str]],
     wall_s: float = WALL_S,
     problems: Problems | None = None,
+    preemptions: int = PREEMPTIONS,
 ) -> Plan:
     """Read every scenario and check every name.
 
@@ -72,6 +91,7 @@ def prepare(
         sets: Keys of kernel or policy set by themselves, as `(axis, value)`.
         wall_s: Longest time of the host for one cell, seconds.
         problems: What is known to be wrong already.
+        preemptions: Of threads, at most.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
@@ -96,25 +116,21 @@ def prepare(
             if kernel not in known:
                 near = nearest(kernel, known)
                 problems.add(scenario.given, f"expect: no kernel {kernel!r}; nearest: {near}")
-        if not kernels and not scenario.expect:
+        if not (kernels or scenario.concurrent or scenario.expect):
             problems.add(scenario.given, f"no expectations; nearest: --kernel {known[-1]}")
     for kernel in known:
-        if kernel in kernels or any(kernel in scenario.expect for scenario in scenarios):
+        if kernel in kernels or any(kernel in scenario.kernels for scenario in scenarios):
             with problems.collecting():
                 engine.check_litmus(kernel, sets)
     problems.refuse()
-    return Plan(scenarios, list(dict.fromkeys(kernels)), sets, wall_s)
+    return Plan(scenarios, list(dict.fromkeys(kernels)), sets, wall_s, preemptions)
 
 
 def _read(name: str) -> Scenario:
     text = read_file(name) if is_file(name) else _core.show("litmus", name)
     table = engine.read_litmus(name, text)
-    return Scenario(name, text, table["name"], table["expect"])
-
-
-def _in_order(kernels: Mapping[str, object]) -> list[str]:
-    """Return kernels oldest first."""
-    return [kernel for kernel in _core.names("kernel") if kernel in kernels]
+    threads = bool(table["threads"])
+    return Scenario(name, text, table["name"], table["expect"], threads, table["kernels"])
 
 
 def run(plan: Plan, argv: Sequence[str]) -> LitmusResult:
@@ -129,24 +145,32 @@ def run(plan: Plan, argv: Sequence[str]) -> LitmusResult:
         gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
         argv=tuple(argv),
         sets=dict(plan.sets),
-        verdict=(
-            "different"
-            if any(cell.differences for cell in cells)
-            else "unfinished"
-            if any(cell.unfinished for cell in cells)
-            else "equal"
-            if compared
-            # Nothing was contradicted because nothing was asked.
-            else "not compared"
-        ),
+        verdict=_verdict(cells, compared),
         compared=compared,
         cells=cells,
     )
 
 
+def _verdict(
+    cells: Sequence[LitmusCell], compared: int
+) -> Literal["equal", "different", "unfinished", "not compared"]:
+    explored = [cell.explored for cell in cells if cell.explored is not None]
+    held = [condition.holds for each in explored for condition in each.conditions]
+    if False in held or any(cell.differences for cell in cells):
+        return "different"
+    if None in held or any(cell.unfinished for cell in cells):
+        return "unfinished"
+    # Nothing was contradicted where nothing was asked.
+    return "equal" if compared or held else "not compared"
+
+
 def _cell(scenario: Scenario, kernel: str, plan: Plan) -> LitmusCell:
-    found = engine.run_litmus(scenario.given, scenario.text, kernel, plan.sets, plan.wall_s)
-    expect, unfinished = found["expect"], found.get("unfinished")
+    where = (scenario.given, scenario.text, kernel, plan.sets)
+    if scenario.concurrent:
+        found = engine.explore_litmus(*where, plan.preemptions, plan.wall_s)
+    else:
+        found = engine.run_litmus(*where, plan.wall_s)
+    expect, unfinished = found.get("expect"), found.get("unfinished")
     counters = found.get("counters", {})
     differences = [
         Difference(counter=counter, found=counters[counter], expected=value)
@@ -162,5 +186,6 @@ def _cell(scenario: Scenario, kernel: str, plan: Plan) -> LitmusCell:
             "expect": expect,
             "differences": differences,
             "unfinished": unfinished,
+            "explored": found.get("explored"),
         }
     )
