@@ -3,6 +3,7 @@
 //! Rich data crosses as JSON text; what the JSON means is the crate's own
 //! types. Long runs detach from the interpreter and look in every 20 ms.
 
+mod live;
 mod machine;
 mod memory;
 mod plan;
@@ -151,6 +152,8 @@ impl Host for Watcher<'_> {
 // Arguments from Python arrive by value.
 #[allow(clippy::needless_pass_by_value)]
 mod _core {
+    #[pymodule_export]
+    use super::live::{answer_live, clear_probes, end_with_parent, live_cpus, measured, split_litmus};
     #[pymodule_export]
     use super::machine::Machine;
     #[pymodule_export]

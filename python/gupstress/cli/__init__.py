@@ -16,10 +16,13 @@ from gupstress.cli.compare import compare
 from gupstress.cli.exits import HELP, CommandError, guard
 from gupstress.cli.explore import explore, replay
 from gupstress.cli.fit import fit
+from gupstress.cli.guest import guest
 from gupstress.cli.litmus import litmus
+from gupstress.cli.live import live
 from gupstress.cli.matrix import matrix
 from gupstress.cli.report import report
 from gupstress.cli.run import run
+from gupstress.cli.tune import tune
 
 
 class Commands(click.Group):
@@ -75,7 +78,10 @@ def commands() -> None:
 commands.add_command(run)
 commands.add_command(matrix)
 commands.add_command(litmus)
+commands.add_command(live)
+commands.add_command(guest)
 commands.add_command(fit)
+commands.add_command(tune)
 commands.add_command(explore)
 commands.add_command(replay)
 commands.add_command(compare)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from gupstress.outcome.live import Measured
 from gupstress.outcome.results import Build, Document, Record
 
 Value = int | str
@@ -54,10 +55,19 @@ class LitmusCell(Record):
     counters: dict[str, Value]
     """Of the last pin, by everyone."""
     expect: dict[str, Value] | None
-    """What the kernel counted; null where that is not known."""
+    """What the kernel counted; null where that is not known. What is measured is held against
+    the model's counts where the scenario has none."""
     differences: tuple[Difference, ...]
     unfinished: str | None = None
     """The step that took more of the host's time than it may, and why that is said."""
+    repeats: int = 1
+    """Times that it was played and counted."""
+    unsteady: dict[str, tuple[Value, ...]] = Field(default_factory=dict)
+    """Of a real kernel, counters that were not the same each time, with what they were."""
+    missing: tuple[str, ...] = ()
+    """Of a real kernel, counters that it does not have."""
+    refused: str | None = None
+    """Why it could not be played on a real kernel."""
     explored: Explored | None = None
     """Of a scenario with threads."""
 
@@ -70,7 +80,11 @@ class LitmusResult(Document):
     gupstress: Build
     argv: tuple[str, ...]
     sets: dict[str, str]
-    verdict: Literal["equal", "different", "unfinished", "not compared"]
+    on: Literal["model", "live"] = "model"
+    host: Measured | None = None
+    """The machine that was measured, if one was."""
+    verdict: Literal["equal", "different", "unfinished", "not compared", "measured"]
+    """`measured`: a real kernel that nothing is known of yet."""
     compared: int
     """Counters that were held against a kernel's."""
     cells: tuple[LitmusCell, ...]

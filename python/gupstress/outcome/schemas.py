@@ -8,9 +8,11 @@ from gupstress.outcome.exploration import ExploreResult, ReplayResult
 from gupstress.outcome.fit import FitResult
 from gupstress.outcome.job import JobResult
 from gupstress.outcome.litmus import LitmusResult
+from gupstress.outcome.live import LiveCheck
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, Run
 from gupstress.outcome.suite import SuiteResult
+from gupstress.outcome.tune import TuneResult
 from gupstress.problems import nearest
 
 _MODELS: dict[str, type[Document]] = {
@@ -18,6 +20,8 @@ _MODELS: dict[str, type[Document]] = {
     "matrix": MatrixResult,
     "litmus": LitmusResult,
     "fit": FitResult,
+    "tune": TuneResult,
+    "live": LiveCheck,
     "explore": ExploreResult,
     "replay": ReplayResult,
     "compare": Comparison,
@@ -30,8 +34,8 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix`, `litmus`, `fit`, `compare`, `pytest` for `--gupstress-json`,
-            or `job` for a job file of several sections.
+        command: `run`, `matrix`, `litmus`, `fit`, `tune`, `live`, `compare`, `pytest` for
+            `--gupstress-json`, or `job` for a job file of several sections.
 
     Raises:
         ConfigError: There is no such command, or it writes no JSON.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from gupstress import _core
-from gupstress.outcome.litmus import Condition, Explored, LitmusCell, LitmusResult
+from gupstress.outcome.litmus import Condition, Explored, LitmusCell, LitmusResult, Value
 from gupstress.render import cross, junit
 from gupstress.visible import markdown as marked
 
@@ -22,9 +22,18 @@ LEGEND = (
 )
 
 
+MEASURED = "3/4 unsteady: not the same each time. –: this kernel does not count it."
+"""What is said below the counts of a real kernel too."""
+
+
+def _legend(result: LitmusResult) -> tuple[str, ...]:
+    return LEGEND if result.on == "model" else (*LEGEND, MEASURED)
+
+
 def plain(result: LitmusResult, again: str | None) -> str:
     """Return the result as text; its tables are at most 80 columns wide."""
-    blocks = [cross.plain(table(result)), "\n".join(LEGEND)] if _counted(result) else []
+    legend = "\n".join(_legend(result))
+    blocks = [cross.plain(table(result)), legend] if _counted(result) else []
     blocks += [
         "\n".join([*textwrap.wrap(_head(cell, explored), 80), *_conditions(explored)])
         for cell, explored in _explored(result)
@@ -34,7 +43,8 @@ def plain(result: LitmusResult, again: str | None) -> str:
 
 def markdown(result: LitmusResult, again: str | None) -> str:
     """Return the result as Markdown."""
-    blocks = [cross.markdown(table(result)), " ".join(LEGEND)] if _counted(result) else []
+    legend = " ".join(_legend(result))
+    blocks = [cross.markdown(table(result)), legend] if _counted(result) else []
     for cell, explored in _explored(result):
         lines = (f"- {marked(line.strip())}" for line in _conditions(explored, width=0))
         blocks.append("\n".join([marked(_head(cell, explored)), "", *lines]))
@@ -100,7 +110,10 @@ def summary(result: LitmusResult) -> str:
         words.append(f"{result.compared} counters compared")
     differing = [cell for cell in result.cells if cell.differences]
     unfinished = [cell for cell in result.cells if cell.unfinished is not None]
-    unknown = sum(cell.expect is None for cell in _counted(result) if cell.unfinished is None)
+    refused = sum(cell.refused is not None for cell in result.cells)
+    unsteady = sum(bool(cell.unsteady) for cell in result.cells)
+    done = (cell for cell in _counted(result) if cell.unfinished is None and cell.refused is None)
+    unknown = sum(cell.expect is None for cell in done)
     if differing:
         differences = sum(len(cell.differences) for cell in differing)
         words.append(f"{differences} different in {_cells(len(differing))}")
@@ -109,6 +122,10 @@ def summary(result: LitmusResult) -> str:
     if unfinished:
         first = unfinished[0]
         words.append(f"{_cells(len(unfinished))} unfinished ({first.scenario}: {first.unfinished})")
+    if unsteady:
+        words.append(f"{_cells(unsteady)} unsteady")
+    if refused:
+        words.append(f"{_cells(refused)} refused")
     if unknown:
         words.append(f"{_cells(unknown)} with nothing to compare")
     held = [condition.holds for _, each in _explored(result) for condition in each.conditions]
@@ -136,7 +153,9 @@ def table(result: LitmusResult) -> cross.Cross:
     found = {(cell.scenario, cell.kernel): cell for cell in _counted(result)}
     rows = list(dict.fromkeys(scenario for scenario, _ in found))
     used = {kernel for _, kernel in found}
-    columns = [kernel for kernel in _core.names("kernel") if kernel in used]
+    # A real kernel may have a name that is nobody's yet.
+    named = [kernel for kernel in _core.names("kernel") if kernel in used]
+    columns = [*named, *sorted(used - set(named))]
     return cross.Cross(
         corner="scenario",
         rows=rows,
@@ -151,9 +170,23 @@ def _parts(cell: LitmusCell | None, result: LitmusResult) -> list[str]:
         return [_ABSENT]
     if cell.unfinished is not None:
         return ["unfinished"]
+    if cell.refused is not None:
+        return [f"refused: {cell.refused}"]
+    unsteady = [f"{counter} {_span(values)} unsteady" for counter, values in cell.unsteady.items()]
+    if result.on == "live" and cell.expect is not None:
+        # What is expected and could not be counted is neither equal nor different.
+        missing = [f"{counter} –" for counter in cell.missing if counter in cell.expect]
+        return [*_differences(cell), *unsteady, *missing] or [_EQUAL]
+    if unsteady:
+        return [*_counts(cell, _compared(cell.scenario, result)), *unsteady]
     if cell.expect is None:
         return list(_counts(cell, _compared(cell.scenario, result)))
     return _differences(cell) or [_EQUAL]
+
+
+def _span(values: Sequence[Value]) -> str:
+    """Return what an unsteady counter was, each value once."""
+    return "/".join(str(value) for value in dict.fromkeys(values))
 
 
 def _differences(cell: LitmusCell) -> list[str]:
@@ -171,7 +204,8 @@ def _compared(scenario: str, result: LitmusResult) -> set[str]:
 
 def _counts(cell: LitmusCell, compared: set[str]) -> Iterator[str]:
     """Yield what was counted: what is compared elsewhere; if nothing is, everything."""
-    yield str(cell.counters["result"])
+    if (end := cell.counters.get("result")) is not None:
+        yield str(end)
     for counter, value in cell.counters.items():
         if isinstance(value, int) and value and (counter in compared or not compared):
             yield f"{counter} {value}"
@@ -188,6 +222,8 @@ def junit_xml(result: LitmusResult, again: str | None) -> str:
             ET.SubElement(case, "failure", message=", ".join(_differences(cell)))
         elif cell.unfinished is not None:
             ET.SubElement(case, "error", message=cell.unfinished)
+        elif cell.refused is not None:
+            ET.SubElement(case, "skipped", message=cell.refused)
         elif wrong := _wrong(cell):
             ET.SubElement(case, "failure", message=", ".join(wrong))
         elif cell.explored is not None:

@@ -6,16 +6,19 @@ for that kernel are compared. Of one with threads every order of few preemptions
 and the ends are held against its conditions.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from gupstress import _core
 from gupstress.model.reference import read_file
 from gupstress.outcome.litmus import Difference, LitmusCell, Value
+from gupstress.outcome.live import Measured
 from gupstress.outcome.results import Build
 from gupstress.problems import Problems, nearest
 from gupstress.running import engine
+from gupstress.running.live import Target
 from gupstress.studies.shown import LitmusResult
 from gupstress.values import is_file
 
@@ -82,6 +85,8 @@ def prepare(
     wall_s: float = WALL_S,
     problems: Problems | None = None,
     preemptions: int = PREEMPTIONS,
+    *,
+    measured: bool = False,
 ) -> Plan:
     """Read every scenario and check every name.
 
@@ -92,6 +97,7 @@ def prepare(
         wall_s: Longest time of the host for one cell, seconds.
         problems: What is known to be wrong already.
         preemptions: Of threads, at most.
+        measured: Whether a real kernel plays them: nothing need be known of it.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
@@ -105,7 +111,10 @@ def prepare(
     scenarios: list[Scenario] = []
     for name in dict.fromkeys(names or _core.names("litmus")):
         with problems.collecting():
-            scenarios.append(_read(name))
+            scenarios += _read(name)
+    if measured and not names:
+        # No real kernel can be told which order its threads take.
+        scenarios = [scenario for scenario in scenarios if not scenario.concurrent]
     owners: dict[str, str] = {}
     for scenario in scenarios:
         name = scenario.name
@@ -113,10 +122,10 @@ def prepare(
             message = f"the name {name!r} is that of {owners[name]} too; nearest: {name}-2"
             problems.add(scenario.given, message)
         for kernel in scenario.expect:
-            if kernel not in known:
+            if kernel not in known and not measured:
                 near = nearest(kernel, known)
                 problems.add(scenario.given, f"expect: no kernel {kernel!r}; nearest: {near}")
-        if not (kernels or scenario.concurrent or scenario.expect):
+        if not (kernels or scenario.concurrent or scenario.expect or measured):
             problems.add(scenario.given, f"no expectations; nearest: --kernel {known[-1]}")
     for kernel in known:
         if kernel in kernels or any(kernel in scenario.kernels for scenario in scenarios):
@@ -126,11 +135,16 @@ def prepare(
     return Plan(scenarios, list(dict.fromkeys(kernels)), sets, wall_s, preemptions)
 
 
-def _read(name: str) -> Scenario:
+def _read(name: str) -> list[Scenario]:
+    """Read a preset, or a file of one scenario or several."""
     text = read_file(name) if is_file(name) else _core.show("litmus", name)
-    table = engine.read_litmus(name, text)
-    threads = bool(table["threads"])
-    return Scenario(name, text, table["name"], table["expect"], threads, table["kernels"])
+    scenarios = []
+    for place, part in _core.split_litmus(name, text):
+        table = engine.read_litmus(place, part)
+        threads = bool(table["threads"])
+        scenario = Scenario(name, part, table["name"], table["expect"], threads, table["kernels"])
+        scenarios.append(scenario)
+    return scenarios
 
 
 def run(plan: Plan, argv: Sequence[str]) -> LitmusResult:
@@ -189,3 +203,101 @@ def _cell(scenario: Scenario, kernel: str, plan: Plan) -> LitmusCell:
             "explored": found.get("explored"),
         }
     )
+
+
+REPEATS = 5
+"""Times that a scenario is played on a real kernel, unless told otherwise."""
+
+
+def measure(
+    plan: Plan, target: Target, repeats: int, argv: Sequence[str], expected: str | None = None
+) -> LitmusResult:
+    """Play every scenario on a real kernel, and compare with what is known of it.
+
+    Args:
+        plan: The scenarios; the time is for each of them.
+        target: Whose kernel.
+        repeats: Times that each is played and counted.
+        argv: The command line, for the result.
+        expected: The kernel whose counts are expected; none: those of its own name.
+
+    Raises:
+        InconclusiveError: It did not answer to the end.
+        UnavailableError: Something that is needed is not there.
+    """
+    by_name = {scenario.name: scenario for scenario in plan.scenarios}
+    texts = [(scenario.given, scenario.text) for scenario in plan.scenarios]
+    request = {"litmus": {"scenarios": texts, "repeats": repeats}}
+    host: Measured | None = None
+    cells: list[LitmusCell] = []
+    for answer in target.ask(request, plan.wall_s):
+        if "host" in answer:
+            host = Measured.model_validate(answer["host"])
+        elif host is not None and "cell" in answer:
+            found = answer["cell"]
+            known = expected or host.kernel
+            cells.append(_measured(by_name[found["scenario"]], found, host.kernel, known, plan))
+    compared = sum(len(_shared(cell)) for cell in cells)
+    return LitmusResult(
+        gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
+        argv=tuple(argv),
+        sets=dict(plan.sets),
+        on="live",
+        host=host,
+        verdict=(
+            "different"
+            if any(cell.differences for cell in cells)
+            else "equal"
+            if compared
+            else "measured"
+            if any(cell.counters for cell in cells)
+            else "not compared"
+        ),
+        compared=compared,
+        cells=tuple(cells),
+    )
+
+
+def _measured(
+    scenario: Scenario, found: Mapping[str, Any], kernel: str, known: str, plan: Plan
+) -> LitmusCell:
+    """Return the cell of a scenario that was played on a real kernel."""
+    refused, counters = found["refused"], found["counters"]
+    expect = scenario.expect.get(known)
+    if expect is None and refused is None and known in _core.names("kernel"):
+        # Nobody has counted it there: the model says what it would be.
+        model = engine.run_litmus(scenario.given, scenario.text, known, plan.sets, plan.wall_s)
+        counted = model.get("counters", {})
+        wanted = (*counters, *found["missing"])
+        expect = {counter: counted[counter] for counter in wanted if counter in counted}
+    differences = [
+        Difference(counter=counter, found=counters[counter], expected=value)
+        for counter, value in (expect or {}).items()
+        if counter in counters and counters[counter] != value
+    ]
+    return LitmusCell.model_validate(
+        {
+            **found,
+            "kernel": kernel,
+            "class": found["class"] or "refused",
+            "expect": expect,
+            "differences": differences,
+        }
+    )
+
+
+def _shared(cell: LitmusCell) -> set[str]:
+    """Return the counters of a cell that are held against something."""
+    return set(cell.counters) & set(cell.expect or {})
+
+
+def measured_toml(plan: Plan, result: LitmusResult) -> str:
+    """Return what was counted as scenarios with expectations, for `litmus` and `fit` to take."""
+    files = [(scenario.given, scenario.text) for scenario in plan.scenarios]
+    cells = [
+        {"scenario": cell.scenario, "counters": cell.counters}
+        for cell in result.cells
+        if cell.refused is None
+    ]
+    kernel = result.host.kernel if result.host else ""
+    return _core.measured(files, json.dumps(cells), kernel)

@@ -7,6 +7,7 @@ use super::class::Class;
 use super::findings::{Causes, Failure, UnsafePin};
 use super::liveness::{Liveness, Sample};
 use super::verdict::{Verdict, verdict};
+use super::victims::Victims;
 use crate::machine::Broken;
 use crate::observe::{Event, Totals};
 use crate::ops::Errno;
@@ -90,6 +91,15 @@ pub struct Pages {
     pub pinned: u64,
     /// By those of them that met resistance.
     pub contended: u64,
+}
+
+/// Sweeps of the long-term loop that hold pins, which are in the way of everybody's migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Passing {
+    /// At once, on average over the run; none where no time passed.
+    pub mean: Option<f64>,
+    /// At once, at most.
+    pub max: u32,
 }
 
 /// Rates; none where no time passed.
@@ -272,6 +282,8 @@ pub struct RunResult<R> {
     pub causes: Causes,
     /// Page pins.
     pub pages: Pages,
+    /// Sweeps that hold pins.
+    pub passing_pins: Passing,
     /// Rates.
     pub throughput: Throughput,
     /// Latency of calls that ended.
@@ -290,6 +302,9 @@ pub struct RunResult<R> {
     pub safety: Safety,
     /// Did the machine itself hold?
     pub invariants: Invariants,
+    /// What became of those who want memory back; none: nobody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub victims: Option<Victims>,
     /// Failed calls, the first hundred.
     pub failures: Vec<Failure>,
     /// Shares that measurements on real kernels give too, of pinners that go in rounds.

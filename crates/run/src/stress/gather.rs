@@ -3,7 +3,9 @@
 use super::run::{Resolved, RunResult};
 use super::shared::{Ledger, Shared, Slot};
 use crate::judge;
-use crate::judge::result::{Books, Contention, Fairness, Invariants, Pages, Safe, Safety, Throughput};
+use crate::judge::result::{
+    Books, Contention, Fairness, Invariants, Pages, Passing, Safe, Safety, Throughput,
+};
 use crate::judge::{Calls, Class, Liveness, MAX_FINDINGS, Sample, Status, Verdict};
 use crate::machine::{Broken, Recount};
 use crate::observe::{Event, Totals};
@@ -81,6 +83,10 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Resolved) -> RunResult {
         interrupted: ledger.interrupted,
         contention: sh.profile.pinner.rounds.then(|| contention(sh, &counters, calls.issued, &ledger.errors)),
         pages: Pages { pinned, contended: ledger.contended_pages },
+        passing_pins: Passing {
+            mean: (end.elapsed_s > 0.0).then(|| counters.get(Event::PinnedNs) as f64 / (end.elapsed_s * 1e9)),
+            max: sh.m.passing.most(),
+        },
         throughput: Throughput { calls_per_s: rate(calls.issued), pages_per_s: rate(pinned) },
         latency_ns: (&ledger.latency.total()).into(),
         sweeps: (&ledger.sweeps.total()).into(),
@@ -91,6 +97,10 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Resolved) -> RunResult {
             findings: findings.unsafe_pins,
         },
         invariants: invariants(end.recount, &counters, &ledger),
+        victims: {
+            let victims = std::mem::take(&mut *sh.victims.lock());
+            (!victims.kinds.is_empty()).then_some(victims)
+        },
         failures: findings.failures,
         background: totals(sh.actors()),
         counters,
