@@ -136,6 +136,11 @@ impl Asked {
         let search = keep(self.search(), &mut problems);
         let find = keep(self.kinds(), &mut problems);
         let timeout = Duration::try_from_secs_f64(self.timeout_s).unwrap_or(Duration::MAX);
+        if let (Some(Load::Profile(profile, _)), Some(rules)) = (&load, &rules)
+            && let Err(reason) = profile.check_on(rules)
+        {
+            problems.push(Problem::new(profile.name.clone(), reason));
+        }
         match (policy, rules, load, search, find) {
             (Some(policy), Some(rules), Some(load), Some(search), Some(find)) if problems.is_empty() => {
                 let bounded = matches!(search, Search::Bounded { .. });

@@ -7,12 +7,12 @@ use super::class::Class;
 use super::findings::{Causes, Failure, UnsafePin};
 use super::liveness::{Liveness, Sample};
 use super::verdict::{Verdict, verdict};
+use super::victims::Victims;
 use crate::machine::Broken;
 use crate::observe::{Event, Totals};
 use crate::ops::Errno;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Why a run ended.
@@ -249,8 +249,10 @@ pub struct Contention {
 }
 
 /// A whole run.
+///
+/// What was set is whoever runs it to say; here nothing looks at it.
 #[derive(Debug, Serialize)]
-pub struct RunResult {
+pub struct RunResult<R> {
     /// Policy.
     pub policy: String,
     /// Kernel rules.
@@ -300,6 +302,9 @@ pub struct RunResult {
     pub safety: Safety,
     /// Did the machine itself hold?
     pub invariants: Invariants,
+    /// What became of those who want memory back; none: nobody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub victims: Option<Victims>,
     /// Failed calls, the first hundred.
     pub failures: Vec<Failure>,
     /// Shares that measurements on real kernels give too, of pinners that go in rounds.
@@ -308,10 +313,10 @@ pub struct RunResult {
     /// Progress over time.
     pub timeline: Vec<Sample>,
     /// Everything that was set, with every default filled in: the tables that their TOML is.
-    pub resolved: Value,
+    pub resolved: R,
 }
 
-impl RunResult {
+impl<R> RunResult<R> {
     /// The same with its verdict, which rests on all the rest.
     #[must_use]
     pub fn judged(mut self) -> Self {

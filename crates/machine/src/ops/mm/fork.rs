@@ -8,6 +8,16 @@ use crate::policy::Errno;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// `dup_mmap`: the child's area, with the holes and the protection of the parent's.
+fn new_child(mapping: &Mapping) -> Arc<Vma> {
+    let child = mapping.fork();
+    for area in mapping.vma.areas(&(0..mapping.vma.len())) {
+        let flags = area.flags & (vm::HOLE | vm::RDONLY);
+        while child.fix(&area.pages, vm::HOLE | vm::RDONLY, flags, false).is_some() {}
+    }
+    child
+}
+
 impl<D: Driver> Mm<'_, D> {
     /// Forks a child that keeps a range shared copy-on-write (`copy_page_range`);
     /// the rest of the mapping is not the child's, as with `MADV_DONTFORK`.
@@ -40,16 +50,32 @@ impl<D: Driver> Mm<'_, D> {
         });
     }
 
+    /// Forks a child that has the range while `body` runs, and then exits and is forgotten.
+    ///
+    /// # Errors
+    /// As [`fork`](Self::fork); the child is gone then too.
+    pub fn with_child(&self, mapping: &Mapping, range: Range<u32>, body: impl FnOnce()) -> Result<(), Errno> {
+        let child = new_child(mapping);
+        let result = self.copy_page_range(mapping, &child, range);
+        if result.is_ok() {
+            body();
+        }
+        self.exit(&child);
+        mapping.forget(&child);
+        result
+    }
+
     fn fork_child(&self, mapping: &Mapping, range: Range<u32>) -> Result<Arc<Vma>, Errno> {
-        let child = mapping.fork();
-        for area in mapping.vma.areas(&(0..mapping.vma.len())) {
-            let flags = area.flags & (vm::HOLE | vm::RDONLY);
-            while child.fix(&area.pages, vm::HOLE | vm::RDONLY, flags, false).is_some() {}
-        }
-        if mapping.kind == Kind::Anon {
-            range.into_iter().try_for_each(|index| self.copy_present_pte(mapping, &child, index))?;
-        }
+        let child = new_child(mapping);
+        self.copy_page_range(mapping, &child, range)?;
         Ok(child)
+    }
+
+    fn copy_page_range(&self, mapping: &Mapping, child: &Vma, range: Range<u32>) -> Result<(), Errno> {
+        if mapping.kind != Kind::Anon {
+            return Ok(());
+        }
+        range.into_iter().try_for_each(|index| self.copy_present_pte(mapping, child, index))
     }
 
     fn copy_present_pte(&self, mapping: &Mapping, child: &Vma, index: u32) -> Result<(), Errno> {
