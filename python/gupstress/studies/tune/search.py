@@ -295,5 +295,6 @@ def _found(result: PolicyResult, profile: str, threads: int, driver: str) -> Tun
         pinned_unsafe=calls.pinned_unsafe,
         pages_per_s=result.throughput.pages_per_s or 0.0,
         p99_ns=None if result.latency_ns.p99 is None else int(result.latency_ns.p99),
-        drains=result.counters.drain_all / max(calls.issued, 1),
+        # The model has counted them, always.
+        drains=(result.counters.drain_all or 0) / max(calls.issued, 1),
     )
