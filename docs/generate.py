@@ -89,13 +89,11 @@ def axes(kind: str, name: str) -> Iterator[tuple[str, re.Match[str]]]:
 
 def takes(axis: re.Match[str]) -> str:
     """Return what values a key takes, in short."""
-    long = {
-        "a whole number from 0 to 4294967295": "a whole number",
-        'a length of time such as "50us" or "2s", or "none"': "a time",
-        'a whole number or "unlimited"': 'a whole number or `"unlimited"`',
-    }
     words = axis["takes"].split(" | ")
-    return " ".join(map(code, words)) if len(words) > 1 else long.get(words[0], words[0])
+    if len(words) > 1:
+        return " ".join(map(code, words))
+    short = words[0].replace('a length of time such as "50us" or "2s"', "a time")
+    return short.replace("a whole number from", "from")
 
 
 _WORDS = ("name", "summary", "source", "reference", "policy", "history")
@@ -126,6 +124,16 @@ def kernels() -> str:
     return table(
         ("rule set", "in one sentence", "its own policy"),
         ([code(row["name"]), row["summary"], code(row["policy"])] for row in rows),
+    )
+
+
+def kernel_axes() -> str:
+    """Return the table of what a rule set's keys take."""
+    first, *_ = _core.names("kernel")
+    found = [axis for _, axis in axes("kernel", first) if axis["key"] not in _WORDS]
+    return table(
+        ("rule", "what it says", "values"),
+        ([code(axis["key"]), axis["doc"], takes(axis)] for axis in found),
     )
 
 
@@ -334,6 +342,7 @@ _PARTS: dict[str, Callable[..., str]] = {
     "policies": policies,
     "policy-axes": policy_axes,
     "kernels": kernels,
+    "kernel-axes": kernel_axes,
     "kernel-rules": kernel_rules,
     "profiles": profiles,
     "profile-sizes": profile_sizes,

@@ -61,9 +61,15 @@ BAD = [
     ("--set isolate_retries=-1", ["isolate_retries", '"-1"', "nearest: 0"]),
     ("--set mglru=yes", ["mglru", '"yes"', "nearest: true"]),
     ("--set memory.movable=9999999999", ["memory.movable", "nearest: 4294967295"]),
-    ("--set threads=4294967295", ["threads: 4294967295 is above 100000", "nearest: 100000"]),
-    ("--set cpus=5000", ["cpus: 5000 is above 4096", "nearest: 4096"]),
-    ("--set churn.threads=4294967295", ["4294967295 threads in all", "leaves"]),
+    (
+        "--set threads=4294967295",
+        ['threads: "4294967295" is not a whole number from 1 to 100000', "nearest: 100000"],
+    ),
+    ("--set cpus=5000", ['cpus: "5000" is not a whole number from 1 to 4096', "nearest: 4096"]),
+    (
+        "--set churn.threads=4294967295",
+        ["is not a whole number from 0 to 100000", "nearest: 100000"],
+    ),
     ("--set ranges.pages=4294967295", ["MiB", "leaves"]),
     ("--set ranges.count=4294967295", ["MiB", "leaves"]),
     ("--set pinner.fill=4294967295", ["MiB", "leaves"]),

@@ -204,7 +204,7 @@ def test_junit_has_a_case_for_each_cell(cli: Cli) -> None:
 
 # ---------------------------------------------------------------- bad input
 
-WORDS = "cpu map touch read fill mlock munlock cold lazyfree dontneed hold release share"
+WORDS = "cpu map touch read fill mlock munlock cold lazyfree dontneed remove rdonly mremap"
 
 BAD_FILES = {
     "unknown word": (
@@ -402,6 +402,6 @@ def test_what_the_host_has_no_time_for_is_unfinished(cli: Cli) -> None:
 def test_every_word_has_a_method() -> None:
     words = {row["word"] for row in json.loads(_core.words())}
     # `cpu` is an argument, `settle` is called what it does, and a pin says how by arguments.
-    pins = {"pinro", "vfpin", "vfpinro"}
+    pins = {"pinro", "vfpin", "vfpinro", "udpin"}
     methods = words - {"cpu", "settle"} - pins | {"drain_all"}
     assert [word for word in sorted(methods) if not hasattr(gupstress.Machine, word)] == []

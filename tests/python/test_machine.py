@@ -423,8 +423,8 @@ MISUSE: dict[str, tuple[Use, str]] = {
     "pin after unmap": (lambda m, a: m.pin(gone(m, a)[:2]), "has been unmapped"),
     "page after unmap": (lambda m, a: m.page(gone(m, a), 0), "has been unmapped"),
     "unmap twice": (lambda m, a: m.unmap(gone(m, a)), "has been unmapped"),
-    "part of an unmapping": (
-        lambda m, a: m.unmap(a[1:]),
+    "part of a move": (
+        lambda m, a: m.mremap(a[1:]),
         r"\[1:4\].* not all of it; nearest: <map",
     ),
     "cpu that is no number": (lambda m, a: m.touch(a, cpu="0"), "no cpu '0'.*nearest: 0"),  # type: ignore[arg-type]
@@ -588,3 +588,79 @@ def test_a_script_makes_the_same_again(tmp_path: Path) -> None:
     plan = litmus.prepare([str(file)], [KERNEL], [])
     (cell,) = litmus.run(plan, []).cells
     assert {name: cell.counters[name] for name in out.counters} == out.counters
+
+
+# ---------------------------------------------------------------- who pins, and what ends a pin
+
+
+def test_a_pin_for_reading_gets_a_page_of_its_own_and_keeps_it() -> None:
+    machine = Machine(cpus=2, kernel="linux-7.2.13")
+    mapping = on_lru(machine, 1)
+    machine.share(mapping)
+    pinned = machine.pin(mapping, write=False)
+    assert pinned.ok
+    assert (pinned.counters.faults, pinned.counters.migrated) == (1, 0)
+    before = state(machine, mapping)
+    assert before.zone == "normal"
+    assert "PG_anon_exclusive" in before.flags
+    machine.touch(mapping)
+    assert state(machine, mapping).frame == before.frame
+    machine.check()
+
+
+def test_a_pin_for_reading_of_the_zero_page_leaves_its_count(kernel: str = "linux-7.2.13") -> None:
+    machine = Machine(cpus=2, kernel=kernel)
+    mapping, other = machine.map(1, "anon"), machine.map(1, "anon")
+    machine.read(mapping)
+    machine.read(other)
+    zero = state(machine, other)
+    pinned = machine.pin(mapping, write=False)
+    assert (pinned.ok, pinned.counters.faults) == (True, 1)
+    assert state(machine, mapping).frame != zero.frame
+    assert state(machine, other).refcount == zero.refcount
+
+
+def test_unmapping_under_a_pin_leaves_the_frames_to_the_device() -> None:
+    machine = Machine(cpus=2, kernel="linux-7.2.13")
+    mapping = touched(machine, 4)
+    pinned = machine.pin(mapping)
+    assert machine.severed(pinned) == []
+    machine.unmap(mapping[2:])
+    assert machine.severed(pinned) == [2, 3]
+    machine.check()
+    machine.unmap(mapping)
+    machine.check()
+    machine.unpin(pinned)
+    machine.check()
+
+
+def test_callers_go_on_from_a_short_count_or_fail(machine: Machine) -> None:
+    mapping = on_lru(machine, 8)
+    machine.unpin(machine.pin(mapping[0:4]))
+    machine.drain_all()
+    machine.hold(mapping[6])
+    assert machine.pin(mapping).error == "EFAULT"
+    for caller in ("umem", "vfio"):
+        failed = machine.pin(mapping, caller=caller)
+        assert (failed.error, failed.klass) == ("ENOMEM", "failed_justified")
+        assert failed.counters.acquired == failed.counters.released
+    with pytest.raises(MachineError, match="no caller 'hand'; nearest"):
+        machine.pin(mapping, caller="hand")  # type: ignore[arg-type]
+
+
+def test_files_are_written_read_and_punched(machine: Machine) -> None:
+    mapping = machine.map(4, "shmem")
+    machine.write(mapping[:2])
+    assert machine.page(mapping, 0) is None
+    machine.alias(mapping)
+    machine.touch(mapping)
+    assert state(machine, mapping, 3).mapcount == 2
+    pinned = machine.pin(mapping, caller="udmabuf")
+    machine.remove(mapping[0])
+    assert machine.severed(pinned) == [0]
+    machine.rdonly(mapping[1])
+    machine.mremap(mapping)
+    machine.vhold(mapping[2])
+    with pytest.raises(MachineError, match="EFAULT"):
+        machine.touch(mapping)
+    machine.check()

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -18,9 +18,9 @@ from gupstress import _core
 from gupstress.cli import invoke
 from gupstress.model import catalog
 from gupstress.outcome.matrix import MatrixResult
-from gupstress.outcome.results import Verdict
+from gupstress.outcome.results import PolicyResult, Verdict
 from gupstress.render import cross
-from gupstress.running import engine, progress
+from gupstress.running import engine, progress, runner
 from gupstress.running.request import Request
 from gupstress.running.runner import Turn, Watch
 from gupstress.studies import matrix
@@ -242,19 +242,24 @@ def quick(row: Row) -> Row:
     return row
 
 
+def at_the_cut(row: Row) -> Row:
+    row["calls"] |= dict.fromkeys(row["calls"], 0) | {"issued": 100, "pinned": 100}
+    row["counters"]["drain_idle"] = 51
+    row["verdict"] = "slow-drains"
+    return row
+
+
 def test_the_verdicts_and_their_order_are_the_cores() -> None:
     assert list(get_args(Verdict)) == _core.verdicts()
 
 
 def test_a_share_at_the_cut_is_no_finding_and_is_shown(cli: Cli, rows: Rows, row: Row) -> None:
-    row["verdict"] = "slow-drains"
-    row["counters"]["drain_idle"] = round(0.52 * row["calls"]["issued"])
-    rows(row)
+    rows(at_the_cut(row))
     # Of cooperative zero-page expects that it does not drain for nothing.
     code, out, _ = cli(*options(("cooperative",), ("zero-page",)), "--json", "r.json")
     (cell,) = load().cells
     assert (code, cell.verdict, cell.close, cell.worse) == (0, "ok", True, False)
-    assert cell.share == pytest.approx(0.52, abs=0.05)
+    assert cell.share == pytest.approx(0.51)
     assert "%\n" in out
     row["counters"]["drain_idle"] = row["calls"]["issued"]
     code, out, _ = cli(*options(("cooperative",), ("zero-page",)))
@@ -265,13 +270,37 @@ def test_a_share_at_the_cut_is_no_finding_and_is_shown(cli: Cli, rows: Rows, row
 
 def test_a_cell_is_judged_by_all_its_repeats(row: Row, rows: Rows) -> None:
     slow_one, quick_one = slow(json.loads(json.dumps(row))), quick(row)
-    rows(quick_one, slow_one)
-    request = Request(policies=("bounded",), driver="sim", repeat=2)
+    jobs = rows(quick_one, slow_one, quick_one, slow_one)
+    request = Request(policies=("bounded",), driver="sim", repeat=4, seed=5)
+    plan = matrix.prepare(request, ["zero-page"])
+    (cell,) = matrix.run(plan, []).cells
+    # The rest of the rows are the last one again: the more of it the further from the cut.
+    assert [job["seed"] for job in jobs] == [5, 6, 7, 8, 9]
+    assert (cell.repeats, cell.calls.issued) == (5, 5 * row["calls"]["issued"])
+    assert (cell.close, cell.verdict) == (False, "slow-drains")
+    assert cell.share == pytest.approx(0.6, abs=0.01)
+
+
+def test_a_cell_at_the_cut_is_run_again_up_to_a_limit(
+    row: Row, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = rows(at_the_cut(row))
+    request = Request(policies=("bounded",), driver="sim", seed=5)
     (cell,) = matrix.run(matrix.prepare(request, ["zero-page"]), []).cells
-    issued = row["calls"]["issued"]
-    assert (cell.repeats, cell.calls.issued) == (2, 2 * issued)
-    assert cell.close
-    assert cell.share == pytest.approx(0.5, abs=0.01)
+    assert _core.most_repeats() == 8
+    assert [job["seed"] for job in jobs] == [*range(5, 13)]
+    assert (cell.repeats, cell.close, cell.worse) == (8, True, False)
+    # What is interrupted meanwhile keeps what it had.
+    once = runner.once
+
+    def stopped(*args: Any) -> PolicyResult:
+        if len(jobs) > 10:
+            raise KeyboardInterrupt
+        return once(*args)
+
+    monkeypatch.setattr(runner, "once", stopped)
+    found = matrix.run(matrix.prepare(request, ["zero-page"]), [])
+    assert (found.status, found.cells[0].repeats) == ("interrupted", 3)
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,9 @@ impl Ns {
 /// Declares a struct whose fields are settings.
 ///
 /// A field's first doc line says what the setting means. `key` is a value,
-/// `section` a struct of this kind. What follows `=>` names a macro that hands
-/// the struct to the caller's `impl_table!`.
+/// `section` a struct of this kind. A range after a whole number's type is from where
+/// to where it goes, if not as far as the type. What follows `=>` names a macro that
+/// hands the struct to the caller's `impl_table!`.
 #[macro_export]
 macro_rules! table {
     ($(#[$meta:meta])* pub struct $Name:ident { $($fields:tt)* } => $keys:ident) => {
@@ -74,7 +75,10 @@ macro_rules! table {
     (
         $(#[$meta:meta])*
         pub struct $Name:ident {
-            $( #[doc = $doc:literal] $(#[doc = $more:literal])* $kind:ident $field:ident : $Type:ty, )*
+            $(
+                #[doc = $doc:literal] $(#[doc = $more:literal])*
+                $kind:ident $field:ident : $Type:ty $(= $range:expr)?,
+            )*
         }
     ) => {
         $(#[$meta])*

@@ -5,7 +5,9 @@
 //! is kept, and the one that runs is made equal to it before each run. Whoever
 //! restores is alone with both: nothing here is ordered.
 
-use crate::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, Tally};
+use crate::sync::{
+    AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, Tally,
+};
 use std::sync::Arc;
 
 /// What can be made equal to another of its kind.
@@ -24,7 +26,7 @@ macro_rules! atomics {
         }
     )* };
 }
-atomics!(AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize);
+atomics!(AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize);
 
 impl Restore for Tally {
     #[inline]

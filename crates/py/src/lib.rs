@@ -4,6 +4,7 @@
 //! types. Long runs detach from the interpreter and look in every 20 ms.
 
 mod machine;
+mod memory;
 mod plan;
 mod signals;
 
@@ -99,9 +100,12 @@ impl Watcher<'_> {
     fn look_in(&mut self, progress: Option<&dyn Fn() -> Progress>) -> bool {
         // On the simulator this is called far more often than anybody could look.
         if self.looked.elapsed() < LOOK_EVERY {
-            return self.raised.is_none();
+            return self.raised.is_none() && !memory::is_refused();
         }
         self.looked = Instant::now();
+        if memory::is_refused() {
+            return false;
+        }
         let due = self.observer.is_some() && self.told.elapsed() >= TELL_EVERY;
         let progress = progress.filter(|_| due);
         let text = progress.map(|progress| serde_json::to_string(&progress()).unwrap_or_default());
@@ -242,6 +246,12 @@ mod _core {
     #[pyfunction]
     fn verdicts() -> Vec<&'static str> {
         Verdict::WORDS.iter().map(|(word, _)| *word).collect()
+    }
+
+    /// So many runs of a matrix's cell are made at most until it can be told what it came to.
+    #[pyfunction]
+    fn most_repeats() -> u32 {
+        gupstress_run::judge::verdict::MOST_REPEATS
     }
 
     /// Judges a cell of a matrix by all its repeats; JSON in and out.

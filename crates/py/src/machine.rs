@@ -49,6 +49,10 @@ impl Machine {
         self.watched(py, |session| session.unpin(cpu, pin))
     }
 
+    fn severed(&self, pin: usize) -> Result<Vec<u32>> {
+        Ok(self.session.severed(pin)?)
+    }
+
     fn page(&self, mapping: u32, index: u32) -> Result<String> {
         Ok(json!(self.session.page(mapping, index)?).to_string())
     }

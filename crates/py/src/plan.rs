@@ -1,10 +1,10 @@
 //! A plan as a class: read once, run as often as asked.
 
-use super::{Raised, Result, Watcher, raised};
+use super::{Raised, Result, Watcher, memory, raised};
 use gupstress_run::error::Error;
 use gupstress_run::observe::trace::write_chrome;
 use gupstress_run::plan::{self, Room};
-use gupstress_run::stress::run;
+use gupstress_run::stress::{Condition, Job, run};
 use pyo3::prelude::*;
 
 /// A request with every name looked up and every default filled in.
@@ -25,32 +25,36 @@ impl Plan {
 
     /// Runs one policy once, by its place among those asked for; `repeat` counts from 1. JSON out.
     ///
-    /// `tracer` is given the run's trace at its end: JSON of Trace Events, separated
-    /// by commas, as the process `(number, name)`.
+    /// `tracer` is who is given the run's trace at its end, JSON of Trace Events, separated by commas,
+    /// as the process of this number and name. `abort_on` is JSON of conditions that end the run as
+    /// soon as nothing can mend them, `[metric, comparison, bound]` each.
     // Arguments from Python arrive by value.
     #[allow(clippy::needless_pass_by_value)]
-    #[pyo3(signature = (policy, repeat, observer=None, tracer=None, process=(0, String::new())))]
+    #[pyo3(signature = (policy, repeat, observer=None, tracer=None, abort_on="[]"))]
     fn run(
         &self,
         py: Python<'_>,
         policy: usize,
         repeat: u64,
         observer: Option<Py<PyAny>>,
-        tracer: Option<Py<PyAny>>,
-        process: (u32, String),
+        tracer: Option<(Py<PyAny>, u32, String)>,
+        abort_on: &str,
     ) -> Result<String> {
         if policy >= self.0.policies() {
             let said = format!("no policy number {policy}: there are {}", self.0.policies());
             return Err(Raised(raised::GupstressError::new_err(said)));
         }
-        let job = self.0.job(policy, repeat);
+        let job = Job { abort_on: Condition::read(abort_on)?, ..self.0.job(policy, repeat) };
+        memory::set_aside()?;
         let mut watcher = Watcher::new(observer.as_ref());
         let result = py.detach(|| run::run(&job, &mut watcher));
         if let Some(raised) = watcher.raised {
             return Err(raised.into());
         }
-        if let (Some(trace), Some(tracer)) = (watcher.trace, tracer) {
-            let (number, name) = process;
+        if memory::is_refused() {
+            return Err(memory::refusal());
+        }
+        if let (Some(trace), Some((tracer, number, name))) = (watcher.trace, tracer) {
             let text = py.detach(|| write_chrome(&trace, number, &name));
             tracer.call1(py, (text,))?;
         }

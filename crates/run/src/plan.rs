@@ -160,6 +160,7 @@ impl Plan {
             stall_after: self.stall_after,
             seed: self.seed.wrapping_add(repeat.saturating_sub(1)),
             trace: self.trace,
+            abort_on: Vec::new(),
         }
     }
 

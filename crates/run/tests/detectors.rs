@@ -6,7 +6,7 @@
 
 use gupstress_run::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Timed};
-use gupstress_run::machine::{Batch, Frame, Gfp, Kind, Layout, Machine, flag, payload::pattern};
+use gupstress_run::machine::{Batch, Frame, Gfp, Kind, Layout, Machine, flag, payload::pattern, vm};
 use gupstress_run::observe::{Counters, Event, Totals};
 use gupstress_run::ops::{MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Rules, Source, kernel_names, load_kernel, load_policy};
@@ -98,7 +98,7 @@ fn a_migrated_page_is_mapped_again_with_its_contents() {
                 let mapping = t.m.mapping(id);
                 t.touch(mapping, 0..3).unwrap();
                 if mlocked {
-                    t.mlock(mapping, 0..3);
+                    t.mlock(mapping, 0..3).unwrap();
                 }
                 t.lru_add_drain_all(false);
             });
@@ -127,7 +127,7 @@ fn fill_batch(t: &Task<'_, SimThread<'_>>, id: u32, batch: Batch) {
     t.touch(mapping, 0..3).unwrap();
     t.lru_add_drain();
     match batch {
-        Batch::Mlock => _ = mapping.vma.fix_locked(&(0..3), true, true),
+        Batch::Mlock => _ = mapping.vma.fix(&(0..3), vm::LOCKED, vm::LOCKED, true),
         Batch::Activate => t.mark_range_accessed(mapping, 0..3),
         Batch::DeactivateFile => t.madvise_free(mapping, 0..3).unwrap(),
         _ => {}
@@ -218,8 +218,7 @@ fn a_pinned_page_is_spared_by_zap_and_stays_put() {
             let mapping = t.m.mapping(id);
             t.touch(mapping, 0..2).unwrap();
             let mut pin = Pin::default();
-            t.pin_longterm(&PinRequest { policy: &policy, mapping, range: 0..1, write: true }, &mut pin)
-                .unwrap();
+            t.pin_longterm(&PinRequest::new(&policy, mapping, 0..1, true), &mut pin).unwrap();
             assert_eq!(t.zap(mapping, 0..2, true), 1, "the page that is not pinned, and no other");
             assert_eq!(mapping.vma.pte(0).frame(), pin.pages[0]);
             assert!(mapping.vma.pte(0).is_present());
@@ -241,8 +240,7 @@ fn a_pinned_page_cannot_be_migrated() {
             let mapping = t.m.mapping(id);
             t.touch(mapping, 0..1).unwrap();
             let mut pin = Pin::default();
-            t.pin_longterm(&PinRequest { policy: &policy, mapping, range: 0..1, write: true }, &mut pin)
-                .unwrap();
+            t.pin_longterm(&PinRequest::new(&policy, mapping, 0..1, true), &mut pin).unwrap();
             t.lru_add_drain_all(false);
             let frame: Frame = pin.pages[0];
             assert!(t.isolate_lru(frame));
@@ -342,8 +340,7 @@ fn a_pin_that_only_waited_is_contended() {
             let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
             let mapping = t.m.mapping(id);
             let mut pin = Pin::default();
-            t.pin_longterm(&PinRequest { policy: &policy, mapping, range: 0..1, write: true }, &mut pin)
-                .unwrap();
+            t.pin_longterm(&PinRequest::new(&policy, mapping, 0..1, true), &mut pin).unwrap();
             assert_eq!((pin.sweeps, pin.contended), (1, held));
             t.unpin_user_pages(&pin.pages);
         };

@@ -47,6 +47,7 @@ fn job(policy: &str, kernel: &str, driver: Which, seed: u64, sets: &[(&str, &str
         stall_after: never(driver),
         seed,
         trace: None,
+        abort_on: Vec::new(),
     }
 }
 

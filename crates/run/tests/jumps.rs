@@ -37,6 +37,7 @@ fn an_endless_lock_is_found_out_in_time_though_everybody_sleeps() {
             seed,
             wall_timeout: Duration::MAX,
             trace: None,
+            abort_on: Vec::new(),
         };
         let json = serde_json::to_value(run(&job, &mut ()).unwrap()).unwrap();
         assert_eq!(json["status"], "stuck", "seed {seed}: {json}");

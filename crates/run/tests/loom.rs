@@ -164,7 +164,7 @@ impl Driver for Threads<'_> {
 /// Pins page 0, transfers through the pin, checks the transfer, unpins; true if the fast path did.
 fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: u32, policy: &Policy) -> bool {
     let mapping = t.m.mapping(mapping);
-    let request = PinRequest { policy, mapping, range: 0..1, write: true };
+    let request = PinRequest::new(policy, mapping, 0..1, true);
     let mut pin = Pin::default();
     t.pin_longterm(&request, &mut pin).unwrap();
     let dma = Dma { word: 0, token: 7 };

@@ -127,8 +127,8 @@ impl Thread {
             Op::Touch(range) => drop(t.touch(mapping, range)),
             Op::Read(range) => drop(t.read(mapping, range)),
             Op::Zap(range) => drop(t.zap(mapping, range, true)),
-            Op::Mlock(range) => t.mlock(mapping, range),
-            Op::Munlock(range) => t.munlock(mapping, range),
+            Op::Mlock(range) => drop(t.mlock(mapping, range)),
+            Op::Munlock(range) => drop(t.munlock(mapping, range)),
             Op::Cold(range) => drop(t.madvise_cold(mapping, range)),
             Op::Lazyfree(range) => drop(t.madvise_free(mapping, range)),
             Op::Fork(range) => drop(t.fork(mapping, range)),
@@ -139,7 +139,7 @@ impl Thread {
             Op::Offline => drop(t.offline(1, 2)),
             Op::DrainAll => t.lru_add_drain_all(false),
             Op::Pin(range, write) => {
-                let request = PinRequest { policy: &self.policy, mapping, range, write };
+                let request = PinRequest::new(&self.policy, mapping, range, write);
                 let mut pin = Pin::default();
                 let result = t.pin_longterm(&request, &mut pin);
                 let unsafe_page =

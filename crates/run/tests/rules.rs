@@ -8,7 +8,7 @@ use gupstress_run::drive::{Driver, Timed};
 use gupstress_run::machine::cpu::{Entry, Tag};
 use gupstress_run::machine::lruvec::Lists;
 use gupstress_run::machine::payload::pattern;
-use gupstress_run::machine::{Batch, Frame, Gfp, Kind, Layout, Lru, Machine, PAGEBLOCK, ZoneKind, flag};
+use gupstress_run::machine::{Batch, Frame, Gfp, Kind, Layout, Lru, Machine, PAGEBLOCK, ZoneKind, flag, vm};
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
@@ -69,16 +69,22 @@ fn a_page_that_two_areas_lock_stays_unevictable_until_both_unlock_it() {
                     t.touch(mapping, 0..1).unwrap();
                     t.lru_add_drain();
                     let page = t.m.page(frame_of(t.m, id, 0));
-                    let other_area =
-                        |locked| assert!(mapping.vma.fix_locked(&(0..1), locked, true).is_some());
-                    t.mlock(mapping, 0..1);
+                    let other_area = |locked| {
+                        assert!(
+                            mapping
+                                .vma
+                                .fix(&(0..1), vm::LOCKED, u8::from(locked) * vm::LOCKED, true)
+                                .is_some()
+                        )
+                    };
+                    t.mlock(mapping, 0..1).unwrap();
                     other_area(false);
-                    t.mlock(mapping, 0..1);
-                    t.munlock(mapping, 0..1);
+                    t.mlock(mapping, 0..1).unwrap();
+                    t.munlock(mapping, 0..1).unwrap();
                     let kept = flag::MLOCKED | flag::UNEVICTABLE;
                     assert_eq!(page.flags() & kept, kept, "{:#x}", page.flags());
                     other_area(true);
-                    t.munlock(mapping, 0..1);
+                    t.munlock(mapping, 0..1).unwrap();
                     assert!(!page.has(kept), "{:#x}", page.flags());
                 }),
             )],
@@ -248,7 +254,7 @@ fn who_waits_for_a_page_is_woken_when_it_is_put_back() {
         let policy = policy("cooperative", &patient);
         let pinner = body(move |t| {
             t.d.sleep(MS);
-            let request = PinRequest { policy: &policy, mapping: t.m.mapping(id), range: 0..1, write: true };
+            let request = PinRequest::new(&policy, t.m.mapping(id), 0..1, true);
             let mut pin = Pin::default();
             t.pin_longterm(&request, &mut pin).unwrap();
             let now = t.d.now();
@@ -281,8 +287,7 @@ fn a_pin_that_waits_in_its_only_sweep_is_contended() {
         body(move |t| {
             t.d.sleep(MS);
             for _ in 0..2 {
-                let request =
-                    PinRequest { policy: &policy, mapping: t.m.mapping(id), range: 0..1, write: true };
+                let request = PinRequest::new(&policy, t.m.mapping(id), 0..1, true);
                 let mut pin = Pin::default();
                 t.pin_longterm(&request, &mut pin).unwrap();
                 seen.borrow_mut().push((pin.sweeps, pin.contended));

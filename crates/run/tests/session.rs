@@ -6,7 +6,7 @@ use gupstress_run::judge::Class;
 use gupstress_run::litmus::{Limits, Session};
 use gupstress_run::machine::{Kind, Layout, ZoneKind};
 use gupstress_run::observe::Event;
-use gupstress_run::ops::Errno;
+use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::policy::{Source, Unshare, kernel_names, load_kernel, load_policy, policy_names};
 use gupstress_run::script::OpError;
 use gupstress_run::sync::{AtomicU32, Ordering::Relaxed};
@@ -29,10 +29,18 @@ enum Call {
     Cold(Range<u32>),
     Lazyfree(Range<u32>),
     Dontneed(Range<u32>),
+    Remove(Range<u32>),
+    Rdonly(Range<u32>),
+    Munmap(Range<u32>),
+    Mremap,
+    Alias(Range<u32>),
+    Write(Range<u32>),
+    Vhold(Range<u32>),
+    ReleaseAll,
     Hold(Range<u32>),
     Release(Range<u32>),
     Share(Range<u32>),
-    Pin(Range<u32>, bool),
+    Pin(Range<u32>, bool, Caller),
     Unpin(usize),
     DrainAll,
     Unmap,
@@ -43,9 +51,13 @@ fn range() -> impl Strategy<Value = Range<u32>> {
     (0..PAGES, 0..=PAGES).prop_map(|(start, len)| start..start + len)
 }
 
+fn caller() -> impl Strategy<Value = Caller> {
+    prop::sample::select(Caller::WORDS.iter().map(|&(_, caller)| caller).collect::<Vec<_>>())
+}
+
 fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
-        2 => (prop_oneof![Just(Kind::Anon), Just(Kind::Shmem)], 0..=PAGES).prop_map(|(kind, n)| Call::Map(kind, n)),
+        2 => (prop::sample::select(Kind::ALL.as_slice()), 0..=PAGES).prop_map(|(kind, n)| Call::Map(kind, n)),
         6 => range().prop_map(Call::Touch),
         3 => range().prop_map(Call::Read),
         1 => (0..40u32).prop_map(Call::Fill),
@@ -54,10 +66,18 @@ fn call() -> impl Strategy<Value = Call> {
         3 => range().prop_map(Call::Cold),
         3 => range().prop_map(Call::Lazyfree),
         2 => range().prop_map(Call::Dontneed),
+        2 => range().prop_map(Call::Remove),
+        1 => range().prop_map(Call::Rdonly),
+        1 => range().prop_map(Call::Munmap),
+        1 => Just(Call::Mremap),
+        1 => range().prop_map(Call::Alias),
+        2 => range().prop_map(Call::Write),
+        1 => range().prop_map(Call::Vhold),
+        1 => Just(Call::ReleaseAll),
         2 => range().prop_map(Call::Hold),
         2 => range().prop_map(Call::Release),
         2 => range().prop_map(Call::Share),
-        6 => (range(), any::<bool>()).prop_map(|(range, write)| Call::Pin(range, write)),
+        8 => (range(), any::<bool>(), caller()).prop_map(|(range, write, by)| Call::Pin(range, write, by)),
         6 => (0..12usize).prop_map(Call::Unpin),
         1 => Just(Call::DrainAll),
         1 => Just(Call::Unmap),
@@ -83,10 +103,18 @@ fn play(session: &mut Session, cpu: usize, mapping: u32, call: Call) -> Result<b
         Call::Cold(range) => session.cold(cpu, mapping, range),
         Call::Lazyfree(range) => session.lazyfree(cpu, mapping, range),
         Call::Dontneed(range) => session.dontneed(cpu, mapping, range),
+        Call::Remove(range) => session.remove(cpu, mapping, range),
+        Call::Rdonly(range) => session.rdonly(cpu, mapping, range),
+        Call::Munmap(range) => session.munmap(cpu, mapping, range),
+        Call::Mremap => session.mremap(cpu, mapping),
+        Call::Alias(range) => session.alias(cpu, mapping, range),
+        Call::Write(range) => session.write(cpu, mapping, range),
+        Call::Vhold(range) => session.vhold(cpu, mapping, range),
+        Call::ReleaseAll => session.release_all(cpu),
         Call::Hold(range) => session.hold(cpu, mapping, range),
         Call::Release(range) => session.release(cpu, mapping, range),
         Call::Share(range) => session.share(cpu, mapping, range),
-        Call::Pin(range, write) => session.pin(cpu, mapping, range, write).map(|_| ()),
+        Call::Pin(range, write, by) => session.pin_by(by, cpu, mapping, range, write).map(|_| ()),
         Call::Unpin(pin) => session.unpin(cpu, pin),
         Call::DrainAll => session.drain_all(),
         Call::Unmap => session.unmap(cpu, mapping),

@@ -29,6 +29,7 @@ fn job(seed: u64, policy: Policy, profile: &str, sets: &[(&str, &str)]) -> Job {
         stall_after: Duration::from_millis(50),
         seed,
         trace: None,
+        abort_on: Vec::new(),
     }
 }
 

@@ -65,6 +65,9 @@ def guard(command: Callable[[], int | None]) -> int:
     except (CommandError, errors.ResourceError) as error:
         complain(str(error))
         return Exit.USAGE
+    except MemoryError:
+        complain("no memory left")
+        return Exit.USAGE
     except SystemExit as end:
         # How click ends what it does for a shell that completes a line.
         return end.code if isinstance(end.code, int) else Exit.SUCCESS

@@ -73,7 +73,8 @@ def matrix(
     """Run every policy on every profile of the kernel's history: one verdict a cell.
 
     A profile says how bad each policy may be on it. A cell that is worse is marked
-    with ! and is a finding.
+    with ! and is a finding. A cell whose share is too near to where the verdict
+    changes is run again, eight times at most.
 
     \b
     gupstress matrix

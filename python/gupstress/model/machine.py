@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from gupstress import _core
 from gupstress.errors import GupstressError, MachineError
@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 
     from gupstress.model.policy import Policy
 
-Kind = Literal["anon", "shmem"]
-"""Of a mapping: anonymous memory, or shared memory."""
+Kind = Literal["anon", "shmem", "ramfs", "file", "secret", "pfnmap"]
+"""Of a mapping: anonymous memory, a memfd, a file without or with a backing store, mapped shared,
+a `memfd_secret`, or a driver's pages."""
+
+Caller = Literal["io_uring", "vfio", "umem", "udmabuf", "gup-fast", "gup-slow"]
+"""Who pins: by which entry, how much at a time, and what half a range means."""
 
 Klass = Literal["pinned", "pinned_unsafe", "failed_justified", "failed_spurious", "stuck"]
 """How a call ended, by the truth."""
@@ -259,7 +263,7 @@ class Machine:
         return f"<machine: {self.cpus} cpus, kernel {self.kernel}, policy {self.policy}>"
 
     def map(self, pages: int, kind: Kind) -> Mapping:
-        """Map fresh pages, none present; `kind` is `anon` or `shmem`."""
+        """Map fresh pages, none present."""
         count = _count("pages", pages)
         made = Mapping(self, self._core.map(count, str(kind)), count, kind)
         self._script.map(made.number, count, kind)
@@ -297,9 +301,37 @@ class Machine:
         """Give pages up: `madvise(MADV_DONTNEED)`; what is pinned stays with its device alone."""
         self._act("dontneed", part, cpu)
 
+    def remove(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Punch a hole into a file: `madvise(MADV_REMOVE)`; what is pinned stays with its device."""
+        self._act("remove", part, cpu)
+
+    def rdonly(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Call `mprotect(PROT_READ)`."""
+        self._act("rdonly", part, cpu)
+
+    def mremap(self, mapping: Mapping | Range, cpu: int = 0) -> None:
+        """Move a mapping to another address; its pages and pins stay what they are."""
+        self._play("mremap", cpu=self._cpu(cpu), mapping=self._whole(mapping).number)
+
+    def split(self, mapping: Mapping | Range, cpu: int = 0) -> None:
+        """Make single pages of what lies there in larger folios."""
+        self._play("split", cpu=self._cpu(cpu), mapping=self._whole(mapping).number)
+
+    def alias(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Write each page through a second mapping of the file."""
+        self._act("alias", part, cpu)
+
+    def write(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Write each page of a file, mapped or not: `pwrite`."""
+        self._act("write", part, cpu)
+
     def hold(self, part: Mapping | Range, cpu: int = 0) -> None:
-        """Let another holder take one plain reference on each page and keep it."""
+        """Let another holder take one plain reference on each page and keep it: a pipe."""
         self._act("hold", part, cpu)
+
+    def vhold(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Do so by `vmsplice`, which maps what it takes, also of a file."""
+        self._act("vhold", part, cpu)
 
     def release(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Let go of one such reference on each page."""
@@ -317,15 +349,21 @@ class Machine:
         """Let all children exit."""
         self._core.play("childexit", self._cpu(cpu))
 
-    def unmap(self, mapping: Mapping | Range, cpu: int = 0) -> None:
-        """Unmap a mapping for good; a frame that is pinned lives until it is unpinned."""
-        self._play("unmap", cpu=self._cpu(cpu), mapping=self._whole(mapping).number)
+    def unmap(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Unmap part of a mapping, or all of it for good; a frame that is pinned lives on by its pin."""
+        self._act("unmap", part, cpu)
 
     def drain_all(self) -> None:
         """Empty every CPU's batches, as was done before each measurement on a real kernel."""
         self._play("settle")
 
-    def pin(self, part: Mapping | Range, cpu: int = 0, write: bool = True) -> PinOutcome:
+    def pin(
+        self,
+        part: Mapping | Range,
+        cpu: int = 0,
+        write: bool = True,
+        caller: Caller = "io_uring",
+    ) -> PinOutcome:
         """Pin a range for long: `pin_user_pages(FOLL_LONGTERM)`.
 
         A failure is an outcome, not an error.
@@ -334,9 +372,17 @@ class Machine:
             part: What to pin.
             cpu: Where the caller runs.
             write: Whether the device will write (`FOLL_WRITE`).
+            caller: Who pins.
+
+        Raises:
+            MachineError: There is no such caller, or it pins no such mapping on this kernel.
         """
+        if caller not in get_args(Caller):
+            near = nearest(str(caller), get_args(Caller))
+            raise MachineError(f"no caller {shown(caller)}; nearest: {near}")
         area = self._range(part)
-        found = json.loads(self._act("pin" if write else "pinro", area, cpu) or "null")
+        tail = () if caller == "io_uring" else ("by", caller)
+        found = json.loads(self._act("pin" if write else "pinro", area, cpu, *tail) or "null")
         outcome = PinOutcome(
             part=area,
             number=found["pin"],
@@ -364,6 +410,18 @@ class Machine:
             for number in numbers:
                 self._core.unpin(number, cpu)
                 del self._pins[number]
+
+    def severed(self, pinned: PinOutcome) -> list[int]:
+        """Return the pages of a pin that its device and the program no longer share.
+
+        `munmap`, `MADV_DONTNEED`, a hole punched into the file and exec succeed under a pin: the
+        frame stays with the device, and the program's next access gets another.
+
+        Raises:
+            MachineError: The pin has failed, is not held any more or is another machine's.
+        """
+        [number] = self._numbers(pinned)
+        return self._core.severed(number)
 
     def page(self, part: Mapping | Range, index: int) -> PageState | None:
         """Return the state of one page, None where none is present."""
@@ -396,18 +454,24 @@ class Machine:
         """
         return self._script.toml(name, self.cpus, self.kernel, self.policy)
 
-    def _act(self, word: str, part: Mapping | Range, cpu: int) -> str | None:
+    def _act(self, word: str, part: Mapping | Range, cpu: int, *tail: str) -> str | None:
         area = self._range(part)
         number = area.mapping.number
-        return self._play(word, area.start, area.stop, cpu=self._cpu(cpu), mapping=number)
+        pages = (area.start, area.stop)
+        return self._play(word, *pages, cpu=self._cpu(cpu), mapping=number, tail=tail)
 
     def _play(
-        self, word: str, *numbers: int, cpu: int = 0, mapping: int | None = None
+        self,
+        word: str,
+        *numbers: int,
+        cpu: int = 0,
+        mapping: int | None = None,
+        tail: tuple[str, ...] = (),
     ) -> str | None:
         """Carry out one step; the core calls a mapping by its number."""
         named = () if mapping is None else (mapping,)
-        with self._script.adding(word, *numbers, cpu=cpu, mapping=mapping):
-            return self._core.play(" ".join(map(str, (word, *named, *numbers))), cpu)
+        with self._script.adding(word, *numbers, cpu=cpu, mapping=mapping, tail=tail):
+            return self._core.play(" ".join(map(str, (word, *named, *numbers, *tail))), cpu)
 
     def _cpu(self, cpu: int) -> int:
         number, last = whole(cpu), self.cpus - 1

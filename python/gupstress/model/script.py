@@ -33,7 +33,12 @@ class Script:
 
     @contextmanager
     def adding(
-        self, word: str, *numbers: int, cpu: int = 0, mapping: int | None = None
+        self,
+        word: str,
+        *numbers: int,
+        cpu: int = 0,
+        mapping: int | None = None,
+        tail: tuple[str, ...] = (),
     ) -> Iterator[None]:
         """Add a step, unless the machine refuses what is done meanwhile.
 
@@ -42,6 +47,7 @@ class Script:
             numbers: What follows the mapping's name: its pages, or a count.
             cpu: Where it is done.
             mapping: The number of the mapping that it is done to.
+            tail: What comes last.
         """
         before, was = len(self._lines), self._cpu
         if cpu != self._cpu and word != "settle":
@@ -51,9 +57,9 @@ class Script:
         if mapping is not None:
             words.append(self._names[mapping])
         # All of a mapping needs no numbers; only what takes some pages for granted does.
-        if word in ("hold", "release") or mapping is None or numbers != (0, self._sizes[mapping]):
+        if word in ("hold", "vhold", "release") or mapping is None or numbers != (0, self._sizes[mapping]):
             words += map(str, numbers)
-        self._step(" ".join(words))
+        self._step(" ".join((*words, *tail)))
         try:
             yield
         except MachineError:

@@ -31,6 +31,7 @@ class Cell(Record):
     close: bool = False
     """Whether the share is too near to where the verdict changes to tell on which side it is."""
     repeats: Count = 1
+    """Runs that the verdict is of: more than were asked for where it was close."""
     status: Literal["complete", "timeout", "stuck", "interrupted", "aborted"]
     elapsed_s: Amount
     calls: Calls

@@ -135,6 +135,8 @@ class Causes(Record):
     """By an earlier pin or holder that does not let go."""
     no_memory: Count = 0
     """None outside Movable and CMA."""
+    bad_address: Count = 0
+    """Nothing was mapped there that may be pinned so."""
     unknown: Count = 0
     """No page failed a test."""
 

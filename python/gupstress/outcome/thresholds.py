@@ -49,6 +49,12 @@ class Threshold:
     compare: Callable[[float, float], bool]
     bound: float
 
+    @property
+    def condition(self) -> tuple[str, str, float]:
+        """Metric, comparison and bound, as the core reads them."""
+        word = next(word for word, compare in _COMPARE.items() if compare is self.compare)
+        return self.metric, word, self.bound
+
     def check(self, result: PolicyResult) -> ThresholdResult:
         """Hold one result against the condition."""
         observed = observe(result, self.metric)
@@ -130,10 +136,13 @@ def parse(
     return found
 
 
-LIVE = (*(f"calls.{name}" for name in Calls.model_fields), "pages.pinned")
+_GROWING = (*(f"calls.{name}" for name in Calls.model_fields), "pages.pinned")
 """Numbers that are known while a run goes on, and only grow."""
 
-_UPPER = {operator.le, operator.lt, operator.eq}
+_LIVE = (*_GROWING, *(name for name, (part, _) in SHARES.items() if part in _GROWING))
+"""And shares of all calls, of which it is known what they can still come to."""
+
+_LOWER = {operator.ge, operator.gt}
 
 
 def parse_final(
@@ -149,28 +158,13 @@ def parse_final(
     found = parse(exprs, policies, problems, "--abort-on")
     for one in found:
         place = f"--abort-on {one.expr}"
-        if one.metric not in LIVE:
-            near = nearest(one.metric, LIVE)
+        if one.metric not in _LIVE:
+            near = nearest(one.metric, _LIVE)
             reason = f"{one.metric} may recover, or is not known, until the end; nearest: {near}"
             problems.add(place, reason)
-        elif one.compare not in _UPPER:
+        elif one.compare is operator.ne or (one.metric in _GROWING and one.compare in _LOWER):
             problems.add(place, f"may recover until the end; nearest: {one.metric}==0")
     return found
-
-
-def is_lost(threshold: Threshold, policies: Collection[str], observed: float) -> bool:
-    """Return whether a number that only grows has missed a threshold for good.
-
-    Args:
-        threshold: One of `parse_final`.
-        policies: Names of the policy that runs.
-        observed: The number so far.
-    """
-    if threshold.policy not in (None, *policies):
-        return False
-    if threshold.compare is operator.eq:
-        return observed > threshold.bound
-    return not threshold.compare(observed, threshold.bound)
 
 
 def _parse(expr: str, policies: Collection[str] | None, option: str) -> Threshold:

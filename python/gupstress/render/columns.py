@@ -72,6 +72,7 @@ CAUSES = {
     "never_on_lru": "no LRU",
     "held": "holder",
     "no_memory": "no memory",
+    "bad_address": "address",
     "unknown": "unknown",
 }
 """What failed calls are put down to, in as few letters as a cell has."""

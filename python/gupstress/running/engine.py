@@ -95,6 +95,7 @@ class Plan:
         observer: Observer | None = None,
         recorder: Recorder | None = None,
         label: str = "",
+        abort_on: Sequence[tuple[str, str, float]] = (),
     ) -> dict[str, Any]:
         """Run one policy once and return its row of `RunResult.results`.
 
@@ -106,6 +107,8 @@ class Plan:
             observer: Told now and then how far the run has come.
             recorder: Takes the trace of a request with `trace_last`.
             label: What the run is called in the trace.
+            abort_on: Conditions that end it as soon as nothing can mend them, as
+                `(metric, comparison, bound)`.
 
         Raises:
             ResourceError: The host refused a thread or memory.
@@ -116,11 +119,8 @@ class Plan:
                 observer(cast("Snapshot", json.loads(text)))
 
         told = None if observer is None else observe
-        if recorder is None:
-            answer = self._core.run(policy, repeat, told)
-        else:
-            process = recorder.process(label)
-            answer = self._core.run(policy, repeat, told, recorder.take, process)
+        tracer = None if recorder is None else (recorder.take, *recorder.process(label))
+        answer = self._core.run(policy, repeat, told, tracer, json.dumps(abort_on))
         return {**json.loads(answer), "repeat": repeat}
 
 

@@ -1,7 +1,7 @@
 """Carries a request out: look up, refuse what cannot be, run each policy, gather."""
 
 import secrets
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -15,7 +15,7 @@ from gupstress.outcome.results import Build, PolicyResult, Settings
 from gupstress.outcome.thresholds import Threshold
 from gupstress.problems import Problems
 from gupstress.running import disturbance, host, scan
-from gupstress.running.engine import Observer, Plan, Snapshot
+from gupstress.running.engine import Observer, Plan
 from gupstress.running.request import PRESETS, Request
 from gupstress.running.result import RunResult
 from gupstress.running.scan import Point
@@ -195,32 +195,36 @@ class RefusedError(ResourceError):
         self.kept = kept
 
 
-class _Lost(KeyboardInterrupt):
-    """Ends a run as Ctrl-C does: what was counted is kept."""
+def once(
+    part: Job,
+    policy: int,
+    repeat: int,
+    final: Sequence[Threshold],
+    watch: Watch,
+    recorder: Recorder | None = None,
+) -> PolicyResult:
+    """Run one policy of a job once.
 
-
-@dataclass
-class Abort:
-    """Looks whether a run has missed a threshold for good, and ends it."""
-
-    final: Sequence[Threshold]
-    policies: Collection[str]
-    """What the policy is called, of itself and at its point of a sweep."""
-    observer: Observer | None
-    """Who else is told how far the run has come."""
-    lost: bool = False
-
-    def observe(self, now: Snapshot) -> None:
-        """Look at how far the run has come."""
-        if self.observer is not None:
-            self.observer(now)
-        known = {f"calls.{name}": count for name, count in now["calls"].items()}
-        known["pages.pinned"] = now["pinned"]
-        lost = (thresholds.is_lost(one, self.policies, known[one.metric]) for one in self.final)
-        # Before the pinners set off there is nothing to keep.
-        if now["elapsed_s"] > 0 and any(lost):
-            self.lost = True
-            raise _Lost
+    Args:
+        part: The job, or the one of its parts.
+        policy: Its place among the part's policies.
+        repeat: From 1.
+        final: Thresholds that end it as soon as it has missed them for good.
+        watch: Shows how far it has come.
+        recorder: Takes the trace of a request with `trace_last`.
+    """
+    turn = Turn(part.policies[policy], repeat, max(part.request.repeat, repeat))
+    names = {str(part.plan.policies[policy]["name"]), turn.policy}
+    abort_on = [one.condition for one in final if one.policy in (None, *names)]
+    with watch(turn) as observer:
+        before = disturbance.read()
+        row = part.plan.run(policy, repeat, observer, recorder, str(turn), abort_on)
+        after = disturbance.read()
+    if part.point:
+        row |= {"policy": turn.policy, "scan": dict(part.point)}
+    if part.request.driver == "os":
+        row["disturbance"] = disturbance.between(before, after)
+    return PolicyResult.model_validate(row)
 
 
 def run(
@@ -247,22 +251,7 @@ def run(
     refused: Exception | None = None
     try:
         for part, policy, repeat in job.schedule():
-            turn = Turn(part.policies[policy], repeat, job.request.repeat)
-            with watch(turn) as observer:
-                name = str(part.plan.policies[policy]["name"])
-                abort = Abort(job.final, {name, turn.policy}, observer)
-                before = disturbance.read()
-                row = part.plan.run(
-                    policy, repeat, abort.observe if job.final else observer, recorder, str(turn)
-                )
-                after = disturbance.read()
-            if abort.lost:
-                row["status"] = "aborted"
-            if part.point:
-                row |= {"policy": turn.policy, "scan": dict(part.point)}
-            if job.request.driver == "os":
-                row["disturbance"] = disturbance.between(before, after)
-            results.append(PolicyResult.model_validate(row))
+            results.append(once(part, policy, repeat, job.final, watch, recorder))
             if results[-1].status == "interrupted":
                 break
     except KeyboardInterrupt:

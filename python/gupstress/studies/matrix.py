@@ -1,7 +1,8 @@
 """The matrix: every policy on every profile of the kernel's history, one verdict a cell.
 
-A profile says how bad each policy may be on it; a cell
-that is worse is a finding.
+A profile says how bad each policy may be on it; a cell that is worse is a finding. A cell
+whose share lies too near to where the verdict changes is run again, with the seeds of
+further repeats, until it does not or has been run `_core.most_repeats()` times.
 """
 
 import secrets
@@ -100,9 +101,15 @@ def run(
     cells: list[Cell] = []
     interrupted = False
     for number, job in enumerate(plan.jobs, 1):
-        part = runner.run(job, argv, watch(f"{_profile(job)} ({number}/{len(plan.jobs)})"))
-        cells += _cells(part.results, job)
+        watched = watch(f"{_profile(job)} ({number}/{len(plan.jobs)})")
+        part = runner.run(job, argv, watched)
         interrupted = part.status == "interrupted"
+        for found in _cells(part.results, job):
+            cell, whole = found, True
+            if not interrupted:
+                cell, whole = _sharpened(found, part.results, job, watched)
+            cells.append(cell)
+            interrupted = interrupted or not whole
         if interrupted:
             break
     request = plan.request
@@ -134,6 +141,23 @@ def _cells(results: Sequence[PolicyResult], job: Job) -> Iterator[Cell]:
     """Yield what each policy came to, by all its repeats."""
     for policy in dict.fromkeys(result.policy for result in results):
         yield _cell([result for result in results if result.policy == policy], job)
+
+
+def _sharpened(
+    cell: Cell, results: Sequence[PolicyResult], job: Job, watch: Watch
+) -> tuple[Cell, bool]:
+    """Return a cell with as many repeats as it takes to tell, and whether they all were made."""
+    of = [result for result in results if result.policy == cell.policy]
+    policy = job.policies.index(cell.policy)
+    try:
+        while cell.close and len(of) < _core.most_repeats():
+            of.append(runner.once(job, policy, len(of) + 1, (), watch))
+            cell = _cell(of, job)
+            if of[-1].status == "interrupted":
+                return cell, False
+    except KeyboardInterrupt:
+        return cell, False
+    return cell, True
 
 
 def _cell(results: Sequence[PolicyResult], job: Job) -> Cell:

@@ -1,22 +1,40 @@
-//! The areas of one mapping: what `mlock` splits and what merges again.
+//! The areas of one mapping: what `mlock`, `mprotect` and `munmap` split and what merges again.
 //!
 //! An area is a run of pages with one set of flags and, once one of its pages
-//! has been written, one `anon_vma`. `mlock` and `munlock` of a part split an
-//! area; areas with equal flags merge again unless each has an `anon_vma` of
-//! its own: they were faulted apart and stay apart. `madvise` goes area by
-//! area, so where they lie shows in what it drains.
+//! has been written, one `anon_vma`. A change of a part splits an area; areas
+//! with equal flags merge again unless each has an `anon_vma` of its own: they
+//! were faulted apart and stay apart. `madvise` goes area by area, so where
+//! they lie shows in what it drains. Where nothing is mapped any more stands an
+//! area that is a [hole](vm::HOLE).
 
 use std::ops::Range;
+
+/// What an area is besides mapped, readable and writable.
+pub mod vm {
+    /// `VM_LOCKED`.
+    pub const LOCKED: u8 = 1 << 0;
+    /// Not `VM_WRITE`.
+    pub const RDONLY: u8 = 1 << 1;
+    /// No area at all: unmapped.
+    pub const HOLE: u8 = 1 << 2;
+}
 
 /// A run of pages that one `vm_area_struct` maps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Area {
     /// Its pages.
     pub pages: Range<u32>,
-    /// `VM_LOCKED`.
-    pub locked: bool,
+    /// Flags of [`vm`].
+    pub flags: u8,
     /// Its `anon_vma`, by number; none before the first write fault.
     anon_vma: Option<u32>,
+}
+
+impl Area {
+    /// Whether any of the flags is set.
+    pub fn has(&self, flags: u8) -> bool {
+        self.flags & flags != 0
+    }
 }
 
 /// All areas of a mapping, in order, without gaps.
@@ -29,7 +47,7 @@ pub(super) struct Areas {
 impl Areas {
     /// One area of `pages` pages.
     pub fn new(pages: u32) -> Self {
-        Self { list: vec![Area { pages: 0..pages, locked: false, anon_vma: None }], anon_vmas: 0 }
+        Self { list: vec![Area { pages: 0..pages, flags: 0, anon_vma: None }], anon_vmas: 0 }
     }
 
     fn at(&self, index: u32) -> usize {
@@ -50,29 +68,31 @@ impl Areas {
     pub fn anon_vma_prepare(&mut self, index: u32) -> bool {
         let at = self.at(index);
         if self.list[at].anon_vma.is_none() {
-            let locked = self.list[at].locked;
+            let flags = self.list[at].flags;
             let neighbours = [self.list.get(at + 1), at.checked_sub(1).map(|before| &self.list[before])];
             let shared = neighbours
                 .into_iter()
                 .flatten()
-                .filter(|near| near.locked == locked)
+                .filter(|near| near.flags == flags)
                 .find_map(|near| near.anon_vma);
             self.list[at].anon_vma = shared.or_else(|| {
                 self.anon_vmas += 1;
                 Some(self.anon_vmas)
             });
         }
-        self.list.iter().all(|area| area.anon_vma.is_some())
+        self.list.iter().all(|area| area.anon_vma.is_some() || area.has(vm::HOLE))
     }
 
-    /// `mlock_fixup` of the first area in the range that is not `locked` as wanted: splits it
-    /// off, sets its flag and merges it with its neighbours. Returns its pages.
+    /// `mlock_fixup` and its like: takes the first area in the range in which a flag of `mask` is
+    /// not as in `flags`, splits it off, sets and clears them and merges it with its neighbours.
+    /// Holes are passed over. Returns its pages.
     ///
     /// `into_unfaulted`: whether what has an `anon_vma` merges with a neighbour that has none.
-    pub fn fix_locked(
+    pub fn fix(
         &mut self,
         range: &Range<u32>,
-        locked: bool,
+        mask: u8,
+        flags: u8,
         into_unfaulted: bool,
     ) -> Option<Range<u32>> {
         let first = self.at(range.start);
@@ -80,7 +100,7 @@ impl Areas {
             + self.list[first..]
                 .iter()
                 .take_while(|area| area.pages.start < range.end)
-                .position(|area| area.locked != locked)?;
+                .position(|area| area.flags & mask != flags && !area.has(vm::HOLE))?;
         let old = self.list.remove(at);
         let pages = clip(&old.pages, range);
         let before = (old.pages.start < pages.start)
@@ -88,7 +108,8 @@ impl Areas {
         let after =
             (pages.end < old.pages.end).then(|| Area { pages: pages.end..old.pages.end, ..old.clone() });
         let middle = at + usize::from(before.is_some());
-        let parts = [before, Some(Area { pages: pages.clone(), locked, ..old }), after];
+        let fixed = Area { pages: pages.clone(), flags: old.flags & !mask | flags, ..old };
+        let parts = [before, Some(fixed), after];
         self.list.splice(at..at, parts.into_iter().flatten());
         self.merge(middle, into_unfaulted);
         Some(pages)
@@ -98,7 +119,7 @@ impl Areas {
     fn merge(&mut self, at: usize, into_unfaulted: bool) {
         let middle = self.list[at].clone();
         let fits = |near: &Area| {
-            near.locked == middle.locked
+            near.flags == middle.flags
                 && match (middle.anon_vma, near.anon_vma) {
                     (Some(_), None) => into_unfaulted,
                     (Some(mine), Some(theirs)) => mine == theirs,
@@ -112,7 +133,7 @@ impl Areas {
         let (from, to) = (before.unwrap_or(at), after.unwrap_or(at));
         let merged = Area {
             pages: self.list[from].pages.start..self.list[to].pages.end,
-            locked: middle.locked,
+            flags: middle.flags,
             anon_vma: self.list[from..=to].iter().find_map(|area| area.anon_vma),
         };
         self.list.splice(from..=to, [merged]);
@@ -138,7 +159,8 @@ mod tests {
             if *what == '!' {
                 range.clone().for_each(|index| _ = areas.anon_vma_prepare(index));
             }
-            while *what != '!' && areas.fix_locked(range, *what == '+', into_unfaulted).is_some() {}
+            let flags = if *what == '+' { vm::LOCKED } else { 0 };
+            while *what != '!' && areas.fix(range, vm::LOCKED, flags, into_unfaulted).is_some() {}
             let mut next = 0;
             for area in &areas.list {
                 assert!(area.pages.start == next && !area.pages.is_empty(), "{areas:?}");
@@ -177,9 +199,20 @@ mod tests {
     #[test]
     fn parts_are_cut_at_areas_and_at_the_range() {
         let mut areas = Areas::new(8);
-        while areas.fix_locked(&(2..4), true, false).is_some() {}
+        while areas.fix(&(2..4), vm::LOCKED, vm::LOCKED, false).is_some() {}
         let parts: Vec<(Range<u32>, bool)> =
-            areas.parts(&(1..5)).into_iter().map(|part| (part.pages, part.locked)).collect();
+            areas.parts(&(1..5)).into_iter().map(|part| (part.pages.clone(), part.has(vm::LOCKED))).collect();
         assert_eq!(parts, [(1..2, false), (2..4, true), (4..5, false)]);
+    }
+
+    #[test]
+    fn a_hole_stays_one_and_what_lies_around_it_is_changed() {
+        let mut areas = Areas::new(8);
+        assert_eq!(areas.fix(&(2..4), vm::HOLE, vm::HOLE, false), Some(2..4));
+        assert_eq!(areas.fix(&(0..8), vm::RDONLY, vm::RDONLY, false), Some(0..2));
+        assert_eq!(areas.fix(&(2..8), vm::RDONLY, vm::RDONLY, false), Some(4..8));
+        assert_eq!(areas.fix(&(0..8), vm::RDONLY, vm::RDONLY, false), None);
+        let parts: Vec<u8> = areas.parts(&(0..8)).iter().map(|area| area.flags).collect();
+        assert_eq!(parts, [vm::RDONLY, vm::HOLE, vm::RDONLY]);
     }
 }

@@ -19,11 +19,11 @@ table! {
         /// Frames in ZONE_NORMAL.
         key normal: u32,
         /// Frames in ZONE_MOVABLE.
-        key movable: u32,
+        key movable: u32 = 1..=u32::MAX,
         /// Frames in CMA pageblocks.
         key cma: u32,
         /// Bytes of real contents in a frame, a multiple of 64.
-        key page_bytes: u32,
+        key page_bytes: u32 = 64..=262_144,
     } => layout_keys
 }
 

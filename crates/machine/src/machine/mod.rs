@@ -28,7 +28,7 @@ pub mod space;
 mod turns;
 mod validate;
 
-pub use area::Area;
+pub use area::{Area, vm};
 pub use build::{GoOn, Unbuilt};
 pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
@@ -147,6 +147,14 @@ impl Machine {
     /// Takes one reason back.
     pub(crate) fn enable_lru_cache(&self) {
         self.cache_disabled.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// `mapping_unevictable`: whether reclaim must leave the pages of a file alone.
+    #[inline]
+    pub fn is_in_unevictable_mapping(&self, folio: &Page) -> bool {
+        // Anonymous and shared memory, which is nearly all there is, need no look at the mapping.
+        !folio.has(flag::ANON | flag::SWAPBACKED)
+            && folio.mapping().is_some_and(|id| self.mapping(id).kind.is_unevictable())
     }
 }
 

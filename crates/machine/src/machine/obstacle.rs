@@ -34,6 +34,8 @@ pub enum Obstacle {
     },
     /// No memory outside Movable and CMA to move it to.
     NoMemory,
+    /// There is no page: nothing is mapped there that may be pinned so.
+    BadAddress,
     /// Under writeback.
     Writeback,
     /// In a batch.
@@ -76,6 +78,7 @@ impl Obstacle {
                 | Self::NeverOnLru
                 | Self::Held { .. }
                 | Self::NoMemory
+                | Self::BadAddress
         )
     }
 
@@ -100,6 +103,7 @@ impl Obstacle {
             Self::NeverOnLru => "never on an LRU list".into(),
             Self::Held { holders } => format!("held by {holders} that do not let go"),
             Self::NoMemory => "no memory outside Movable and CMA".into(),
+            Self::BadAddress => "nothing mapped that may be pinned so".into(),
             Self::Writeback => "under writeback".into(),
             Self::InBatch { cpu, batch } => format!("in the {batch:?} batch of cpu {cpu}"),
             Self::Pinned { pins } => format!("pinned by {pins} others"),
@@ -129,6 +133,7 @@ words! {
         NeverOnLru = "never_on_lru",
         Held = "held",
         NoMemory = "no_memory",
+        BadAddress = "bad_address",
         Unknown = "unknown",
     }
 }
@@ -142,6 +147,7 @@ impl From<Obstacle> for Cause {
             Obstacle::NeverOnLru => Self::NeverOnLru,
             Obstacle::Held { .. } => Self::Held,
             Obstacle::NoMemory => Self::NoMemory,
+            Obstacle::BadAddress => Self::BadAddress,
             Obstacle::Writeback => Self::Writeback,
             Obstacle::InBatch { .. } => Self::InBatch,
             Obstacle::Pinned { .. } => Self::Pinned,

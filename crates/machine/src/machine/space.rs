@@ -14,9 +14,11 @@
 //! again: [`PtLocked::clear_flush`] and every read without the lock are `SeqCst`.
 //! All other changes only publish what they map, and release.
 
-use super::area::{Area, Areas};
+use super::area::{Area, Areas, vm};
 use super::page::{Frame, NO_FRAME, ZERO_FRAME};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
+use crate::sync::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Rank,
+};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,6 +30,41 @@ pub enum Kind {
     Anon,
     /// Shared memory: pages also have a page-cache reference.
     Shmem,
+    /// A file of ramfs, shared: nothing writes its pages back, and reclaim leaves them alone.
+    Ramfs,
+    /// A file with a backing store, shared: the first store to a page after each writeback is noticed.
+    File,
+    /// Memory that the kernel itself cannot reach (`memfd_secret`).
+    Secret,
+    /// A driver's pages, mapped as page frame numbers (`VM_PFNMAP`).
+    Pfnmap,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [Self::Anon, Self::Shmem, Self::Ramfs, Self::File, Self::Secret, Self::Pfnmap];
+
+    /// Whether its pages are those of a page cache.
+    #[inline]
+    pub fn is_cached(self) -> bool {
+        matches!(self, Self::Shmem | Self::Ramfs | Self::File | Self::Secret)
+    }
+
+    /// Whether a memfd has it, as udmabuf and `memfd_pin_folios` want.
+    pub fn is_memfd(self) -> bool {
+        self == Self::Shmem
+    }
+
+    /// Whether reclaim must leave its pages alone (`AS_UNEVICTABLE`).
+    pub fn is_unevictable(self) -> bool {
+        matches!(self, Self::Ramfs | Self::Secret)
+    }
+
+    /// Whether no pin of it is possible: `check_vma_flags`.
+    #[inline]
+    pub fn is_unpinnable(self) -> bool {
+        matches!(self, Self::Secret | Self::Pfnmap)
+    }
 }
 
 /// A decoded page-table entry.
@@ -139,11 +176,13 @@ pub struct Vma {
     pub mapping: u32,
     /// What it is made of.
     pub kind: Kind,
+    /// Whether it is a second mapping of the same address space, not a child's.
+    pub is_alias: bool,
     ptes: Box<[AtomicU64]>,
     ptls: Box<[Mutex<()>]>,
-    /// `VM_LOCKED` by page, as faults ask for it; what [`Areas`] say.
-    locked: Box<[AtomicBool]>,
-    /// What `mlock` has made of the mapping. Never held across a step.
+    /// Flags of [`vm`] by page, as faults ask for them; what [`Areas`] say.
+    flags: Box<[AtomicU8]>,
+    /// What `mlock` and its like have made of the mapping. Never held across a step.
     areas: Mutex<Areas>,
     /// Whether every area has an `anon_vma`.
     prepared: AtomicBool,
@@ -159,15 +198,16 @@ pub struct PtLocked<'a> {
 }
 
 impl Vma {
-    fn new(mapping: u32, kind: Kind, pages: usize) -> Self {
+    fn new(mapping: u32, kind: Kind, pages: usize, is_alias: bool) -> Self {
         Self {
             mapping,
             kind,
+            is_alias,
             ptes: (0..pages).map(|_| AtomicU64::new(0)).collect(),
             ptls: (0..pages.div_ceil(PTES_PER_TABLE)).map(|_| Mutex::ranked(Rank::PageTable, ())).collect(),
-            locked: (0..pages).map(|_| AtomicBool::new(false)).collect(),
+            flags: (0..pages).map(|_| AtomicU8::new(0)).collect(),
             areas: Mutex::new(Areas::new(pages as u32)),
-            prepared: AtomicBool::new(kind == Kind::Shmem),
+            prepared: AtomicBool::new(kind != Kind::Anon),
             gone: AtomicBool::new(false),
         }
     }
@@ -203,7 +243,19 @@ impl Vma {
     /// Whether the page's part of the area is `VM_LOCKED`.
     #[inline]
     pub fn is_locked(&self, index: u32) -> bool {
-        self.locked[index as usize].load(Ordering::Relaxed)
+        self.has(index, vm::LOCKED)
+    }
+
+    /// Whether the area that maps a page has any of these flags of [`vm`].
+    #[inline]
+    pub fn has(&self, index: u32, flags: u8) -> bool {
+        self.flags[index as usize].load(Ordering::Relaxed) & flags != 0
+    }
+
+    /// Whether an access to a page is a segmentation fault: nothing maps it, or not for that.
+    #[inline]
+    pub fn forbids(&self, index: u32, write: bool) -> bool {
+        self.has(index, if write { vm::HOLE | vm::RDONLY } else { vm::HOLE })
     }
 
     /// The parts of the range that lie in one area each.
@@ -211,16 +263,17 @@ impl Vma {
         self.areas.lock().parts(range)
     }
 
-    /// `mlock_fixup`: sets or clears `VM_LOCKED` of the first area in the range where it is
-    /// otherwise, and returns its pages; an area of which only a part is meant is split.
+    /// `mlock_fixup` and its like: sets the flags of `mask` as in `flags` in the first area in the
+    /// range where they are otherwise, and returns its pages; an area of which only a part is
+    /// meant is split.
     ///
     /// `into_unfaulted`: whether what has an `anon_vma` merges with a neighbour that has none.
-    pub fn fix_locked(&self, range: &Range<u32>, locked: bool, into_unfaulted: bool) -> Option<Range<u32>> {
+    pub fn fix(&self, range: &Range<u32>, mask: u8, flags: u8, into_unfaulted: bool) -> Option<Range<u32>> {
         let mut areas = self.areas.lock();
-        let pages = areas.fix_locked(range, locked, into_unfaulted)?;
-        self.locked[pages.start as usize..pages.end as usize]
-            .iter()
-            .for_each(|page| page.store(locked, Ordering::Relaxed));
+        let pages = areas.fix(range, mask, flags, into_unfaulted)?;
+        for page in &self.flags[pages.start as usize..pages.end as usize] {
+            page.store(page.load(Ordering::Relaxed) & !mask | flags, Ordering::Relaxed);
+        }
         Some(pages)
     }
 
@@ -275,7 +328,7 @@ pub struct Mapping {
     pub kind: Kind,
     /// The area it was made for.
     pub vma: Arc<Vma>,
-    /// Areas of forked children.
+    /// Areas of forked children, and second ones of its own address space.
     children: Mutex<Vec<Arc<Vma>>>,
     nr_children: AtomicUsize,
     /// Page cache of shmem, [`NO_FRAME`] where empty; changed under `xa_lock`.
@@ -287,11 +340,11 @@ pub struct Mapping {
 impl Mapping {
     /// A mapping of `pages` pages, none present.
     pub fn new(id: u32, kind: Kind, pages: u32) -> Self {
-        let cached = if kind == Kind::Shmem { pages as usize } else { 0 };
+        let cached = if kind.is_cached() { pages as usize } else { 0 };
         Self {
             id,
             kind,
-            vma: Arc::new(Vma::new(id, kind, pages as usize)),
+            vma: Arc::new(Vma::new(id, kind, pages as usize, false)),
             children: Mutex::new(Vec::new()),
             nr_children: AtomicUsize::new(0),
             cache: (0..cached).map(|_| AtomicU32::new(NO_FRAME)).collect(),
@@ -301,7 +354,16 @@ impl Mapping {
 
     /// Adds the area of a forked child, with nothing in it, and returns it.
     pub fn fork(&self) -> Arc<Vma> {
-        let child = Arc::new(Vma::new(self.id, self.kind, self.vma.len() as usize));
+        self.add_vma(false)
+    }
+
+    /// Adds a second area of the same address space, with nothing in it, and returns it.
+    pub fn alias(&self) -> Arc<Vma> {
+        self.add_vma(true)
+    }
+
+    fn add_vma(&self, is_alias: bool) -> Arc<Vma> {
+        let child = Arc::new(Vma::new(self.id, self.kind, self.vma.len() as usize, is_alias));
         self.children.lock().push(Arc::clone(&child));
         self.nr_children.fetch_add(1, Ordering::Relaxed);
         child
@@ -310,7 +372,7 @@ impl Mapping {
     /// Calls `visit` with the area of every forked child.
     pub fn for_each_child(&self, visit: impl FnMut(&Arc<Vma>)) {
         let children = self.children.lock().clone();
-        children.iter().for_each(visit);
+        children.iter().filter(|vma| !vma.is_alias).for_each(visit);
     }
 
     /// Calls `visit` with every area that may map the pages: `rmap_walk`.
@@ -321,6 +383,14 @@ impl Mapping {
             let children = self.children.lock().clone();
             children.iter().for_each(|vma| visit(vma));
         }
+    }
+
+    /// Whether a program that accesses a page gets this frame: it is mapped, or would be on the next fault.
+    pub fn shows(&self, index: u32, frame: Frame) -> bool {
+        let pte = self.vma.pte(index);
+        let unmapped = self.vma.is_gone() || self.vma.has(index, vm::HOLE);
+        let named = if pte.is_none() { self.cached(index) } else { Some(pte.frame()) };
+        !unmapped && named == Some(frame)
     }
 
     /// The cached page, without the lock.
@@ -353,7 +423,7 @@ impl CacheSlot<'_> {
     }
 }
 
-crate::restore!(Vma { ptes, locked, areas, prepared, gone } keep { mapping, kind, ptls });
+crate::restore!(Vma { ptes, flags, areas, prepared, gone } keep { mapping, kind, is_alias, ptls });
 #[cfg(not(loom))]
 impl crate::restore::Restore for Mapping {
     fn restore(&self, from: &Self) {
@@ -367,7 +437,7 @@ impl crate::restore::Restore for Mapping {
         all.truncate(from.len());
         for (number, vma) in from.iter().enumerate() {
             if number == all.len() {
-                all.push(Arc::new(Vma::new(vma.mapping, vma.kind, vma.ptes.len())));
+                all.push(Arc::new(Vma::new(vma.mapping, vma.kind, vma.ptes.len(), vma.is_alias)));
             }
             all[number].restore(vma);
         }

@@ -235,7 +235,7 @@ impl Machine {
                 format!("PG_lru {on_list}, queued {}, on {} lists", seen.queued_off_lru, seen.on_list)
             });
             recount.check(
-                listed || seen.unlisted_batch || never_on_lru,
+                listed || seen.unlisted_batch || never_on_lru || flags & flag::NEVER_LRU != 0,
                 "nothing stays isolated",
                 at,
                 || "in use, but on no list and in no batch".to_owned(),

@@ -29,9 +29,9 @@ mod pin;
 mod refs;
 mod refused;
 
-pub use crate::policy::Errno;
+pub use crate::policy::{Caller, Errno};
 pub use background::{Dma, DmaError};
 pub use floor::{Batches, Lists, Lru, Migrate, Mm, Refs, Task};
 pub use migrate::{MigrateMode, Migrated};
-pub use mm::{Access, PinRequest};
-pub use pin::{Caller, Pin};
+pub use mm::{Access, Lookup, PinRequest};
+pub use pin::Pin;

@@ -67,8 +67,8 @@ table! {
         key summary: String,
         /// The retry policy this kernel has itself.
         key policy: String,
-        /// Entries of a per-CPU batch, 1 to 31.
-        key batch_size: u32,
+        /// Entries of a per-CPU batch.
+        key batch_size: u32 = 1..=31,
         /// Whether queueing a page to move, age or free it clears PG_lru (6.11 to 6.16).
         key queueing_clears_lru: bool,
         /// Whether mlock and munlock go through a batch (5.18 on).
@@ -101,6 +101,12 @@ table! {
         key cow_drains: bool,
         /// Whether that drain comes even where another maps the page, who forbids its reuse (to 7.2).
         key cow_drains_shared: bool,
+        /// Whether munmap, MADV_DONTNEED and exit drain this CPU first (to 6.13; 350f10ef46fe in linux-next).
+        key zap_drains: bool,
+        /// Whether a pin for writing of a dirty-tracked shared file mapping is refused (6.5 on).
+        key refuses_tracked_writes: bool,
+        /// Whether memfd_pin_folios, and with it udmabuf's long-term pin, is there (6.11 on).
+        key memfd_pin: bool,
         /// Whether a fault inside a long-term pin avoids Movable too, not just CMA (5.13 on).
         key pin_alloc_avoids_movable: bool,
         /// Which pages a pin for reading unshares.
@@ -108,7 +114,7 @@ table! {
         /// Whether a pin of the zero page is a reference, and counted, like any other (to 6.0; not in 6.1.192).
         key zero_page_counts: bool,
         /// What a pin adds to the refcount (GUP_PIN_COUNTING_BIAS).
-        key pin_bias: u32,
+        key pin_bias: u32 = 1..=65_536,
     } => rules_keys
 }
 
@@ -136,25 +142,13 @@ impl Rules {
             free_at_drain: false,
             cow_drains: true,
             cow_drains_shared: true,
+            zap_drains: false,
+            refuses_tracked_writes: true,
+            memfd_pin: true,
             pin_alloc_avoids_movable: true,
             unshare: Unshare::Cow,
             zero_page_counts: false,
             pin_bias: 1024,
         }
-    }
-
-    /// What `table!` cannot check by type alone.
-    pub fn check(&self) -> Result<(), String> {
-        if !(1..=31).contains(&self.batch_size) {
-            return Err(format!(
-                "batch_size: {} is not from 1 to 31; nearest: {}",
-                self.batch_size,
-                self.batch_size.clamp(1, 31)
-            ));
-        }
-        if !(1..=1 << 16).contains(&self.pin_bias) {
-            return Err(format!("pin_bias: {} is not from 1 to 65536; nearest: 1024", self.pin_bias));
-        }
-        Ok(())
     }
 }

@@ -13,7 +13,9 @@
 
 mod atomic;
 
-pub use atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering, Tally, fence};
+pub use atomic::{
+    AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, Tally, fence,
+};
 
 #[cfg(not(loom))]
 pub use std::thread;

@@ -1,6 +1,7 @@
 //! The value types that keys can have.
 
 use super::near::{length, nearest, number};
+use super::whole;
 use gupstress_machine::data::{Count, Ns, Share};
 use toml::Value;
 
@@ -12,6 +13,8 @@ pub trait Axis: Sized {
     fn show(&self) -> Value;
     /// What is accepted, in a few words.
     fn expected() -> String;
+    /// Values just outside of that, each with the nearest that is accepted.
+    fn outside() -> Vec<(Value, String)>;
 }
 
 fn not<T: Axis>(value: &Value, near: impl std::fmt::Display) -> String {
@@ -41,6 +44,9 @@ impl Axis for bool {
     fn expected() -> String {
         "true or false".into()
     }
+    fn outside() -> Vec<(Value, String)> {
+        vec![("True".into(), "true".into()), (0.into(), "false".into())]
+    }
 }
 
 impl Axis for String {
@@ -53,19 +59,23 @@ impl Axis for String {
     fn expected() -> String {
         "text".into()
     }
+    fn outside() -> Vec<(Value, String)> {
+        vec![(7.into(), "\"7\"".into())]
+    }
 }
 
 impl Axis for u32 {
     fn parse(value: &Value) -> Result<Self, String> {
-        let word = word(value);
-        // A cast of a number out of range gives the nearest one in it.
-        word.parse().map_err(|_| not::<Self>(value, number(&word).unwrap_or(1.0) as u32))
+        whole::parse(value, &(0..=Self::MAX))
     }
     fn show(&self) -> Value {
         Value::from(i64::from(*self))
     }
     fn expected() -> String {
-        format!("a whole number from 0 to {}", u32::MAX)
+        whole::expected(&(0..=Self::MAX))
+    }
+    fn outside() -> Vec<(Value, String)> {
+        whole::outside(&(0..=Self::MAX))
     }
 }
 
@@ -80,6 +90,9 @@ impl Axis for Share {
     }
     fn expected() -> String {
         "a number from 0 to 1".into()
+    }
+    fn outside() -> Vec<(Value, String)> {
+        vec![((-0.001).into(), "0".into()), (1.001.into(), "1".into())]
     }
 }
 
@@ -100,7 +113,10 @@ impl Axis for Count {
         }
     }
     fn expected() -> String {
-        "a whole number or \"unlimited\"".into()
+        format!("{}, or \"unlimited\"", u32::expected())
+    }
+    fn outside() -> Vec<(Value, String)> {
+        u32::outside()
     }
 }
 
@@ -108,11 +124,9 @@ impl Axis for Ns {
     fn parse(value: &Value) -> Result<Self, String> {
         match word(value).as_str() {
             "none" | "0" => Ok(Self(0)),
-            word => read_length(word).ok_or_else(|| {
-                not::<Self>(
-                    value,
-                    length(word).filter(|&ns| ns > 0).map_or("none".into(), |ns| Self(ns).short()),
-                )
+            word => read_length(word).filter(|it| *it <= LONGEST).ok_or_else(|| {
+                let near = length(word).filter(|&ns| ns > 0);
+                not::<Self>(value, near.map_or("none".into(), |ns| Self(ns).min(LONGEST).short()))
             }),
         }
     }
@@ -123,9 +137,16 @@ impl Axis for Ns {
         Value::from(humantime::format_duration(std::time::Duration::from_nanos(self.0)).to_string())
     }
     fn expected() -> String {
-        format!("{LENGTH}, or \"none\"")
+        format!("{LENGTH}, up to {}, or \"none\"", LONGEST.short())
+    }
+    fn outside() -> Vec<(Value, String)> {
+        let longer = format!("{}ns", LONGEST.0 + 1);
+        vec![("-1ns".into(), "none".into()), (longer.into(), LONGEST.short())]
     }
 }
+
+/// Some thirty years: longer ones are for no clock to measure, and sums of some must not overflow.
+const LONGEST: Ns = Ns(1_000_000_000_000_000_000);
 
 const LENGTH: &str = "a length of time such as \"50us\" or \"2s\"";
 
@@ -138,8 +159,7 @@ fn read_length(word: &str) -> Option<Ns> {
 /// Reads a length of time where `none` is none; `Err` is as that of [`Axis::parse`].
 pub fn parse_length(word: &str) -> Result<Ns, String> {
     read_length(word).ok_or_else(|| {
-        // Longer ones are for no clock to measure.
-        let near = Ns(length(word).unwrap_or(2_000_000_000).min(10u64.pow(18))).short();
+        let near = Ns(length(word).unwrap_or(2_000_000_000)).min(LONGEST).short();
         format!("{word:?} is not {LENGTH}; nearest: {near}")
     })
 }

@@ -12,6 +12,7 @@ mod document;
 mod name;
 mod near;
 mod tables;
+pub(crate) mod whole;
 
 pub use axis::{Axis, parse_length};
 pub use document::Document;
@@ -30,6 +31,8 @@ pub struct Key {
     pub doc: &'static str,
     /// What values are accepted, for messages.
     pub expected: String,
+    /// Values just outside of that, each with the nearest that is accepted.
+    pub outside: Vec<(toml::Value, String)>,
 }
 
 /// A struct whose fields are keys; made by `table!`.
@@ -102,12 +105,17 @@ fn write_table(text: &mut String, table: &toml::Table, prefix: &str, keys: &[Key
 macro_rules! impl_table {
     (
         $Name:ident {
-            $( #[doc = $doc:literal] $(#[doc = $more:literal])* $kind:ident $field:ident : $Type:ty, )*
+            $(
+                #[doc = $doc:literal] $(#[doc = $more:literal])*
+                $kind:ident $field:ident : $Type:ty $(= $range:expr)?,
+            )*
         }
     ) => {
         impl $crate::config::Table for $Name {
             fn keys(prefix: &str, into: &mut Vec<$crate::config::Key>) {
-                $( $crate::config::impl_table!(@keys $kind, $Type, stringify!($field), $doc, prefix, into); )*
+                $( $crate::config::impl_table!(
+                    @keys $kind, $Type, stringify!($field), $doc, prefix, into $(, $range)?
+                ); )*
             }
 
             fn set(
@@ -120,7 +128,9 @@ macro_rules! impl_table {
                     None => (path, None),
                 };
                 match head {
-                    $( stringify!($field) => $crate::config::impl_table!(@set $kind, self.$field, rest, value), )*
+                    $( stringify!($field) => $crate::config::impl_table!(
+                        @set $kind, self.$field, rest, value $(, $range)?
+                    ), )*
                     _ => Err($crate::config::SetError::Unknown),
                 }
             }
@@ -140,17 +150,31 @@ macro_rules! impl_table {
             path: format!("{}{}", $prefix, $name),
             doc: $doc,
             expected: <$Type as $crate::config::Axis>::expected(),
+            outside: <$Type as $crate::config::Axis>::outside(),
+        })
+    };
+    (@keys key, $Type:ty, $name:expr, $doc:literal, $prefix:ident, $into:ident, $range:expr) => {
+        $into.push($crate::config::Key {
+            path: format!("{}{}", $prefix, $name),
+            doc: $doc,
+            expected: $crate::config::whole::expected(&$range),
+            outside: $crate::config::whole::outside(&$range),
         })
     };
     (@keys section, $Type:ty, $name:expr, $doc:literal, $prefix:ident, $into:ident) => {
         <$Type as $crate::config::Table>::keys(&format!("{}{}.", $prefix, $name), $into)
     };
     (@set key, $self:ident . $field:ident, $rest:ident, $value:ident) => {
+        $crate::config::impl_table!(@put $self.$field, $rest, $crate::config::Axis::parse($value))
+    };
+    (@set key, $self:ident . $field:ident, $rest:ident, $value:ident, $range:expr) => {
+        $crate::config::impl_table!(@put $self.$field, $rest, $crate::config::whole::parse($value, &$range))
+    };
+    (@put $self:ident . $field:ident, $rest:ident, $parsed:expr) => {
         match $rest {
             Some(_) => Err($crate::config::SetError::Unknown),
             None => {
-                $self.$field = $crate::config::Axis::parse($value)
-                    .map_err($crate::config::SetError::Value)?;
+                $self.$field = $parsed.map_err($crate::config::SetError::Value)?;
                 Ok(())
             }
         }
@@ -202,6 +226,10 @@ macro_rules! impl_words {
             }
             fn expected() -> String {
                 Self::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" | ")
+            }
+            fn outside() -> Vec<(toml::Value, String)> {
+                let typo = |(word, _): &(&str, Self)| (format!("{word}?").into(), (*word).to_owned());
+                Self::WORDS.iter().map(typo).collect()
             }
         }
     )*};

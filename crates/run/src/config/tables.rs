@@ -23,6 +23,7 @@ impl Table for Costs {
             path: format!("{prefix}{}", step.name().replace([':', '-'], "_")),
             doc: "",
             expected: <u32 as Axis>::expected(),
+            outside: <u32 as Axis>::outside(),
         }));
     }
 
@@ -41,5 +42,38 @@ impl Table for Costs {
         entries
             .map(|&step| (step.name().replace([':', '-'], "_"), toml::Value::from(self.of(step) as i64)))
             .collect()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::set_key;
+    use crate::policy::Source;
+    use crate::stress::{Profile, load_profile};
+
+    /// Every key of a table, each held against what it says that it accepts.
+    fn refuses_just_outside<T: Table + Clone>(kind: &str, table: &T) {
+        let mut keys = Vec::new();
+        T::keys("", &mut keys);
+        assert!(keys.len() > 10, "{kind}");
+        for Key { path, expected, outside, .. } in keys {
+            assert!(!expected.is_empty() && !outside.is_empty(), "{kind}.{path} has no stated range");
+            for (bad, near) in outside {
+                let set = |value: &toml::Value| set_key(&mut table.clone(), &path, value, "");
+                let refusal = set(&bad).expect_err(&format!("{kind}.{path} takes {bad}")).to_string();
+                assert!(refusal.contains(&path) && refusal.contains(&bad.to_string()), "{refusal}");
+                assert!(refusal.contains(&expected.replace(" | ", ", ")), "{refusal}");
+                assert!(refusal.ends_with(&format!("; nearest: {near}")), "{near}? {refusal}");
+                set(&near.clone().into()).unwrap_or_else(|said| panic!("{kind}.{path} = {near}: {said}"));
+            }
+        }
+    }
+
+    #[test]
+    fn each_key_says_what_it_accepts_and_refuses_what_is_just_outside() {
+        refuses_just_outside("policy", &Policy::blank());
+        refuses_just_outside("kernel", &Rules::blank());
+        refuses_just_outside::<Profile>("profile", &load_profile(Source::Preset("steady"), &[]).unwrap());
     }
 }

@@ -108,7 +108,6 @@ impl Candidate {
             _ => set_key(&mut changed.policy, &change.axis, &change.value, ""),
         };
         set.ok()?;
-        changed.rules.check().ok()?;
         changed.changes.push(change.clone());
         Some(changed)
     }

@@ -1,10 +1,9 @@
 //! How a call that ended is judged: by the truth about its pages, at that moment.
 
-use crate::machine::{Frame, Machine, Mapping, ZERO_FRAME};
-use crate::ops::Errno;
-use crate::policy::{Policy, ZeroPage};
+use crate::machine::{Frame, Machine, ZERO_FRAME};
+use crate::ops::{Errno, Lookup, PinRequest};
+use crate::policy::ZeroPage;
 use gupstress_machine::words;
-use std::ops::Range;
 
 words! {
     /// How a call ended, in truth; in the order of results.
@@ -63,37 +62,29 @@ pub fn unsafe_page(m: &Machine, pages: &[Frame]) -> Option<Frame> {
 /// The pages of a range that a pin must have moved, as they are now.
 ///
 /// The zero page is one of them only where the policy neither pins it nor replaces it.
-fn to_move<'a>(
-    m: &'a Machine,
-    policy: &'a Policy,
-    mapping: &'a Mapping,
-    range: Range<u32>,
-) -> impl Iterator<Item = Frame> + Clone + 'a {
-    let pages = range.map(|index| mapping.vma.pte(index)).filter(|pte| !pte.is_none());
-    let in_the_way = pages.filter(|pte| {
-        let zero = pte.frame() == ZERO_FRAME && policy.zero_page != ZeroPage::MustMove;
+fn to_move<'a>(m: &'a Machine, request: &'a PinRequest<'_>) -> impl Iterator<Item = Frame> + Clone + 'a {
+    let pages = request.range.clone().filter_map(|index| Some((index, request.named(index)?)));
+    let in_the_way = pages.filter(|&(index, frame)| {
+        let zero = frame == ZERO_FRAME && request.policy.zero_page != ZeroPage::MustMove;
         // Where a poisoned page was there is nothing to move, and nothing to pin, ever.
-        pte.is_poison() || (m.must_move(pte.frame()) && !zero)
+        let poison = request.by == Lookup::PageTable && request.mapping.vma.pte(index).is_poison();
+        poison || (m.must_move(frame) && !zero)
     });
-    in_the_way.map(|pte| pte.frame())
+    in_the_way.map(|(_, frame)| frame)
 }
 
 /// The class of a call that has ended; `Stuck` is for the watchdog to say.
-pub fn class(
-    m: &Machine,
-    policy: &Policy,
-    mapping: &Mapping,
-    range: Range<u32>,
-    result: Result<(), Errno>,
-    pages: &[Frame],
-) -> Class {
+pub fn class(m: &Machine, request: &PinRequest<'_>, result: Result<(), Errno>, pages: &[Frame]) -> Class {
     match result {
         Ok(()) if unsafe_page(m, pages).is_some() => Class::PinnedUnsafe,
         Ok(()) => Class::Pinned,
         Err(_) => {
-            let mut pages = to_move(m, policy, mapping, range);
+            let mut pages = to_move(m, request);
             let lacking = m.lacks_targets(pages.clone().count());
-            if lacking || pages.any(|frame| m.permanent_obstacle(frame).is_some()) {
+            if lacking
+                || request.is_bad_address(&m.rules)
+                || pages.any(|frame| m.permanent_obstacle(frame).is_some())
+            {
                 Class::FailedJustified
             } else {
                 Class::FailedSpurious

@@ -27,6 +27,8 @@ pub enum Status {
     Stuck,
     /// Its user interrupted it.
     Interrupted,
+    /// It had lost a condition for good that it was to end at.
+    Aborted,
 }
 
 /// Calls by how they ended; `issued` is the sum of the others.

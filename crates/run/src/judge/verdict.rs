@@ -42,9 +42,12 @@ impl Verdict {
 /// Drains of all CPUs that found nothing, for each call, from where on they are slow.
 pub const SLOW_FROM: f64 = 0.5;
 
-/// How far from [`SLOW_FROM`] a share is too near to tell: from one seed to the next it
-/// comes out on either side.
+/// How far from [`SLOW_FROM`] the share of one run is too near to tell: from one seed to the next
+/// it comes out on either side. Of `n` runs together it is the root of `n` times less.
 pub const SLOW_MARGIN: f64 = 0.1;
+
+/// So many runs of a cell are made until its share is far enough off to tell.
+pub const MOST_REPEATS: u32 = 8;
 
 /// The worst that can be said of a result for certain, or that nothing can.
 pub fn verdict(result: &RunResult) -> Verdict {
@@ -57,7 +60,8 @@ pub fn verdict(result: &RunResult) -> Verdict {
         Verdict::Stuck
     } else if calls.pinned_unsafe > 0 || result.safety.verdict == Safe::Violated {
         Verdict::Unsafe
-    } else if undecided || result.status == Status::Interrupted || calls.issued == 0 {
+    } else if undecided || matches!(result.status, Status::Interrupted | Status::Aborted) || calls.issued == 0
+    {
         // Who had no time to get stuck in, or to fail, is not known to be any good.
         Verdict::Inconclusive
     } else if calls.failed_spurious > 0 {
@@ -112,7 +116,7 @@ pub fn cell(repeats: &[Repeat], expected: Verdict) -> Cell {
     let worst = repeats.iter().map(|repeat| repeat.verdict).max().unwrap_or(Verdict::Inconclusive);
     // Repeats that lie on either side of the cut are one question: their sum decides it.
     let at_cut = matches!(worst, Verdict::Ok | Verdict::SlowDrains);
-    let close = at_cut && (idle - SLOW_FROM).abs() < SLOW_MARGIN;
+    let close = at_cut && (idle - SLOW_FROM).abs() < SLOW_MARGIN / (repeats.len().max(1) as f64).sqrt();
     let verdict = match (at_cut, close) {
         (true, true) if matches!(expected, Verdict::Ok | Verdict::SlowDrains) => expected,
         (true, _) if idle >= SLOW_FROM => Verdict::SlowDrains,
@@ -214,6 +218,7 @@ mod tests {
         assert_eq!(of(&|r| r.calls.pinned_unsafe = 1), Verdict::Unsafe);
         assert_eq!(of(&|r| r.calls = Calls::default()), Verdict::Inconclusive, "what was never tried");
         assert_eq!(of(&|r| r.status = Status::Interrupted), Verdict::Inconclusive);
+        assert_eq!(of(&|r| r.status = Status::Aborted), Verdict::Inconclusive);
         assert_eq!(of(&|r| r.status = Status::Timeout), Verdict::Ok, "its calls all ended");
         let idle = Counters::default();
         idle.add(Event::DrainIdle, 4);
@@ -245,6 +250,15 @@ mod tests {
         let repeats = [repeat(Verdict::Ok, 100, 0, 49), repeat(Verdict::SlowDrains, 300, 0, 271)];
         let found = cell(&repeats, Verdict::Ok);
         assert_eq!((found.verdict, found.share), (Verdict::SlowDrains, Some(0.8)));
+    }
+
+    #[test]
+    fn the_more_repeats_the_nearer_to_the_cut_they_decide() {
+        let runs = |n: usize| vec![repeat(Verdict::SlowDrains, 100, 0, 56); n];
+        let of = |n: usize| cell(&runs(n), Verdict::Ok);
+        assert!(of(1).close && of(2).close && !of(3).close, "0.06 from the cut");
+        assert_eq!((of(2).verdict, of(3).verdict), (Verdict::Ok, Verdict::SlowDrains));
+        assert!(!cell(&[], Verdict::Ok).close);
     }
 
     #[test]

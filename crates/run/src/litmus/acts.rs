@@ -3,7 +3,7 @@
 use super::session::{Live, Outcome, Session, Stage};
 use crate::drive::sim::SimThread;
 use crate::machine::{Frame, Kind, Mapping};
-use crate::ops::{Caller, Errno, Task};
+use crate::ops::{Errno, Task};
 use crate::script::{Counted, Name, Op, OpError, Pages, Player};
 use std::ops::Range;
 use toml::Value;
@@ -80,12 +80,12 @@ impl<S: Stage> Session<S> {
 
     /// `mlock2(MLOCK_ONFAULT)`.
     pub fn mlock(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
-        self.whole_on((cpu, mapping, range), |t, m, r| t.mlock(m, r))
+        self.try_on("mlock", (cpu, mapping, range), |t, m, r| t.mlock(m, r))
     }
 
     /// `munlock`.
     pub fn munlock(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
-        self.whole_on((cpu, mapping, range), |t, m, r| t.munlock(m, r))
+        self.try_on("munlock", (cpu, mapping, range), |t, m, r| t.munlock(m, r))
     }
 
     /// `madvise(MADV_COLD)`.
@@ -106,9 +106,53 @@ impl<S: Stage> Session<S> {
         self.try_on("dontneed", (cpu, mapping, range), |t, m, r| t.madvise_dontneed(m, r))
     }
 
-    /// Another holder takes one plain reference on each page and keeps it.
+    /// `madvise(MADV_REMOVE)`: a hole in the file. What is pinned stays with its device alone.
+    pub fn remove(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.check(mapping, &range)?;
+        self.end_transfers(cpu, mapping, &range)?;
+        self.try_on("remove", (cpu, mapping, range), |t, m, r| t.madvise_remove(m, r))
+    }
+
+    /// `mprotect(PROT_READ)`.
+    pub fn rdonly(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.try_on("rdonly", (cpu, mapping, range), |t, m, r| t.mprotect_readonly(m, r))
+    }
+
+    /// Moves the mapping to another address.
+    pub fn mremap(&mut self, cpu: usize, mapping: u32) -> Result<(), OpError> {
+        self.whole_on((cpu, mapping, 0..1), |t, m, _| t.mremap(m))
+    }
+
+    /// Writes each page through a second mapping of the file.
+    pub fn alias(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.try_on("alias", (cpu, mapping, range), |t, m, r| t.touch_alias(m, r))
+    }
+
+    /// `pwrite` of each page of the file.
+    pub fn write(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.try_on("write", (cpu, mapping, range), |t, m, r| t.pwrite(m, r))
+    }
+
+    /// Another holder takes one plain reference on each page and keeps it: by `splice` of a
+    /// file, else by `vmsplice`.
     pub fn hold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
-        let frames = self.try_on("hold", (cpu, mapping, range.clone()), |t, m, r| t.hold(m, r))?;
+        self.hold_by("hold", cpu, mapping, range)
+    }
+
+    /// The same by `vmsplice`, which maps what it takes.
+    pub fn vhold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.hold_by("vhold", cpu, mapping, range)
+    }
+
+    fn hold_by(
+        &mut self,
+        word: &'static str,
+        cpu: usize,
+        mapping: u32,
+        range: Range<u32>,
+    ) -> Result<(), OpError> {
+        let splice = word == "hold";
+        let frames = self.try_on(word, (cpu, mapping, range.clone()), move |t, m, r| t.hold(m, r, splice))?;
         let mut book = self.book.lock();
         for (index, frame) in range.zip(frames) {
             book.held.entry((mapping, index)).or_default().push(frame);
@@ -132,6 +176,14 @@ impl<S: Stage> Session<S> {
         self.call(cpu, move |t| frames.iter().for_each(|&frame| t.release(frame)))
     }
 
+    /// Lets go of every such reference.
+    pub fn release_all(&mut self, cpu: usize) -> Result<(), OpError> {
+        self.check_cpu(cpu)?;
+        let mut all: Vec<_> = self.book.lock().held.drain().collect();
+        all.sort_unstable_by_key(|&(at, _)| at);
+        self.call(cpu, move |t| all.iter().flat_map(|(_, frames)| frames).for_each(|&frame| t.release(frame)))
+    }
+
     /// Forks a child that keeps a range shared copy-on-write; the rest is not the child's.
     pub fn share(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("share", (cpu, mapping, range), |t, m, r| t.fork(m, r))
@@ -146,6 +198,17 @@ impl<S: Stage> Session<S> {
     pub fn children_exit(&mut self, cpu: usize) -> Result<(), OpError> {
         self.call(cpu, |t| t.m.mappings().for_each(|mapping| t.children_exit(mapping)))?;
         self.unless_stopped()
+    }
+
+    /// Unmaps part of a mapping, or all of it for good. A frame that is pinned lives until its pin
+    /// is dropped.
+    pub fn munmap(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.check(mapping, &range)?;
+        if range == (0..self.machine().mapping(mapping).vma.len()) {
+            return self.unmap(cpu, mapping);
+        }
+        self.end_transfers(cpu, mapping, &range)?;
+        self.whole_on((cpu, mapping, range), |t, m, r| t.munmap(m, r))
     }
 
     /// Unmaps a mapping for good. A frame that is pinned lives until its pin is dropped.
@@ -213,7 +276,10 @@ impl<S: Stage> Player for Session<S> {
             }
             Op::Fill(pages) => self.fill(cpu, *pages)?,
             Op::Settle(_) => self.drain_all()?,
-            Op::Unmap(name) => self.unmap(cpu, self.named(name)?.0)?,
+            Op::Unmap(on) => self.with(Self::munmap, cpu, on)?,
+            Op::Mremap(name) => self.mremap(cpu, self.named(name)?.0)?,
+            // At order 0 there is nothing to split.
+            Op::Split(name) => drop(self.named(name)?),
             Op::Unpin(name) => {
                 let mapping = self.named(name)?.0;
                 let held = |pin: &Option<Live>| pin.as_ref().is_some_and(|live| live.mapping == mapping);
@@ -223,12 +289,12 @@ impl<S: Stage> Player for Session<S> {
                 pins.into_iter().try_for_each(|pin| self.unpin(cpu, pin))?;
             }
             Op::Hold(part) => self.hold(cpu, self.named(&part.name)?.0, part.range.clone())?,
-            Op::Release(part) => self.release(cpu, self.named(&part.name)?.0, part.range.clone())?,
-            Op::Pin(on) | Op::Pinro(on) | Op::Vfpin(on) | Op::Vfpinro(on) => {
+            Op::Vhold(part) => self.vhold(cpu, self.named(&part.name)?.0, part.range.clone())?,
+            Op::Release(None) => self.release_all(cpu)?,
+            Op::Release(Some(part)) => self.release(cpu, self.named(&part.name)?.0, part.range.clone())?,
+            Op::Pin(_) | Op::Pinro(_) | Op::Vfpin(_) | Op::Vfpinro(_) | Op::Udpin(_) => {
+                let Some((on, caller, write)) = op.as_pin() else { return Ok(None) };
                 let (mapping, range) = self.pages(on)?;
-                let vfio = matches!(op, Op::Vfpin(_) | Op::Vfpinro(_));
-                let caller = if vfio { Caller::Vfio } else { Caller::IoUring };
-                let write = matches!(op, Op::Pin(_) | Op::Vfpin(_));
                 return self.pin_by(caller, cpu, mapping, range, write).map(Some);
             }
             Op::Childexit(_) => self.children_exit(cpu)?,
@@ -240,6 +306,10 @@ impl<S: Stage> Player for Session<S> {
             Op::Cold(on) => self.with(Self::cold, cpu, on)?,
             Op::Lazyfree(on) => self.with(Self::lazyfree, cpu, on)?,
             Op::Dontneed(on) => self.with(Self::dontneed, cpu, on)?,
+            Op::Remove(on) => self.with(Self::remove, cpu, on)?,
+            Op::Rdonly(on) => self.with(Self::rdonly, cpu, on)?,
+            Op::Alias(on) => self.with(Self::alias, cpu, on)?,
+            Op::Write(on) => self.with(Self::write, cpu, on)?,
             Op::Share(on) => self.with(Self::share, cpu, on)?,
         }
         Ok(None)

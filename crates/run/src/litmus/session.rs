@@ -8,7 +8,7 @@ use crate::machine::{Frame, Kind, Layout, Machine, PageState, Recount};
 use crate::observe::{Deed, Totals};
 use crate::ops::{Caller, Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
-use crate::script::{Name, OpError};
+use crate::script::{Name, OpError, kind_name};
 use crate::sync::Mutex;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -220,6 +220,9 @@ impl<S: Stage> Session<S> {
         write: bool,
     ) -> Result<Outcome, OpError> {
         self.check(mapping, &range)?;
+        if caller == Caller::Udmabuf {
+            self.check_memfd(mapping)?;
+        }
         let before = self.stage.totals();
         let policy = Arc::clone(&self.policy);
         let words = self.m.memory.payload.words_per_frame();
@@ -231,14 +234,13 @@ impl<S: Stage> Session<S> {
             word.map(|word| Dma { word, token })
         };
         self.stage.begins();
-        let wanted = range.clone();
         let ended = self.on(cpu, mapping, range.clone(), move |t, m, range| {
             t.d.trace(Deed::Call(range.len() as u32));
-            let request = PinRequest { policy: &policy, mapping: m, range, write };
+            let request = PinRequest::new(&policy, m, range, write).by(caller);
             let mut pin = Pin::default();
             let result = t.pin_longterm_by(caller, &request, &mut pin);
             let cut_off = result == Err(Errno::EINTR);
-            let truth = || class(t.m, &policy, m, wanted, result, &pin.pages);
+            let truth = || class(t.m, &request, result, &pin.pages);
             let truth = if cut_off { Class::Stuck } else { truth() };
             t.d.trace(Deed::Return(truth.name()));
             if let Some(dma) = dma {
@@ -272,6 +274,24 @@ impl<S: Stage> Session<S> {
         })
     }
 
+    /// Checks that `memfd_pin_folios` takes a mapping's file, on this kernel.
+    fn check_memfd(&self, mapping: u32) -> Result<(), OpError> {
+        let kind = self.m.mapping(mapping).kind;
+        if !self.m.rules.memfd_pin {
+            let kernel = &self.m.rules.name;
+            return Err(OpError::Misuse(format!(
+                "udmabuf: {kernel} has no memfd_pin_folios; nearest: linux-6.12.43"
+            )));
+        }
+        if !kind.is_memfd() {
+            let kind = kind_name(kind);
+            return Err(OpError::Misuse(format!(
+                "udmabuf: mapping {mapping} is {kind}, not a memfd; nearest: shmem"
+            )));
+        }
+        Ok(())
+    }
+
     /// Drops a pin, after checking that its DMA reached the mapping.
     pub fn unpin(&mut self, cpu: usize, pin: usize) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
@@ -288,6 +308,18 @@ impl<S: Stage> Session<S> {
             None => Ok(()),
             Some(wrong) => Err(OpError::Bug(format!("the pin's DMA was lost: {wrong:?}"))),
         }
+    }
+
+    /// Pages of a pin that its device and the program no longer share: by index, those in whose
+    /// place the mapping shows another frame or none.
+    pub fn severed(&self, pin: usize) -> Result<Vec<u32>, OpError> {
+        let book = self.book.lock();
+        let Some(live) = book.pins.get(pin).and_then(Option::as_ref) else {
+            return Err(OpError::Misuse(format!("pin {pin} is not held: unpinned, or never taken")));
+        };
+        let mapping = self.m.mapping(live.mapping);
+        let pages = live.range.clone().zip(&live.pages);
+        Ok(pages.filter(|&(index, &frame)| !mapping.shows(index, frame)).map(|(index, _)| index).collect())
     }
 
     /// The state of one page of a mapping; `None` where none is present.

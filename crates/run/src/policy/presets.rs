@@ -155,9 +155,7 @@ pub fn load_policy(source: Source<'_>, sets: &[(String, String)]) -> Result<Poli
 
 /// Reads a kernel rule set.
 pub fn load_kernel(source: Source<'_>, sets: &[(String, String)]) -> Result<Rules> {
-    let rules = load("kernel", KERNELS, Some(DEFAULT_KERNEL), &Rules::blank(), source, sets)?;
-    rules.check().map_err(|reason| Error::config(rules.name.clone(), reason))?;
-    Ok(rules)
+    load("kernel", KERNELS, Some(DEFAULT_KERNEL), &Rules::blank(), source, sets)
 }
 
 /// A policy as the TOML text that [`load_policy`] takes back.

@@ -2,6 +2,7 @@
 
 use crate::config::nearest;
 use crate::machine::Kind;
+use crate::ops::Caller;
 use std::fmt;
 use std::ops::Range;
 
@@ -79,12 +80,26 @@ steps! {
     Cold(Pages) = "cold",
     /// madvise(MADV_FREE)
     Lazyfree(Pages) = "lazyfree",
-    /// gives pages up: MADV_DONTNEED, MADV_REMOVE of shared memory
+    /// gives pages up: madvise(MADV_DONTNEED)
     Dontneed(Pages) = "dontneed",
-    /// another holder takes one plain reference on each page (vmsplice) and keeps it
+    /// punches a hole into the file: madvise(MADV_REMOVE)
+    Remove(Pages) = "remove",
+    /// mprotect(PROT_READ)
+    Rdonly(Pages) = "rdonly",
+    /// moves the mapping to another address
+    Mremap(Name) = "mremap",
+    /// writes each page through a second mapping of the file
+    Alias(Pages) = "alias",
+    /// writes each page of the file, mapped or not: pwrite
+    Write(Pages) = "write",
+    /// another holder takes one plain reference on each page (splice of a file, else vmsplice) and keeps it
     Hold(Part) = "hold",
-    /// lets go of one such reference on each page
-    Release(Part) = "release",
+    /// the same, always by vmsplice
+    Vhold(Part) = "vhold",
+    /// lets go of one such reference on each page; without pages, of all there are
+    Release(Option<Part>) = "release",
+    /// makes single pages of what lies there in larger folios
+    Split(Name) = "split",
     /// forks a child that keeps the pages shared copy-on-write
     Share(Pages) = "share",
     /// forks a child that writes the pages first
@@ -92,17 +107,19 @@ steps! {
     /// the children exit
     Childexit(Nothing) = "childexit",
     /// long-term pin of the range, for writing
-    Pin(Pages) = "pin",
+    Pin(Pinned) = "pin",
     /// long-term pin of the range, for reading only
-    Pinro(Pages) = "pinro",
+    Pinro(Pinned) = "pinro",
     /// the same, for writing, by VFIO
     Vfpin(Pages) = "vfpin",
     /// the same, for reading only, by VFIO
     Vfpinro(Pages) = "vfpinro",
+    /// the same, for writing, by udmabuf
+    Udpin(Pages) = "udpin",
     /// drops every pin of the mapping
     Unpin(Name) = "unpin",
-    /// unmaps the mapping for good
-    Unmap(Name) = "unmap",
+    /// unmaps part of the mapping, or all of it for good
+    Unmap(Pages) = "unmap",
     /// drains every CPU's batches
     Settle(Nothing) = "settle",
 }
@@ -129,6 +146,15 @@ pub struct Pages {
     pub name: Name,
     /// Which pages; none: all.
     pub range: Option<Range<u32>>,
+}
+
+/// Pages to be pinned, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// Which.
+    pub pages: Pages,
+    /// The kind of caller.
+    pub caller: Caller,
 }
 
 /// One page of a mapping, or a range.
@@ -172,26 +198,50 @@ impl Op {
             | Self::Cold(on)
             | Self::Lazyfree(on)
             | Self::Dontneed(on)
+            | Self::Remove(on)
+            | Self::Rdonly(on)
+            | Self::Alias(on)
+            | Self::Write(on)
             | Self::Share(on)
             | Self::Sharew(on)
-            | Self::Pin(on)
-            | Self::Pinro(on)
+            | Self::Unmap(on)
             | Self::Vfpin(on)
-            | Self::Vfpinro(on) => Some((&on.name, on.range.clone())),
-            Self::Hold(on) | Self::Release(on) => Some((&on.name, Some(on.range.clone()))),
-            Self::Unpin(name) | Self::Unmap(name) => Some((name, None)),
-            Self::Cpu(_) | Self::Map(_) | Self::Fill(_) | Self::Childexit(_) | Self::Settle(_) => None,
+            | Self::Vfpinro(on)
+            | Self::Udpin(on) => Some((&on.name, on.range.clone())),
+            Self::Pin(on) | Self::Pinro(on) => Some((&on.pages.name, on.pages.range.clone())),
+            Self::Hold(on) | Self::Vhold(on) | Self::Release(Some(on)) => {
+                Some((&on.name, Some(on.range.clone())))
+            }
+            Self::Unpin(name) | Self::Mremap(name) | Self::Split(name) => Some((name, None)),
+            Self::Cpu(_)
+            | Self::Map(_)
+            | Self::Fill(_)
+            | Self::Childexit(_)
+            | Self::Settle(_)
+            | Self::Release(None) => None,
         }
+    }
+
+    /// What it pins, if it pins: the pages, by whom, and whether for writing.
+    pub fn as_pin(&self) -> Option<(&Pages, Caller, bool)> {
+        Some(match self {
+            Self::Pin(on) => (&on.pages, on.caller, true),
+            Self::Pinro(on) => (&on.pages, on.caller, false),
+            Self::Vfpin(on) => (on, Caller::Vfio, true),
+            Self::Vfpinro(on) => (on, Caller::Vfio, false),
+            Self::Udpin(on) => (on, Caller::Udmabuf, true),
+            _ => return None,
+        })
     }
 
     /// Whether it pins.
     pub fn is_pin(&self) -> bool {
-        matches!(self, Self::Pin(_) | Self::Pinro(_) | Self::Vfpin(_) | Self::Vfpinro(_))
+        self.as_pin().is_some()
     }
 
     /// Whether a program goes on when the kernel refuses it, as after an `madvise`.
     pub fn is_advice(&self) -> bool {
-        matches!(self, Self::Cold(_) | Self::Lazyfree(_) | Self::Dontneed(_))
+        matches!(self, Self::Cold(_) | Self::Lazyfree(_) | Self::Dontneed(_) | Self::Remove(_))
     }
 }
 
@@ -203,7 +253,14 @@ impl Word {
 }
 
 /// The kinds of mapping by name.
-const KINDS: [(&str, Kind); 2] = [("anon", Kind::Anon), ("shmem", Kind::Shmem)];
+const KINDS: [(&str, Kind); 6] = [
+    ("anon", Kind::Anon),
+    ("shmem", Kind::Shmem),
+    ("ramfs", Kind::Ramfs),
+    ("file", Kind::File),
+    ("secret", Kind::Secret),
+    ("pfnmap", Kind::Pfnmap),
+];
 
 /// A kind of mapping by its name.
 ///
@@ -265,7 +322,7 @@ impl Arguments for Name {
 }
 
 impl Arguments for Fresh {
-    const USAGE: &'static str = "A N anon|shmem";
+    const USAGE: &'static str = "A N anon|shmem|ramfs|file|secret|pfnmap";
     fn parse(words: &[&str]) -> Option<Self> {
         let [name, pages, kind] = words else { return None };
         let kind = kind_named(kind).ok()?;
@@ -291,6 +348,46 @@ impl Arguments for Pages {
             None => write!(f, " {}", self.name.0),
             Some(range) => write!(f, " {} {} {}", self.name.0, range.start, range.end),
         }
+    }
+}
+
+/// A caller by its name.
+///
+/// # Errors
+/// There is none of that name; which is nearest.
+pub fn caller_named(name: &str) -> Result<Caller, String> {
+    let known = Caller::WORDS.iter().find(|(known, _)| *known == name);
+    known.map(|&(_, caller)| caller).ok_or_else(|| {
+        let near = nearest(name, Caller::WORDS.iter().map(|(known, _)| *known)).unwrap_or_default();
+        format!("no caller {name:?}; nearest: {near}")
+    })
+}
+
+impl Arguments for Pinned {
+    const USAGE: &'static str = "A [lo hi] [by CALLER]";
+    fn parse(words: &[&str]) -> Option<Self> {
+        let (pages, caller) = match words {
+            [pages @ .., "by", caller] => (pages, caller_named(caller).ok()?),
+            pages => (pages, Caller::IoUring),
+        };
+        Some(Self { pages: Pages::parse(pages)?, caller })
+    }
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pages.show(f)?;
+        match self.caller {
+            Caller::IoUring => Ok(()),
+            other => write!(f, " by {}", other.name()),
+        }
+    }
+}
+
+impl Arguments for Option<Part> {
+    const USAGE: &'static str = "[A i|lo hi]";
+    fn parse(words: &[&str]) -> Option<Self> {
+        if words.is_empty() { Some(None) } else { Part::parse(words).map(Some) }
+    }
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_ref().map_or(Ok(()), |arguments| arguments.show(f))
     }
 }
 
@@ -325,7 +422,9 @@ mod tests {
     fn every_word_is_read_back_from_what_it_shows() {
         for known in Op::WORDS {
             let mut read = 0;
-            for arguments in ["", "3", "a", "a 4 anon", "a 4 shmem", "a 1", "a 1 3"] {
+            for arguments in
+                ["", "3", "a", "a 4 anon", "a 4 shmem", "a 1", "a 1 3", "a by umem", "a 1 3 by gup-slow"]
+            {
                 let text = format!("{} {arguments}", known.word);
                 let Ok(op) = Op::parse(&text) else { continue };
                 assert_eq!(op.to_string(), text.trim_end());
@@ -343,6 +442,7 @@ mod tests {
             ("tuch a", "nearest: touch"),
             ("", "words: cpu map"),
             ("map a four anon", "usage: map A N anon|shmem"),
+            ("pin a by hand", "usage: pin A [lo hi] [by CALLER]"),
             ("map a 4 huge", "usage: map"),
             ("touch a 1", "usage: touch A [lo hi]"),
             ("hold a", "usage: hold A i|lo hi"),

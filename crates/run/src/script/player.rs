@@ -34,7 +34,7 @@ pub enum OpError {
 
 /// What an errno of a step most likely means.
 fn hint(word: &str, errno: Errno) -> &'static str {
-    let advice = matches!(word, "cold" | "lazyfree" | "dontneed");
+    let advice = matches!(word, "cold" | "lazyfree" | "dontneed" | "remove");
     if advice && errno == Errno::EINVAL { ": not for this kind of mapping or a locked range" } else { "" }
 }
 

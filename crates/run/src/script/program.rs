@@ -222,12 +222,16 @@ impl Scope {
                 let fits = self.mappable(*pages);
                 return fits.map_err(|(reason, near)| format!("{reason}; nearest: {}", Op::Fill(near)));
             }
+            Op::Release(None) => {
+                self.held.clear();
+                return Ok(());
+            }
             _ => {}
         }
         let Some((name, range)) = op.pages() else { return Ok(()) };
         let Some(pages) = self.size(name)? else { return Ok(()) };
         let word = op.word();
-        let one_page = matches!(op, Op::Hold(_) | Op::Release(_));
+        let one_page = matches!(op, Op::Hold(_) | Op::Vhold(_) | Op::Release(_));
         let range = range.unwrap_or(0..pages);
         if range.is_empty() || range.end > pages {
             let lo = range.start.min(pages - 1);
@@ -237,9 +241,9 @@ impl Scope {
             return Err(format!("not within {name}, which has {pages} pages; nearest: {word} {name} {near}"));
         }
         match op {
-            Op::Hold(_) => self.hold(name, range),
+            Op::Hold(_) | Op::Vhold(_) => self.hold(name, range),
             Op::Release(_) => self.release(name, range)?,
-            Op::Unmap(_) => {
+            Op::Unmap(_) if range == (0..pages) => {
                 self.pages.remove(name);
             }
             _ => {}

@@ -99,8 +99,8 @@ impl<'a, D: Driver> Actor<'a, D> {
             2 => drop(task.madvise_cold(mapping, range)),
             3 => drop(task.madvise_free(mapping, range)),
             4 => task.invalidate(mapping, range),
-            5 => task.mlock(mapping, range),
-            _ => task.munlock(mapping, range),
+            5 => drop(task.mlock(mapping, range)),
+            _ => drop(task.munlock(mapping, range)),
         }
     }
 

@@ -4,6 +4,7 @@
 //! machine, gives each actor a thread of its driver, watches for stalls
 //! ([`watchdog`]) and gathers a [`RunResult`].
 
+mod abort;
 pub(crate) mod actors;
 mod chain;
 mod cpu_clock;
@@ -18,6 +19,7 @@ pub(crate) mod shared;
 pub mod watchdog;
 
 pub use crate::judge::RunResult;
+pub use abort::Condition;
 pub use limit::{Cut, Host, Limit};
 pub use profile::{
     ActorCfg, Age, MOST_CPUS, MOST_THREADS, Needs, PinnerCfg, Populate, Profile, RangesCfg, Special,

@@ -151,8 +151,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
     /// One call from its beginning to its unpin, judged and recorded.
     fn call(&mut self, mapping: &Mapping, range: Range<u32>) {
         let (sh, d) = (self.sh, self.task.d);
-        let request =
-            PinRequest { policy: &sh.policy, mapping, range: range.clone(), write: sh.profile.pinner.write };
+        let request = PinRequest::new(&sh.policy, mapping, range.clone(), sh.profile.pinner.write);
         let ended_before = sh.ended.load(Ordering::Relaxed);
         let began = d.now();
         self.slot.begin(began);
@@ -161,7 +160,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let took = d.now() - began;
         // In this order: a run that had ended by the time the call was over may have cut it off.
         let said = self.slot.finish();
-        let truth = || class(&sh.m, &sh.policy, mapping, range.clone(), result, &self.pin.pages);
+        let truth = || class(&sh.m, &request, result, &self.pin.pages);
         let fate = fate(said.stuck, d.killed(), result, truth);
         self.ledger.longest_wait_ns = self.ledger.longest_wait_ns.max(took);
         d.trace(Deed::Return(match fate {

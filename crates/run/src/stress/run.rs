@@ -1,5 +1,6 @@
 //! A run from its settings to its result, on either driver.
 
+use super::abort::Condition;
 use super::actors::Actor;
 use super::cpu_clock::CpuClock;
 use super::gather::{End, gather};
@@ -56,6 +57,8 @@ pub struct Job {
     pub seed: u64,
     /// Events of each thread that are kept for [`Host::trace`], if any are.
     pub trace: Option<u32>,
+    /// Conditions that end it as soon as nothing can mend them.
+    pub abort_on: Vec<Condition>,
 }
 
 /// How far a run is.
@@ -112,7 +115,8 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
                 .saturating_add(job.policy.deadline.0),
         },
         job.profile.threads as usize,
-    );
+    )
+    .ending_at(&job.abort_on);
     let cpu_before = process_cpu();
     let ended = match job.driver {
         Which::Os => on_threads(job, &shared, watchdog, &mut limit)?,
@@ -128,6 +132,8 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         Status::Interrupted
     } else if stuck {
         Status::Stuck
+    } else if watchdog.aborted {
+        Status::Aborted
     } else if watchdog.timed_out {
         Status::Timeout
     } else {

@@ -18,7 +18,7 @@ pub fn set_up<D: Driver>(sh: &Shared, task: &Task<'_, D>, id: usize) -> Result<(
         let all = 0..mapping.vma.len();
         // Seven is prime to most counts: anonymous and shared mappings alike.
         if number * 7 % count < mlocked {
-            task.mlock(mapping, all.clone());
+            task.mlock(mapping, all.clone())?;
         }
         for index in 0..ranges.special_pages {
             place_special(sh, task, mapping, index)?;
@@ -68,7 +68,7 @@ fn place_special<D: Driver>(
         Special::Held => {
             // A page of its own: the zero page would be replaced by the first write.
             task.touch(mapping, index..index + 1)?;
-            (task.hold(mapping, index..index + 1)?[0], 1, true)
+            (task.hold(mapping, index..index + 1, false)?[0], 1, true)
         }
     };
     let mut special = sh.special.lock();

@@ -17,6 +17,7 @@
 //! starvation. It does not, though it sweeps on or its chain stays the same: it never will, livelock. Where that cannot
 //! be brought about, as the host gives too little, the run is inconclusive.
 
+use super::abort::Condition;
 use super::chain::{Chain, End, Link, follow, holder};
 use super::grace::Grace;
 use super::limit::Cut;
@@ -159,6 +160,9 @@ pub struct Watchdog {
     pub timeline: Vec<Sample>,
     /// Whether the time was up.
     pub timed_out: bool,
+    /// Whether a condition was lost that the run was to end at.
+    pub aborted: bool,
+    conditions: Vec<Condition>,
     last_sample: u64,
 }
 
@@ -173,8 +177,17 @@ impl Watchdog {
             liveness: Liveness { verdict: LivenessVerdict::Live, findings: Vec::new() },
             timeline: Vec::new(),
             timed_out: false,
+            aborted: false,
+            conditions: Vec::new(),
             last_sample: 0,
         }
+    }
+
+    /// The same, which ends the run as soon as one of these is lost.
+    #[must_use]
+    pub fn ending_at(mut self, conditions: &[Condition]) -> Self {
+        self.conditions = conditions.to_vec();
+        self
     }
 
     /// Looks at everything once.
@@ -195,6 +208,12 @@ impl Watchdog {
             return Decision::Kill;
         }
         if began.is_some() && self.watch(sh, now, control) {
+            return Decision::Kill;
+        }
+        if began.is_some() && Condition::any_lost(&self.conditions, sh) {
+            self.let_go(sh, now);
+            self.aborted = true;
+            control.resume();
             return Decision::Kill;
         }
         Decision::Continue(now.saturating_add(tick))
@@ -386,6 +405,7 @@ impl Watchdog {
         first.alone = Some(alone).filter(|_| verdict != LivenessVerdict::Deadlocked);
         // Nobody else can let go of it any more, and it is there: so it stays.
         first.permanent |= alone == "fails" && first.obstacle.is_some_and(Obstacle::is_in_hands);
+        let lasting = first.page.as_ref().map(|page| page.frame).filter(|_| first.permanent);
         self.liveness.findings.push(first);
         let end = self.end(sh);
         for (number, slot) in sh.pinners().iter().enumerate().filter(|(number, _)| *number != trial.thread) {
@@ -393,16 +413,20 @@ impl Watchdog {
             let Some(call) = slot.call().filter(|call| now.saturating_sub(call.since()) >= window) else {
                 continue;
             };
-            let never = match slot.place.waiting() {
-                Some(waiting) if can_block(waiting) => match follow(sh, number).end {
-                    End::Circle(_) => true,
-                    End::Sleeps { until, .. } => until >= end,
-                    End::Runs(at) => at == trial.thread,
-                },
-                _ => slot.sweeps_of_call() >= MANY_SWEEPS,
+            let waits = slot.place.waiting().is_some_and(can_block);
+            let (never, in_the_way_for_good) = match follow(sh, number).end {
+                End::Circle(_) if waits => (true, true),
+                End::Sleeps { until, .. } if waits => (until >= end, true),
+                End::Runs(at) if waits => (at == trial.thread, alone == "fails"),
+                _ => (slot.sweeps_of_call() >= MANY_SWEEPS, false),
             };
             if never && slot.judge_stuck(call) && self.liveness.findings.len() < MAX_FINDINGS {
-                self.liveness.findings.push(stall(sh, number, slot, now.saturating_sub(call.since())));
+                let mut also = stall(sh, number, slot, now.saturating_sub(call.since()));
+                // At the end of what it waits for nobody lets go; nor of the page that was confirmed.
+                let page = also.page.as_ref().map(|page| page.frame);
+                also.permanent |= also.obstacle.is_some_and(Obstacle::is_in_hands)
+                    && (in_the_way_for_good || lasting.is_some() && page == lasting);
+                self.liveness.findings.push(also);
             }
         }
     }

@@ -59,15 +59,12 @@ impl<D: Driver> Task<'_, D> {
                 pte = mapping.vma.lock(index).get(index);
             }
             let token_kept = self.m.memory.payload.load(frame, dma.word) == dma.token;
-            // A migration entry of this very frame: someone tries to move it and will fail.
-            let shown = !pte.is_none() && pte.frame() == frame;
+            // A migration entry of this very frame: someone tries to move it and will fail. What is
+            // mapped nowhere now is mapped from the page cache when it is next accessed.
+            let named = if pte.is_none() { mapping.cached(index) } else { Some(pte.frame()) };
+            let shown = named == Some(frame);
             if !(shown && token_kept) && wrong.is_none() {
-                wrong = Some(DmaError {
-                    index,
-                    frame,
-                    mapped: (!pte.is_none()).then(|| pte.frame()),
-                    token_kept,
-                });
+                wrong = Some(DmaError { index, frame, mapped: named, token_kept });
             }
             self.m.memory.payload.store(frame, dma.word, pattern(mapping.id, index));
         }

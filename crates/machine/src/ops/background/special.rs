@@ -75,14 +75,24 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// Another holder takes a plain reference on each page and never lets go
-    /// by itself (a pipe). Faults in what is missing, for reading. All of them
+    /// by itself (a pipe): by `vmsplice`, or by `splice` of a file, which finds what the page
+    /// cache has without mapping it. Faults in what is missing, for reading. All of them
     /// or, on an error, none.
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
-    pub fn hold(&self, mapping: &Mapping, range: Range<u32>) -> Result<Vec<Frame>, Errno> {
+    pub fn hold(&self, mapping: &Mapping, range: Range<u32>, splice: bool) -> Result<Vec<Frame>, Errno> {
         let mut held = Vec::with_capacity(range.len());
         for index in range {
+            if splice
+                && let Some(frame) = mapping.cached(index)
+                && self.folio(frame).try_get(1)
+            {
+                self.folio(frame).set(flag::REFERENCED);
+                self.folio(frame).add_lasting(1);
+                held.push(frame);
+                continue;
+            }
             if let Err(errno) = self.read(mapping, index..index + 1) {
                 held.iter().for_each(|&frame| self.release(frame));
                 return Err(errno);

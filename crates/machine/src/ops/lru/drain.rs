@@ -31,6 +31,12 @@ impl<D: Driver> Lru<'_, D> {
         self.drain_cpu(self.cpu());
     }
 
+    /// The same where the compiler has put it into its caller, so that it is not counted as one.
+    pub(in crate::ops) fn lru_add_drain_inlined(&self) {
+        self.mlock_drained();
+        self.drain_cpu(self.cpu());
+    }
+
     /// `lru_add_drain_cpu`.
     fn drain_cpu(&self, cpu: usize) {
         let cpu = &self.m.cpus[cpu];
@@ -67,9 +73,7 @@ impl<D: Driver> Lru<'_, D> {
     fn drain_all_now(&self, force: bool) {
         self.event(Event::DrainAll);
         if self.m.rules.drain_all_local_first {
-            // Called directly and inlined there, so it is not counted as a local drain.
-            self.mlock_drained();
-            self.drain_cpu(self.cpu());
+            self.lru_add_drain_inlined();
         }
         fence(Ordering::SeqCst); // (A), pairs with (B)
         let seen = self.m.drain_gen.load(Ordering::Relaxed);

@@ -62,7 +62,7 @@ impl<D: Driver> Lists<'_, D> {
             return;
         }
         page.clear(flag::UNEVICTABLE);
-        if page.has(flag::MLOCKED) {
+        if page.has(flag::MLOCKED) || self.m.is_in_unevictable_mapping(page) {
             page.clear(flag::ACTIVE);
             page.set(flag::UNEVICTABLE);
             page.mlock_count.store(0, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! What a program says about a range: mlock, madvise, and what use of it says.
 
 use crate::drive::{Driver, Step};
-use crate::machine::{Area, Frame, Kind, Mapping, flag};
+use crate::machine::{Area, Frame, Kind, Mapping, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 use std::ops::Range;
@@ -10,19 +10,29 @@ impl<D: Driver> Mm<'_, D> {
     /// `mlock2(MLOCK_ONFAULT)`, area by area (`apply_vma_lock_flags`): marks it,
     /// drains this CPU, mlocks what is mapped, drains again. An area that is
     /// locked already: nothing.
-    pub fn mlock(&self, mapping: &Mapping, range: Range<u32>) {
-        self.mlock_range(mapping, range, true);
+    ///
+    /// # Errors
+    /// `ENOMEM` at a hole; what comes before it has been locked.
+    pub fn mlock(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        self.mlock_range(mapping, range, true)
     }
 
     /// `munlock`: likewise.
-    pub fn munlock(&self, mapping: &Mapping, range: Range<u32>) {
-        self.mlock_range(mapping, range, false);
+    ///
+    /// # Errors
+    /// As [`mlock`](Self::mlock).
+    pub fn munlock(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        self.mlock_range(mapping, range, false)
     }
 
-    fn mlock_range(&self, mapping: &Mapping, range: Range<u32>, lock: bool) {
+    fn mlock_range(&self, mapping: &Mapping, range: Range<u32>, lock: bool) -> Result<(), Errno> {
         let (vma, into_unfaulted) = (&mapping.vma, self.m.rules.merge_into_unfaulted);
-        let mut rest = range;
-        while let Some(pages) = vma.fix_locked(&rest, lock, into_unfaulted) {
+        let hole = vma.areas(&range).into_iter().find(|area| area.has(vm::HOLE));
+        let mut rest = range.start..hole.as_ref().map_or(range.end, |hole| hole.pages.start);
+        let flags = if lock { vm::LOCKED } else { 0 };
+        while !rest.is_empty()
+            && let Some(pages) = vma.fix(&rest, vm::LOCKED, flags, into_unfaulted)
+        {
             rest.start = pages.end;
             self.lru_add_drain();
             self.for_each_mapped(mapping, pages, Step::Mlock, |frame| {
@@ -34,27 +44,73 @@ impl<D: Driver> Mm<'_, D> {
             });
             self.lru_add_drain();
         }
+        hole.map_or(Ok(()), |_| Err(Errno::ENOMEM))
+    }
+
+    /// `mprotect(PROT_READ)`: what is mapped loses write permission, area by area.
+    ///
+    /// # Errors
+    /// `ENOMEM` at a hole; what comes before it is read-only.
+    pub fn mprotect_readonly(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        let (vma, into_unfaulted) = (&mapping.vma, self.m.rules.merge_into_unfaulted);
+        let hole = vma.areas(&range).into_iter().find(|area| area.has(vm::HOLE));
+        let mut rest = range.start..hole.as_ref().map_or(range.end, |hole| hole.pages.start);
+        while !rest.is_empty()
+            && let Some(pages) = vma.fix(&rest, vm::RDONLY, vm::RDONLY, into_unfaulted)
+        {
+            rest.start = pages.end;
+            for index in pages {
+                let locked = vma.lock(index);
+                let pte = locked.get(index);
+                if !pte.is_none() && !pte.is_poison() {
+                    locked.clear_flush(index, pte.write_protected());
+                }
+            }
+        }
+        hole.map_or(Ok(()), |_| Err(Errno::ENOMEM))
     }
 
     /// `madvise_walk_vmas`: area by area, each after a drain of this CPU, to the first locked one,
-    /// which is `EINVAL`.
-    fn madvise(&self, mapping: &Mapping, range: Range<u32>, visit: impl Fn(Frame)) -> Result<(), Errno> {
-        for Area { pages, locked, .. } in mapping.vma.areas(&range) {
-            if locked {
+    /// which is `EINVAL`. Holes are passed over, and `ENOMEM` in the end.
+    pub(super) fn madvise(
+        &self,
+        mapping: &Mapping,
+        range: Range<u32>,
+        visit: impl Fn(Range<u32>),
+    ) -> Result<(), Errno> {
+        let mut result = Ok(());
+        for area in mapping.vma.areas(&range) {
+            let Area { ref pages, .. } = area;
+            if area.has(vm::HOLE) {
+                result = Err(Errno::ENOMEM);
+            } else if area.has(vm::LOCKED) {
                 return Err(Errno::EINVAL);
+            } else {
+                visit(pages.clone());
             }
+        }
+        result
+    }
+
+    /// The same of each present page, after a drain of this CPU for each area.
+    fn madvise_mapped(
+        &self,
+        mapping: &Mapping,
+        range: Range<u32>,
+        visit: impl Fn(Frame),
+    ) -> Result<(), Errno> {
+        self.madvise(mapping, range, |pages| {
             self.lru_add_drain();
             self.for_each_mapped(mapping, pages, Step::Queue, &visit);
-        }
-        Ok(())
+        })
     }
 
     /// `MADV_COLD`: drains this CPU, then queues what is mapped once and on a list.
     ///
     /// # Errors
-    /// `EINVAL` at a locked area; what comes before it has been queued.
+    /// `EINVAL` at a locked area; what comes before it has been queued. `ENOMEM` if there are holes.
     pub fn madvise_cold(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
-        self.madvise(mapping, range, |frame| {
+        self.madvise_mapped(mapping, range, |frame| {
             let page = self.folio(frame);
             let flags = page.flags();
             if flags & flag::LRU == 0 || page.folio_mapcount() != 1 {
@@ -74,7 +130,7 @@ impl<D: Driver> Mm<'_, D> {
         if mapping.kind != Kind::Anon {
             return Err(Errno::EINVAL);
         }
-        self.madvise(mapping, range, |frame| {
+        self.madvise_mapped(mapping, range, |frame| {
             let page = self.folio(frame);
             let flags = page.flags();
             if flags & flag::DIRTY != 0 {

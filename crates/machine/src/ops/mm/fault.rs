@@ -34,7 +34,8 @@ impl<'a, D: Driver> Mm<'a, D> {
     /// Writes each page of the range, as a user's stores do.
     ///
     /// # Errors
-    /// `ENOMEM` without a free frame, `EFAULT` on a poisoned page, `EINTR` if killed.
+    /// `ENOMEM` without a free frame, `EFAULT` on a poisoned page and where nothing is mapped
+    /// that may be accessed so, `EINTR` if killed.
     pub fn touch(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
         range.into_iter().try_for_each(|index| self.write(mapping, &mapping.vma, index))
     }
@@ -43,6 +44,41 @@ impl<'a, D: Driver> Mm<'a, D> {
     pub(super) fn write(&self, mapping: &Mapping, vma: &Vma, index: u32) -> Result<(), Errno> {
         while !vma.pte(index).is_present() || !vma.pte(index).is_writable() {
             self.handle_mm_fault(mapping, vma, index, Access::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Writes each page of the range through a second mapping of the same file.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch); `EINVAL` where there is no file.
+    pub fn touch_alias(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        if !mapping.kind.is_cached() {
+            return Err(Errno::EINVAL);
+        }
+        let second = mapping.alias();
+        range.into_iter().try_for_each(|index| self.write(mapping, &second, index))
+    }
+
+    /// `pwrite` of each page of the range: in the page cache, whether it is mapped or not.
+    ///
+    /// # Errors
+    /// As [`touch`](Self::touch); `EINVAL` where there is no file.
+    pub fn pwrite(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        if !mapping.kind.is_cached() {
+            return Err(Errno::EINVAL);
+        }
+        for index in range {
+            let frame = loop {
+                self.step_at(Step::Fault);
+                if let Some(frame) = self.get_cached_folio(mapping, index)? {
+                    break frame;
+                }
+            };
+            self.folio(frame).set(flag::DIRTY);
+            self.mark_accessed(frame);
+            self.unlock(frame);
+            self.put(frame, 1);
         }
         Ok(())
     }
@@ -79,6 +115,10 @@ impl<'a, D: Driver> Mm<'a, D> {
         index: u32,
         access: Access,
     ) -> Result<(), Errno> {
+        if vma.forbids(index, access == Access::Write) {
+            // No area is found that allows it: there is no fault to handle.
+            return Err(Errno::EFAULT);
+        }
         self.event(Event::Faults);
         self.step_at(Step::Fault);
         if self.d.killed() {
@@ -94,6 +134,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         match (mapping.kind, pte.is_present()) {
             (_, true) if access == Access::Read || pte.is_writable() => Ok(()),
+            (Kind::Pfnmap, _) => self.pfnmap_fault(mapping, vma, index),
             (Kind::Anon, true) => self.do_wp_page(mapping, vma, index, pte, access),
             (Kind::Anon, false) if access == Access::Write => {
                 self.do_anonymous_page(mapping, vma, index, Pte::NONE, access)
@@ -105,7 +146,8 @@ impl<'a, D: Driver> Mm<'a, D> {
                 }
                 Ok(())
             }
-            (Kind::Shmem, _) => self.shmem_fault(mapping, vma, index),
+            (Kind::File, true) => self.wp_page_shared(vma, index, pte),
+            _ => self.do_shared_fault(mapping, vma, index, access),
         }
     }
 
@@ -118,6 +160,25 @@ impl<'a, D: Driver> Mm<'a, D> {
         let page = self.page(frame);
         let over = || vma.pte(index) != entry || page.is_clear_or_awaited(flag::LOCKED);
         if self.d.wait(Wait::PageLock(frame), &over) { Ok(()) } else { Err(Errno::EINTR) }
+    }
+
+    /// A driver's fault handler (`vmf_insert_pfn`): a page of its own, on no list and in no cache.
+    fn pfnmap_fault(&self, mapping: &Mapping, vma: &Vma, index: u32) -> Result<(), Errno> {
+        let fresh = self.m.memory.alloc(self.cpu(), Gfp::Pin, 0).ok_or(Errno::ENOMEM)?;
+        fresh.fill(|_| pattern(mapping.id, index));
+        let locked = vma.lock(index);
+        let frame = fresh.publish();
+        let free = locked.get(index).is_none();
+        if free {
+            self.page(frame).set(flag::NEVER_LRU);
+            self.m.memory.add_mapcount(frame, 1);
+            locked.set(index, Pte::present(frame, true, true));
+        }
+        drop(locked);
+        if !free {
+            self.put(frame, 1);
+        }
+        Ok(())
     }
 
     /// A folio of an order whose first page is page `index` of the mapping.
@@ -223,9 +284,30 @@ impl<'a, D: Driver> Mm<'a, D> {
         reuse
     }
 
-    /// `shmem_fault` and `finish_fault`: finds or allocates the cached page and maps it.
-    fn shmem_fault(&self, mapping: &Mapping, vma: &Vma, index: u32) -> Result<(), Errno> {
-        let Some(frame) = self.shmem_get_folio(mapping, index)? else { return Ok(()) };
+    /// `wp_page_shared`: the file system is told of the store (`page_mkwrite`), and allows it.
+    fn wp_page_shared(&self, vma: &Vma, index: u32, old: Pte) -> Result<(), Errno> {
+        if self.get_mapped(vma, index) != Some(old.frame()) {
+            return Ok(());
+        }
+        let frame = old.frame();
+        if !self.lock(frame) {
+            self.put(frame, 1);
+            return Err(Errno::EINTR);
+        }
+        self.folio(frame).set(flag::DIRTY);
+        let locked = vma.lock(index);
+        if locked.get(index) == old {
+            locked.set(index, old.made_writable());
+        }
+        drop(locked);
+        self.unlock(frame);
+        self.put(frame, 1);
+        Ok(())
+    }
+
+    /// `shmem_fault`, `filemap_fault` and `finish_fault`: finds or allocates the cached page and maps it.
+    fn do_shared_fault(&self, mapping: &Mapping, vma: &Vma, index: u32, access: Access) -> Result<(), Errno> {
+        let Some(frame) = self.get_cached_folio(mapping, index)? else { return Ok(()) };
         // The page is locked and has our reference.
         let locked = vma.lock(index);
         if locked.get(index).is_none() {
@@ -236,7 +318,14 @@ impl<'a, D: Driver> Mm<'a, D> {
                 // Before 5.18 a fault on a file page left its mlock to reclaim.
                 self.m.memory.add_mapcount(frame, 1);
             }
-            locked.set(index, Pte::present(frame, true, true));
+            // Where stores are noticed, one must be made to be allowed; where the area allows
+            // none, there is none.
+            let noticed = mapping.kind == Kind::File && access != Access::Write;
+            let write = !noticed && !vma.forbids(index, true);
+            if mapping.kind == Kind::File && write {
+                self.folio(frame).set(flag::DIRTY);
+            }
+            locked.set(index, Pte::present(frame, write, write));
         }
         drop(locked);
         self.unlock(frame);
@@ -245,8 +334,13 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(())
     }
 
-    /// `shmem_get_folio`: locked, with a reference; `None` where the caller lost a race.
-    fn shmem_get_folio(&self, mapping: &Mapping, index: u32) -> Result<Option<Frame>, Errno> {
+    /// `shmem_get_folio`, `filemap_get_folio`: locked, with a reference; `None` where the caller
+    /// lost a race.
+    pub(in crate::ops) fn get_cached_folio(
+        &self,
+        mapping: &Mapping,
+        index: u32,
+    ) -> Result<Option<Frame>, Errno> {
         if let Some(frame) = mapping.cached(index) {
             if self.folio(frame).has(flag::HWPOISON) {
                 return Err(Errno::EFAULT);
@@ -265,8 +359,15 @@ impl<'a, D: Driver> Mm<'a, D> {
             }
             return Ok(Some(frame));
         }
-        let frame = self.alloc_filled(mapping, index, 0)?.publish();
-        self.folio(frame).set(flag::SWAPBACKED);
+        let frame = match mapping.kind {
+            // `GFP_HIGHUSER`: nobody may move what the kernel cannot read.
+            Kind::Secret => self.with_gfp(Gfp::Pin, || self.alloc_filled(mapping, index, 0))?,
+            _ => self.alloc_filled(mapping, index, 0)?,
+        }
+        .publish();
+        if mapping.kind == Kind::Shmem {
+            self.folio(frame).set(flag::SWAPBACKED);
+        }
         self.set_locked(frame);
         self.step(Step::FaultAlloc, frame);
         let added = mapping.with_cache(index, |slot| {

@@ -2,7 +2,7 @@
 
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
-use crate::machine::{Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag};
+use crate::machine::{Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 use std::ops::Range;
@@ -42,6 +42,10 @@ impl<D: Driver> Mm<'_, D> {
 
     fn fork_child(&self, mapping: &Mapping, range: Range<u32>) -> Result<Arc<Vma>, Errno> {
         let child = mapping.fork();
+        for area in mapping.vma.areas(&(0..mapping.vma.len())) {
+            let flags = area.flags & (vm::HOLE | vm::RDONLY);
+            while child.fix(&area.pages, vm::HOLE | vm::RDONLY, flags, false).is_some() {}
+        }
         if mapping.kind == Kind::Anon {
             range.into_iter().try_for_each(|index| self.copy_present_pte(mapping, &child, index))?;
         }

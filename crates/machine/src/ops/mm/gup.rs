@@ -2,11 +2,11 @@
 
 use super::fault::Access;
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Grab, Mapping, ZERO_FRAME, flag};
+use crate::machine::{Frame, Grab, Kind, Mapping, ZERO_FRAME, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::decide::{PlaceSeen, Walk};
-use crate::policy::{Errno, Policy, Unshare, ZeroPage};
+use crate::policy::{Caller, Entrance, Errno, Policy, Rules, Unshare, ZeroPage};
 use std::ops::Range;
 
 /// What is to be pinned, and how.
@@ -20,6 +20,17 @@ pub struct PinRequest<'a> {
     pub range: Range<u32>,
     /// `FOLL_WRITE`.
     pub write: bool,
+    /// Where its pages are looked up.
+    pub by: Lookup,
+}
+
+/// Where a pin looks its pages up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// In the page table of the caller's address space (`pin_user_pages`).
+    PageTable,
+    /// In the page cache of a memfd, whoever maps it (`memfd_pin_folios`).
+    PageCache,
 }
 
 /// Why a walk did not reach the end of its range.
@@ -42,12 +53,55 @@ pub(in crate::ops) fn place_of(frame: Frame, flags: u32) -> PlaceSeen {
     }
 }
 
+impl<'a> PinRequest<'a> {
+    /// Pages of a range, by the page table.
+    pub fn new(policy: &'a Policy, mapping: &'a Mapping, range: Range<u32>, write: bool) -> Self {
+        Self { policy, mapping, range, write, by: Lookup::PageTable }
+    }
+
+    /// The same by the way on which a caller looks pages up.
+    #[must_use]
+    pub fn by(&self, caller: Caller) -> Self {
+        let cached = caller.habit().entrance == Entrance::PageCache;
+        Self { by: if cached { Lookup::PageCache } else { Lookup::PageTable }, ..self.clone() }
+    }
+
+    /// Whether the mapping is none that may be pinned so, wherever its pages lie: `check_vma_flags`.
+    #[inline]
+    pub fn is_refused(&self, rules: &Rules) -> bool {
+        let kind = self.mapping.kind;
+        let tracked = kind == Kind::File && self.write && rules.refuses_tracked_writes;
+        kind.is_unpinnable() || tracked
+    }
+
+    /// Whether some page of the range is none that may be pinned so, whatever becomes of the others.
+    pub fn is_bad_address(&self, rules: &Rules) -> bool {
+        let forbidden = |index| self.by == Lookup::PageTable && self.mapping.vma.forbids(index, self.write);
+        self.is_refused(rules) || self.range.clone().any(forbidden)
+    }
+
+    /// The frame that is named at an index, present or under migration.
+    #[inline]
+    pub fn named(&self, index: u32) -> Option<Frame> {
+        match self.by {
+            Lookup::PageTable => {
+                let pte = self.mapping.vma.pte(index);
+                (!pte.is_none()).then(|| pte.frame())
+            }
+            Lookup::PageCache => self.mapping.cached(index),
+        }
+    }
+}
+
 impl<D: Driver> Mm<'_, D> {
     /// `gup_fast`: pins the leading run of pages that are present, writable
     /// where wanted, and fine where they are. Appends to `pages`.
     #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
     #[inline(always)]
     pub(in crate::ops) fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
+        if request.is_refused(&self.m.rules) {
+            return;
+        }
         let before = pages.len();
         // Room for all at once: growth inside the loop would cost more than the pins.
         pages.reserve(request.range.len());
@@ -132,6 +186,9 @@ impl<D: Driver> Mm<'_, D> {
         let PinRequest { mapping, ref range, write, .. } = *request;
         let vma = &mapping.vma;
         let first = range.start;
+        if request.is_refused(&self.m.rules) {
+            return Err(Stopped::Failed(Errno::EFAULT));
+        }
         for index in range.clone() {
             self.step_at(Step::GupWalk);
             if self.d.killed() {

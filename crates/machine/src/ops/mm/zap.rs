@@ -1,7 +1,7 @@
 //! Taking pages out of a mapping.
 
 use crate::drive::{Driver, Step};
-use crate::machine::{Area, Frame, Kind, Mapping, Pte, Vma, ZERO_FRAME};
+use crate::machine::{Frame, Kind, Mapping, Pte, Vma, ZERO_FRAME, vm};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
@@ -17,9 +17,10 @@ impl<D: Driver> Mm<'_, D> {
         self.lru_add_drain();
         let mut zapped = 0;
         for index in range.take_while(|_| !self.d.killed()) {
-            let gone = match mapping.kind {
-                Kind::Anon => self.zap_pte(&mapping.vma, index, spare_pinned),
-                Kind::Shmem => self.truncate(mapping, index, spare_pinned),
+            let gone = if mapping.kind.is_cached() {
+                self.truncate(mapping, index, spare_pinned)
+            } else {
+                self.zap_pte(&mapping.vma, index, spare_pinned)
             };
             if gone {
                 zapped += 1;
@@ -33,21 +34,65 @@ impl<D: Driver> Mm<'_, D> {
     /// `MADV_DONTNEED`, area by area: clears the PTEs, and leaves the page cache alone.
     ///
     /// # Errors
-    /// `EINVAL` at a locked area; what comes before it has been zapped.
+    /// `EINVAL` at a locked area; what comes before it has been zapped. `ENOMEM` if there are holes.
     pub fn madvise_dontneed(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
-        for Area { pages, locked, .. } in mapping.vma.areas(&range) {
-            if locked {
-                return Err(Errno::EINVAL);
-            }
-            self.lru_add_drain();
-            for index in pages {
-                if self.zap_pte(&mapping.vma, index, false) {
+        if mapping.kind == Kind::Pfnmap {
+            return Err(Errno::EINVAL);
+        }
+        self.madvise(mapping, range, |pages| self.zap_range(mapping, pages))
+    }
+
+    /// `MADV_REMOVE`: punches a hole into the file, in every area that maps it.
+    ///
+    /// # Errors
+    /// `EINVAL` where there is no file, and at a locked area; what comes before it is gone.
+    /// `ENOMEM` if there are holes.
+    pub fn madvise_remove(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        if !mapping.kind.is_cached() {
+            return Err(Errno::EINVAL);
+        }
+        self.madvise(mapping, range, |pages| {
+            // `folio_batch_release` of what is truncated drains this CPU.
+            self.lru_add_drain_inlined();
+            for index in pages.take_while(|_| !self.d.killed()) {
+                if self.truncate(mapping, index, false) {
                     self.event(Event::Zapped);
                 }
                 self.step_at(Step::Zap);
             }
+        })
+    }
+
+    /// Clears a range's PTEs, pinned or not: the frames that were there live on by other references.
+    fn zap_range(&self, mapping: &Mapping, pages: Range<u32>) {
+        if self.m.rules.zap_drains {
+            self.lru_add_drain();
         }
-        Ok(())
+        for index in pages.take_while(|_| !self.d.killed()) {
+            if self.zap_pte(&mapping.vma, index, false) {
+                self.event(Event::Zapped);
+            }
+            self.step_at(Step::Zap);
+        }
+    }
+
+    /// `munmap` of a part: nothing is mapped there any more. What is pinned stays with its device alone.
+    pub fn munmap(&self, mapping: &Mapping, range: Range<u32>) {
+        let into_unfaulted = self.m.rules.merge_into_unfaulted;
+        // Nobody finds the area any more; what it was still says how its pages are unmapped.
+        while mapping.vma.fix(&range, vm::HOLE, vm::HOLE, into_unfaulted).is_some() {}
+        self.zap_range(mapping, range);
+    }
+
+    /// `mremap` to another address: the page table moves, pages and pins stay what they are, and
+    /// the old range is unmapped with nothing in it.
+    pub fn mremap(&self, mapping: &Mapping) {
+        debug_assert!(!mapping.vma.is_gone());
+        // Pages are named by their place in the mapping, which has not changed: what is left to
+        // do is `munmap` of the old range.
+        if self.m.rules.zap_drains {
+            self.lru_add_drain();
+        }
     }
 
     /// Clears one PTE; false if there was no page or it was spared.
@@ -109,7 +154,9 @@ impl<D: Driver> Mm<'_, D> {
 
     /// Zaps everything that an area maps, for good.
     pub(super) fn exit(&self, vma: &Vma) {
-        self.lru_add_drain();
+        if self.m.rules.zap_drains {
+            self.lru_add_drain();
+        }
         for index in 0..vma.len() {
             self.zap_pte(vma, index, false);
         }

@@ -89,15 +89,20 @@ impl<'c, 'r, D: Driver> Call<'c, 'r, D> {
         }
     }
 
-    /// A page that no walk could reach: it is poisoned, or without memory there is none yet.
+    /// A page that no walk could reach: it is poisoned, there is none, or none may be pinned so.
     #[cold]
     pub(super) fn unreachable_page(&self, errno: Errno, index: u32) {
         let pte = self.request.mapping.vma.pte(index);
         if pte.is_poison() {
             let by = self.t.m.hindrance(pte.frame(), Test::Isolation, self.t.d.id(), 0);
             self.t.d.hindered(Step::Fault, by);
-        } else if errno == Errno::ENOMEM {
-            self.t.d.hindered(Step::Fault, Hindrance { obstacle: Obstacle::NoMemory, page: None });
+            return;
         }
+        let obstacle = match errno {
+            Errno::ENOMEM => Obstacle::NoMemory,
+            Errno::EFAULT => Obstacle::BadAddress,
+            _ => return,
+        };
+        self.t.d.hindered(Step::Fault, Hindrance { obstacle, page: None });
     }
 }

@@ -9,7 +9,7 @@ use crate::drive::{Driver, Step};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, Test, ZERO_FRAME, flag};
 use crate::ops::floor::Task;
-use crate::ops::mm::{Access, place_of};
+use crate::ops::mm::{Access, Lookup, place_of};
 use crate::policy::Errno;
 use crate::policy::decide::{Over, PageSeen, Seen, Walk};
 
@@ -113,6 +113,9 @@ impl<D: Driver> Call<'_, '_, D> {
 
     /// The frame that is mapped there, if any.
     fn mapped(&self) -> Frame {
+        if self.request.by == Lookup::PageCache {
+            return self.request.mapping.cached(self.index()).unwrap_or(NO_FRAME);
+        }
         let pte = self.request.mapping.vma.pte(self.index());
         if pte.is_present() { pte.frame() } else { NO_FRAME }
     }
@@ -121,6 +124,11 @@ impl<D: Driver> Call<'_, '_, D> {
     fn faulted(&self, walk: Walk) -> Result<Frame, Errno> {
         let (mapping, write) = (self.request.mapping, self.request.write);
         self.t.step_at(Step::GupWalk);
+        if self.request.by == Lookup::PageCache {
+            let frame = self.t.find_cached(mapping, self.index())?;
+            self.t.put(frame, 1);
+            return Ok(frame);
+        }
         loop {
             let pte = mapping.vma.pte(self.index());
             let replaced = walk.replace_zero && pte.is_present() && pte.frame() == ZERO_FRAME;
@@ -140,6 +148,15 @@ impl<D: Driver> Call<'_, '_, D> {
         let own = match self.cursor.over {
             Over::Pinned => self.t.m.pin_bias(self.t.folio(frame)),
             Over::Isolated => 1,
+            Over::Mapped | Over::Faulted(_) if self.request.by == Lookup::PageCache => {
+                if !self.t.folio(frame).try_get(1) {
+                    return None;
+                }
+                let cached = self.request.mapping.cached(self.index()) == Some(frame);
+                let result = cached.then(|| body(frame, 1));
+                self.t.put(frame, 1);
+                return result;
+            }
             Over::Mapped | Over::Faulted(_) => {
                 let locked = self.request.mapping.vma.lock(self.index());
                 let pte = locked.get(self.index());

@@ -4,22 +4,9 @@ use super::call::Pin;
 use crate::drive::Driver;
 use crate::observe::Event;
 use crate::ops::floor::Task;
-use crate::ops::mm::PinRequest;
-use crate::policy::{Entry, Errno};
-
-/// Who pins: by which entry, and how much at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
-    /// A registered buffer of `io_uring`: by the kernel's entry, all at once.
-    IoUring,
-    /// VFIO type 1: `pin_user_pages_remote`, which has no fast path, 512 pages at a time
-    /// (`VFIO_BATCH_MAX_CAPACITY`), each with sweeps of its own.
-    Vfio,
-}
-
-impl Caller {
-    const VFIO_CHUNK: u32 = 512;
-}
+use crate::ops::mm::{Lookup, PinRequest};
+use crate::policy::{Caller, Entrance, Entry, Errno, Habit, Short};
+use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
     /// Long-term pins the range as `io_uring` does with its registered buffers:
@@ -44,10 +31,12 @@ impl<D: Driver> Task<'_, D> {
         self.pin_rest(request, self.m.rules.entry == Entry::Fast, pin)
     }
 
-    /// The same by another caller: by his entry, and in his chunks.
+    /// The same by another caller: by its entry, in its chunks, and with what it makes of half a
+    /// range ([`Caller::habit`]).
     ///
     /// # Errors
-    /// As [`pin_longterm`](Self::pin_longterm); what earlier chunks have pinned is given back.
+    /// As [`pin_longterm`](Self::pin_longterm); what was pinned before is given back, and stays
+    /// where it was moved to.
     pub fn pin_longterm_by(
         &self,
         caller: Caller,
@@ -57,50 +46,94 @@ impl<D: Driver> Task<'_, D> {
         if caller == Caller::IoUring {
             return self.pin_longterm(request, pin);
         }
-        let mut pages = Vec::with_capacity(request.range.len());
-        let (mut sweeps, mut contended) = (0, false);
-        let mut begin = request.range.start;
-        while begin < request.range.end {
-            let end = request.range.end.min(begin + Caller::VFIO_CHUNK);
-            let chunk = PinRequest { range: begin..end, ..request.clone() };
-            (pin.sweeps, pin.contended) = (0, false);
-            pin.pages.clear();
-            // `pin_user_pages_remote` marks pages accessed, as the fast entry does.
-            let result = self.pin_rest(&chunk, true, pin);
-            sweeps += pin.sweeps;
-            contended |= pin.contended;
-            if let Err(errno) = result {
-                self.unpin_user_pages(&pages);
-                (pin.sweeps, pin.contended) = (sweeps, contended);
-                return Err(errno);
+        let Habit { entrance, chunk, short } = caller.habit();
+        let request = request.by(caller);
+        let Range { start, end } = request.range;
+        let mut all = Pin { pages: Vec::with_capacity(request.range.len()), ..Pin::default() };
+        let result = loop {
+            let begin = start + all.pages.len() as u32;
+            if begin == end {
+                break Ok(());
             }
-            pages.append(&mut pin.pages);
-            begin = end;
+            let part = begin..chunk.map_or(end, |chunk| end.min(begin + chunk));
+            let call = PinRequest { range: part, ..request.clone() };
+            let result = self.pin_user_pages(entrance, &call, pin);
+            all.sweeps += pin.sweeps;
+            all.contended |= pin.contended;
+            let complete = pin.pages.len() == call.range.len();
+            all.pages.append(&mut pin.pages);
+            match result {
+                Ok(()) if complete || short == Short::GoesOn => {}
+                Ok(()) => break Err(Errno::EFAULT),
+                Err(errno) => break Err(errno),
+            }
+        };
+        if result.is_err() {
+            self.unpin_user_pages(&all.pages);
+            all.pages.clear();
         }
-        *pin = Pin { pages, sweeps, contended };
-        Ok(())
+        *pin = all;
+        result
     }
 
-    /// Long-term pins what GUP-fast has left of the range. Out of line, so that
-    /// the way of a pin that needs none of this stays short.
+    /// One call by an entry: pins the range, or, with `Ok` too, the first part of it.
+    fn pin_user_pages(
+        &self,
+        entrance: Entrance,
+        request: &PinRequest<'_>,
+        pin: &mut Pin,
+    ) -> Result<(), Errno> {
+        (pin.sweeps, pin.contended) = (0, false);
+        pin.pages.clear();
+        let fast = match entrance {
+            Entrance::Kernel => self.m.rules.entry == Entry::Fast,
+            Entrance::Fast => true,
+            Entrance::Slow | Entrance::Remote | Entrance::PageCache => false,
+        };
+        if fast {
+            self.gup_fast(request, &mut pin.pages);
+            if pin.pages.len() == request.range.len() {
+                pin.sweeps = 1;
+                return Ok(());
+            }
+        }
+        self.pin_further(request, fast || entrance == Entrance::Remote, pin)
+    }
+
+    /// Long-term pins what GUP-fast has left of the range, all of it or nothing. Out of line, so
+    /// that the way of a pin that needs none of this stays short.
     #[inline(never)]
     fn pin_rest(&self, request: &PinRequest<'_>, touch: bool, pin: &mut Pin) -> Result<(), Errno> {
+        let result = self.pin_further(request, touch, pin);
+        if result.is_ok() && pin.pages.len() < request.range.len() {
+            // Part of the range is pinned: the caller sees a short count.
+            self.unpin_user_pages(&pin.pages);
+            pin.pages.clear();
+            return Err(Errno::EFAULT);
+        }
+        result
+    }
+
+    /// Long-term pins what is left of the range, or the first part of it. On an error nothing is
+    /// pinned, also not what GUP-fast had.
+    fn pin_further(&self, request: &PinRequest<'_>, touch: bool, pin: &mut Pin) -> Result<(), Errno> {
         let range = &request.range;
         let waits = self.waits();
         let already = pin.pages.len();
-        self.event(Event::SlowEntries);
+        if request.by == Lookup::PageTable {
+            self.event(Event::SlowEntries);
+        }
         let rest = PinRequest { range: range.start + already as u32..range.end, ..request.clone() };
         let result = self.memalloc_pin(|| self.gup_longterm_locked(&rest, touch, pin));
         pin.contended = pin.sweeps > 1 || self.waits() != waits;
-        let result = match result {
-            Ok(()) if pin.pages.len() == range.len() => return Ok(()),
-            Err(errno) if already == 0 || errno == Errno::EINTR => Err(errno),
-            // Part of the range is pinned: the caller sees a short count.
-            _ => Err(Errno::EFAULT),
-        };
-        self.unpin_user_pages(&pin.pages);
-        pin.pages.clear();
-        result
+        match result {
+            Err(errno) if already == 0 || errno == Errno::EINTR => {
+                self.unpin_user_pages(&pin.pages);
+                pin.pages.clear();
+                Err(errno)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How often this task has met others so far.

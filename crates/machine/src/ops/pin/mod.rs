@@ -11,4 +11,3 @@ mod longterm;
 mod sweep;
 
 pub use call::Pin;
-pub use longterm::Caller;

@@ -6,7 +6,7 @@ use crate::machine::{Gfp, flag};
 use crate::observe::Event;
 use crate::ops::floor::Task;
 use crate::ops::migrate::MigrateMode;
-use crate::ops::mm::{Access, PinRequest, Stopped};
+use crate::ops::mm::{Access, Lookup, PinRequest, Stopped};
 use crate::policy::Errno;
 use crate::policy::decide::{Cpus, Do, Loop, Pause, Seen, Until, Walk};
 
@@ -81,8 +81,11 @@ impl<D: Driver> Call<'_, '_, D> {
     fn pin(&mut self, walk: Walk) -> Seen {
         self.pinning_since = self.t.d.now();
         let mut pages = std::mem::take(&mut self.pin.pages);
-        let got =
-            self.t.get_user_pages(self.request, self.touch, walk, |frame| self.must_move(frame), &mut pages);
+        let must_move = |frame| self.must_move(frame);
+        let got = match self.request.by {
+            Lookup::PageTable => self.t.get_user_pages(self.request, self.touch, walk, must_move, &mut pages),
+            Lookup::PageCache => self.t.pin_cached(self.request, walk, must_move, &mut pages),
+        };
         self.pin.pages = pages;
         if let Err(Stopped::Failed(errno)) = got {
             let index = self.request.range.start + (self.pin.pages.len() - self.base) as u32;
@@ -190,8 +193,8 @@ impl<D: Driver> Call<'_, '_, D> {
         let until = self.t.d.now().saturating_add(length);
         // Migration goes through a range in order: with the last page back, so are mostly all.
         for &(index, frame) in self.missed.iter().rev() {
-            let (page, vma) = (self.t.folio(frame), &self.request.mapping.vma);
-            let returned = || page.has(flag::LRU) || vma.pte(index).frame() != frame;
+            let (page, request) = (self.t.folio(frame), self.request);
+            let returned = || page.has(flag::LRU) || request.named(index) != Some(frame);
             if returned() {
                 continue;
             }

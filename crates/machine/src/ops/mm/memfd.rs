@@ -1,0 +1,91 @@
+//! Pinning pages of a file by its page cache: `memfd_pin_folios`.
+//!
+//! No page table is looked at, so a page under migration is found and pinned like any other, where
+//! a walk would wait for it: the pin is one reference too many for the migration.
+
+use super::gup::{PinRequest, Stopped};
+use crate::drive::{Driver, Step};
+use crate::machine::{Frame, Mapping};
+use crate::observe::Event;
+use crate::ops::floor::Mm;
+use crate::policy::Errno;
+use crate::policy::decide::Walk;
+
+/// Folios that one look-up returns (`PAGEVEC_SIZE`).
+const LOOKED_UP: usize = 31;
+
+impl<D: Driver> Mm<'_, D> {
+    /// Pins every page of the range, making what the file has not got yet. What was pinned before it
+    /// stopped stays in `pages`.
+    ///
+    /// `must_move`: whether a page may not be pinned where it is.
+    pub(in crate::ops) fn pin_cached(
+        &self,
+        request: &PinRequest<'_>,
+        walk: Walk,
+        must_move: impl Fn(Frame) -> bool,
+        pages: &mut Vec<Frame>,
+    ) -> Result<(), Stopped> {
+        let mut batch = LookedUp { frames: Vec::with_capacity(LOOKED_UP), drained: false };
+        let result = request.range.clone().try_for_each(|index| {
+            self.step_at(Step::GupWalk);
+            let frame = self.find_cached(request.mapping, index).map_err(Stopped::Failed)?;
+            batch.frames.push(frame);
+            if walk.refuse && must_move(frame) {
+                return Err(Stopped::Refused);
+            }
+            self.m.pin(self.folio(frame));
+            self.event(Event::Acquired);
+            pages.push(frame);
+            if batch.frames.len() == LOOKED_UP {
+                self.folio_batch_release(&mut batch);
+            }
+            Ok(())
+        });
+        self.folio_batch_release(&mut batch);
+        result
+    }
+
+    /// The page of the file at `index`, with a reference; made outside Movable where there is none.
+    pub(in crate::ops) fn find_cached(&self, mapping: &Mapping, index: u32) -> Result<Frame, Errno> {
+        loop {
+            if self.d.killed() {
+                return Err(Errno::EINTR);
+            }
+            let Some(frame) = mapping.cached(index) else {
+                // `memfd_alloc_folio`
+                if let Some(frame) = self.get_cached_folio(mapping, index)? {
+                    self.unlock(frame);
+                    self.put(frame, 1);
+                }
+                continue;
+            };
+            if self.folio(frame).try_get(1) {
+                if mapping.cached(index) == Some(frame) {
+                    return Ok(frame);
+                }
+                self.put(frame, 1);
+            }
+            // Frozen by a migration, or gone: the slot is about to change.
+            self.step(Step::GupWalk, frame);
+        }
+    }
+
+    /// `folio_batch_release`: the first of a sweep drains this CPU, then the look-up's references go.
+    fn folio_batch_release(&self, batch: &mut LookedUp) {
+        if batch.frames.is_empty() {
+            return;
+        }
+        if !std::mem::replace(&mut batch.drained, true) {
+            self.lru_add_drain_inlined();
+        }
+        batch.frames.drain(..).for_each(|frame| self.put(frame, 1));
+    }
+}
+
+/// Folios of one look-up after the other: `struct folio_batch`.
+struct LookedUp {
+    frames: Vec<Frame>,
+    /// `percpu_pvec_drained`
+    drained: bool,
+}

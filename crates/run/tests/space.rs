@@ -1,0 +1,340 @@
+//! What a program does to its address space around a pin, and who pins: each rule by a machine on
+//! which nothing else happens.
+#![cfg(not(loom))]
+
+use gupstress_run::judge::Class;
+use gupstress_run::litmus::{Outcome, Session};
+use gupstress_run::machine::{Kind, Layout, ZoneKind, flag};
+use gupstress_run::observe::Event;
+use gupstress_run::ops::{Caller, Errno};
+use gupstress_run::policy::{Source, load_kernel, load_policy};
+use gupstress_run::script::OpError;
+
+const LAYOUT: Layout = Layout { normal: 4096, movable: 4096, cma: 0, page_bytes: 64 };
+
+fn session(kernel: &str) -> Session {
+    let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
+    let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
+    Session::new(rules, policy, &LAYOUT, 2)
+}
+
+/// A mapping with every page written, on the LRU.
+fn touched(session: &mut Session, kind: Kind, pages: u32) -> u32 {
+    let mapping = session.map(kind, pages).unwrap();
+    session.touch(0, mapping, 0..pages).unwrap();
+    session.drain_all().unwrap();
+    mapping
+}
+
+fn frame(session: &Session, mapping: u32, index: u32) -> u32 {
+    session.page(mapping, index).unwrap().unwrap().frame
+}
+
+fn sound(session: &Session) {
+    let recount = session.recount();
+    assert!(recount.complete && recount.broken.is_empty(), "{:#?}", recount.broken);
+}
+
+fn errno<T: std::fmt::Debug>(result: Result<T, OpError>) -> Errno {
+    match result.unwrap_err() {
+        OpError::Refused { errno, .. } => errno,
+        other => panic!("{other}"),
+    }
+}
+
+fn counts<const N: usize>(outcome: &Outcome, events: [Event; N]) -> [u64; N] {
+    events.map(|event| outcome.counters.get(event))
+}
+
+// ------------------------------------------------------------ areas
+
+#[test]
+fn a_hole_is_a_bad_address_for_programs_calls_and_pins() {
+    let mut s = session("linux-7.2.13");
+    let a = touched(&mut s, Kind::Anon, 8);
+    s.munmap(0, a, 4..6).unwrap();
+    assert_eq!(errno(s.touch(0, a, 3..5)), Errno::EFAULT);
+    assert_eq!(errno(s.read(0, a, 5..6)), Errno::EFAULT);
+    assert_eq!(errno(s.mlock(0, a, 2..8)), Errno::ENOMEM);
+    s.munlock(0, a, 2..4).unwrap();
+    assert_eq!(errno(s.cold(0, a, 0..8)), Errno::ENOMEM);
+    let outcome = s.pin(0, a, 0..8, true).unwrap();
+    assert_eq!((outcome.error, outcome.class), (Some(Errno::EFAULT), Class::FailedJustified));
+    // Those before it were pinned, and moved; those after it were not looked at.
+    let zones: Vec<Option<ZoneKind>> =
+        (0..8).map(|index| s.page(a, index).unwrap().map(|page| page.zone)).collect();
+    let (moved, stayed) = (Some(ZoneKind::Normal), Some(ZoneKind::Movable));
+    assert_eq!(zones, [moved, moved, moved, moved, None, None, stayed, stayed]);
+    sound(&s);
+}
+
+#[test]
+fn a_read_only_area_takes_pins_that_read() {
+    let mut s = session("linux-7.2.13");
+    let a = touched(&mut s, Kind::Anon, 4);
+    s.rdonly(0, a, 2..4).unwrap();
+    assert_eq!(errno(s.touch(0, a, 2..3)), Errno::EFAULT);
+    s.read(0, a, 0..4).unwrap();
+    let failed = s.pin(0, a, 2..4, true).unwrap();
+    assert_eq!((failed.error, failed.class), (Some(Errno::EFAULT), Class::FailedJustified));
+    assert_eq!(counts(&failed, [Event::Acquired, Event::Faults]), [0, 0]);
+    assert_eq!(s.pin(0, a, 0..4, false).unwrap().class, Class::Pinned);
+    sound(&s);
+}
+
+#[test]
+fn unmapping_drains_this_cpu_to_6_13() {
+    for (kernel, drains) in [("linux-6.1.192", true), ("linux-6.12.117", true), ("linux-6.16.12", false)] {
+        for act in [
+            (|s: &mut Session, a| s.munmap(0, a, 0..1)) as fn(&mut Session, u32) -> Result<(), OpError>,
+            |s, a| s.mremap(0, a),
+            |s, a| s.dontneed(0, a, 0..1),
+        ] {
+            let mut s = session(kernel);
+            let a = s.map(Kind::Anon, 2).unwrap();
+            s.touch(0, a, 0..2).unwrap();
+            act(&mut s, a).unwrap();
+            let listed = s.page(a, 1).unwrap().unwrap().batches.is_empty();
+            assert_eq!(listed, drains, "{kernel}");
+        }
+    }
+}
+
+// ------------------------------------------------------------ files
+
+#[test]
+fn a_file_with_a_backing_store_is_not_pinned_for_writing_from_6_5() {
+    for (kernel, refused) in [("linux-6.1.192", false), ("linux-6.12.117", true)] {
+        let mut s = session(kernel);
+        let a = touched(&mut s, Kind::File, 4);
+        assert!(s.pin(0, a, 0..4, false).unwrap().error.is_none(), "{kernel}");
+        let outcome = s.pin(0, a, 0..4, true).unwrap();
+        assert_eq!(outcome.error.is_some(), refused, "{kernel}");
+        if refused {
+            assert_eq!((outcome.error, outcome.class), (Some(Errno::EFAULT), Class::FailedJustified));
+            assert_eq!(counts(&outcome, [Event::Acquired, Event::GupFast]), [0, 0]);
+        }
+        sound(&s);
+    }
+}
+
+#[test]
+fn a_store_to_a_file_is_noticed_one_to_shared_memory_is_not() {
+    let mut s = session("linux-7.2.13");
+    let dirty = |s: &Session, a| s.machine().page(frame(s, a, 0)).has(flag::DIRTY);
+    let a = s.map(Kind::File, 1).unwrap();
+    s.read(0, a, 0..1).unwrap();
+    assert!(!dirty(&s, a), "read only");
+    let was = frame(&s, a, 0);
+    s.touch(0, a, 0..1).unwrap();
+    assert!(dirty(&s, a) && frame(&s, a, 0) == was);
+    let b = s.map(Kind::Shmem, 1).unwrap();
+    s.read(0, b, 0..1).unwrap();
+    let before = s.pin(0, b, 0..1, true).unwrap();
+    assert_eq!(counts(&before, [Event::Faults]), [0], "what reads map may be written");
+    sound(&s);
+}
+
+#[test]
+fn what_no_pin_may_have_is_refused_to_all_of_them() {
+    for kind in [Kind::Secret, Kind::Pfnmap] {
+        let mut s = session("linux-7.2.13");
+        let a = touched(&mut s, kind, 2);
+        for caller in [Caller::IoUring, Caller::Vfio, Caller::GupSlow] {
+            for write in [true, false] {
+                let outcome = s.pin_by(caller, 0, a, 0..2, write).unwrap();
+                assert_eq!((outcome.error, outcome.class), (Some(Errno::EFAULT), Class::FailedJustified));
+                assert_eq!(counts(&outcome, [Event::Acquired]), [0]);
+            }
+        }
+        sound(&s);
+        s.unmap(0, a).unwrap();
+        sound(&s);
+    }
+}
+
+#[test]
+fn pages_of_ramfs_are_unevictable_and_movable() {
+    let mut s = session("linux-7.2.13");
+    let a = touched(&mut s, Kind::Ramfs, 2);
+    let unevictable = |s: &Session| s.machine().page(frame(s, a, 0)).has(flag::UNEVICTABLE);
+    assert!(unevictable(&s));
+    let outcome = s.pin(0, a, 0..2, true).unwrap();
+    assert_eq!(counts(&outcome, [Event::Migrated]), [2]);
+    s.drain_all().unwrap();
+    assert!(unevictable(&s));
+    sound(&s);
+}
+
+#[test]
+fn a_second_mapping_and_a_write_reach_the_same_page() {
+    let mut s = session("linux-7.2.13");
+    let a = s.map(Kind::Shmem, 3).unwrap();
+    s.write(0, a, 0..1).unwrap();
+    assert!(s.page(a, 0).unwrap().is_none(), "in the page cache only");
+    s.alias(0, a, 0..2).unwrap();
+    s.touch(0, a, 0..3).unwrap();
+    let mapcounts: Vec<i32> = (0..3).map(|index| s.page(a, index).unwrap().unwrap().mapcount).collect();
+    assert_eq!(mapcounts, [2, 2, 1]);
+    // A child's exit takes its own mapping, not the program's second one.
+    s.children_exit(0).unwrap();
+    assert_eq!(s.page(a, 0).unwrap().unwrap().mapcount, 2);
+    s.drain_all().unwrap();
+    assert_eq!(s.pin(0, a, 0..3, true).unwrap().class, Class::Pinned);
+    sound(&s);
+    let b = s.map(Kind::Anon, 1).unwrap();
+    assert_eq!(errno(s.alias(0, b, 0..1)), Errno::EINVAL);
+    assert_eq!(errno(s.write(0, b, 0..1)), Errno::EINVAL);
+    assert_eq!(errno(s.remove(0, b, 0..1)), Errno::EINVAL);
+}
+
+#[test]
+fn a_pipe_takes_a_files_page_from_the_page_cache_and_vmsplice_maps_it() {
+    let mut s = session("linux-7.2.13");
+    let a = touched(&mut s, Kind::Shmem, 2);
+    s.dontneed(0, a, 0..2).unwrap();
+    s.hold(0, a, 0..1).unwrap();
+    s.vhold(0, a, 1..2).unwrap();
+    let mapped: Vec<bool> = (0..2).map(|index| s.page(a, index).unwrap().is_some()).collect();
+    assert_eq!(mapped, [false, true]);
+    let outcome = s.pin(0, a, 0..2, true).unwrap();
+    assert_eq!((outcome.error, outcome.class), (Some(Errno::ENOMEM), Class::FailedJustified));
+    s.release_all(0).unwrap();
+    assert_eq!(s.pin(0, a, 0..2, true).unwrap().class, Class::Pinned);
+    sound(&s);
+}
+
+// ------------------------------------------------------------ under a pin
+
+#[test]
+fn a_frame_lives_by_its_pin_and_the_program_gets_another() {
+    type Act = fn(&mut Session, u32) -> Result<(), OpError>;
+    let acts: [(Kind, Act, bool); 6] = [
+        (Kind::Anon, |s, a| s.munmap(0, a, 1..2), true),
+        (Kind::Anon, |s, a| s.dontneed(0, a, 1..2), true),
+        (Kind::Shmem, |s, a| s.remove(0, a, 1..2), true),
+        // The page cache has the page still: the next access maps it again.
+        (Kind::Shmem, |s, a| s.dontneed(0, a, 1..2), false),
+        (Kind::Anon, |s, a| s.mremap(0, a), false),
+        (Kind::Anon, |s, a| s.share(0, a, 0..4), false),
+    ];
+    for (number, (kind, act, severs)) in acts.into_iter().enumerate() {
+        for write in [true, false] {
+            let mut s = session("linux-7.2.13");
+            let a = touched(&mut s, kind, 4);
+            let pin = s.pin(0, a, 0..4, write).unwrap().pin.unwrap();
+            let was = frame(&s, a, 1);
+            assert_eq!(s.severed(pin).unwrap(), [0; 0]);
+            act(&mut s, a).unwrap();
+            let severed: &[u32] = if severs { &[1] } else { &[] };
+            assert_eq!(s.severed(pin).unwrap(), severed, "act {number}");
+            sound(&s);
+            assert!(s.machine().page(was).refcount() >= 1024, "act {number}");
+            if s.touch(0, a, 1..2).is_ok() {
+                assert_eq!(frame(&s, a, 1) == was, !severs, "act {number}");
+            }
+            sound(&s);
+            s.unpin(0, pin).unwrap();
+            sound(&s);
+            assert!(s.severed(pin).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_mapping_is_unmapped_under_its_pins() {
+    let mut s = session("linux-7.2.13");
+    let a = touched(&mut s, Kind::Anon, 4);
+    let pin = s.pin(0, a, 0..4, true).unwrap().pin.unwrap();
+    let frames: Vec<u32> = (0..4).map(|index| frame(&s, a, index)).collect();
+    s.unmap(0, a).unwrap();
+    sound(&s);
+    assert_eq!(s.severed(pin).unwrap(), [0, 1, 2, 3]);
+    for &frame in &frames {
+        let page = s.machine().page(frame);
+        assert_eq!((page.mapcount(), page.refcount()), (0, 1024 + i32::from(!page.has(flag::LRU))));
+    }
+    s.unpin(0, pin).unwrap();
+    s.drain_all().unwrap();
+    assert!(frames.iter().all(|&frame| s.machine().page(frame).refcount() == 0));
+    sound(&s);
+}
+
+// ------------------------------------------------------------ callers
+
+/// Pages 0 to 3 lie where they may stay, page 6 is held: what a caller makes of page 6.
+fn half_good(caller: Caller) -> (Session, Outcome) {
+    let mut s = session("linux-6.12.43");
+    let a = touched(&mut s, Kind::Anon, 8);
+    let pin = s.pin(0, a, 0..4, true).unwrap().pin.unwrap();
+    s.unpin(0, pin).unwrap();
+    s.drain_all().unwrap();
+    s.hold(0, a, 6..7).unwrap();
+    let outcome = s.pin_by(caller, 0, a, 0..8, true).unwrap();
+    sound(&s);
+    (s, outcome)
+}
+
+#[test]
+fn a_short_count_fails_or_is_gone_on_from() {
+    for (caller, error, acquired, entries) in [
+        // GUP-fast has four, the loop the other four: a short count, all given back.
+        (Caller::IoUring, Errno::EFAULT, 8, 1),
+        (Caller::GupFast, Errno::EFAULT, 8, 1),
+        // The whole range in the loop.
+        (Caller::GupSlow, Errno::ENOMEM, 8, 1),
+        (Caller::Vfio, Errno::ENOMEM, 8, 1),
+        // Goes on at page 4: 4 and 5 lie outside Movable by now and are a short count again;
+        // at page 6 the call says what is wrong.
+        (Caller::Umem, Errno::ENOMEM, 8 + 4 + 2, 3),
+    ] {
+        let (_, outcome) = half_good(caller);
+        assert_eq!((outcome.error, outcome.class), (Some(error), Class::FailedJustified), "{caller:?}");
+        let counted = counts(&outcome, [Event::Acquired, Event::Released, Event::SlowEntries]);
+        assert_eq!(counted, [acquired, acquired, entries], "{caller:?}");
+    }
+}
+
+#[test]
+fn chunks_have_sweeps_of_their_own_and_stay_moved() {
+    let pages = 1100;
+    for (caller, calls, moved) in
+        [(Caller::Vfio, 3, 1024), (Caller::Umem, 3, 1024), (Caller::GupFast, 1, pages - 1)]
+    {
+        let mut s = session("linux-6.12.117");
+        let a = touched(&mut s, Kind::Anon, pages);
+        s.hold(0, a, pages - 1..pages).unwrap();
+        let outcome = s.pin_by(caller, 0, a, 0..pages, true).unwrap();
+        assert_eq!(outcome.error, Some(Errno::ENOMEM), "{caller:?}");
+        let [acquired, released, migrate_calls] =
+            counts(&outcome, [Event::Acquired, Event::Released, Event::MigrateCalls]);
+        assert_eq!((acquired, migrate_calls), (released, calls), "{caller:?}");
+        let zone = |index| s.page(a, index).unwrap().unwrap().zone;
+        assert!((0..moved).all(|index| zone(index) == ZoneKind::Normal), "{caller:?}");
+        sound(&s);
+    }
+}
+
+#[test]
+fn udmabuf_pins_a_memfd_where_the_kernel_has_it() {
+    let mut s = session("linux-6.1.192");
+    let a = touched(&mut s, Kind::Shmem, 1);
+    let error = s.pin_by(Caller::Udmabuf, 0, a, 0..1, true).unwrap_err().to_string();
+    assert!(error.contains("memfd_pin_folios") && error.contains("nearest"), "{error}");
+    let mut s = session("linux-6.12.117");
+    let b = touched(&mut s, Kind::Anon, 1);
+    let error = s.pin_by(Caller::Udmabuf, 0, b, 0..1, true).unwrap_err().to_string();
+    assert!(error.contains("anon") && error.contains("nearest: shmem"), "{error}");
+    // No page table is needed, nor a page.
+    let c = s.map(Kind::Shmem, 40).unwrap();
+    let outcome = s.pin_by(Caller::Udmabuf, 0, c, 0..40, true).unwrap();
+    assert_eq!(outcome.class, Class::Pinned);
+    assert_eq!(counts(&outcome, [Event::Acquired, Event::Faults, Event::MlockDrain]), [40, 0, 1]);
+    assert!(s.page(c, 0).unwrap().is_none());
+    let pin = outcome.pin.unwrap();
+    assert_eq!(s.severed(pin).unwrap(), [0; 0]);
+    s.touch(0, c, 0..40).unwrap();
+    sound(&s);
+    s.unpin(0, pin).unwrap();
+    sound(&s);
+}
