@@ -94,8 +94,7 @@ pub mod flag {
     /// Where the order of the folio that a page is part of begins; four bits.
     pub const ORDER: u32 = 28;
     /// Flags that the parts of a split folio take over from it.
-    pub const SPLIT: u32 =
-        ACTIVE | REFERENCED | UNEVICTABLE | MLOCKED | SWAPBACKED | DIRTY | ANON | OLDEST;
+    pub const SPLIT: u32 = ACTIVE | REFERENCED | UNEVICTABLE | MLOCKED | SWAPBACKED | DIRTY | ANON | OLDEST;
     /// Flags that tell where a frame lies and that outlive its contents.
     pub const PLACE: u32 = ZONE_MOVABLE | CMA;
 

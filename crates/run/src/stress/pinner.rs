@@ -172,7 +172,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
             // What it pinned after all it would never have.
             Fate::Counted(Class::Stuck) => {
                 self.slot.count(Class::Stuck, 0);
-                self.task.unpin_user_pages(&self.pin.pages);
+                self.task.unpin(self.pin.by, &self.pin.pages);
                 self.pin.pages.clear();
             }
             Fate::Counted(class) => {
@@ -257,6 +257,6 @@ impl<'a, D: Driver> Pinner<'a, D> {
         {
             self.ledger.dma_errors.push(error);
         }
-        self.task.unpin_user_pages(&self.pin.pages);
+        self.task.unpin(self.pin.by, &self.pin.pages);
     }
 }

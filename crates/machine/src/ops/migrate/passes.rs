@@ -69,7 +69,7 @@ const MAX_BATCHED: u32 = 512;
 /// Last pass of the one-by-one style in which a lock is only tried.
 const LAST_TRYLOCK_PASS: u32 = 2;
 
-impl<'a, D: Driver> Migrate<'a, D> {
+impl<D: Driver> Migrate<'_, D> {
     /// Migrates isolated folios to where `gfp` allows.
     pub fn migrate_pages(&self, frames: &[Frame], gfp: Gfp, mode: MigrateMode) -> Migrated {
         self.event(Event::MigrateCalls);

@@ -9,7 +9,7 @@
 //! PTE back (`folio_try_share_anon_rmap_pte`), or, for shmem, the freeze fails.
 
 use crate::drive::Driver;
-use crate::machine::space::{PtLocked, PTES_PER_TABLE};
+use crate::machine::space::{PTES_PER_TABLE, PtLocked};
 use crate::machine::{Frame, Kind, MAX_ORDER, Pte, Test, Vma, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
@@ -66,7 +66,10 @@ impl<D: Driver> Mm<'_, D> {
         let head = self.head(frame);
         let folio = self.page(head);
         let mapped = folio.folio_mapcount() > 0 && self.m.memory.entire_mapcount(head) == 0;
-        if mapped && folio.has(flag::ANON) && !folio.test_set(flag::PARTLY_MAPPED) && folio.order() == MAX_ORDER
+        if mapped
+            && folio.has(flag::ANON)
+            && !folio.test_set(flag::PARTLY_MAPPED)
+            && folio.order() == MAX_ORDER
         {
             self.event(Event::ThpDeferredSplit);
         }
