@@ -144,7 +144,13 @@ def test_a_job_is_shown_in_full_and_taken_back(cli: Cli, no_run: None) -> None:
     [
         ("polcy = 'x'\n[a]\n[b]", ["bad.toml: no key 'polcy'; nearest: policy"]),
         ("[a]\nthreads = 'x'", ["bad.toml [a] threads: 'x' is not a whole number"]),
-        ("threads = 0", ["--threads: 0 is below 1"]),
+        ("threads = 0", ["bad.toml threads: 0 is below 1"]),
+        ("[a]\n[b]\nrepeat = 0", ["bad.toml [b] repeat: 0 is below 1"]),
+        ("threads = [1, 0]", ["bad.toml threads: 0 is below 1"]),
+        ("set = {isolate_retries = 'x'}", ['bad.toml set: isolate_retries: "x" is not a whole']),
+        ("set = {nothing = 1}", ["bad.toml set: no axis"]),
+        ("threshold = 'calls.stuk==0'", ["bad.toml threshold calls.stuk==0: no metric"]),
+        ("[a]\nprofile = 'bonded'", ['bad.toml [a]: no profile "bonded"']),
         ("set = 5", ["bad.toml set: 5 is not a table"]),
         ("[a]\npolicy='none'\n[b]\npolicy = 'bonded'", ['[b]: no policy "bonded"']),
         ("[a\n", ["bad.toml: not TOML: "]),
@@ -157,6 +163,12 @@ def test_what_is_wrong_with_a_job_has_its_place(
     code, out, err = cli("run", "bad.toml")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert all(one in err for one in said)
+
+
+def test_what_was_given_beside_a_job_is_told_of_its_option(cli: Cli, no_run: None) -> None:
+    Path("good.toml").write_text("repeat = 2\n")
+    code, _, err = cli("run", "good.toml", "--threshold", "calls.stuk==0")
+    assert (code, err.startswith("gupstress: --threshold calls.stuk==0: ")) == (2, True)
 
 
 @pytest.mark.parametrize("option", ["--trace", "--export-csv", "--baseline"])

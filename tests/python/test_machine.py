@@ -12,7 +12,7 @@ import yaml
 
 import gupstress
 from gupstress.errors import MachineError
-from gupstress.model.machine import Counts, Kind, Machine, Mapping, PageState, Range
+from gupstress.model.machine import Caller, Counts, Kind, Machine, Mapping, PageState, Range
 from gupstress.studies import litmus
 
 KERNEL = "linux-6.12.43"
@@ -608,8 +608,8 @@ def test_a_pin_for_reading_gets_a_page_of_its_own_and_keeps_it() -> None:
     machine.check()
 
 
-def test_a_pin_for_reading_of_the_zero_page_leaves_its_count(kernel: str = "linux-7.2.13") -> None:
-    machine = Machine(cpus=2, kernel=kernel)
+def test_a_pin_for_reading_of_the_zero_page_leaves_its_count() -> None:
+    machine = Machine(cpus=2, kernel="linux-7.2.13")
     mapping, other = machine.map(1, "anon"), machine.map(1, "anon")
     machine.read(mapping)
     machine.read(other)
@@ -640,7 +640,8 @@ def test_callers_go_on_from_a_short_count_or_fail(machine: Machine) -> None:
     machine.drain_all()
     machine.hold(mapping[6])
     assert machine.pin(mapping).error == "EFAULT"
-    for caller in ("umem", "vfio"):
+    callers: tuple[Caller, ...] = ("umem", "vfio")
+    for caller in callers:
         failed = machine.pin(mapping, caller=caller)
         assert (failed.error, failed.klass) == ("ENOMEM", "failed_justified")
         assert failed.counters.acquired == failed.counters.released

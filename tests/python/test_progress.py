@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from gupstress.running import progress
+from gupstress.running import progress, runner
 from gupstress.running.engine import Snapshot
+from gupstress.running.request import Request
 from gupstress.running.runner import Turn
 
 BOUNDED = Turn("bounded", 1, 1)
@@ -15,9 +16,12 @@ BOUNDED = Turn("bounded", 1, 1)
 
 def now(elapsed_s: float, pages: int, **calls: int) -> Snapshot:
     return {
-        "elapsed_s": elapsed_s,
+        "wall_s": elapsed_s,
+        # On the simulator next to nothing.
+        "elapsed_s": elapsed_s / 1e6,
         "pinned": pages,
         "target": 1000,
+        "done": pages / 1000,
         "calls": calls,
         "drain_all": 3,
         "pages_per_s": 20.0,
@@ -82,6 +86,25 @@ def test_the_live_table_has_a_row_for_each_policy() -> None:
     assert rows[0][:8] == heads
     assert rows[2] == ["bounded", "1s", "over", "20", "25%", "0", "0.075", "collect:isolate"]
     assert rows[3][:8] == ["linux-7.2", "3/7", "61s", "25%", "20", "0", "2", "0.5"]
+
+
+def test_what_is_told_last_is_the_end_of_the_run() -> None:
+    job = runner.prepare(
+        Request(policies=("bounded",), driver="sim", seed=1, pins=10**9, sets=(("calls", "400"),))
+    )
+    told: list[Snapshot] = []
+    row = job.plan.run(0, 1, told.append)
+    last = told[-1]
+    assert last["calls"] | {"issued": row["calls"]["issued"]} == row["calls"]
+    assert (last["pinned"], last["drain_all"]) == (
+        row["pages"]["pinned"],
+        row["counters"]["drain_all"],
+    )
+    # Nearly all of its calls, and next to none of its pins.
+    assert last["done"] == 1
+    assert all(0 <= now["done"] <= 1 for now in told)
+    assert [now["wall_s"] for now in told] == sorted(now["wall_s"] for now in told)
+    assert row["wall_s"] > 0
 
 
 def test_the_live_table_fits_80_columns() -> None:

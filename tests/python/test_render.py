@@ -225,7 +225,8 @@ def test_markdown_has_both_tables(cli: Cli) -> None:
 def test_junit_has_a_case_for_each_run(
     small_run: RunResult, row: Row, result: PolicyResult
 ) -> None:
-    bad = PolicyResult.model_validate({**unsafe(row), "repeat": 2})
+    bad = PolicyResult.model_validate({**unsafe(row), "repeat": 2, "wall_s": 7.0})
+    assert bad.wall_s is not None
     undecided = result.model_copy(
         update={
             "repeat": 3,
@@ -244,6 +245,11 @@ def test_junit_has_a_case_for_each_run(
         "bounded 3/3",
     ]
     assert len(good) == 0
+    # Of the host's time, which a virtual second is not.
+    assert good.get("time") == f"{result.wall_s:.3f}"
+    assert float(suite.get("time", "0")) == pytest.approx(
+        2 * (result.wall_s or 0) + bad.wall_s, abs=1e-3
+    )
     failure = failed.find("failure")
     assert failure is not None
     assert failure.text is not None

@@ -70,12 +70,8 @@ fn a_page_that_two_areas_lock_stays_unevictable_until_both_unlock_it() {
                     t.lru_add_drain();
                     let page = t.m.page(frame_of(t.m, id, 0));
                     let other_area = |locked| {
-                        assert!(
-                            mapping
-                                .vma
-                                .fix(&(0..1), vm::LOCKED, u8::from(locked) * vm::LOCKED, true)
-                                .is_some()
-                        )
+                        let flags = if locked { vm::LOCKED } else { 0 };
+                        assert!(mapping.vma.fix(&(0..1), vm::LOCKED, flags, true).is_some());
                     };
                     t.mlock(mapping, 0..1).unwrap();
                     other_area(false);

@@ -62,14 +62,14 @@ def prepare(found: "Sequence[Section]", problems: "Problems") -> list[Prepared]:
 
     ready = []
     for section in found:
-        if len(found) == 1:
+        if not section.place:
             ready.append(Prepared(section.name, runner.prepare(section.request, problems)))
             continue
         try:
             ready.append(Prepared(section.name, runner.prepare(section.request, Problems())))
         except ConfigError as error:
             for place, message in error.problems:
-                problems.add(f"[{section.name}] {place}".rstrip(), message)
+                problems.add(section.placed(place), message)
     problems.refuse()
     return ready
 

@@ -302,7 +302,7 @@ class Machine:
         self._act("dontneed", part, cpu)
 
     def remove(self, part: Mapping | Range, cpu: int = 0) -> None:
-        """Punch a hole into a file: `madvise(MADV_REMOVE)`; what is pinned stays with its device."""
+        """Punch a hole into a file (`MADV_REMOVE`); what is pinned stays with its device."""
         self._act("remove", part, cpu)
 
     def rdonly(self, part: Mapping | Range, cpu: int = 0) -> None:
@@ -350,7 +350,7 @@ class Machine:
         self._core.play("childexit", self._cpu(cpu))
 
     def unmap(self, part: Mapping | Range, cpu: int = 0) -> None:
-        """Unmap part of a mapping, or all of it for good; a frame that is pinned lives on by its pin."""
+        """Unmap part of a mapping, or all of it for good; a pinned frame lives on by its pin."""
         self._act("unmap", part, cpu)
 
     def drain_all(self) -> None:

@@ -444,6 +444,8 @@ class PolicyResult(Record):
     verdict: Verdict | None = None
     """What it came to, in one word; null in files of versions that did not say."""
     elapsed_s: Amount
+    wall_s: Amount | None = None
+    """Of the host's time, set-up and recount included; null in files older than this."""
     cpu_s: Amount
     seed: Count
     calls: Calls

@@ -6,6 +6,7 @@ Only `gupstress.machine` has the core's machine to itself.
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
 class Snapshot(TypedDict):
     """How far a run has come."""
 
+    wall_s: float
+    """Of the host's time since the run was asked for."""
     elapsed_s: float
+    """Of the run's own clock, a virtual one on the simulator."""
     pinned: int
     target: int
+    done: float
+    """How much of its work is done, from 0 to 1: page pins or calls, whichever ends it first."""
     calls: dict[str, int]
     drain_all: int
     pages_per_s: float
@@ -113,15 +119,33 @@ class Plan:
         Raises:
             ResourceError: The host refused a thread or memory.
         """
+        began = time.monotonic()
+
+        def tell(now: dict[str, Any]) -> None:
+            if observer is not None:
+                observer(cast("Snapshot", {**now, "wall_s": time.monotonic() - began}))
 
         def observe(text: str) -> None:
-            if observer is not None:
-                observer(cast("Snapshot", json.loads(text)))
+            tell(json.loads(text))
 
         told = None if observer is None else observe
         tracer = None if recorder is None else (recorder.take, *recorder.process(label))
         answer = self._core.run(policy, repeat, told, tracer, json.dumps(abort_on))
-        return {**json.loads(answer), "repeat": repeat}
+        row = json.loads(answer)
+        # What was told last was not its end.
+        tell(
+            {
+                "elapsed_s": row["elapsed_s"],
+                "pinned": row["pages"]["pinned"],
+                "target": self.pins,
+                "done": 1.0,
+                "calls": {name: n for name, n in row["calls"].items() if name != "issued"},
+                "drain_all": row["counters"]["drain_all"],
+                "pages_per_s": row["throughput"]["pages_per_s"] or 0.0,
+                "step": "",
+            }
+        )
+        return {**row, "repeat": repeat}
 
 
 class Judged(NamedTuple):

@@ -48,10 +48,24 @@ _GLOBAL = "global"
 
 
 class Section(NamedTuple):
-    """A run of a job file."""
+    """A run of a job file, or the one that options ask for."""
 
     name: str
     request: Request
+    place: str = ""
+    """Where it stands, as messages name it: the file and, if it has one, the table."""
+    keys: frozenset[str] = frozenset()
+    """What it says itself; the rest was given beside it."""
+
+    def placed(self, option: str) -> str:
+        """Return the place of a mistake that is told of an option."""
+        word, _, rest = option.removeprefix("--").partition(" ")
+        if option.startswith("--") and word in self.keys:
+            # A list of values stands under the key that it is of.
+            key = rest if word == "scan" and rest in self.keys else f"{word} {rest}"
+            return f"{self.place} {key}".rstrip()
+        # What the section does not say stands elsewhere, and not all of it is an option's.
+        return option if option.startswith("--") else f"{self.place} {option}".strip()
 
 
 def read(path: str, given: Mapping[str, Any], problems: Problems) -> list[Section]:
@@ -87,7 +101,10 @@ def read(path: str, given: Mapping[str, Any], problems: Problems) -> list[Sectio
             own["scan"] = (*axes, *own.get("scan", ()))
         if "sets" in common:
             own["sets"] = tuple({**dict(common["sets"]), **dict(own.get("sets", ()))}.items())
-        found.append(Section(name, Request(**{**kept, **own, **given})))
+        place = f"{path} [{name}]" if runs else path
+        said = {key for key, field in FIELDS.items() if field in {*kept, *own} - {*given}}
+        said |= {key for key, _ in own.get("scan", ())}
+        found.append(Section(name, Request(**{**kept, **own, **given}), place, frozenset(said)))
     return found
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _LINE_EVERY_S = 5.0
-"""Time of a run between two plain lines."""
+"""Time of the host between two plain lines of a run, whatever its own clock says."""
 
 
 def watch(stream: TextIO, under: str = "") -> Watch:
@@ -39,7 +39,7 @@ def _lines(stream: TextIO, under: str) -> Watch:
 
         def observe(now: Snapshot) -> None:
             nonlocal due, seen
-            if now["elapsed_s"] < due:
+            if now["wall_s"] < due:
                 return
             due += _LINE_EVERY_S
             stream.write(f"gupstress: {label}: {_words(now, now['pinned'] - seen)}\n")
@@ -53,7 +53,7 @@ def _lines(stream: TextIO, under: str) -> Watch:
 
 def _words(now: Snapshot, news: int) -> str:
     words = (
-        f"{now['elapsed_s']:.0f} s, {now['pinned']}/{now['target']} page pins,"
+        f"{now['wall_s']:.0f} s, {now['pinned']}/{now['target']} page pins,"
         f" {now['pages_per_s']:.0f}/s, {now['drain_all']} drains"
     )
     # Silence would leave it open whether the run or the reader is stuck.
@@ -98,8 +98,8 @@ def _failed(now: Snapshot) -> int:
 
 
 _COLUMNS = (
-    _Column("time", lambda now: f"{now['elapsed_s']:.0f}s"),
-    _Column("done", lambda now: f"{now['pinned'] / now['target']:.0%}"),
+    _Column("time", lambda now: f"{now['wall_s']:.0f}s"),
+    _Column("done", lambda now: f"{now['done']:.0%}"),
     _Column("pins/s", lambda now: amount(now["pages_per_s"])),
     _Column("failed", lambda now: share(_failed(now), _ended(now))),
     _Column("stuck", lambda now: amount(now["calls"].get("stuck", 0))),
@@ -121,7 +121,6 @@ def _table(rows: dict[str, tuple[Turn, Snapshot | None]], under_way: Turn) -> "T
         # A run that is being set up, or was over at once, has told nothing.
         cells = {column.heading: column.cell(now) if now else "" for column in _COLUMNS}
         if turn != under_way:
-            # What was told last was not its end.
             cells["done"] = "over"
         table.add_row(str(turn), *cells.values())
     return table

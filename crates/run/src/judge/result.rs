@@ -255,6 +255,8 @@ pub struct RunResult {
     pub verdict: Verdict,
     /// Seconds from the pinners' start to the end: wall time, or virtual time on the simulator.
     pub elapsed_s: f64,
+    /// Seconds of wall time that it took of the host, from building the machine to its recount.
+    pub wall_s: f64,
     /// CPU seconds of the process meanwhile.
     pub cpu_s: f64,
     /// Seed.

@@ -158,6 +158,7 @@ mod tests {
             wall_timeout: false,
             verdict: Verdict::Inconclusive,
             elapsed_s: 1.0,
+            wall_s: 1.0,
             cpu_s: 1.0,
             seed: 1,
             calls: Calls { issued: 10, pinned: 10, ..Calls::default() },

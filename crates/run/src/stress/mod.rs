@@ -8,6 +8,7 @@ mod abort;
 pub(crate) mod actors;
 mod chain;
 mod cpu_clock;
+mod futex;
 mod gather;
 mod grace;
 pub mod limit;
@@ -16,6 +17,7 @@ mod profile;
 pub mod run;
 pub(crate) mod setup;
 pub(crate) mod shared;
+mod spread;
 pub mod watchdog;
 
 pub use crate::judge::RunResult;

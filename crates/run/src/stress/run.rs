@@ -70,6 +70,8 @@ pub struct Progress {
     pub pinned: u64,
     /// Page pins wanted.
     pub target: u64,
+    /// How much of its work is done, from 0 to 1: page pins, or calls where they are nearer to their limit.
+    pub done: f64,
     /// Calls ended so far, by class.
     pub calls: Calls,
     /// `lru_add_drain_all` calls of pinners so far.
@@ -148,6 +150,7 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         status,
         wall_timeout: status == Status::Timeout && limit.cut() == Some(Cut::Time),
         elapsed_s: ended_at.saturating_sub(started) as f64 / 1e9,
+        wall_s: began.elapsed().as_secs_f64(),
         cpu_s: process_cpu() - cpu_before,
         seed: job.seed,
         liveness: watchdog.liveness,
@@ -235,6 +238,7 @@ fn progress(sh: &Shared, now: u64) -> Progress {
         elapsed_s,
         pinned,
         target: sh.goal,
+        done: sh.done(),
         calls: Calls::of(classes),
         drain_all,
         pages_per_s: if elapsed_s > 0.0 { pinned as f64 / elapsed_s } else { 0.0 },
@@ -308,6 +312,8 @@ fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, limit: &mut Limit<
                 }
             }
         }
+        // Now that the first have made the kernel set up its table.
+        super::futex::make_room(handles.len());
         let all = handles.len() == sh.slots.len();
         let control = OsControl { run, shared: sh };
         let mut next_tick = 0;

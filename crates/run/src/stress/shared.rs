@@ -1,6 +1,7 @@
 //! What the threads of one run share, and what each shows of itself.
 
 use super::profile::Profile;
+use super::spread::Spread;
 use crate::drive::{Driver, Place, Wait};
 use crate::judge::{Causes, Class, Findings};
 use crate::machine::{Frame, Kind, Machine};
@@ -9,7 +10,6 @@ use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
 use crate::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Mutex, Ordering, Rank};
 use crossbeam_utils::CachePadded;
-use hdrhistogram::Histogram;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -160,9 +160,9 @@ fn add(cell: &AtomicU64, n: u64) {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     /// Nanoseconds of each call that ended.
-    pub latency: Histogram<u32>,
+    pub latency: Spread,
     /// Sweeps of each call that ended.
-    pub sweeps: Histogram<u32>,
+    pub sweeps: Spread,
     /// Failures by errno.
     pub errors: BTreeMap<Errno, u64>,
     /// Failures by what made them fail.
@@ -184,10 +184,9 @@ pub struct Ledger {
 impl Ledger {
     /// Empty.
     pub fn new() -> Self {
-        let histogram = || Histogram::new(3).expect("three digits are allowed");
         Self {
-            latency: histogram(),
-            sweeps: histogram(),
+            latency: Spread::default(),
+            sweeps: Spread::default(),
             errors: BTreeMap::new(),
             causes: Causes::default(),
             contended_pages: 0,
@@ -201,17 +200,15 @@ impl Ledger {
 
     /// A call has ended that took so long and so many sweeps, and during which others ended so many.
     pub fn ended(&mut self, took_ns: u64, sweeps: u32, others: u64) {
-        // Both histograms grow as they must and refuse no value.
-        let _ = self.latency.record(took_ns);
-        let _ = self.sweeps.record(u64::from(sweeps));
+        self.latency.record(took_ns);
+        self.sweeps.record(u64::from(sweeps));
         self.max_bypass = self.max_bypass.max(others);
     }
 
     /// Another's on top.
     pub fn merge(&mut self, other: Self) {
-        // Both sides grow as they must.
-        let _ = self.latency.add(&other.latency);
-        let _ = self.sweeps.add(&other.sweeps);
+        self.latency.merge(&other.latency);
+        self.sweeps.merge(&other.sweeps);
         for (errno, n) in other.errors {
             *self.errors.entry(errno).or_default() += n;
         }
@@ -341,6 +338,16 @@ impl Shared {
             && (calls == 0 || self.ended.load(Ordering::Relaxed) < calls)
     }
 
+    /// How much of the run's work is done, from 0 to 1.
+    pub fn done(&self) -> f64 {
+        let part = |done: &AtomicU64, of: u64| done.load(Ordering::Relaxed) as f64 / of.max(1) as f64;
+        let calls = match u64::from(self.profile.calls) {
+            0 => 0.0,
+            limit => part(&self.ended, limit),
+        };
+        part(&self.pinned, self.goal).max(calls).min(1.0)
+    }
+
     /// The moment at which the pinners set off.
     pub fn started(&self) -> Option<u64> {
         self.started.load(Ordering::Acquire).checked_sub(1)
@@ -442,7 +449,7 @@ mod tests {
         ledger.longest_wait_ns = 1000;
         ledger.merge(less);
         assert_eq!((ledger.max_bypass, ledger.longest_wait_ns), (9, 1000));
-        assert_eq!((ledger.latency.len(), ledger.sweeps.max()), (4, 7));
+        assert_eq!((ledger.latency.total().len(), ledger.sweeps.total().max()), (4, 7));
     }
     use crate::drive::os::{OsRun, OsThread};
     use crate::policy::{Source, load_kernel, load_policy};

@@ -8,6 +8,27 @@ use crate::ops::floor::Mm;
 use crate::policy::Errno;
 use std::ops::Range;
 
+/// `madvise_walk_vmas`: area by area, to the first locked one,
+/// which is `EINVAL`. Holes are passed over, and `ENOMEM` in the end.
+pub(super) fn madvise_walk_vmas(
+    mapping: &Mapping,
+    range: Range<u32>,
+    visit: impl Fn(Range<u32>),
+) -> Result<(), Errno> {
+    let mut result = Ok(());
+    for area in mapping.vma.areas(&range) {
+        let Area { ref pages, .. } = area;
+        if area.has(vm::HOLE) {
+            result = Err(Errno::ENOMEM);
+        } else if area.has(vm::LOCKED) {
+            return Err(Errno::EINVAL);
+        } else {
+            visit(pages.clone());
+        }
+    }
+    result
+}
+
 impl<D: Driver> Mm<'_, D> {
     /// `mlock2(MLOCK_ONFAULT)`, area by area (`apply_vma_lock_flags`): marks it,
     /// drains this CPU, mlocks what is mapped, drains again. An area that is
@@ -85,36 +106,14 @@ impl<D: Driver> Mm<'_, D> {
         self.split_pmds_across(&mapping.vma, &range);
     }
 
-    /// `madvise_walk_vmas`: area by area, each after a drain of this CPU, to the first locked one,
-    /// which is `EINVAL`. Holes are passed over, and `ENOMEM` in the end.
-    pub(super) fn madvise(
-        &self,
-        mapping: &Mapping,
-        range: Range<u32>,
-        visit: impl Fn(Range<u32>),
-    ) -> Result<(), Errno> {
-        let mut result = Ok(());
-        for area in mapping.vma.areas(&range) {
-            let Area { ref pages, .. } = area;
-            if area.has(vm::HOLE) {
-                result = Err(Errno::ENOMEM);
-            } else if area.has(vm::LOCKED) {
-                return Err(Errno::EINVAL);
-            } else {
-                visit(pages.clone());
-            }
-        }
-        result
-    }
-
-    /// The same of each present page, after a drain of this CPU for each area.
+    /// `madvise_walk_vmas` of each present page, after a drain of this CPU for each area.
     fn madvise_mapped(
         &self,
         mapping: &Mapping,
         range: Range<u32>,
         visit: impl Fn(Visited) -> Visit,
     ) -> Result<(), Errno> {
-        self.madvise(mapping, range, |pages| {
+        madvise_walk_vmas(mapping, range, |pages| {
             self.lru_add_drain();
             self.for_each_mapped(mapping, pages, Step::Queue, &visit);
         })

@@ -1,5 +1,6 @@
 //! Taking pages out of a mapping.
 
+use super::advise::madvise_walk_vmas;
 use super::split::around;
 use crate::drive::{Driver, Step};
 use crate::machine::space::PTES_PER_TABLE;
@@ -40,7 +41,7 @@ impl<D: Driver> Mm<'_, D> {
         if mapping.kind == Kind::Pfnmap {
             return Err(Errno::EINVAL);
         }
-        self.madvise(mapping, range, |pages| self.zap_range(mapping, pages))
+        madvise_walk_vmas(mapping, range, |pages| self.zap_range(mapping, pages))
     }
 
     /// `MADV_REMOVE`: punches a hole into the file, in every area that maps it.
@@ -52,7 +53,7 @@ impl<D: Driver> Mm<'_, D> {
         if !mapping.kind.is_cached() {
             return Err(Errno::EINVAL);
         }
-        self.madvise(mapping, range, |pages| {
+        madvise_walk_vmas(mapping, range, |pages| {
             // `folio_batch_release` of what is truncated drains this CPU.
             self.lru_add_drain_inlined();
             let mut rest = pages;

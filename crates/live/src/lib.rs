@@ -1,0 +1,26 @@
+//! The same scenarios and loads on the kernel that runs, by system calls.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`request`] | what a front end asks for, as JSON, and the lines it gets |
+//! | [`litmus`] | scenarios, several times each |
+//! | [`player`] | the steps of scripts as system calls |
+//! | [`counters`], [`probes`] | what the kernel counts, and hits of its functions |
+//! | [`area`], [`pins`] | mappings, and long-term pins of them |
+//! | [`facts`] | what this kernel offers, and what to do about what it does not |
+//! | [`places`] | which page frames must stay movable |
+//! | [`texts`] | what files of `/proc` and tracefs say |
+//!
+//! The operations are the kernel's, so nothing here is a driver. What one kernel counts
+//! another does not: a counter is there or it is missing, and never 0 for unknown.
+
+pub mod area;
+pub mod counters;
+pub mod facts;
+pub mod litmus;
+pub mod pins;
+pub mod places;
+pub mod player;
+pub mod probes;
+pub mod request;
+pub mod texts;

@@ -1,0 +1,89 @@
+//! Long-term pins: `IORING_REGISTER_BUFFERS` takes `FOLL_WRITE | FOLL_LONGTERM` ones.
+
+use crate::area::Area;
+use io_uring::{IoUring, opcode, types};
+use rustix::fd::{AsFd, AsRawFd};
+use std::io;
+use std::ops::Range;
+
+/// A ring for one pin. Making it takes memory of the kernel, so it is made before what is counted.
+pub struct Ring {
+    ring: IoUring,
+    pinned: bool,
+}
+
+impl Ring {
+    /// A ring that has nothing pinned.
+    ///
+    /// # Errors
+    /// The kernel's: `ENOSYS` or `EPERM` where `io_uring` is not to be had.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { ring: IoUring::new(1)?, pinned: false })
+    }
+
+    /// Long-term pins pages of a mapping, for writing.
+    ///
+    /// # Errors
+    /// The kernel's; nothing is pinned then.
+    pub fn pin(&mut self, area: &Area, range: &Range<u32>) -> io::Result<()> {
+        let (start, bytes) = area.span(range);
+        let buffer = libc::iovec { iov_base: start, iov_len: bytes };
+        // SAFETY: the range is mapped. The kernel holds its pages, so they outlive the mapping,
+        // and what a transfer writes is read by volatile accesses only.
+        unsafe { self.ring.submitter().register_buffers(&[buffer])? };
+        self.pinned = true;
+        Ok(())
+    }
+
+    /// Drops the pin; the pages are given back when this returns.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn unpin(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.pinned) {
+            self.ring.submitter().unregister_buffers()?;
+        }
+        Ok(())
+    }
+
+    /// Reads `bytes` of a file at `offset` into the pinned buffer from its byte `at` on, as a device would.
+    ///
+    /// # Errors
+    /// The kernel's, or that it read less.
+    pub fn transfer(
+        &mut self,
+        file: &impl AsFd,
+        offset: u64,
+        area: &Area,
+        at: (u32, usize),
+        bytes: usize,
+    ) -> io::Result<()> {
+        let (index, word) = at;
+        let target = area.page(index).wrapping_add(word).cast();
+        let fd = types::Fd(file.as_fd().as_raw_fd());
+        let read = opcode::ReadFixed::new(fd, target, bytes as u32, 0).offset(offset).build();
+        // SAFETY: the target lies in the registered buffer, which stays pinned until the
+        // completion has been taken below.
+        unsafe { self.ring.submission().push(&read).map_err(io::Error::other)? };
+        self.ring.submit_and_wait(1)?;
+        let done = self.ring.completion().next().ok_or_else(|| io::Error::other("no completion"))?;
+        match done.result() {
+            error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
+            read if read as usize == bytes => Ok(()),
+            read => Err(io::Error::other(format!("{read} of {bytes} bytes were read"))),
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // A ring that goes away gives its buffers back later, behind everyone's back.
+        drop(self.unpin());
+    }
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring").field("pinned", &self.pinned).finish_non_exhaustive()
+    }
+}
