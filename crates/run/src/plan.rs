@@ -76,6 +76,11 @@ impl Plan {
             keep(load_policy(Source::Preset("none"), &sets.policy), &mut problems);
         }
         let profile = keep(asked.profile(&sets.profile), &mut problems);
+        if let (Some(profile), Some(rules)) = (&profile, &rules)
+            && let Err(reason) = profile.check_on(rules)
+        {
+            problems.push(Problem::new(profile.name.clone(), reason));
+        }
         let timeout = keep(length("--timeout", asked.timeout_s), &mut problems);
         let wall_timeout = keep(length("--wall-timeout", asked.wall_timeout_s), &mut problems);
         let stall_after = keep(length("--stall-after", asked.stall_after_s), &mut problems);

@@ -321,6 +321,45 @@ class BrokenInvariant(Record):
     found: str
 
 
+class Attempts(Record):
+    """What became of those who want memory back: offlining, or contiguous allocation."""
+
+    attempts: Count
+    """That ended; the sum of the next five."""
+    emptied: Count
+    failed_justified: Count
+    """Some page could not be moved for good, or as long as an unsafe pin stayed."""
+    failed_spurious: Count
+    stuck: Count
+    """Cut off by the end of the run, with a page in the way that stays for good."""
+    interrupted: Count
+    held_up_by_pin: Count
+    """Whatever became of them: an unsafe pin was in the way."""
+    rounds: Count
+    """In vain, of all of them."""
+    longest_ns: Count
+
+
+class HeldUp(Record):
+    """An attempt that something was in the way of."""
+
+    victim: str
+    frame: Count
+    pinner: Count | None
+    """Whose unsafe pin that is, if it is one."""
+    obstacle: Obstacle | None
+    """What else stays in the page's way."""
+    rounds: Count
+
+
+class Victims(Record):
+    """Who wants memory back."""
+
+    kinds: dict[str, Attempts]
+    findings: tuple[HeldUp, ...]
+    """The first hundred."""
+
+
 class FailedCall(Record):
     """A call that failed, judged."""
 
@@ -466,6 +505,8 @@ class PolicyResult(Record):
     liveness: Liveness
     safety: Safety
     invariants: Invariants
+    victims: Victims | None = None
+    """Null where nobody wants memory back."""
     failures: tuple[FailedCall, ...]
     """The first hundred; `calls` and `errors` count all."""
     contention: Contention | None = None

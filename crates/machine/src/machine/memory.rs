@@ -72,7 +72,8 @@ impl ZoneKind {
 /// Where an allocation may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gfp {
-    /// `GFP_HIGHUSER_MOVABLE`: Movable first, then CMA, then Normal.
+    /// `GFP_HIGHUSER_MOVABLE`: Movable first, then CMA where it is more than half of what the
+    /// zone has free, then Normal, then CMA ([`Memory::cma_first`]).
     Movable,
     /// The same without CMA: `memalloc_nocma` (5.7 to 5.12).
     NoCma,
@@ -120,6 +121,9 @@ pub struct Memory {
     /// Pageblocks that are being offlined (`MIGRATE_ISOLATE`).
     isolated: Box<[AtomicBool]>,
     caches: Box<[CachePadded<Mutex<PageCaches>>]>,
+    /// Whether movable allocations take CMA before Normal whatever is free, as where the rest of
+    /// the zone is spoken for.
+    pub cma_first: bool,
 }
 
 impl Memory {
@@ -156,6 +160,7 @@ impl Memory {
             caches: (0..cpus)
                 .map(|_| CachePadded::new(Mutex::ranked(Rank::PageCache, PageCaches::default())))
                 .collect(),
+            cma_first: false,
         })
     }
 
@@ -228,7 +233,7 @@ impl Memory {
         if order != 0 {
             return self.alloc_large(gfp, order);
         }
-        for &kind in gfp.zones() {
+        for kind in self.zones_for(gfp) {
             let mut caches = self.caches[cpu].lock();
             let cache = &mut caches.0[slot(kind)];
             if cache.is_empty() {
@@ -254,10 +259,34 @@ impl Memory {
         None
     }
 
+    /// The zones that an allocation looks into, in order; how much CMA is free is asked only of
+    /// who comes to it.
+    fn zones_for(&self, gfp: Gfp) -> impl Iterator<Item = ZoneKind> + '_ {
+        let zones = gfp.zones();
+        let mut last = ZoneKind::Movable;
+        (0..zones.len()).map(move |at| {
+            // `__rmqueue`, 5.8 on: of the zone's free pages, more than half are CMA's.
+            let by_share = gfp == Gfp::Movable && !self.cma_first;
+            if by_share && at == 1 {
+                let free = |kind| self.zone(kind).blocks.lock().frames();
+                last = if free(ZoneKind::Cma) > free(ZoneKind::Normal) {
+                    ZoneKind::Normal
+                } else {
+                    ZoneKind::Cma
+                };
+            }
+            match at {
+                1 if by_share && last == ZoneKind::Cma => ZoneKind::Normal,
+                2 if by_share => last,
+                _ => zones[at],
+            }
+        })
+    }
+
     /// From the blocks alone; what sits in page caches may make up one, once it is back.
     fn alloc_large(&self, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
         let take = |&kind: &ZoneKind| self.zone(kind).blocks.lock().take(&self.pages, order);
-        let frame = gfp.zones().iter().find_map(take).or_else(|| {
+        let frame = self.zones_for(gfp).find_map(|kind| take(&kind)).or_else(|| {
             gfp.zones().iter().for_each(|&kind| self.drain_page_caches(kind));
             gfp.zones().iter().find_map(take)
         })?;
@@ -393,4 +422,4 @@ fn slot(kind: ZoneKind) -> usize {
 }
 
 crate::restore!(Zone { blocks } keep { kind, frames });
-crate::restore!(Memory { pages, payload, zones, isolated, caches });
+crate::restore!(Memory { pages, payload, zones, isolated, caches } keep { cma_first });

@@ -476,6 +476,13 @@ impl Mapping {
         child
     }
 
+    /// Drops the area of a child that has exited.
+    pub fn forget(&self, child: &Arc<Vma>) {
+        let mut children = self.children.lock();
+        children.retain(|vma| !Arc::ptr_eq(vma, child));
+        self.nr_children.store(children.len(), Ordering::Relaxed);
+    }
+
     /// Calls `visit` with the area of every forked child.
     pub fn for_each_child(&self, visit: impl FnMut(&Arc<Vma>)) {
         let children = self.children.lock().clone();
@@ -494,10 +501,18 @@ impl Mapping {
 
     /// Whether a program that accesses a page gets this frame: it is mapped, or would be on the next fault.
     pub fn shows(&self, index: u32, frame: Frame) -> bool {
-        let pte = self.vma.pte(index);
         let unmapped = self.vma.is_gone() || self.vma.has(index, vm::HOLE);
-        let named = if pte.is_none() { self.cached(index) } else { Some(pte.frame()) };
-        !unmapped && named == Some(frame)
+        !unmapped && self.named(index, self.vma.pte(index)) == Some(frame)
+    }
+
+    /// The frame that an access gets through a PTE, now or once what it waits for is over. Of a
+    /// file that is what the page cache has, which knows the target of a migration before the
+    /// migration entry is gone.
+    pub fn named(&self, index: u32, pte: Pte) -> Option<Frame> {
+        match self.kind.is_cached() && !pte.is_present() {
+            true => self.cached(index),
+            false => (!pte.is_none()).then(|| pte.frame()),
+        }
     }
 
     /// The cached page, without the lock.

@@ -42,6 +42,8 @@ fn shrink_actors(profile: &mut Profile) {
         &mut profile.lockers,
         &mut profile.writeback,
         &mut profile.offliner,
+        &mut profile.contig,
+        &mut profile.forkers,
     ];
     groups.into_iter().for_each(|group| group.threads = group.threads.min(1));
 }
@@ -64,7 +66,7 @@ pub fn cut(profile: &Profile, size: Size) -> Profile {
     shrink_actors(&mut small);
     let mapped = small.mappings() * pages + threads * small.pinner.fill;
     // Whole blocks where blocks are taken offline.
-    let blocks = if small.offliner.threads == 0 { 0 } else { 192 };
+    let blocks = if small.offliner.threads + small.contig.threads == 0 { 0 } else { 192 };
     small.memory.movable = small.memory.movable.min((mapped + SPARE_FRAMES).max(blocks));
     small.memory.cma = small.memory.cma.min(mapped + SPARE_FRAMES);
     let normal = mapped + (threads + 4) * pages + SPARE_FRAMES;
@@ -87,7 +89,8 @@ impl Load {
     /// Sets a cut profile up, the same way every time.
     pub fn new(rules: &Rules, policy: &Policy, profile: &Profile, calls: u32, seed: u64) -> Result<Self> {
         let fresh = || {
-            let m = Machine::new(rules.clone(), &profile.layout(), profile.cpus as usize);
+            let mut m = Machine::new(rules.clone(), &profile.layout(), profile.cpus as usize);
+            m.memory.cma_first = profile.cma_first;
             Shared::new(m, policy.clone(), profile.clone(), u64::MAX)
         };
         let sh = Arc::new(fresh());

@@ -91,6 +91,11 @@ impl Asked {
         let size = Size { threads: self.threads, pages: self.pages, calls: self.calls };
         let fits = keep(check_size("", size), &mut problems);
         let timeout = Duration::try_from_secs_f64(self.timeout_s).unwrap_or(Duration::MAX);
+        if let (Some(profile), Some(rules)) = (&profile, &rules)
+            && let Err(reason) = profile.check_on(rules)
+        {
+            problems.push(Problem::new(profile.name.clone(), reason));
+        }
         match (policy, rules, profile, search, find, fits) {
             (Some(policy), Some(rules), Some(profile), Some(search), Some(find), Some(()))
                 if problems.is_empty() =>

@@ -7,6 +7,7 @@ use super::class::Class;
 use super::findings::{Causes, Failure, UnsafePin};
 use super::liveness::{Liveness, Sample};
 use super::verdict::{Verdict, verdict};
+use super::victims::Victims;
 use crate::machine::Broken;
 use crate::observe::{Event, Totals};
 use crate::ops::Errno;
@@ -289,6 +290,9 @@ pub struct RunResult {
     pub safety: Safety,
     /// Did the machine itself hold?
     pub invariants: Invariants,
+    /// What became of those who want memory back; none: nobody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub victims: Option<Victims>,
     /// Failed calls, the first hundred.
     pub failures: Vec<Failure>,
     /// Shares that measurements on real kernels give too, of pinners that go in rounds.

@@ -175,6 +175,7 @@ mod tests {
             liveness: Liveness { verdict: LivenessVerdict::Live, findings: Vec::new() },
             safety: Safety { verdict: Safe::Safe, findings: Vec::new() },
             invariants: Invariants { verdict: Books::Held, checked: 9, broken: 0, findings: Vec::new() },
+            victims: None,
             failures: Vec::new(),
             contention: None,
             timeline: Vec::new(),

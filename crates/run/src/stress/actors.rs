@@ -3,15 +3,14 @@
 use super::profile::{ActorCfg, Role};
 use super::shared::Shared;
 use crate::drive::{Driver, Step};
+use crate::judge::Attempt;
 use crate::machine::page::NO_FRAME;
-use crate::machine::{Lru, Mapping, PAGEBLOCK, ZoneKind};
-use crate::ops::Task;
+use crate::machine::{Frame, Lru, Mapping};
+use crate::ops::{Errno, Task};
 use std::ops::Range;
 
 /// Pages that reclaim and compaction take at a time (`SWAP_CLUSTER_MAX`).
 const CLUSTER: usize = 32;
-/// Rounds in which an offliner tries to empty a block before it gives up.
-const OFFLINE_TRIES: u32 = 5;
 
 /// One disturbing thread.
 pub struct Actor<'a, D> {
@@ -59,7 +58,8 @@ impl<'a, D: Driver> Actor<'a, D> {
                 }),
                 Role::Locker => self.one_page(|index, mapping| self.lock(mapping, index)),
                 Role::Writeback => self.one_page(|index, mapping| self.write_back(mapping, index)),
-                Role::Offliner => self.offline(),
+                Role::Offliner | Role::Contig => self.take_block(role),
+                Role::Forker => self.fork(),
             }
         }
     }
@@ -127,13 +127,32 @@ impl<'a, D: Driver> Actor<'a, D> {
         });
     }
 
-    fn offline(&self) {
-        let frames = self.sh.m.memory.zone(ZoneKind::Movable).frames.clone();
-        // Whole blocks of Movable only; the first has the zero page.
-        let blocks = u64::from(frames.end / PAGEBLOCK);
-        if blocks > 1 {
-            let block = 1 + self.task.d.below(blocks - 1) as u32;
-            self.task.offline(block, OFFLINE_TRIES);
+    /// Wants a block back.
+    fn take_block(&self, role: Role) {
+        let (sh, d) = (self.sh, self.task.d);
+        let blocks = sh.profile.blocks(role);
+        if blocks.is_empty() {
+            return;
         }
+        let block = blocks.start + d.below(blocks.len() as u64) as u32;
+        let (mut attempt, began) = (Attempt::default(), d.now());
+        let look = |in_use: &[Frame]| {
+            let pins = sh.unsafe_pins.lock().clone();
+            attempt.in_vain(&sh.m, &pins, in_use);
+        };
+        let result = match role {
+            Role::Contig => self.task.alloc_contig_range(block, look),
+            _ => self.task.offline_pages(block, look),
+        };
+        let result = if result.is_err() && d.killed() { Err(Errno::EINTR) } else { result };
+        sh.victims.lock().ended(role.name(), &attempt, result, d.now() - began);
+    }
+
+    /// A child has a few pages for a while.
+    fn fork(&self) {
+        let mapping = self.random_mapping();
+        let range = self.random_range(mapping);
+        // Without memory for a copy there is no child.
+        let _ = self.task.with_child(mapping, range, || self.hold());
     }
 }

@@ -90,6 +90,10 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
             findings: findings.unsafe_pins,
         },
         invariants: invariants(end.recount, &counters, &ledger),
+        victims: {
+            let victims = std::mem::take(&mut *sh.victims.lock());
+            (!victims.kinds.is_empty()).then_some(victims)
+        },
         failures: findings.failures,
         background: totals(sh.actors()),
         counters,

@@ -3,13 +3,14 @@
 use super::profile::Age;
 use super::setup::{populate, set_up};
 use super::shared::{Ledger, Shared, Slot};
-use crate::drive::{Driver, Step};
+use crate::drive::{Driver, Step, Wait};
 use crate::judge::class::{Fate, class, fate, unsafe_page};
 use crate::judge::{Class, Failure, MAX_FINDINGS, UnsafePin};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Cause, Mapping, Obstacle};
 use crate::observe::Deed;
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
+use crate::policy::{Unshare, ZeroPage};
 use crate::sync::Ordering;
 use std::ops::Range;
 
@@ -151,12 +152,15 @@ impl<'a, D: Driver> Pinner<'a, D> {
     /// One call from its beginning to its unpin, judged and recorded.
     fn call(&mut self, mapping: &Mapping, range: Range<u32>) {
         let (sh, d) = (self.sh, self.task.d);
-        let request = PinRequest::new(&sh.policy, mapping, range.clone(), sh.profile.pinner.write);
+        let (caller, write) = sh.profile.callers.of(self.id, sh.profile.pinner.write);
+        let request = PinRequest::new(&sh.policy, mapping, range.clone(), write).by(caller);
+        let Some(turn) = self.take_turn() else { return };
         let ended_before = sh.ended.load(Ordering::Relaxed);
         let began = d.now();
         self.slot.begin(began);
         d.trace(Deed::Call(range.len() as u32));
-        let result = self.task.pin_longterm(&request, &mut self.pin);
+        let result = self.task.pin_longterm_by(caller, &request, &mut self.pin);
+        self.give_turn(turn);
         let took = d.now() - began;
         // In this order: a run that had ended by the time the call was over may have cut it off.
         let said = self.slot.finish();
@@ -186,9 +190,29 @@ impl<'a, D: Driver> Pinner<'a, D> {
                     if self.pin.contended {
                         self.ledger.contended_pages += pages;
                     }
-                    self.hold_and_unpin(mapping, range);
+                    self.hold_and_unpin(mapping, range, class, write);
                 }
             }
+        }
+    }
+
+    /// Where calls are made one after the other: waits for the turn, none if killed meanwhile.
+    fn take_turn(&self) -> Option<Option<u32>> {
+        let (sh, d) = (self.sh, self.task.d);
+        if !sh.profile.pinner.serialised {
+            return Some(None);
+        }
+        let ticket = sh.serial.join(d.id());
+        if sh.serial.is_served(ticket) || d.wait(Wait::Turn(ticket), &|| sh.serial.is_served(ticket)) {
+            return Some(Some(ticket));
+        }
+        self.give_turn(Some(ticket));
+        None
+    }
+
+    fn give_turn(&self, turn: Option<u32>) {
+        if let Some(next) = turn.and_then(|ticket| self.sh.serial.leave(ticket)) {
+            self.task.d.wake(Wait::Turn(next));
         }
     }
 
@@ -238,14 +262,23 @@ impl<'a, D: Driver> Pinner<'a, D> {
     }
 
     /// The pin's use: DMA through it, a while of holding, the check, the unpin.
-    fn hold_and_unpin(&mut self, mapping: &Mapping, range: Range<u32>) {
-        let cfg = &self.sh.profile.pinner;
+    fn hold_and_unpin(&mut self, mapping: &Mapping, range: Range<u32>, class: Class, write: bool) {
+        let (cfg, m) = (&self.sh.profile.pinner, &self.sh.m);
+        if class == Class::PinnedUnsafe {
+            let mine = self.pin.pages.iter().filter(|&&frame| m.must_move(frame));
+            self.sh.unsafe_pins.lock().extend(mine.map(|&frame| (frame, self.id)));
+        }
+        // A page that is read only is the program's own from 6.2 on, and what it writes is seen:
+        // before, or for a policy that looks at the zero page itself, nobody says so.
+        let promised = m.rules.unshare == Unshare::Cow && self.sh.policy.zero_page == ZeroPage::Pinnable;
         // Every device has a word of its own in each page; there may be more devices than words.
         let has_word = self.id < self.sh.m.memory.payload.words_per_frame();
-        let dma =
-            (cfg.dma && cfg.write && has_word).then(|| Dma { word: self.id, token: self.task.d.random() });
-        if let Some(dma) = dma {
-            self.task.dma_start(dma, &self.pin.pages);
+        let has_device = cfg.dma && has_word && (write || promised);
+        let dma = has_device.then(|| Dma { word: self.id, token: self.task.d.random() });
+        match dma {
+            Some(dma) if write => self.task.dma_start(dma, &self.pin.pages),
+            Some(dma) => self.task.dma_publish(dma, mapping, range.clone()),
+            None => {}
         }
         if cfg.hold.0 != 0 {
             self.task.d.sleep(cfg.hold.0);
@@ -256,6 +289,9 @@ impl<'a, D: Driver> Pinner<'a, D> {
             && self.ledger.dma_errors.len() < MAX_FINDINGS
         {
             self.ledger.dma_errors.push(error);
+        }
+        if class == Class::PinnedUnsafe {
+            self.sh.unsafe_pins.lock().retain(|&(_, pinner)| pinner != self.id);
         }
         self.task.unpin(self.pin.by, &self.pin.pages);
     }

@@ -1,11 +1,11 @@
 //! Stress profiles: how many of what, how often, on how much memory.
 
-use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, words};
+use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, whole, words};
 use crate::drive::Costs;
 use crate::error::{Error, Result};
 use crate::judge::Verdict;
-use crate::machine::Layout;
-use crate::policy::{Source, load, names, policy_names, presets};
+use crate::machine::{Layout, PAGEBLOCK};
+use crate::policy::{Caller, Rules, Source, load, names, policy_names, presets};
 use std::collections::BTreeMap;
 
 words! {
@@ -99,6 +99,8 @@ table! {
         key migrate_cpu: Share,
         /// Whether all threads pin the same range at the same moment, in rounds.
         key rounds: bool,
+        /// Whether calls are made one after the other, under a lock of the program's own.
+        key serialised: bool,
     }
 }
 
@@ -152,6 +154,71 @@ impl Table for Expectations {
     }
 }
 
+/// Who the pinning threads are: a share for each kind of caller, and for those of it that only
+/// read. A thread has its kind by its number; where no share is given all are `io_uring`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Callers(BTreeMap<String, u32>);
+
+/// What a kind of caller that only reads is called.
+const READS: &str = "-ro";
+/// Most threads of a kind, of all that a turn of kinds has.
+const MOST_SHARE: u32 = 1000;
+
+/// Kinds of callers by name: who, and whether it writes.
+fn caller_kinds() -> impl Iterator<Item = (String, Caller, bool)> {
+    Caller::WORDS.iter().flat_map(|&(name, caller)| {
+        let reads = (caller != Caller::Udmabuf).then(|| (format!("{name}{READS}"), caller, false));
+        [Some((name.to_owned(), caller, true)), reads].into_iter().flatten()
+    })
+}
+
+impl Callers {
+    /// Who thread `number` is, and whether it writes; `writes`: if nobody says.
+    pub fn of(&self, number: usize, writes: bool) -> (Caller, bool) {
+        let all: u32 = self.0.values().sum();
+        if all == 0 {
+            return (Caller::IoUring, writes);
+        }
+        let mut place = (number as u32) % all;
+        for (name, caller, write) in caller_kinds() {
+            let share = self.0.get(&name).copied().unwrap_or(0);
+            if place < share {
+                return (caller, write);
+            }
+            place -= share;
+        }
+        (Caller::IoUring, writes)
+    }
+
+    fn has(&self, caller: Caller) -> bool {
+        caller_kinds().any(|(name, kind, _)| kind == caller && self.0.get(&name).is_some_and(|&n| n != 0))
+    }
+}
+
+impl Table for Callers {
+    fn keys(prefix: &str, into: &mut Vec<Key>) {
+        into.extend(caller_kinds().map(|(name, ..)| Key {
+            path: format!("{prefix}{name}"),
+            doc: "",
+            expected: whole::expected(&(0..=MOST_SHARE)),
+            outside: whole::outside(&(0..=MOST_SHARE)),
+        }));
+    }
+
+    fn set(&mut self, path: &str, value: &toml::Value) -> std::result::Result<(), SetError> {
+        if !caller_kinds().any(|(name, ..)| name == path) {
+            return Err(SetError::Unknown);
+        }
+        let share = whole::parse(value, &(0..=MOST_SHARE)).map_err(SetError::Value)?;
+        self.0.insert(path.to_owned(), share);
+        Ok(())
+    }
+
+    fn to_table(&self) -> toml::Table {
+        self.0.iter().map(|(name, &share)| (name.clone(), i64::from(share).into())).collect()
+    }
+}
+
 table! {
     /// A stress profile.
     pub struct Profile {
@@ -179,12 +246,16 @@ table! {
         key slice: Ns,
         /// Whether memory outside Movable and CMA is used up before the pinners set off.
         key hog: bool,
+        /// Whether movable memory is taken from CMA before Normal, whatever is free.
+        key cma_first: bool,
         /// Frames; normal = 0: as many as the rest can ever need.
         section memory: Layout,
         /// Mappings.
         section ranges: RangesCfg,
         /// Pinners.
         section pinner: PinnerCfg,
+        /// Which callers they are, by shares; none: io_uring.
+        section callers: Callers,
         /// Fault, mark accessed, deactivate, lazyfree, mlock and munlock.
         section churn: ActorCfg,
         /// Call lru_add_drain_all.
@@ -199,8 +270,12 @@ table! {
         section lockers: ActorCfg,
         /// Hold a page under writeback for a moment.
         section writeback: ActorCfg,
-        /// Try to empty a Movable block.
+        /// Offline a block of Movable: until it is empty.
         section offliner: ActorCfg,
+        /// Allocate a block of CMA, or of Movable where there is none: a few tries.
+        section contig: ActorCfg,
+        /// Fork a child that has a few pages for a moment.
+        section forkers: ActorCfg,
         /// Virtual nanoseconds of each step, on the simulator.
         section costs: Costs,
         /// The worst that each policy may come to; a policy not named: ok.
@@ -211,7 +286,8 @@ table! {
 const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "drain-storm" "same-range"
     "free-loop" "oversubscribed"
     "zero-page" "drain-race" "oom" "early-boot" "hwpoison" "hwpoison-mapped" "prepinned" "cma-driver" "isolation-race"
-    "mlock-batch" "lru-batch-ref" "wasted-drain" "short-refs" "writeback" "contig");
+    "mlock-batch" "lru-batch-ref" "wasted-drain" "short-refs" "writeback" "contig"
+    "fork-pin" "read-only" "udmabuf-race" "offline-victim" "cma-victim");
 
 /// What a run of a profile takes from the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -251,6 +327,7 @@ fn blank() -> Profile {
         slice: Ns(3_000_000),
         memory: Layout { normal: 0, movable: 4096, cma: 0, page_bytes: 4096 },
         hog: false,
+        cma_first: false,
         ranges: RangesCfg {
             count: 1,
             private: false,
@@ -273,7 +350,9 @@ fn blank() -> Profile {
             age: Age::None,
             migrate_cpu: Share(0.0),
             rounds: false,
+            serialised: false,
         },
+        callers: Callers::default(),
         churn: quiet.clone(),
         drainers: quiet.clone(),
         reclaim: quiet.clone(),
@@ -281,7 +360,9 @@ fn blank() -> Profile {
         short_refs: quiet.clone(),
         lockers: quiet.clone(),
         writeback: quiet.clone(),
-        offliner: quiet,
+        offliner: quiet.clone(),
+        contig: quiet.clone(),
+        forkers: quiet,
         costs: Costs::default(),
         expect: Expectations::default(),
     }
@@ -306,6 +387,10 @@ pub enum Role {
     Writeback,
     /// `offline_pages`, and back.
     Offliner,
+    /// `alloc_contig_range`, and back.
+    Contig,
+    /// `fork`, and the child's exit.
+    Forker,
 }
 
 impl Role {
@@ -320,13 +405,15 @@ impl Role {
             Self::Locker => "lockers",
             Self::Writeback => "writeback",
             Self::Offliner => "offliner",
+            Self::Contig => "contig",
+            Self::Forker => "forkers",
         }
     }
 }
 
 impl Profile {
     /// The groups of disturbing threads.
-    pub fn actors(&self) -> [(Role, &ActorCfg); 8] {
+    pub fn actors(&self) -> [(Role, &ActorCfg); 10] {
         [
             (Role::Churn, &self.churn),
             (Role::Drainer, &self.drainers),
@@ -336,6 +423,8 @@ impl Profile {
             (Role::Locker, &self.lockers),
             (Role::Writeback, &self.writeback),
             (Role::Offliner, &self.offliner),
+            (Role::Contig, &self.contig),
+            (Role::Forker, &self.forkers),
         ]
     }
 
@@ -401,6 +490,55 @@ impl Profile {
     pub fn layout(&self) -> Layout {
         // More than can be numbered fits into no host.
         Layout { normal: u32::try_from(self.normal_frames()).unwrap_or(u32::MAX), ..self.memory.clone() }
+    }
+
+    /// Whole pageblocks that a victim may take: of CMA for contiguous allocation, where there is some.
+    pub fn blocks(&self, role: Role) -> std::ops::Range<u32> {
+        let Layout { movable, cma, .. } = self.memory;
+        // The zero page comes on top, in the first block.
+        let movable_end = movable.saturating_add(1);
+        match role {
+            Role::Contig if cma != 0 => {
+                movable_end.div_ceil(PAGEBLOCK)..movable_end.saturating_add(cma) / PAGEBLOCK
+            }
+            _ => 1..movable_end / PAGEBLOCK,
+        }
+    }
+
+    /// What only a kernel's rules can tell: what nobody could do there is said before it is tried.
+    ///
+    /// # Errors
+    /// Which key, why, and the nearest that is possible.
+    pub fn check_on(&self, rules: &Rules) -> std::result::Result<(), String> {
+        if self.callers.has(Caller::Udmabuf) {
+            if !rules.memfd_pin {
+                let kernel = &rules.name;
+                return Err(format!(
+                    "callers.udmabuf: {kernel} has no memfd_pin_folios; nearest: linux-6.12.43"
+                ));
+            }
+            if self.ranges.shmem.0 < 1.0 {
+                let shmem = self.ranges.shmem.0;
+                return Err(format!(
+                    "ranges.shmem: {shmem} is not 1, and udmabuf takes shared memory only; nearest: 1"
+                ));
+            }
+        }
+        for (role, key) in [(Role::Offliner, "offliner"), (Role::Contig, "contig")] {
+            let threads =
+                self.actors().into_iter().find(|(known, _)| *known == role).map_or(0, |(_, cfg)| cfg.threads);
+            if threads != 0 && self.blocks(role).is_empty() {
+                let (what, near) = if self.memory.cma != 0 && role == Role::Contig {
+                    ("memory.cma", 2 * PAGEBLOCK)
+                } else {
+                    ("memory.movable", 2 * PAGEBLOCK)
+                };
+                return Err(format!(
+                    "{key}.threads: {threads} of them could do nothing: no whole block of {PAGEBLOCK} frames; nearest: {what} = {near}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// What types alone cannot check.

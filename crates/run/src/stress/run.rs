@@ -172,16 +172,17 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
 /// Builds the machine, as long as the run may take.
 fn build(job: &Job, longest: Duration, limit: &mut Limit<'_>) -> Result<Machine> {
     let (layout, cpus) = (job.profile.layout(), job.profile.cpus as usize);
-    Machine::build(job.rules.clone(), &layout, cpus, &mut || limit.may_go_on()).map_err(|unbuilt| match limit
-        .cut()
-    {
+    let built = Machine::build(job.rules.clone(), &layout, cpus, &mut || limit.may_go_on());
+    let mut m = built.map_err(|unbuilt| match limit.cut() {
         Some(Cut::Interrupted) => Error::Interrupted,
         Some(Cut::Time) => Error::Resource(format!(
             "the machine alone takes longer to build than the {} s that the run may take",
             longest.as_secs_f64()
         )),
         None => Error::Resource(unbuilt.to_string()),
-    })
+    })?;
+    m.memory.cma_first = job.profile.cma_first;
+    Ok(m)
 }
 
 /// Counts everything again: as long as the run may still take, and a moment longer if that is over.

@@ -3,8 +3,8 @@
 use super::profile::Profile;
 use super::spread::Spread;
 use crate::drive::{Driver, Place, Wait};
-use crate::judge::{Causes, Class, Findings};
-use crate::machine::{Frame, Kind, Machine};
+use crate::judge::{Causes, Class, Findings, UnsafePins, Victims};
+use crate::machine::{Frame, Kind, Machine, Turns};
 use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
@@ -254,6 +254,12 @@ pub struct Shared {
     pub fillers: Vec<u32>,
     /// Pages with an obstacle of their own.
     pub special: Mutex<Special>,
+    /// Whose turn it is, where calls are made one after the other.
+    pub serial: Turns,
+    /// Pins that are in the way of victims.
+    pub unsafe_pins: Mutex<UnsafePins>,
+    /// What became of victims.
+    pub victims: Mutex<Victims>,
     /// Page pins of calls that succeeded.
     pub pinned: CachePadded<AtomicU64>,
     /// Calls ended.
@@ -289,6 +295,9 @@ impl Shared {
         Self {
             fillers,
             special: Mutex::ranked(Rank::Run, Special::default()),
+            serial: Turns::default(),
+            unsafe_pins: Mutex::ranked(Rank::Run, UnsafePins::new()),
+            victims: Mutex::ranked(Rank::Run, Victims::default()),
             mappings,
             slots: (0..needs.os_threads).map(|_| CachePadded::default()).collect(),
             ledgers: Mutex::new(Vec::new()),
@@ -430,7 +439,7 @@ impl Barrier {
 gupstress_machine::restore!(Slot { counters, place, clock, gone, classes, pages, call, sweeps_before });
 gupstress_machine::restore!(Barrier { arrived, generation });
 gupstress_machine::restore!(Shared {
-    m, slots, ledgers, findings, special, pinned, ended, started, completed, pinners_left, threads_left,
+    m, slots, ledgers, findings, special, serial, unsafe_pins, victims, pinned, ended, started, completed, pinners_left, threads_left,
     abandoned, barrier,
 } keep { policy, profile, goal, mappings, fillers });
 

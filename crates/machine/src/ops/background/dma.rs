@@ -1,6 +1,7 @@
-//! What a pin is for: a device that writes through the frame it was given.
+//! What a pin is for: a device that writes through the frame it was given, or reads what the
+//! program writes.
 //!
-//! Each device owns one 64-bit word of every page. It writes a token there
+//! Each device owns one 64-bit word of every page. It, or the program for it, writes a token there
 //! while it holds the pin; before unpinning, the mapping must still show the
 //! frame and the frame the token. Afterwards the word is what it was.
 
@@ -41,6 +42,22 @@ impl<D: Driver> Task<'_, D> {
         }
     }
 
+    /// The program writes the token, through the mapping, for a device that reads. What it cannot
+    /// write is left to be found wanting.
+    pub fn dma_publish(&self, dma: Dma, mapping: &Mapping, range: Range<u32>) {
+        for index in range {
+            while self.touch(mapping, index..index + 1).is_ok() {
+                let locked = mapping.vma.lock(index);
+                let pte = locked.get(index);
+                if pte.is_present() && pte.is_writable() {
+                    // Under the lock: whoever moves the page clears its PTE before he copies it.
+                    self.m.memory.payload.store(pte.frame(), dma.word, dma.token);
+                    break;
+                }
+            }
+        }
+    }
+
     /// Checks that the mapping shows each frame and each frame the token, and
     /// restores the contents. Returns the first page that does not.
     pub fn dma_finish(
@@ -53,15 +70,14 @@ impl<D: Driver> Task<'_, D> {
         let mut wrong = None;
         for (index, &frame) in range.zip(pages) {
             let mut pte = mapping.vma.pte(index);
-            if pte.is_none() || pte.frame() != frame {
+            if mapping.named(index, pte) != Some(frame) {
                 // Unmapping clears a PTE before it finds the page pinned and
                 // puts it back; the lock waits for that to be over.
                 pte = mapping.vma.lock(index).get(index);
             }
             let token_kept = self.m.memory.payload.load(frame, dma.word) == dma.token;
-            // A migration entry of this very frame: someone tries to move it and will fail. What is
-            // mapped nowhere now is mapped from the page cache when it is next accessed.
-            let named = if pte.is_none() { mapping.cached(index) } else { Some(pte.frame()) };
+            // A migration entry of this very frame: someone tries to move it and will fail.
+            let named = mapping.named(index, pte);
             let shown = named == Some(frame);
             if !(shown && token_kept) && wrong.is_none() {
                 wrong = Some(DmaError { index, frame, mapped: named, token_kept });

@@ -5,12 +5,37 @@ use crate::machine::{Frame, Gfp, PAGEBLOCK, ZoneKind};
 use crate::observe::Event;
 use crate::ops::floor::Task;
 use crate::ops::migrate::MigrateMode;
+use crate::policy::Errno;
+
+/// Rounds in which `alloc_contig_range` tries to empty its range before it gives up.
+pub const CONTIG_TRIES: u32 = 5;
 
 impl<D: Driver> Task<'_, D> {
-    /// Tries to empty one pageblock of Movable or CMA (`offline_pages`,
-    /// `alloc_contig_range`), up to `tries` rounds of isolating and migrating;
-    /// then gives it back. Returns whether it was empty.
+    /// `alloc_contig_range` of one pageblock of Movable or CMA, given back at once: a few rounds
+    /// of isolating and migrating, then `EBUSY`. `look` sees what is in use after a round in vain.
+    ///
+    /// # Errors
+    /// `EBUSY`: some page of the block could not be moved.
+    pub fn alloc_contig_range(&self, block: u32, look: impl FnMut(&[Frame])) -> Result<(), Errno> {
+        if self.take_block(block, CONTIG_TRIES, look) { Ok(()) } else { Err(Errno::EBUSY) }
+    }
+
+    /// `offline_pages` of one pageblock of Movable, brought online again at once: rounds without
+    /// an end, until it is empty or a signal ends it. `look` sees what is in use after a round in vain.
+    ///
+    /// # Errors
+    /// `EINTR`: killed.
+    pub fn offline_pages(&self, block: u32, look: impl FnMut(&[Frame])) -> Result<(), Errno> {
+        if self.take_block(block, u32::MAX, look) { Ok(()) } else { Err(Errno::EINTR) }
+    }
+
+    /// Tries to empty one pageblock, up to `tries` rounds; then gives it back. Returns whether it
+    /// was empty.
     pub fn offline(&self, block: u32, tries: u32) -> bool {
+        self.take_block(block, tries, |_| {})
+    }
+
+    fn take_block(&self, block: u32, tries: u32, mut look: impl FnMut(&[Frame])) -> bool {
         let first = block * PAGEBLOCK;
         let frames = first..(first + PAGEBLOCK).min(self.m.memory.frames());
         self.m.memory.isolate_block(block);
@@ -25,6 +50,10 @@ impl<D: Driver> Task<'_, D> {
             if empty || self.d.killed() {
                 break;
             }
+            let in_use = |frame: &Frame| self.folio(*frame).refcount() != 0;
+            look(&frames.clone().filter(in_use).collect::<Vec<_>>());
+            // `cond_resched`: whoever is in the way needs the processor.
+            self.d.sleep(1);
         }
         self.lru_cache_enable();
         self.m.memory.undo_isolate_block(block);

@@ -9,6 +9,16 @@ use crate::policy::Errno;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// `dup_mmap`: the child's area, with the holes and the protection of the parent's.
+fn new_child(mapping: &Mapping) -> Arc<Vma> {
+    let child = mapping.fork();
+    for area in mapping.vma.areas(&(0..mapping.vma.len())) {
+        let flags = area.flags & (vm::HOLE | vm::RDONLY);
+        while child.fix(&area.pages, vm::HOLE | vm::RDONLY, flags, false).is_some() {}
+    }
+    child
+}
+
 impl<D: Driver> Mm<'_, D> {
     /// Forks a child that keeps a range shared copy-on-write (`copy_page_range`);
     /// the rest of the mapping is not the child's, as with `MADV_DONTFORK`.
@@ -41,25 +51,42 @@ impl<D: Driver> Mm<'_, D> {
         });
     }
 
-    fn fork_child(&self, mapping: &Mapping, range: Range<u32>) -> Result<Arc<Vma>, Errno> {
-        let child = mapping.fork();
-        for area in mapping.vma.areas(&(0..mapping.vma.len())) {
-            let flags = area.flags & (vm::HOLE | vm::RDONLY);
-            while child.fix(&area.pages, vm::HOLE | vm::RDONLY, flags, false).is_some() {}
+    /// Forks a child that has the range while `body` runs, and then exits and is forgotten.
+    ///
+    /// # Errors
+    /// As [`fork`](Self::fork); the child is gone then too.
+    pub fn with_child(&self, mapping: &Mapping, range: Range<u32>, body: impl FnOnce()) -> Result<(), Errno> {
+        let child = new_child(mapping);
+        let result = self.copy_page_range(mapping, &child, range);
+        if result.is_ok() {
+            body();
         }
-        if mapping.kind == Kind::Anon {
-            self.split_pmds_across(&mapping.vma, &range);
-            let mut index = range.start;
-            while index < range.end {
-                if self.copy_huge_pmd(mapping, &child, index) {
-                    index += PTES_PER_TABLE;
-                } else {
-                    self.copy_present_pte(mapping, &child, index)?;
-                    index += 1;
-                }
+        self.exit(&child);
+        mapping.forget(&child);
+        result
+    }
+
+    fn fork_child(&self, mapping: &Mapping, range: Range<u32>) -> Result<Arc<Vma>, Errno> {
+        let child = new_child(mapping);
+        self.copy_page_range(mapping, &child, range)?;
+        Ok(child)
+    }
+
+    fn copy_page_range(&self, mapping: &Mapping, child: &Vma, range: Range<u32>) -> Result<(), Errno> {
+        if mapping.kind != Kind::Anon {
+            return Ok(());
+        }
+        self.split_pmds_across(&mapping.vma, &range);
+        let mut index = range.start;
+        while index < range.end {
+            if self.copy_huge_pmd(mapping, child, index) {
+                index += PTES_PER_TABLE;
+            } else {
+                self.copy_present_pte(mapping, child, index)?;
+                index += 1;
             }
         }
-        Ok(child)
+        Ok(())
     }
 
     /// Copies the PMD that maps a page, if one does; false also where it is split for the copy.
