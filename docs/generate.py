@@ -234,10 +234,30 @@ def _default(axis: re.Match[str], value: object) -> str:
 
 
 def litmus() -> str:
-    """Return the table of the scenarios."""
+    """Return the table of the scenarios that do one thing after the other."""
     return table(
         ("scenario", "steps"),
-        ([code(name), "; ".join(row["steps"])] for name, row in presets("litmus").items()),
+        (
+            [code(name), "; ".join(row["steps"])]
+            for name, row in presets("litmus").items()
+            if "threads" not in row
+        ),
+    )
+
+
+def races() -> str:
+    """Return the table of the scenarios with threads."""
+    rows = {name: row for name, row in presets("litmus").items() if "threads" in row}
+    return table(
+        ("scenario", "what happens", "threads"),
+        (
+            [
+                code(name),
+                row["summary"],
+                " ∥ ".join("; ".join(thread["steps"]) for thread in row["threads"].values()),
+            ]
+            for name, row in rows.items()
+        ),
     )
 
 
@@ -348,6 +368,7 @@ _PARTS: dict[str, Callable[..., str]] = {
     "profile-sizes": profile_sizes,
     "profile-knobs": profile_knobs,
     "litmus": litmus,
+    "races": races,
     "words": words,
     "steps": steps,
     "contention": contention,

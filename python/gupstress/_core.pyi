@@ -11,13 +11,20 @@ __all__ = [
     "Machine",
     "Plan",
     "__version__",
+    "answer_live",
     "build_profile",
     "check_explore",
     "check_litmus",
+    "clear_probes",
+    "end_with_parent",
     "explore",
+    "explore_litmus",
     "fit",
     "guess_number",
     "judge_cell",
+    "live_cpus",
+    "measured",
+    "most_repeats",
     "names",
     "nearest",
     "parse_duration",
@@ -27,6 +34,7 @@ __all__ = [
     "run_litmus",
     "show",
     "show_duration",
+    "split_litmus",
     "trace_schedule",
     "verdicts",
     "words",
@@ -56,9 +64,24 @@ def run_litmus(
     sets: Sequence[tuple[str, str]] = ...,
     wall_s: float = ...,
 ) -> str: ...
+def explore_litmus(
+    place: str,
+    text: str,
+    kernel: str,
+    sets: Sequence[tuple[str, str]],
+    preemptions: int,
+    workers: int,
+    wall_s: float = ...,
+) -> str: ...
 def fit(
     files: Sequence[tuple[str, str]], kernels: Sequence[str] = ..., wall_s: float = ...
 ) -> list[str]: ...
+def answer_live() -> None: ...
+def live_cpus(asked: str) -> int: ...
+def clear_probes(process: int) -> None: ...
+def end_with_parent() -> None: ...
+def measured(files: Sequence[tuple[str, str]], cells: str, kernel: str) -> str: ...
+def split_litmus(place: str, text: str) -> list[tuple[str, str]]: ...
 def explore(request: str, observer: Callable[[str], object] | None = None) -> str: ...
 def check_explore(request: str) -> None: ...
 def replay(

@@ -221,15 +221,15 @@ def explore(
     policy: PolicyName = "kernel",
     kernel: Name = _DEFAULT.kernel,
     sets: Mapping[str, AxisValue] | None = None,
-    threads: int = 2,
-    pages: int = 1,
-    calls: int = 1,
+    threads: int | None = None,
+    pages: int | None = None,
+    calls: int | None = None,
     strategy: str = "random",
     preemptions: int = 2,
     depth: int = 3,
     schedules: int | None = None,
     timeout: str | float = 60.0,
-    find: str | Iterable[str] = search.FINDINGS,
+    find: str | Iterable[str] | None = None,
     keep_going: bool = False,
     seed: int | None = None,
     workers: int | None = None,
@@ -238,19 +238,21 @@ def explore(
     """Search for an interleaving that goes wrong, as `gupstress explore` does.
 
     Args:
-        profile: The load, cut to size: a preset's name or the path of a TOML file.
+        profile: The load: a profile, which is cut to size, or a litmus scenario with threads;
+            a preset's name or the path of a TOML file.
         policy: A preset, TOML file or `Policy`; `"kernel"`: the rule set's own.
         kernel: The rule set: a preset's name or the path of a TOML file.
         sets: Keys of policy, profile or kernel set by themselves.
-        threads: Pinners.
-        pages: Pages that they pin.
-        calls: Calls of each.
+        threads: Pinners of a profile; None: 2.
+        pages: Pages that they pin; None: 1.
+        calls: Calls of each; None: 1.
         strategy: `random`, `pct` (priorities that change) or `bounded` (all with few preemptions).
         preemptions: Most preemptions of a bounded search.
         depth: Orderings that a finding of `pct` may need.
         schedules: Most schedules; None: 20,000, and all there are for a bounded search.
         timeout: Longest search, seconds or words such as `"60s"`.
-        find: Kinds that are findings: `unsafe`, `stuck`, `spurious`, `broken`.
+        find: Kinds that are findings: `unsafe`, `stuck`, `spurious`, `broken`, and `outcome`:
+            a condition of a scenario that is met. None: all but `spurious`.
         keep_going: Whether the search goes on after its first finding.
         seed: Of everything drawn; None: drawn.
         workers: Threads that search; findings do not depend on it. None: one a CPU.
@@ -288,7 +290,7 @@ def explore(
             kernel=kernel_name(kernel),
             sets=words,
             strategy=strategy,
-            find=tuple(several(find)),
+            find=None if find is None else tuple(several(find)),
             keep_going=keep_going,
             **numbers,
         )

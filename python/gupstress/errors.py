@@ -29,3 +29,19 @@ class ResourceError(GupstressError):
 
 class MachineError(GupstressError):
     """Misuse of an interactive machine."""
+
+
+class UnavailableError(GupstressError):
+    """Something that is needed is not to be had here."""
+
+
+class InconclusiveError(GupstressError):
+    """What was asked of a kernel did not come to an end that says anything.
+
+    Attributes:
+        console: The last lines of its console, if it has one.
+    """
+
+    def __init__(self, message: str, console: "tuple[str, ...]" = ()) -> None:
+        super().__init__(message)
+        self.console = console

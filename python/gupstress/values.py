@@ -116,6 +116,36 @@ class Length:
         return seconds
 
 
+_SIZE = re.compile(r"(?P<digits>\d+)(?P<unit>[KMG]?)(i?B)?", re.IGNORECASE)
+
+_POWERS = {"": 0, "K": 10, "M": 20, "G": 30}
+"""Powers of two, as the kernel's command line and QEMU have them."""
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Amounts of memory in bytes, of a range."""
+
+    low: int
+    high: int
+
+    def parse(self, word: str) -> int:
+        """Read a word such as `512M`."""
+        form = _SIZE.fullmatch(word.strip())
+        if form is None:
+            guess = int(_core.guess_number(word) or 0)
+            near = _amount(min(max(guess, self.low), self.high))
+            raise ValueError(f"{shown(word)} is not an amount of memory; nearest: {near}")
+        number = int(form["digits"]) << _POWERS[form["unit"].upper()]
+        _require(word, number, self.low, self.high, _amount)
+        return number
+
+
+def _amount(number: int) -> str:
+    unit = next(unit for unit in "GMK" if number >> _POWERS[unit] or unit == "K")
+    return f"{number >> _POWERS[unit]}{unit}"
+
+
 def _require(said: object, number: Any, low: Any, high: Any, show: Any) -> None:
     """Refuse a number that is out of its range."""
     if number > high:

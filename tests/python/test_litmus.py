@@ -38,17 +38,31 @@ def result(*args: str) -> LitmusResult:
 # ---------------------------------------------------------------- what is shipped
 
 
+RACES = [name for name in _core.names("litmus") if name.startswith("race-")]
+COUNTED = [name for name in _core.names("litmus") if name not in RACES]
+
+
 def test_every_counter_of_every_scenario_and_kernel_is_equal(cli: Cli) -> None:
     code, out, err = cli("litmus", "--json", "r.json")
     assert (code, err) == (0, "")
     found = LitmusResult.model_validate_json(Path("r.json").read_text())
-    assert [cell.scenario for cell in found.cells[::4]] == _core.names("litmus")
-    assert [cell.kernel for cell in found.cells] == MEASURED * 20
+    counted = [cell for cell in found.cells if cell.explored is None]
+    assert [cell.scenario for cell in counted[::4]] == COUNTED
+    assert [cell.kernel for cell in counted] == MEASURED * 20
     assert found.compared == 80 * 9
-    assert out.splitlines()[-1] == "80 cells, 720 counters compared, all equal"
+    raced = [cell.explored for cell in found.cells if cell.explored is not None]
+    assert all(explored.complete for explored in raced)
+    conditions = sum(len(explored.conditions) for explored in raced)
+    assert conditions > 20
+    assert out.splitlines()[-1] == (
+        f"{80 + len(raced)} cells, 720 counters compared, all equal,"
+        f" {conditions} conditions of threads hold"
+    )
     rows = {words[0]: words[1:] for line in out.splitlines() if (words := line.split())}
-    for name in _core.names("litmus"):
+    for name in COUNTED:
         assert rows[name] == ["="] * 4
+    for name in RACES:
+        assert f"\n{name} on linux-" in out, name
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -74,8 +88,101 @@ def test_all_scenarios_are_listed_and_shown(cli: Cli) -> None:
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == _core.names("litmus")
     assert "cpu 1; map a 4 anon; touch a; cpu 0; pin a" in out
+    assert "Two pinners: one has the page isolated" in out
     Path("mine.toml").write_text(cli("show", "litmus", "anon-remote").out)
     assert cli("litmus", "mine.toml").out == cli("litmus", "anon-remote").out
+
+
+# ---------------------------------------------------------------- several threads
+
+THREADS = '[threads.A]\nsteps = ["pin a"]\n[threads.B]\ncpu = 1\nsteps = ["pin a"]\n'
+TWO = '["map a 1 anon", "touch a", "settle"]'
+
+
+def race(conditions: str) -> str:
+    return scenario("race.toml", TWO, THREADS + conditions)
+
+
+def test_threads_are_run_in_every_order_of_few_preemptions(cli: Cli) -> None:
+    race('[[exists]]\n"A.result" = "ENOMEM"\n[[forbid]]\nunsafe = true\n')
+    code, out, err = cli("litmus", "race.toml", "--json", "r.json")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith("race on linux-7.2.13: ")
+    assert lines[0].endswith(" schedules of at most 2 preemptions, complete")
+    assert lines[1].startswith("  exists A.result = ENOMEM: ")
+    assert lines[2] == "  forbid unsafe: never"
+    assert lines[-1] == "1 cell, 2 conditions of threads hold"
+    result = json.loads(Path("r.json").read_text())
+    Draft202012Validator(gupstress.schema("litmus")).validate(result)
+    (cell,) = LitmusResult.model_validate(result).cells
+    assert cell.explored is not None
+    few = cell.explored.schedules
+    assert cli("litmus", "race.toml", "--preemptions", "1", "--json", "r.json").code == 0
+    (cell,) = LitmusResult.model_validate_json(Path("r.json").read_text()).cells
+    assert cell.explored is not None
+    assert cell.explored.schedules < few
+
+
+def test_a_condition_that_does_not_hold_is_a_finding(cli: Cli) -> None:
+    race("[forbid]\nspurious = true\n[[exists]]\nstuck = true\n")
+    code, out, _ = cli("litmus", "race.toml")
+    assert code == 1
+    assert "exists stuck: never" in out
+    assert out.splitlines()[-2:] == [
+        "1 cell, 2 of 2 conditions of threads do not hold",
+        "reproduce: gupstress litmus race.toml --kernel linux-7.2.13",
+    ]
+    code, out, _ = cli("litmus", "race.toml", "--format", "junit")
+    assert code == 1
+    (failure,) = ET.fromstring(out).iter("failure")
+    assert "exists stuck: never" in str(failure.get("message"))
+    code, out, _ = cli("litmus", "race.toml", "--format", "markdown")
+    assert code == 1
+    assert "\n- exists stuck: never" in out
+
+
+def test_what_was_not_searched_whole_is_not_decided(cli: Cli) -> None:
+    race("[forbid]\nunsafe = true\n")
+    code, out, _ = cli("litmus", "race.toml", "--wall-timeout", "1ns", "--preemptions", "9")
+    assert code == 3
+    assert "not complete" in out
+    assert "forbid unsafe: not so far" in out
+    assert out.splitlines()[-1] == "1 cell, 1 of 1 condition of threads not decided"
+
+
+def test_a_race_is_explored_kept_and_told(cli: Cli) -> None:
+    race('[exists]\n"B.result" = "ENOMEM"\n')
+    code, out, _ = cli("explore", "race.toml", "--seed", "1")
+    assert code == 1
+    assert out.splitlines()[-1] == "FAILURE: linux-7.2: 1 outcome"
+    code, out, _ = cli("replay", "race-linux-7.2-outcome-1-1.json")
+    assert code == 1
+    assert "outcome: race under policy linux-7.2 on linux-7.2.13" in out
+    assert out.split("\n")[2].split()[:2] == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("race.toml --threads 3", "--threads: has no effect on a scenario"),
+        ("race.toml --set ranges.count=2", 'axis "ranges.count" has no effect on a scenario'),
+        ("anon-remote", "anon-remote: no threads to explore; nearest: [threads.A]"),
+        ("race-isolatio", "nearest: "),
+    ],
+)
+def test_what_cannot_be_explored_is_refused(cli: Cli, line: str, said: str) -> None:
+    race("[forbid]\nunsafe = true\n")
+    code, out, err = cli("explore", *line.split())
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+def test_more_preemptions_than_can_be_tried_are_refused(cli: Cli) -> None:
+    code, out, err = cli("litmus", race("[forbid]\nunsafe = true\n"), "--preemptions", "99")
+    assert (code, out) == (2, "")
+    assert err == "gupstress: --preemptions: 99 is not from 0 to 32; nearest: 32\n"
 
 
 # ---------------------------------------------------------------- what is different
@@ -127,13 +234,13 @@ def test_only_what_differs_is_told_to_be_run_again(cli: Cli) -> None:
 
 
 def test_wide_tables_are_split_to_fit_80_columns(cli: Cli) -> None:
-    _, out, _ = cli("litmus", "--set", "pin_bias=1")
+    _, out, _ = cli("litmus", *COUNTED, "--set", "pin_bias=1")
     *tables, _, _ = out.split("\n\n")
     assert len(tables) > 1
     assert max(len(line) for table in tables for line in table.splitlines()) <= 80
     for table in tables:
         assert table.count("anon-local") == 1
-    found = result("--set", "pin_bias=1").cells
+    found = result(*COUNTED, "--set", "pin_bias=1").cells
     failed = [cell for cell in found if any(d.counter == "result" for d in cell.differences)]
     assert sum(table.count("result ENOMEM≠ok") for table in tables) == len(failed) > 0
 

@@ -3,7 +3,7 @@
 use gupstress_run::machine::Kind;
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use rustix::io::Result;
+use rustix::io::{Errno, Result};
 use rustix::mm::{Advice, MapFlags, MlockFlags, ProtFlags};
 use rustix::mm::{madvise, mlock_with, mmap, mmap_anonymous, munlock, munmap};
 use std::ffi::c_void;
@@ -18,13 +18,26 @@ pub fn page_size() -> usize {
     rustix::param::page_size()
 }
 
-/// One mapping, 2 MiB aligned, between guards: a neighbour would share its area and with it
-/// what `mlock` and `madvise` walk.
+/// Where mappings are put: far from what the kernel chooses by itself. A mapping over another
+/// one, or one given back, would drain this CPU's batches in the middle of a script.
+const BASE: usize = 0x2000_0000_0000;
+
+/// Addresses that have not been mapped yet.
+#[derive(Debug)]
+pub struct Space {
+    next: usize,
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        Self { next: BASE }
+    }
+}
+
+/// One mapping, 2 MiB aligned and apart from all others: a neighbour would share its area, and
+/// with it what `mlock` and `madvise` walk.
 #[derive(Debug)]
 pub struct Area {
-    /// Start of what was reserved, guards included.
-    reserved: NonNull<c_void>,
-    reserved_bytes: usize,
     start: NonNull<u64>,
     pages: u32,
     /// The file of shared memory.
@@ -37,40 +50,50 @@ unsafe impl Send for Area {}
 // SAFETY: as above.
 unsafe impl Sync for Area {}
 
-impl Area {
+impl Space {
     /// Maps fresh pages, none present.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn map(kind: Kind, pages: u32) -> Result<Self> {
+    pub fn map(&mut self, kind: Kind, pages: u32) -> Result<Area> {
         let bytes = pages as usize * page_size();
-        let reserved_bytes = bytes.next_multiple_of(HUGE) + 2 * HUGE;
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: a new range, chosen by the kernel.
-        let reserved =
-            unsafe { mmap_anonymous(std::ptr::null_mut(), reserved_bytes, ProtFlags::empty(), flags)? };
-        let start = (reserved as usize + 1).next_multiple_of(HUGE) as *mut c_void;
-        let prot = ProtFlags::READ | ProtFlags::WRITE;
-        let mut area = Self {
-            reserved: NonNull::new(reserved).ok_or(rustix::io::Errno::NOMEM)?,
-            reserved_bytes,
-            start: NonNull::new(start.cast()).ok_or(rustix::io::Errno::NOMEM)?,
-            pages,
-            file: None,
+        let file = match kind {
+            Kind::Anon => None,
+            Kind::Shmem => Some(memfd_create("gupstress", MemfdFlags::CLOEXEC)?),
+            // Refused by name before anything is done.
+            _ => return Err(Errno::INVAL),
         };
-        if kind == Kind::Anon {
-            // SAFETY: lies within what was reserved above, which nothing else uses.
-            unsafe { mmap_anonymous(start, bytes, prot, flags | MapFlags::FIXED)? };
-        } else {
-            let file = memfd_create("gupstress", MemfdFlags::CLOEXEC)?;
-            ftruncate(&file, bytes as u64)?;
-            // SAFETY: as above.
-            unsafe { mmap(start, bytes, prot, MapFlags::SHARED | MapFlags::FIXED, &file, 0)? };
-            area.file = Some(file);
+        if let Some(file) = &file {
+            ftruncate(file, bytes as u64)?;
         }
-        Ok(area)
+        loop {
+            let at = self.next as *mut c_void;
+            self.next += bytes.next_multiple_of(HUGE) + HUGE;
+            match place(at, bytes, file.as_ref()) {
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+                Ok(start) => {
+                    let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
+                    return Ok(Area { start, pages, file });
+                }
+            }
+        }
     }
+}
 
+/// Maps memory at an address where nothing is mapped.
+fn place(at: *mut c_void, bytes: usize, file: Option<&OwnedFd>) -> Result<*mut c_void> {
+    let prot = ProtFlags::READ | ProtFlags::WRITE;
+    let flags = MapFlags::FIXED_NOREPLACE | MapFlags::NORESERVE;
+    match file {
+        // SAFETY: it is refused where something is mapped already.
+        None => unsafe { mmap_anonymous(at, bytes, prot, flags | MapFlags::PRIVATE) },
+        // SAFETY: as above.
+        Some(file) => unsafe { mmap(at, bytes, prot, flags | MapFlags::SHARED, file, 0) },
+    }
+}
+
+impl Area {
     /// Its pages.
     pub fn pages(&self) -> u32 {
         self.pages
@@ -153,8 +176,8 @@ impl Area {
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // SAFETY: what `map` reserved, and no one has its address any more.
-        _ = unsafe { munmap(self.reserved.as_ptr(), self.reserved_bytes) };
+        // SAFETY: what was mapped for it, and no one has its address any more.
+        _ = unsafe { munmap(self.start.as_ptr().cast(), self.pages as usize * page_size()) };
     }
 }
 
@@ -163,11 +186,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mapping_is_aligned_between_guards_and_keeps_what_is_written() {
+    fn a_mapping_is_aligned_and_alone_and_keeps_what_is_written() {
+        let mut space = Space::default();
         for kind in [Kind::Anon, Kind::Shmem] {
-            let area = Area::map(kind, 3).unwrap();
+            let area = space.map(kind, 3).unwrap();
+            let next = space.map(kind, 1).unwrap();
             assert_eq!(area.page(0) as usize % HUGE, 0);
-            assert!(area.reserved.as_ptr().cast() < area.page(0));
+            assert!(next.page(0) as usize >= area.page(0) as usize + 2 * HUGE);
             assert_eq!(area.file().is_some(), kind == Kind::Shmem);
             area.touch(1..3);
             assert_eq!([0, 1, 2].map(|index| area.word(index, 0)), [0, 2, 3]);

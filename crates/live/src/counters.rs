@@ -5,6 +5,7 @@
 
 use crate::probes::Probes;
 use crate::texts::vmstat;
+use gupstress_run::observe::Event;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -165,6 +166,11 @@ impl Counters {
         let [before, after] = self.moments.get_mut();
         self.probes.keep_hit(before.hits.text(), after.hits.text());
         Ok(())
+    }
+
+    /// Takes the probe of a counter away that does not count all there is to count.
+    pub fn distrust(&mut self, event: Event) {
+        self.probes.leave(event);
     }
 }
 

@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_page_that_is_not_there_has_no_place() {
-        let area = Area::map(gupstress_run::machine::Kind::Anon, 2).unwrap();
+        let area = crate::area::Space::default().map(gupstress_run::machine::Kind::Anon, 2).unwrap();
         area.touch(0..1);
         let places = places(Some(Vec::new()));
         assert_ne!(places.place(&area, 0).unwrap(), Place::Nothing);

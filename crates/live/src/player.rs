@@ -1,11 +1,12 @@
 //! The steps of scripts as system calls.
 
-use crate::area::{Area, page_size};
+use crate::area::{Area, Space, page_size};
 use crate::counters::{Counted as Counts, Counters};
 use crate::pins::Ring;
 use crate::places::{Place, Places};
 use gupstress_run::judge::class::Class;
 use gupstress_run::machine::Kind;
+use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::script::{Counted, Name, Op, OpError, Pages, Player};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -34,28 +35,40 @@ pub struct Outcome {
 pub struct Script<'k> {
     counters: &'k Counters,
     places: &'k Places,
+    space: Space,
     areas: BTreeMap<Name, Area>,
     fills: Vec<Area>,
     pins: Vec<(Name, Range<u32>, Ring)>,
     /// Of each page the pipes that have a reference on it.
     held: BTreeMap<(Name, u32), Vec<[OwnedFd; 2]>>,
     children: Vec<Pid>,
+    /// Whether there ever was a child: from then on this process faults on pages of its own.
+    forked: bool,
     cpu: Option<usize>,
+    /// Made before anything is measured: what making one maps and populates drains this CPU.
+    spare: Vec<Ring>,
 }
 
 impl<'k> Script<'k> {
-    /// One that has done nothing yet.
-    pub fn new(counters: &'k Counters, places: &'k Places) -> Self {
-        Self {
+    /// One that has done nothing yet, for a script with so many pins.
+    ///
+    /// # Errors
+    /// `io_uring` is not to be had.
+    pub fn new(counters: &'k Counters, places: &'k Places, pins: usize) -> io::Result<Self> {
+        let spare = (0..pins).map(|_| Ring::new()).collect::<io::Result<_>>()?;
+        Ok(Self {
             counters,
             places,
+            space: Space::default(),
             areas: BTreeMap::new(),
             fills: Vec::new(),
             pins: Vec::new(),
             held: BTreeMap::new(),
             children: Vec::new(),
+            forked: false,
             cpu: None,
-        }
+            spare,
+        })
     }
 
     fn go_to(&mut self, cpu: usize) -> Result<(), OpError> {
@@ -105,12 +118,30 @@ impl<'k> Script<'k> {
 
     fn fork(&mut self, on: &Pages, writes: bool) -> Result<(), OpError> {
         let (area, range) = self.pages(on)?;
+        self.keep_from_child(&on.name, &range, Advice::LinuxDontFork)?;
         let child = fork(|| {
             if writes {
                 area.touch(range.clone());
             }
         });
+        self.keep_from_child(&on.name, &range, Advice::LinuxDoFork)?;
         self.children.push(child.map_err(|errno| refused("share", errno))?);
+        self.forked = true;
+        Ok(())
+    }
+
+    /// Advises about everything but the pages that a child gets: a fork shares all it finds.
+    fn keep_from_child(&self, name: &Name, range: &Range<u32>, advice: Advice) -> Result<(), OpError> {
+        let whole = |area: &Area| [0..area.pages(), 0..0];
+        let others = self.areas.iter().map(|(other, area)| {
+            (area, if other == name { [0..range.start, range.end..area.pages()] } else { whole(area) })
+        });
+        let fills = self.fills.iter().map(|area| (area, whole(area)));
+        for (area, parts) in others.chain(fills) {
+            for part in parts.iter().filter(|part| !part.is_empty()) {
+                area.advise(part, advice).map_err(|errno| refused("share", errno))?;
+            }
+        }
         Ok(())
     }
 
@@ -122,12 +153,16 @@ impl<'k> Script<'k> {
     }
 
     fn pin(&mut self, on: &Pages) -> Result<Outcome, OpError> {
+        let none = || OpError::Bug("more pins than rings".to_owned());
+        let mut ring = self.spare.pop().ok_or_else(none)?;
         let (area, range) = self.pages(on)?;
-        let mut ring = Ring::new().map_err(|error| OpError::Misuse(format!("io_uring: {error}")))?;
         let obstructed = self.is_obstructed(&on.name, &range);
         let deed = || ring.pin(area, &range);
-        let (result, counted) =
+        let (result, mut counted) =
             self.counters.during(deed).map_err(|error| OpError::Resource(format!("counters: {error}")))?;
+        if self.forked {
+            counted.remove(Event::Faults.name());
+        }
         let error = match &result {
             Ok(()) => None,
             Err(error) => Some(known(error).ok_or_else(|| OpError::Misuse(format!("pin: {error}")))?),
@@ -176,11 +211,11 @@ impl Player for Script<'_> {
         match op {
             Op::Cpu(_) => {}
             Op::Map(fresh) => {
-                let area = Area::map(fresh.backing.kind, fresh.pages).map_err(|errno| refused("map", errno))?;
+                let area = self.space.map(fresh.backing.kind, fresh.pages).map_err(|errno| refused("map", errno))?;
                 self.areas.insert(fresh.name.clone(), area);
             }
             Op::Fill(pages) => {
-                let area = Area::map(Kind::Anon, *pages).map_err(|errno| refused("fill", errno))?;
+                let area = self.space.map(Kind::Anon, *pages).map_err(|errno| refused("fill", errno))?;
                 area.touch(0..*pages);
                 self.fills.push(area);
             }
@@ -343,16 +378,21 @@ fn fork(deed: impl FnOnce()) -> rustix::io::Result<Pid> {
     // nothing of it needs a lock that another thread may have had.
     match unsafe { libc::fork() } {
         0 => {
-            // SAFETY: plain system calls.
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            end_with_parent();
             deed();
             loop {
-                // SAFETY: as above.
+                // SAFETY: a plain system call.
                 unsafe { libc::pause() };
             }
         }
         child => Pid::from_raw(child).ok_or(Os::AGAIN),
     }
+}
+
+/// Has this process killed when the thread that made it ends.
+pub fn end_with_parent() {
+    // What a kernel refuses here it refuses to everyone: there is no way but to go on.
+    _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
 }
 
 /// Drains every CPU's batches. `move_pages` has the caches off while it looks at its pages, and
@@ -418,7 +458,7 @@ mod tests {
         ];
         let text = format!("steps = {steps:?}");
         let scenario = Scenario::parse("all", &text).unwrap();
-        let mut script = Script::new(&counters, &places);
+        let Ok(mut script) = Script::new(&counters, &places, 1) else { return };
         for step in &scenario.program.steps {
             check(&step.op).unwrap();
             // What a host may forbid is refused by name, and nothing else of it fails.

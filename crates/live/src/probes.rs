@@ -130,6 +130,14 @@ impl Probes {
         }
     }
 
+    /// Does without a counter.
+    pub fn leave(&mut self, event: Event) {
+        if let Some(at) = self.set.iter().position(|(known, _)| *known == event) {
+            let (_, probes) = self.set.remove(at);
+            probes.iter().for_each(|probe| self.take_away(probe));
+        }
+    }
+
     fn take_away(&self, probe: &Probe) {
         // What is not there, or has gone by itself, need not be taken away.
         let name = &probe.name;
@@ -146,6 +154,22 @@ impl Probes {
         let mut file = OpenOptions::new().append(true).open(self.tracefs.join(file))?;
         // In one write: a line is what one write has.
         file.write_all(format!("{line}\n").as_bytes())
+    }
+}
+
+/// Takes away the probes of a process that was killed before it could do so itself.
+pub fn clear(process: u32) {
+    let Some(tracefs) = tracefs() else { return };
+    let mine = format!("/gupstress_{process}_");
+    let probes = Probes { tracefs, set: Vec::new() };
+    for (file, on_tracepoint) in [("dynamic_events", true), ("kprobe_events", false)] {
+        let text = std::fs::read_to_string(probes.tracefs.join(file)).unwrap_or_default();
+        for event in text.lines().filter_map(|line| line.split_whitespace().next()) {
+            if let Some((_, number)) = event.split_once(&mine) {
+                let name = format!("gupstress_{process}_{number}");
+                probes.take_away(&Probe { name, on_tracepoint });
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Rich data crosses as JSON text; what the JSON means is the crate's own
 //! types. Long runs detach from the interpreter and look in every 20 ms.
 
+mod live;
 mod machine;
 mod memory;
 mod plan;
@@ -152,6 +153,8 @@ impl Host for Watcher<'_> {
 #[allow(clippy::needless_pass_by_value)]
 mod _core {
     #[pymodule_export]
+    use super::live::{answer_live, clear_probes, end_with_parent, live_cpus, measured, split_litmus};
+    #[pymodule_export]
     use super::machine::Machine;
     #[pymodule_export]
     use super::plan::Plan;
@@ -279,6 +282,34 @@ mod _core {
             .map_err(|_| Error::config("", format!("{wall_s} is not a number of seconds; nearest: 60")))?;
         let limits = Limits { wall, go_on: signals.watch(), ..Limits::default() };
         let result = py.detach(|| request::litmus(place, &scenario, kernel, &sets, limits));
+        match signals.take() {
+            Some(raised) => Err(raised.into()),
+            None => Ok(result?),
+        }
+    }
+
+    /// Runs the threads of a litmus scenario (TOML text) in every order of at most so many
+    /// preemptions under a kernel; JSON of what its conditions came to.
+    #[pyfunction]
+    #[pyo3(signature = (place, text, kernel, sets, preemptions, workers, wall_s=60.0))]
+    #[expect(clippy::too_many_arguments, reason = "each is named where it is called")]
+    fn explore_litmus(
+        py: Python<'_>,
+        place: &str,
+        text: &str,
+        kernel: &str,
+        sets: Vec<(String, String)>,
+        preemptions: u32,
+        workers: usize,
+        wall_s: f64,
+    ) -> Result<String> {
+        let scenario = Scenario::parse(place, text)?;
+        let signals = Arc::new(Signals::default());
+        let timeout = Duration::try_from_secs_f64(wall_s)
+            .map_err(|_| Error::config("", format!("{wall_s} is not a number of seconds; nearest: 60")))?;
+        let (bounds, watch) = (searching::Bounds { preemptions, workers, timeout }, signals.watch());
+        let result =
+            py.detach(|| searching::litmus(place, &scenario, kernel, &sets, bounds, &mut |_| watch()));
         match signals.take() {
             Some(raised) => Err(raised.into()),
             None => Ok(result?),

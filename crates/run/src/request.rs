@@ -82,7 +82,7 @@ pub(crate) fn run_axes() -> [Axes; 3] {
 }
 
 /// A scenario has steps where a run has a profile.
-fn litmus_axes() -> [Axes; 2] {
+pub(crate) fn litmus_axes() -> [Axes; 2] {
     [axes::<Policy>("policy"), axes::<Rules>("kernel")]
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn driver(name: &str) -> Result<Which> {
 }
 
 /// A kernel and its own policy, with `--set` words for them.
-fn litmus_rules(kernel: &str, sets: &[(String, String)]) -> Result<(Rules, Policy)> {
+pub(crate) fn litmus_rules(kernel: &str, sets: &[(String, String)]) -> Result<(Rules, Policy)> {
     let mut problems = Vec::new();
     let sets = sort_sets(sets, &litmus_axes(), &mut problems);
     let rules = keep(load_kernel(Source::Preset(kernel), &sets.kernel), &mut problems);
@@ -223,6 +223,7 @@ pub fn read_litmus(scenario: &Scenario) -> String {
         "threads": threads,
         "after": texts(&scenario.program.after),
         "expect": scenario.expect,
+        "kernels": scenario.kernels(),
     })
     .to_string()
 }

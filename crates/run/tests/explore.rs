@@ -192,7 +192,7 @@ fn a_finding_shrinks_to_two_threads_and_one_page() {
     let size = Size { threads: 4, pages: 4, calls: 2 };
     let (settings, file, shrunk) = smallest("isolation-race", "linux-6.14", "linux-6.14", size, Kind::Unsafe);
     assert!(shrunk.minimal && !shrunk.timed_out, "{shrunk:?}");
-    let What::Profile { profile, calls } = &settings.load;
+    let What::Profile { profile, calls } = &settings.load else { panic!("no profile") };
     assert_eq!((profile.threads, profile.ranges.pages, *calls), (2, 1, 1));
     assert!(file.preemptions <= 2, "{} preemptions", file.preemptions);
     assert!(file.outcome.found.contains(&Kind::Unsafe));

@@ -16,7 +16,9 @@ from gupstress.cli.compare import compare
 from gupstress.cli.exits import HELP, CommandError, guard
 from gupstress.cli.explore import explore, replay
 from gupstress.cli.fit import fit
+from gupstress.cli.guest import guest
 from gupstress.cli.litmus import litmus
+from gupstress.cli.live import live
 from gupstress.cli.matrix import matrix
 from gupstress.cli.report import report
 from gupstress.cli.run import run
@@ -75,6 +77,8 @@ def commands() -> None:
 commands.add_command(run)
 commands.add_command(matrix)
 commands.add_command(litmus)
+commands.add_command(live)
+commands.add_command(guest)
 commands.add_command(fit)
 commands.add_command(explore)
 commands.add_command(replay)

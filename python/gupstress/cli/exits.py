@@ -65,6 +65,14 @@ def guard(command: Callable[[], int | None]) -> int:
     except (CommandError, errors.ResourceError) as error:
         complain(str(error))
         return Exit.USAGE
+    except errors.UnavailableError as error:
+        complain(str(error))
+        return Exit.UNAVAILABLE
+    except errors.InconclusiveError as error:
+        for line in error.console:
+            click.echo(f"console: {visible(line)}", err=True)
+        complain(str(error))
+        return Exit.INCONCLUSIVE
     except MemoryError:
         complain("no memory left")
         return Exit.USAGE

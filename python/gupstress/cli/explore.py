@@ -8,7 +8,8 @@ import click
 
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, CommandError, Exit
-from gupstress.cli.params import OneOf, number, setting
+from gupstress.cli.params import Gathering, OneOf, mistakes, number
+from gupstress.cli.run import run
 from gupstress.visible import typed
 
 if TYPE_CHECKING:
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
     from gupstress.outcome.exploration import ExploreResult
 
 _STRATEGIES = ("random", "pct", "bounded")
-_KINDS = ("unsafe", "stuck", "spurious", "broken")
+_KINDS = ("unsafe", "stuck", "spurious", "broken", "outcome")
 
 
 def _kinds(value: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in value.split(",") if word.strip())
 
 
-@click.command(short_help="Search for the interleaving that goes wrong.", epilog=HELP)
+# What means the same as in `run` is said there once; see below.
+@click.command(
+    cls=Gathering, short_help="Search for the interleaving that goes wrong.", epilog=HELP
+)
 @click.argument(
     "profile",
     default="isolation-race",
@@ -40,36 +44,20 @@ def _kinds(value: str) -> tuple[str, ...]:
     help="Retry policy.  [default: the rule set's own]",
 )
 @click.option(
-    "--kernel",
-    metavar="NAME|FILE",
-    shell_complete=completion.preset("kernel"),
-    help="Rules of the machine.",
-)
-@click.option(
-    "--set",
-    "sets",
-    type=setting,
-    multiple=True,
-    metavar="AXIS=VALUE",
-    shell_complete=completion.axis,
-    help="Set one key of policy, profile or kernel; may be repeated.",
-)
-@click.option(
     "--strategy",
     type=OneOf(_STRATEGIES),
     default="random",
     show_default=True,
     help="Uniform picks; changing priorities; all with few preemptions.",
 )
-@click.option("--threads", type=number("threads"), default=2, show_default=True, metavar="N")
-@click.option("--pages", type=number("pages"), default=1, show_default=True, metavar="N")
 @click.option(
-    "--calls",
-    type=number("calls"),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Calls of each pinner.",
+    "--threads", type=number("threads"), metavar="N", help="Pinners of a profile.  [default: 2]"
+)
+@click.option(
+    "--pages", type=number("pages"), metavar="N", help="Pages that they pin.  [default: 1]"
+)
+@click.option(
+    "--calls", type=number("calls"), metavar="N", help="Calls of each pinner.  [default: 1]"
 )
 @click.option(
     "--preemptions",
@@ -104,10 +92,9 @@ def _kinds(value: str) -> tuple[str, ...]:
 @click.option(
     "--find",
     type=_kinds,
-    default="unsafe,stuck,broken",
-    show_default=True,
     metavar="KIND,…",
-    help=f"What is a finding, of {', '.join(_KINDS)}.",
+    help=f"What is a finding, of {', '.join(_KINDS)}; an outcome is a condition of a scenario"
+    " that is met.  [default: all but spurious]",
 )
 @click.option("--keep-going", is_flag=True, help="Go on after the first finding.")
 @click.option(
@@ -118,7 +105,6 @@ def _kinds(value: str) -> tuple[str, ...]:
     metavar="TIME",
     help="Longest time for making findings smaller.  [default: 10s]",
 )
-@click.option("--seed", type=number("seed"), metavar="N", help="[default: drawn]")
 @click.option(
     "--workers",
     type=number("workers"),
@@ -135,7 +121,6 @@ def _kinds(value: str) -> tuple[str, ...]:
 )
 @output.options(("table", "markdown", "json"))
 def explore(
-    kernel: str | None,
     folder: str,
     format_: str,
     json_file: str | None,
@@ -143,21 +128,25 @@ def explore(
 ) -> int:
     """Search for an interleaving that goes wrong, on the simulator.
 
+    What is explored is a profile, cut to size, or a litmus scenario with threads.
+
     Each finding is made as small as it gets and written as a file that `gupstress
     replay` plays back.
 
     \b
     gupstress explore isolation-race --kernel linux-6.14
     gupstress explore --strategy bounded --preemptions 2 --find unsafe,stuck,spurious
+    gupstress explore race-drain-sweep --kernel linux-5.13 --strategy bounded
     """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for it.
     from gupstress import _core
     from gupstress.studies import exploration as study
 
-    if kernel is not None:
-        settings["kernel"] = kernel
+    problems = mistakes()
     wanted = study.Exploration(**settings)
-    _core.check_explore(wanted.request())
+    with problems.collecting():
+        _core.check_explore(wanted.request())
+    problems.refuse()
     output.check({"--json": json_file}, wanted.files)
     if not Path(folder).is_dir():
         raise CommandError(f"--output {folder}: no such folder; nearest: .")
@@ -171,6 +160,11 @@ def explore(
         return Exit.FAILURE
     incomplete = result.coverage.complete is False and result.status == "timeout"
     return Exit.INCONCLUSIVE if incomplete else Exit.SUCCESS
+
+
+_AS_IN_RUN = ("kernel", "sets", "seed")
+
+explore.params += [param for param in run.params if param.name in _AS_IN_RUN]
 
 
 def _teller() -> "Any":

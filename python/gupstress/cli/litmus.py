@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gupstress.cli import completion, output
+from gupstress.cli import completion, output, where
 from gupstress.cli.exits import HELP, Exit
-from gupstress.cli.params import Gathering, mistakes, number, setting
+from gupstress.cli.params import Gathering, OneOf, mistakes, number, setting
 from gupstress.visible import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gupstress.outcome.litmus import LitmusResult
+    from gupstress.outcome.litmus import LitmusCell, LitmusResult
     from gupstress.studies.litmus import Plan
 
 _FORMATS = ("table", "markdown", "json", "junit")
@@ -23,6 +23,7 @@ _EXITS = {
     "different": Exit.FAILURE,
     "unfinished": Exit.INCONCLUSIVE,
     "not compared": Exit.INCONCLUSIVE,
+    "measured": Exit.SUCCESS,
 }
 
 
@@ -60,16 +61,51 @@ _EXITS = {
     default=60.0,
     help="Longest time of this host for one scenario under one kernel.  [default: 60s]",
 )
+@click.option(
+    "--on",
+    type=OneOf(("model", "live")),
+    help="Who plays: the model, or the kernel that runs.  [default: model; live in a guest]",
+)
+@click.option(
+    "--repeat",
+    "repeats",
+    type=number("repeat"),
+    metavar="N",
+    help="Times that a real kernel plays each.  [default: 5]",
+)
+@click.option(
+    "-o",
+    "--output",
+    "measured_file",
+    shell_complete=completion.file,
+    metavar="MEASURED.toml",
+    help="Write what a real kernel counted, for litmus and fit to take.",
+)
+@click.option(
+    "--preemptions",
+    type=number("preemptions"),
+    default=2,
+    show_default=True,
+    metavar="K",
+    help="Most preemptions of threads: all orders of no more are run.",
+)
 @output.options(_FORMATS)
 def litmus(
     scenarios: tuple[str, ...],
     kernels: tuple[str, ...],
     sets: tuple[tuple[str, str], ...],
     wall_s: float,
+    on: str | None,
+    repeats: int | None,
+    measured_file: str | None,
+    preemptions: int,
     format_: str,
     json_file: str | None,
 ) -> int:
     """Run scripted scenarios under kernels' rules; compare with what those kernels counted.
+
+    Threads of a scenario take their steps in every order of few preemptions, and the ends
+    are held against its conditions.
 
     Without a name: all scenarios that come with gupstress.
 
@@ -78,21 +114,47 @@ def litmus(
     gupstress litmus anon-remote --kernel linux-6.17
     gupstress show litmus anon-remote > mine.toml && gupstress litmus mine.toml
     gupstress litmus --set mglru=false
+    gupstress litmus --on live -o measured.toml
     """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for it.
     from gupstress.studies import litmus as model
 
-    plan = model.prepare(scenarios, kernels, sets, wall_s, problems=mistakes())
-    output.check({"--json": json_file}, plan.files)
-    result = model.run(plan, sys.argv)
-    again = _again(plan, result)
+    problems = mistakes()
+    target = where.target(on, problems)
+    if target is None:
+        for option, given in (("--repeat", repeats), ("--output", measured_file)):
+            if given is not None:
+                problems.add(option, f"{given}: for a real kernel; nearest: --on live")
+    elif len(set(kernels)) > 1:
+        problems.add(
+            "--kernel", f"one real kernel is none of {len(kernels)}; nearest: {kernels[0]}"
+        )
+    measured = target is not None
+    plan = model.prepare(
+        scenarios,
+        kernels,
+        sets,
+        wall_s,
+        problems=problems,
+        preemptions=preemptions,
+        measured=measured,
+    )
+    output.check({"--json": json_file, "--output": measured_file}, plan.files)
+    if target is None:
+        result = model.run(plan, sys.argv)
+    else:
+        expected = plan.kernels[0] if plan.kernels else None
+        result = model.measure(plan, target, repeats or model.REPEATS, sys.argv, expected)
+        if measured_file is not None:
+            output.write(measured_file, model.measured_toml(plan, result), "--output")
+    again = None if measured else _again(plan, result)
     output.deliver(json_file, result.to_json, lambda: _print(result, format_, again))
     return _EXITS[result.verdict]
 
 
 def _again(plan: "Plan", result: "LitmusResult") -> str | None:
     """Return the command that makes the cells that differ again, None if there are none."""
-    cells = [cell for cell in result.cells if cell.differences]
+    cells = [cell for cell in result.cells if cell.differences or _fails(cell)]
     if not cells:
         return None
     names = {cell.scenario for cell in cells}
@@ -103,6 +165,11 @@ def _again(plan: "Plan", result: "LitmusResult") -> str | None:
     for axis, value in plan.sets:
         words += ["--set", f"{axis}={value}"]
     return typed(words)
+
+
+def _fails(cell: "LitmusCell") -> bool:
+    conditions = cell.explored.conditions if cell.explored else ()
+    return any(condition.holds is False for condition in conditions)
 
 
 def _print(result: "LitmusResult", format_: str, again: str | None) -> None:

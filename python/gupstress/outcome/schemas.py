@@ -8,6 +8,7 @@ from gupstress.outcome.exploration import ExploreResult, ReplayResult
 from gupstress.outcome.fit import FitResult
 from gupstress.outcome.job import JobResult
 from gupstress.outcome.litmus import LitmusResult
+from gupstress.outcome.live import LiveCheck
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, Run
 from gupstress.outcome.suite import SuiteResult
@@ -18,6 +19,7 @@ _MODELS: dict[str, type[Document]] = {
     "matrix": MatrixResult,
     "litmus": LitmusResult,
     "fit": FitResult,
+    "live": LiveCheck,
     "explore": ExploreResult,
     "replay": ReplayResult,
     "compare": Comparison,
@@ -30,8 +32,8 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix`, `litmus`, `fit`, `compare`, `pytest` for `--gupstress-json`,
-            or `job` for a job file of several sections.
+        command: `run`, `matrix`, `litmus`, `fit`, `live`, `compare`, `pytest` for
+            `--gupstress-json`, or `job` for a job file of several sections.
 
     Raises:
         ConfigError: There is no such command, or it writes no JSON.

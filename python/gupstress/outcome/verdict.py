@@ -154,6 +154,22 @@ def missed(threshold: ThresholdResult) -> str:
     return f"threshold {threshold.expr} missed: observed {observed}"
 
 
+def held_up(result: PolicyResult) -> Iterator[str]:
+    """Yield in words which of those who want memory back a pin has held up, or what never ends."""
+    victims = result.victims
+    for kind, all_ in victims.kinds.items() if victims else ():
+        found = [one for one in victims.findings if one.victim == kind] if victims else []
+        pinned = next((one for one in found if one.pinner is not None), None)
+        stays = next((one for one in reversed(found) if one.obstacle is not None), None)
+        if pinned is not None:
+            yield (
+                f"{kind}: {all_.held_up_by_pin} of {all_.attempts} attempts held up by unsafe pins,"
+                f" the first by pinner {pinned.pinner} (frame {pinned.frame})"
+            )
+        if all_.stuck and stays is not None:
+            yield f"{kind}: never ends at frame {stays.frame}: {obstacle_words(stays.obstacle)}"
+
+
 def remarks(run: Run) -> Iterator[Said]:
     """Yield what a reader must know to take the numbers for what they are, one line each."""
     for result in run.results:
@@ -177,6 +193,7 @@ def remarks(run: Run) -> Iterator[Said]:
             )
         if UNDECIDED in verdicts(result):
             yield Said(result.policy, f"{name}: inconclusive, {why_undecided(result)}")
+        yield from (Said(result.policy, f"{name}: {said}") for said in held_up(result))
     unstable = {
         result.policy: result.stability.reasons
         for result in run.results

@@ -4,11 +4,12 @@ Each form takes the result and the command that shows again what is different, i
 anything is.
 """
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from gupstress import _core
-from gupstress.outcome.litmus import LitmusCell, LitmusResult
+from gupstress.outcome.litmus import Condition, Explored, LitmusCell, LitmusResult, Value
 from gupstress.render import cross, junit
 from gupstress.visible import markdown as marked
 
@@ -21,17 +22,80 @@ LEGEND = (
 )
 
 
+MEASURED = "3/4 unsteady: not the same each time. –: this kernel does not count it."
+"""What is said below the counts of a real kernel too."""
+
+
+def _legend(result: LitmusResult) -> tuple[str, ...]:
+    return LEGEND if result.on == "model" else (*LEGEND, MEASURED)
+
+
 def plain(result: LitmusResult, again: str | None) -> str:
     """Return the result as text; its tables are at most 80 columns wide."""
-    return "\n\n".join([cross.plain(table(result)), "\n".join(LEGEND), closing(result, again)])
+    legend = "\n".join(_legend(result))
+    blocks = [cross.plain(table(result)), legend] if _counted(result) else []
+    blocks += [
+        "\n".join([*textwrap.wrap(_head(cell, explored), 80), *_conditions(explored)])
+        for cell, explored in _explored(result)
+    ]
+    return "\n\n".join([*blocks, closing(result, again)])
 
 
 def markdown(result: LitmusResult, again: str | None) -> str:
     """Return the result as Markdown."""
-    blocks = [cross.markdown(table(result)), " ".join(LEGEND), f"**{marked(summary(result))}**"]
+    legend = " ".join(_legend(result))
+    blocks = [cross.markdown(table(result)), legend] if _counted(result) else []
+    for cell, explored in _explored(result):
+        lines = (f"- {marked(line.strip())}" for line in _conditions(explored, width=0))
+        blocks.append("\n".join([marked(_head(cell, explored)), "", *lines]))
+    blocks.append(f"**{marked(summary(result))}**")
     if again is not None:
         blocks.append(f"```sh\n{again}\n```")
     return "\n\n".join(blocks)
+
+
+def _counted(result: LitmusResult) -> list[LitmusCell]:
+    return [cell for cell in result.cells if cell.explored is None]
+
+
+def _explored(result: LitmusResult) -> Iterator[tuple[LitmusCell, Explored]]:
+    for cell in result.cells:
+        if cell.explored is not None:
+            yield cell, cell.explored
+
+
+def _head(cell: LitmusCell, explored: Explored) -> str:
+    count = f"{explored.schedules:,} schedules of at most {explored.preemptions} preemptions"
+    complete = "complete" if explored.complete else "not complete"
+    return f"{cell.scenario} on {cell.kernel}: {count}, {complete}"
+
+
+def _conditions(explored: Explored, width: int = 80) -> Iterator[str]:
+    for condition in explored.conditions:
+        text = f"{condition.wanted} {condition.condition}: {_met(condition)}"
+        if not width:
+            yield text
+            continue
+        yield from textwrap.wrap(
+            text, width, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+        )
+
+
+def _met(condition: Condition) -> str:
+    if condition.first is not None:
+        times = "once" if condition.times == 1 else f"{condition.times:,} times"
+        return f"{times}, first in schedule {condition.first:,}"
+    return "never" if condition.holds is not None else "not so far"
+
+
+def _wrong(cell: LitmusCell) -> list[str]:
+    """Return the conditions of a cell that do not hold."""
+    conditions = cell.explored.conditions if cell.explored else ()
+    return [
+        f"{condition.wanted} {condition.condition}: {_met(condition)}"
+        for condition in conditions
+        if condition.holds is False
+    ]
 
 
 def closing(result: LitmusResult, again: str | None) -> str:
@@ -41,10 +105,15 @@ def closing(result: LitmusResult, again: str | None) -> str:
 
 def summary(result: LitmusResult) -> str:
     """Return on one line what was compared and what came of it."""
-    words = [_cells(len(result.cells)), f"{result.compared} counters compared"]
+    words = [_cells(len(result.cells))]
+    if _counted(result):
+        words.append(f"{result.compared} counters compared")
     differing = [cell for cell in result.cells if cell.differences]
     unfinished = [cell for cell in result.cells if cell.unfinished is not None]
-    unknown = sum(cell.expect is None for cell in result.cells if cell.unfinished is None)
+    refused = sum(cell.refused is not None for cell in result.cells)
+    unsteady = sum(bool(cell.unsteady) for cell in result.cells)
+    done = (cell for cell in _counted(result) if cell.unfinished is None and cell.refused is None)
+    unknown = sum(cell.expect is None for cell in done)
     if differing:
         differences = sum(len(cell.differences) for cell in differing)
         words.append(f"{differences} different in {_cells(len(differing))}")
@@ -53,8 +122,25 @@ def summary(result: LitmusResult) -> str:
     if unfinished:
         first = unfinished[0]
         words.append(f"{_cells(len(unfinished))} unfinished ({first.scenario}: {first.unfinished})")
+    if unsteady:
+        words.append(f"{_cells(unsteady)} unsteady")
+    if refused:
+        words.append(f"{_cells(refused)} refused")
     if unknown:
         words.append(f"{_cells(unknown)} with nothing to compare")
+    held = [condition.holds for _, each in _explored(result) for condition in each.conditions]
+    if held:
+        words.append(_holding(held))
+    return ", ".join(words)
+
+
+def _holding(held: Sequence[bool | None]) -> str:
+    conditions = "1 condition" if len(held) == 1 else f"{len(held)} conditions"
+    if all(held):
+        return f"{conditions} of threads hold{'s' if len(held) == 1 else ''}"
+    unknown = held.count(None)
+    words = [f"{held.count(False)} of {conditions} of threads do not hold"] * (False in held)
+    words += [f"{unknown} of {conditions} of threads not decided"] * bool(unknown)
     return ", ".join(words)
 
 
@@ -64,10 +150,12 @@ def _cells(count: int) -> str:
 
 def table(result: LitmusResult) -> cross.Cross:
     """Return what differs, a row for each scenario and a column for each kernel."""
-    found = {(cell.scenario, cell.kernel): cell for cell in result.cells}
-    rows = list(dict.fromkeys(cell.scenario for cell in result.cells))
-    used = {cell.kernel for cell in result.cells}
-    columns = [kernel for kernel in _core.names("kernel") if kernel in used]
+    found = {(cell.scenario, cell.kernel): cell for cell in _counted(result)}
+    rows = list(dict.fromkeys(scenario for scenario, _ in found))
+    used = {kernel for _, kernel in found}
+    # A real kernel may have a name that is nobody's yet.
+    named = [kernel for kernel in _core.names("kernel") if kernel in used]
+    columns = [*named, *sorted(used - set(named))]
     return cross.Cross(
         corner="scenario",
         rows=rows,
@@ -82,9 +170,23 @@ def _parts(cell: LitmusCell | None, result: LitmusResult) -> list[str]:
         return [_ABSENT]
     if cell.unfinished is not None:
         return ["unfinished"]
+    if cell.refused is not None:
+        return [f"refused: {cell.refused}"]
+    unsteady = [f"{counter} {_span(values)} unsteady" for counter, values in cell.unsteady.items()]
+    if result.on == "live" and cell.expect is not None:
+        # What is expected and could not be counted is neither equal nor different.
+        missing = [f"{counter} –" for counter in cell.missing if counter in cell.expect]
+        return [*_differences(cell), *unsteady, *missing] or [_EQUAL]
+    if unsteady:
+        return [*_counts(cell, _compared(cell.scenario, result)), *unsteady]
     if cell.expect is None:
         return list(_counts(cell, _compared(cell.scenario, result)))
     return _differences(cell) or [_EQUAL]
+
+
+def _span(values: Sequence[Value]) -> str:
+    """Return what an unsteady counter was, each value once."""
+    return "/".join(str(value) for value in dict.fromkeys(values))
 
 
 def _differences(cell: LitmusCell) -> list[str]:
@@ -102,7 +204,8 @@ def _compared(scenario: str, result: LitmusResult) -> set[str]:
 
 def _counts(cell: LitmusCell, compared: set[str]) -> Iterator[str]:
     """Yield what was counted: what is compared elsewhere; if nothing is, everything."""
-    yield str(cell.counters["result"])
+    if (end := cell.counters.get("result")) is not None:
+        yield str(end)
     for counter, value in cell.counters.items():
         if isinstance(value, int) and value and (counter in compared or not compared):
             yield f"{counter} {value}"
@@ -119,6 +222,13 @@ def junit_xml(result: LitmusResult, again: str | None) -> str:
             ET.SubElement(case, "failure", message=", ".join(_differences(cell)))
         elif cell.unfinished is not None:
             ET.SubElement(case, "error", message=cell.unfinished)
+        elif cell.refused is not None:
+            ET.SubElement(case, "skipped", message=cell.refused)
+        elif wrong := _wrong(cell):
+            ET.SubElement(case, "failure", message=", ".join(wrong))
+        elif cell.explored is not None:
+            if any(condition.holds is None for condition in cell.explored.conditions):
+                ET.SubElement(case, "error", message="not every schedule was run")
         elif not cell.expect:
             ET.SubElement(case, "skipped", message="nothing to compare with")
     return junit.document(suite, closing(result, again))

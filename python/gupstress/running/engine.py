@@ -6,6 +6,7 @@ Only `gupstress.machine` has the core's machine to itself.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
@@ -201,3 +202,23 @@ def run_litmus(
         ConfigError: A step cannot be done.
     """
     return cast("dict[str, Any]", json.loads(_core.run_litmus(place, text, kernel, sets, wall_s)))
+
+
+def explore_litmus(
+    place: str,
+    text: str,
+    kernel: str,
+    sets: Sequence[tuple[str, str]],
+    preemptions: int,
+    wall_s: float,
+) -> dict[str, Any]:
+    """Run a scenario's threads in every order of few preemptions; return what conditions came to.
+
+    All CPUs search, for at most `wall_s` seconds.
+
+    Raises:
+        ConfigError: A step cannot be done, in some order.
+    """
+    workers = len(os.sched_getaffinity(0))
+    found = _core.explore_litmus(place, text, kernel, sets, preemptions, workers, wall_s)
+    return cast("dict[str, Any]", json.loads(found))

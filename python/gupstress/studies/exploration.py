@@ -17,9 +17,6 @@ from gupstress.values import is_file
 if TYPE_CHECKING:
     from gupstress.model.policy import Policy
 
-FINDINGS = ("unsafe", "stuck", "broken")
-"""What is a finding unless told otherwise: a needless failure is so common that it is asked for."""
-
 STRATEGIES = ("random", "pct", "bounded")
 FORMATS = ("text", "markdown", "html")
 
@@ -29,20 +26,23 @@ class Exploration:
     """Everything that a search depends on; the defaults are those of the command line."""
 
     profile: str = "isolation-race"
+    """A profile, or a litmus scenario with threads."""
     policy: "str | Policy" = "kernel"
     """`kernel` is the rule set's own."""
     kernel: str = KERNEL
     sets: tuple[tuple[str, str], ...] = ()
-    threads: int = 2
-    pages: int = 1
-    calls: int = 1
+    threads: int | None = None
+    pages: int | None = None
+    calls: int | None = None
+    """What a profile is cut to; None: two threads, one page, one call."""
     strategy: str = "random"
     preemptions: int = 2
     depth: int = 3
     schedules: int | None = None
     """None: 20,000, and all there are for a bounded search."""
     timeout_s: float = 60.0
-    find: tuple[str, ...] = FINDINGS
+    find: tuple[str, ...] | None = None
+    """None: all but needless failures, which are so common that they are asked for."""
     keep_going: bool = False
     seed: int | None = None
     """None: drawn."""
@@ -62,7 +62,7 @@ class Exploration:
         """Return it as the core wants it."""
         return json.dumps(
             {
-                "profile": reference(self.profile, "profile"),
+                "profile": _load(self.profile),
                 "policy": reference(self.policy, "policy"),
                 "kernel": reference(self.kernel, "kernel"),
                 "sets": self.sets,
@@ -74,13 +74,20 @@ class Exploration:
                 "depth": self.depth,
                 "schedules": self.schedules,
                 "timeout_s": self.timeout_s,
-                "find": list(dict.fromkeys(self.find)),
+                "find": None if self.find is None else list(dict.fromkeys(self.find)),
                 "keep_going": self.keep_going,
                 "seed": self.drawn if self.seed is None else self.seed,
                 "workers": self.workers or len(os.sched_getaffinity(0)),
                 "shrink_s": self.shrink_s,
             }
         )
+
+
+def _load(name: str) -> "Mapping[str, str]":
+    """Return a profile as the core wants it, or a scenario."""
+    if name in _core.names("litmus"):
+        return {"name": name}
+    return reference(name, "profile")
 
 
 def run(

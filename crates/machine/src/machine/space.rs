@@ -509,9 +509,10 @@ impl Mapping {
     /// file that is what the page cache has, which knows the target of a migration before the
     /// migration entry is gone.
     pub fn named(&self, index: u32, pte: Pte) -> Option<Frame> {
-        match self.kind.is_cached() && !pte.is_present() {
-            true => self.cached(index),
-            false => (!pte.is_none()).then(|| pte.frame()),
+        if self.kind.is_cached() && !pte.is_present() {
+            self.cached(index)
+        } else {
+            (!pte.is_none()).then(|| pte.frame())
         }
     }
 

@@ -1,12 +1,14 @@
 //! A profile, made small: few threads, few pages, few calls.
 
-use super::subject::{Kind, Look, Outcome, Seen, Subject};
+use super::subject::{
+    Kind, Known, Look, Outcome, Seen, Subject, add_pages, broken, of_classes, of_end, words,
+};
 use crate::config::Count;
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Costs, Decision, Driver, TaskId, Timed};
 use crate::error::{Error, Result};
 use crate::judge::Class;
-use crate::machine::{Digest, Frame, Machine, Recount};
+use crate::machine::{Digest, Machine, Recount};
 use crate::observe::Totals;
 use crate::ops::{DmaError, Task};
 use crate::policy::{Policy, Rules};
@@ -150,18 +152,7 @@ impl Load {
     }
 
     fn found(&self, end: &SimEnd, endless: bool) -> u8 {
-        let mut found = 0;
-        for classes in self.classes() {
-            let has = |class: Class| classes[class as usize] != 0;
-            found |= if has(Class::PinnedUnsafe) { Kind::Unsafe.bit() } else { 0 };
-            found |= if has(Class::FailedSpurious) { Kind::Spurious.bit() } else { 0 };
-        }
-        match end {
-            SimEnd::Done if endless => found | Kind::Stuck.bit(),
-            SimEnd::Done => found,
-            SimEnd::Deadlock(_) => found | Kind::Stuck.bit(),
-            SimEnd::Panicked(..) | SimEnd::NoStack(_) => found | Kind::Broken.bit(),
-        }
+        self.classes().fold(of_end(end, endless), |found, classes| found | of_classes(&classes))
     }
 }
 
@@ -239,59 +230,34 @@ impl Subject for Load {
         64 + tries.iter().map(|&tries| u64::from(tries)).sum::<u64>()
     }
 
-    fn see(&self, end: &SimEnd, endless: bool, known: &mut dyn FnMut(u64) -> bool) -> Seen {
+    fn see(&self, end: &SimEnd, endless: bool, known: &mut Known) -> Seen {
         let mut found = self.found(end, endless);
         let mut state = Digest::default();
         state.add(u64::from(found));
         self.classes().for_each(|classes| classes.into_iter().for_each(|n| state.add(n)));
         let m = &self.sh.m;
-        for &mapping in &self.sh.mappings {
-            let vma = &m.mapping(mapping).vma;
-            for index in 0..vma.len() {
-                let pte = vma.pte(index);
-                if pte.is_present() {
-                    let page = m.page(pte.frame());
-                    state.add(u64::from(page.refcount() as u32) << 32 | u64::from(page.flags()));
-                }
-            }
-        }
-        if matches!(end, SimEnd::Done)
-            && !endless
-            && (!self.dma_errors.borrow().is_empty() || !known(m.digest()))
-            && !self.recount().broken.is_empty()
-        {
+        self.sh.mappings.iter().for_each(|&mapping| add_pages(m, m.mapping(mapping), &mut state));
+        let whole = matches!(end, SimEnd::Done) && !endless;
+        let lost = || !self.dma_errors.borrow().is_empty();
+        let recount = || !self.recount().broken.is_empty();
+        if whole && (lost() || known.is_broken(m.digest(), recount)) {
             found |= Kind::Broken.bit();
         }
-        Seen { found, state: state.finish() }
+        Seen { found, state: state.finish(), ..Seen::default() }
     }
 
     fn outcome(&self, end: &SimEnd, endless: bool) -> Outcome {
         let mut found = self.found(end, endless);
-        let broken = match end {
-            SimEnd::Done | SimEnd::Deadlock(_) if endless || matches!(end, SimEnd::Deadlock(_)) => None,
-            SimEnd::Panicked(task, message) => Some(format!("thread {task} panicked: {message}")),
-            SimEnd::NoStack(why) => Some(format!("no memory for a thread: {why}")),
-            _ => {
-                self.recount().broken.first().map(|broken| format!("{}: {}", broken.invariant, broken.found))
-            }
-        };
+        let broken = broken(end, endless, || self.recount());
         found |= if broken.is_some() { Kind::Broken.bit() } else { 0 };
-        let words = |(thread, classes): (usize, [u64; Class::COUNT])| {
-            let ended = Class::WORDS.iter().zip(classes);
-            let mut words: Vec<String> =
-                ended.flat_map(|((class, _), n)| (0..n).map(move |_| (*class).to_owned())).collect();
-            let open = self.sh.pinners()[thread].call().is_some();
-            let cut = (words.len() as u64) < u64::from(self.calls) && found & Kind::Stuck.bit() != 0;
-            if open || cut {
-                words.push(Class::Stuck.name().to_owned());
-            }
-            words
-        };
-        let threads = self.classes().enumerate().map(words).collect();
+        let stuck = (found & Kind::Stuck.bit() != 0).then_some(u64::from(self.calls));
+        let open = |thread: usize| self.sh.pinners()[thread].call().is_some();
+        let threads = self.classes().enumerate();
         Outcome {
             found: Kind::ALL.into_iter().filter(|kind| found & kind.bit() != 0).collect(),
-            threads,
+            threads: threads.map(|(thread, classes)| words(&classes, open(thread), stuck)).collect(),
             broken,
+            conditions: Vec::new(),
         }
     }
 
@@ -303,16 +269,6 @@ impl Subject for Load {
     fn look(&self) -> Look {
         let sh = Arc::clone(&self.sh);
         Arc::new(move |frame| sh.m.page_state(frame))
-    }
-
-    fn frames(&self) -> Vec<Frame> {
-        let mut frames = Vec::new();
-        for &mapping in &self.sh.mappings {
-            let vma = &self.sh.m.mapping(mapping).vma;
-            let present = (0..vma.len()).map(|index| vma.pte(index)).filter(|pte| pte.is_present());
-            frames.extend(present.map(|pte| pte.frame()));
-        }
-        frames
     }
 
     fn counters(&self) -> Totals {

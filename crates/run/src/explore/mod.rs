@@ -1,5 +1,6 @@
 //! Looking for the interleaving: searches over schedules on the simulator.
 
+mod board;
 mod bounded;
 mod file;
 mod hunt;
@@ -8,6 +9,7 @@ mod pct;
 pub mod request;
 mod runner;
 pub mod schedule;
+mod scripted;
 mod settings;
 mod shrink;
 mod story;
@@ -15,7 +17,7 @@ mod subject;
 
 pub use bounded::Bounded;
 pub use file::{FINGERPRINT, File, Replayed};
-pub use hunt::{Finding, Hunt, Hunted, Progress, Search, Stopped};
+pub use hunt::{Finding, Hunt, Hunted, Met, Progress, Search, Stopped};
 pub use load::{Load, Size, cut};
 pub use pct::Pct;
 pub use runner::{Ran, Runner};

@@ -3,19 +3,22 @@
 use super::hunt::{Finding, Hunt, Hunted, Progress, Search, Stopped};
 use super::load::Size;
 use super::pct::Pct;
-use super::settings::{Settings, check_size};
+use super::settings::{Settings, What, check_size};
 use super::shrink::{Shrunk, shrink};
 use super::story::Story;
 use super::subject::Kind;
 use super::{FINGERPRINT, File};
-use crate::config::nearest;
+use crate::config::{Document, nearest};
 use crate::drive::Step;
 use crate::error::{Error, Problem, Result};
+use crate::litmus::{Scenario, Wanted, show_litmus};
 use crate::policy::load_kernel;
-use crate::request::{Ref, keep, policy, read, run_axes, sort_sets};
-use crate::stress::load_profile;
+use crate::request::{Ref, keep, litmus_axes, litmus_rules, policy, read, run_axes, sort_sets};
+use crate::script::Fact;
+use crate::stress::{Profile, load_profile};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What is asked for.
@@ -26,15 +29,17 @@ struct Asked {
     policy: Ref,
     kernel: Ref,
     sets: Vec<(String, String)>,
-    threads: u32,
-    pages: u32,
-    calls: u32,
+    /// Of a profile; none: 2, 1 and 1.
+    threads: Option<u32>,
+    pages: Option<u32>,
+    calls: Option<u32>,
     strategy: String,
     preemptions: u32,
     depth: u32,
     schedules: Option<u64>,
     timeout_s: f64,
-    find: Vec<String>,
+    /// None: all that is wrong but a needless failure, and conditions that are met.
+    find: Option<Vec<String>>,
     keep_going: bool,
     seed: u64,
     workers: usize,
@@ -69,40 +74,83 @@ impl Asked {
     }
 
     fn kinds(&self) -> Result<Vec<Kind>> {
-        let known = [Kind::Unsafe, Kind::Stuck, Kind::Spurious, Kind::Broken];
+        let known = [Kind::Unsafe, Kind::Stuck, Kind::Spurious, Kind::Broken, Kind::Outcome];
+        let Some(find) = &self.find else {
+            return Ok(vec![Kind::Unsafe, Kind::Stuck, Kind::Broken, Kind::Outcome]);
+        };
         let kind = |word: &String| {
             known.into_iter().find(|kind| kind.name() == word).ok_or_else(|| {
                 let near = nearest(word, known.map(Kind::name)).unwrap_or_default();
                 Error::config("--find", format!("no kind of finding {word:?}; nearest: {near}"))
             })
         };
-        self.find.iter().map(kind).collect()
+        find.iter().map(kind).collect()
+    }
+
+    /// The scenario, if it is one: a file with threads, or a shipped one.
+    fn scenario(&self) -> Option<Result<Scenario>> {
+        let (place, text) = match &self.profile {
+            Ref::File { path, text } if is_scenario(path, text) => (path.as_str(), text.as_str()),
+            Ref::Name { name } => (name.as_str(), show_litmus(name).ok()?),
+            Ref::File { .. } => return None,
+        };
+        Some(Scenario::parse(place, text).and_then(|scenario| {
+            let near = "nearest: [threads.A] steps = [\"pin a\"]";
+            let found = scenario.program.is_concurrent().then_some(scenario);
+            found.ok_or_else(|| Error::config(place, format!("no threads to explore; {near}")))
+        }))
+    }
+
+    fn load(&self, sets: &[(String, String)]) -> Result<Load> {
+        let sizes = [("--threads", self.threads), ("--pages", self.pages), ("--calls", self.calls)];
+        let Some(scenario) = self.scenario() else {
+            let [threads, pages, calls] =
+                [(0, 2), (1, 1), (2, 1)].map(|(at, least)| sizes[at].1.unwrap_or(least));
+            let size = Size { threads, pages, calls };
+            let mut problems = Vec::new();
+            let profile = keep(load_profile(self.profile.source(), sets), &mut problems);
+            keep(check_size("", size), &mut problems);
+            let found = profile.filter(|_| problems.is_empty());
+            return found
+                .map(|profile| Load::Profile(Box::new(profile), size))
+                .ok_or(Error::Config(problems));
+        };
+        let given = sizes.iter().filter(|(_, value)| value.is_some());
+        let mut problems: Vec<Problem> = given
+            .map(|(option, _)| Problem::new(*option, "has no effect on a scenario; nearest: a profile"))
+            .collect();
+        let scenario = keep(scenario, &mut problems);
+        let found = scenario.filter(|_| problems.is_empty());
+        found.map(|scenario| Load::Scenario(Arc::new(scenario))).ok_or(Error::Config(problems))
     }
 
     fn hunt(&self) -> Result<Hunt> {
         let mut problems: Vec<Problem> = Vec::new();
-        let sets = sort_sets(&self.sets, &run_axes(), &mut problems);
+        let scripted = self.scenario().is_some();
+        let axes = if scripted { litmus_axes().to_vec() } else { run_axes().to_vec() };
+        let sets = sort_sets(&self.sets, &axes, &mut problems);
         let rules = keep(load_kernel(self.kernel.source(), &sets.kernel), &mut problems);
-        let profile = keep(load_profile(self.profile.source(), &sets.profile), &mut problems);
+        let load = keep(self.load(&sets.profile), &mut problems);
         let policy =
             rules.as_ref().and_then(|rules| keep(policy(&self.policy, rules, &sets.policy), &mut problems));
         let search = keep(self.search(), &mut problems);
         let find = keep(self.kinds(), &mut problems);
-        let size = Size { threads: self.threads, pages: self.pages, calls: self.calls };
-        let fits = keep(check_size("", size), &mut problems);
         let timeout = Duration::try_from_secs_f64(self.timeout_s).unwrap_or(Duration::MAX);
-        if let (Some(profile), Some(rules)) = (&profile, &rules)
+        if let (Some(Load::Profile(profile, _)), Some(rules)) = (&load, &rules)
             && let Err(reason) = profile.check_on(rules)
         {
             problems.push(Problem::new(profile.name.clone(), reason));
         }
-        match (policy, rules, profile, search, find, fits) {
-            (Some(policy), Some(rules), Some(profile), Some(search), Some(find), Some(()))
-                if problems.is_empty() =>
-            {
+        match (policy, rules, load, search, find) {
+            (Some(policy), Some(rules), Some(load), Some(search), Some(find)) if problems.is_empty() => {
                 let bounded = matches!(search, Search::Bounded { .. });
                 Ok(Hunt {
-                    settings: Settings::of_profile(policy, rules, &profile, size),
+                    settings: match load {
+                        Load::Profile(profile, size) => Settings::of_profile(policy, rules, &profile, size),
+                        Load::Scenario(scenario) => {
+                            Settings { policy, rules, load: What::Scenario(scenario) }
+                        }
+                    },
                     search,
                     schedules: self.schedules.or((!bounded).then_some(SCHEDULES)),
                     timeout,
@@ -115,6 +163,95 @@ impl Asked {
             _ => Err(Error::Config(problems)),
         }
     }
+}
+
+/// What is explored.
+enum Load {
+    Profile(Box<Profile>, Size),
+    Scenario(Arc<Scenario>),
+}
+
+/// Whether a file is meant to be a scenario: a profile has no steps.
+fn is_scenario(path: &str, text: &str) -> bool {
+    let scripted = |key: &str| key == "steps" || key.starts_with("threads.");
+    Document::parse(path, text).is_ok_and(|document| document.keys.iter().any(|(key, ..)| scripted(key)))
+}
+
+/// How far the orders of a scenario's steps are searched.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Most preemptions.
+    pub preemptions: u32,
+    /// Threads that search.
+    pub workers: usize,
+    /// Longest search.
+    pub timeout: Duration,
+}
+
+/// Runs a scenario's threads in every order of few preemptions under a kernel, and holds the
+/// ends against its conditions.
+///
+/// # Errors
+/// A step that cannot be done, in any order.
+pub fn litmus(
+    place: &str,
+    scenario: &Scenario,
+    kernel: &str,
+    sets: &[(String, String)],
+    bounds: Bounds,
+    look: &mut dyn FnMut(Progress) -> bool,
+) -> Result<String> {
+    let (rules, policy) = litmus_rules(kernel, sets)?;
+    let Bounds { preemptions, workers, timeout } = bounds;
+    let asks = |fact| scenario.about(kernel).any(|(_, condition)| condition.asks(fact));
+    let scenario = Arc::new(scenario.clone());
+    let hunt = Hunt {
+        settings: Settings { policy, rules, load: What::Scenario(Arc::clone(&scenario)) },
+        search: Search::Bounded { preemptions: limited("--preemptions", preemptions, 0)? },
+        schedules: None,
+        timeout,
+        // What the machine itself does wrong is nobody's outcome, unless it is asked for.
+        find: if asks(Fact::Broken) { Vec::new() } else { vec![Kind::Broken] },
+        keep_going: false,
+        seed: 0,
+        workers,
+    };
+    let hunted = hunt.run(look).map_err(|error| match error {
+        Error::Config(problems) => {
+            let at = |problem: Problem| Problem::new(place, problem.message);
+            Error::Config(problems.into_iter().map(at).collect())
+        }
+        other => other,
+    })?;
+    if let Some(broken) = hunted.findings.first().and_then(|finding| finding.outcome.broken.as_ref()) {
+        return Err(Error::Internal(format!("{place}: {broken}")));
+    }
+    if hunted.stopped == Some(Stopped::Interrupted) {
+        return Err(Error::Interrupted);
+    }
+    let complete = hunted.complete == Some(true);
+    let condition = |(at, (wanted, condition)): (usize, (Wanted, &crate::script::Condition))| {
+        let met = hunted.met.get(at).copied().unwrap_or_default();
+        // One schedule proves that there is one; only all of them prove that there is none.
+        let known = met.times > 0 || complete;
+        let holds = known.then_some((met.times > 0) == (wanted == Wanted::Exists));
+        json!({
+            "wanted": wanted, "condition": condition.to_string(),
+            "times": met.times, "first": met.first, "holds": holds,
+        })
+    };
+    let conditions: Vec<Value> = scenario.about(kernel).enumerate().map(condition).collect();
+    Ok(json!({
+        "class": "explored",
+        "explored": {
+            "complete": complete,
+            "preemptions": preemptions,
+            "schedules": hunted.schedules,
+            "states": hunted.states,
+            "conditions": conditions,
+        },
+    })
+    .to_string())
 }
 
 /// Checks a request without searching.

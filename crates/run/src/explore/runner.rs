@@ -1,10 +1,9 @@
 //! One run after another of the same subject: put back, run, looked at.
 
-use super::subject::{Outcome, Seen, Subject};
+use super::subject::{Known, Outcome, Seen, Subject};
 use crate::drive::sim::{Lab, SimEnd};
 use crate::drive::{Decision, Listed, Pick};
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::rc::Rc;
 
 /// Steps after which a run is cut: far more than any that ends takes.
@@ -15,8 +14,8 @@ pub struct Runner {
     /// What is run.
     pub subject: Box<dyn Subject>,
     lab: Lab,
-    /// States that were found valid.
-    valid: HashSet<u64>,
+    /// States of the runs so far.
+    known: Known,
     /// Steps taken so far.
     pub steps: u64,
     /// Steps of the model that any task has come to, by bit.
@@ -24,9 +23,6 @@ pub struct Runner {
     /// Runs that were cut, judged neither way.
     pub cut: u64,
 }
-
-/// States that are remembered as valid; beyond, states are looked at again.
-const MOST_STATES: usize = 1 << 20;
 
 /// What a run gave back.
 pub struct Ran<P> {
@@ -58,7 +54,7 @@ impl<P> Ran<P> {
 impl Runner {
     /// Of one subject.
     pub fn new(subject: Box<dyn Subject>) -> Self {
-        Self { subject, lab: Lab::default(), valid: HashSet::new(), steps: 0, reached: 0, cut: 0 }
+        Self { subject, lab: Lab::default(), known: Known::default(), steps: 0, reached: 0, cut: 0 }
     }
 
     /// What the lab does besides: traces.
@@ -94,13 +90,8 @@ impl Runner {
         );
         self.steps += report.steps;
         self.cut += u64::from(cut.get());
-        let valid = &mut self.valid;
-        let seen = if cut.get() {
-            Seen::default()
-        } else {
-            let mut known = |state| valid.len() < MOST_STATES && !valid.insert(state);
-            subject.see(&report.end, endless.get(), &mut known)
-        };
+        let known = &mut self.known;
+        let seen = if cut.get() { Seen::default() } else { subject.see(&report.end, endless.get(), known) };
         let listed = Rc::into_inner(strategy).expect("the run is over").into_inner();
         self.reached |= listed.reached;
         Ran { pick: listed.pick, seen, rings: report.trace, end: report.end, endless: endless.get() }

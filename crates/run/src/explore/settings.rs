@@ -1,11 +1,14 @@
 //! What is explored, resolved: what a schedule file holds and a worker builds its subject from.
 
 use super::load::{Load, Size, cut};
+use super::scripted::Script;
 use super::subject::Subject;
 use crate::error::{Error, Result};
+use crate::litmus::Scenario;
 use crate::policy::{Policy, Rules, Source, load_kernel, load_policy, show_kernel, show_policy};
 use crate::stress::{Profile, load_profile, show_profile};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A load on a machine.
 #[derive(Debug, Clone)]
@@ -28,20 +31,38 @@ pub enum What {
         /// Calls of each pinner.
         calls: u32,
     },
+    /// The threads of a scenario.
+    Scenario(Arc<Scenario>),
 }
 
 /// Settings as text, in full: presets may change, a file stays what it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Written {
     /// Policy, as TOML.
     pub policy: String,
     /// Kernel rules, as TOML.
     pub kernel: String,
-    /// Profile, as TOML.
-    pub profile: String,
-    /// Calls of each pinner.
-    pub calls: u32,
+    /// Who does what.
+    #[serde(flatten)]
+    pub load: WrittenLoad,
+}
+
+/// Who does what, as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum WrittenLoad {
+    /// A profile, as TOML, and calls of each pinner.
+    Profile {
+        /// TOML.
+        profile: String,
+        /// Of each pinner.
+        calls: u32,
+    },
+    /// A scenario.
+    Scenario {
+        /// TOML.
+        scenario: String,
+    },
 }
 
 impl Settings {
@@ -53,29 +74,31 @@ impl Settings {
 
     /// What a worker runs. The set-up is the same whatever is drawn in a run.
     pub fn subject(&self) -> Result<Box<dyn Subject>> {
-        match &self.load {
+        Ok(match &self.load {
             What::Profile { profile, calls } => {
-                Ok(Box::new(Load::new(&self.rules, &self.policy, profile, *calls, 0)?))
+                Box::new(Load::new(&self.rules, &self.policy, profile, *calls, 0)?)
             }
-        }
+            What::Scenario(scenario) => Box::new(Script::new(&self.rules, &self.policy, scenario)?),
+        })
     }
 
     /// What it is called in reports.
     pub fn name(&self) -> &str {
         match &self.load {
             What::Profile { profile, .. } => &profile.name,
+            What::Scenario(scenario) => &scenario.name,
         }
     }
 
     /// As text.
     pub fn write(&self) -> Written {
-        let What::Profile { profile, calls } = &self.load;
-        Written {
-            policy: show_policy(&self.policy),
-            kernel: show_kernel(&self.rules),
-            profile: show_profile(profile),
-            calls: *calls,
-        }
+        let load = match &self.load {
+            What::Profile { profile, calls } => {
+                WrittenLoad::Profile { profile: show_profile(profile), calls: *calls }
+            }
+            What::Scenario(scenario) => WrittenLoad::Scenario { scenario: scenario.write() },
+        };
+        Written { policy: show_policy(&self.policy), kernel: show_kernel(&self.rules), load }
     }
 
     /// From text; `place` is what messages say.
@@ -83,16 +106,18 @@ impl Settings {
         let at = |part: &str| format!("{place}: {part}");
         let policy = load_policy(Source::File(&at("policy"), &written.policy), &[])?;
         let rules = load_kernel(Source::File(&at("kernel"), &written.kernel), &[])?;
-        let profile = load_profile(Source::File(&at("profile"), &written.profile), &[])?;
-        if written.calls == 0 || written.calls > MOST_CALLS {
-            let reason = format!("calls: {} is not from 1 to {MOST_CALLS}; nearest: 1", written.calls);
-            return Err(Error::config(place, reason));
-        }
-        check_size(
-            place,
-            Size { threads: profile.threads, pages: profile.ranges.pages, calls: written.calls },
-        )?;
-        Ok(Self { policy, rules, load: What::Profile { profile: Box::new(profile), calls: written.calls } })
+        let load = match &written.load {
+            WrittenLoad::Scenario { scenario } => {
+                What::Scenario(Arc::new(Scenario::parse(&at("scenario"), scenario)?))
+            }
+            WrittenLoad::Profile { profile, calls } => {
+                let profile = load_profile(Source::File(&at("profile"), profile), &[])?;
+                let size = Size { threads: profile.threads, pages: profile.ranges.pages, calls: *calls };
+                check_size(place, size)?;
+                What::Profile { profile: Box::new(profile), calls: *calls }
+            }
+        };
+        Ok(Self { policy, rules, load })
     }
 }
 

@@ -1,15 +1,21 @@
-//! Making a finding as small as it gets: fewer threads, pages, calls, actors; then fewer preemptions.
+//! Making a finding as small as it gets: fewer threads, pages, calls, actors or steps; then fewer
+//! preemptions, and later ones.
 //!
 //! Each smaller load is searched again, with few preemptions first, for the
 //! same kind of finding. So the result is a local minimum: no single reduction
-//! of its load, and no fewer preemptions, showed it within the budget.
+//! of its load, and no fewer preemptions, showed it within the budget. A bounded
+//! search turns the last choice first, so what it finds first preempts late.
 
 use super::hunt::{Finding, Hunt, Search};
 use super::load::{Size, cut};
 use super::settings::{Settings, What};
+use super::subject::Kind;
 use crate::error::Result;
+use crate::litmus::Scenario;
+use crate::script::{Condition, Stmt};
 use crate::stress::Profile;
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Schedules of one search on the way.
@@ -30,8 +36,17 @@ pub struct Shrunk {
 
 /// The same load, each time with one thing less.
 fn smaller(settings: &Settings) -> Vec<Settings> {
-    let What::Profile { profile, calls } = &settings.load;
-    let size = Size { threads: profile.threads, pages: profile.ranges.pages, calls: *calls };
+    let with = |load| Settings { load, ..settings.clone() };
+    match &settings.load {
+        What::Profile { profile, calls } => smaller_profiles(profile, *calls).into_iter().map(with).collect(),
+        What::Scenario(scenario) => {
+            smaller_scenarios(scenario).map(|scenario| with(What::Scenario(Arc::new(scenario)))).collect()
+        }
+    }
+}
+
+fn smaller_profiles(profile: &Profile, calls: u32) -> Vec<What> {
+    let size = Size { threads: profile.threads, pages: profile.ranges.pages, calls };
     let mut sizes = Vec::new();
     for (key, least) in [(0, 1), (1, 1), (2, 1)] {
         let value = [size.threads, size.pages, size.calls][key];
@@ -45,13 +60,10 @@ fn smaller(settings: &Settings) -> Vec<Settings> {
         }
     }
     sizes.dedup();
-    let with = |profile: Profile, calls| Settings {
-        load: What::Profile { profile: Box::new(profile), calls },
-        ..settings.clone()
-    };
+    let with = |profile: Profile, calls| What::Profile { profile: Box::new(profile), calls };
     let sized = sizes.into_iter().map(|size| with(cut(profile, size), size.calls));
     let actors = (0..8).filter_map(|group| {
-        let mut quiet = (**profile).clone();
+        let mut quiet = profile.clone();
         let groups = [
             &mut quiet.churn,
             &mut quiet.drainers,
@@ -63,16 +75,65 @@ fn smaller(settings: &Settings) -> Vec<Settings> {
             &mut quiet.offliner,
         ];
         let group = groups.into_iter().nth(group)?;
-        (std::mem::take(&mut group.threads) != 0).then(|| with(quiet, *calls))
+        (std::mem::take(&mut group.threads) != 0).then(|| with(quiet, calls))
     });
     actors.chain(sized).collect()
+}
+
+/// A thread less, then a step less; those that are no scenario any more are left out.
+fn smaller_scenarios(scenario: &Scenario) -> impl Iterator<Item = Scenario> {
+    let threads = (0..scenario.program.threads.len()).filter(|_| scenario.program.threads.len() > 1);
+    let fewer = threads.map(|number| {
+        let mut less = scenario.clone();
+        let gone = less.program.threads.remove(number);
+        less.exists.retain(|condition| !condition.mentions(&gone.name));
+        less.forbid.retain(|condition| !condition.mentions(&gone.name));
+        less
+    });
+    let lists = scenario.program.threads.len() + 2;
+    let shorter = (0..lists).flat_map(move |list| {
+        let steps = steps_of(&mut scenario.clone(), list).len();
+        (0..steps).rev().map(move |step| {
+            let mut less = scenario.clone();
+            steps_of(&mut less, list).remove(step);
+            less
+        })
+    });
+    // Read again, as a file would be: what does not fit together is refused.
+    let read = |less: Scenario| Scenario::parse(&less.name, &less.write()).ok();
+    let all: Vec<Scenario> = fewer.chain(shorter).filter_map(read).collect();
+    all.into_iter()
+}
+
+/// The steps of a thread; after those of the last one what comes last, then what comes first.
+fn steps_of(scenario: &mut Scenario, list: usize) -> &mut Vec<Stmt> {
+    let program = &mut scenario.program;
+    let threads = program.threads.len();
+    match list {
+        thread if thread < threads => &mut program.threads[thread].steps,
+        list if list == threads => &mut program.after,
+        _ => &mut program.steps,
+    }
+}
+
+/// What is to be found again: of conditions that were met, the first alone.
+fn wanted(settings: &Settings, finding: &Finding) -> Settings {
+    let What::Scenario(scenario) = &settings.load else { return settings.clone() };
+    if finding.kind != Kind::Outcome {
+        return settings.clone();
+    }
+    let met = |condition: &Condition| finding.outcome.conditions.first() == Some(&condition.to_string());
+    let mut one = (**scenario).clone();
+    one.exists.retain(met);
+    one.forbid.retain(met);
+    Settings { load: What::Scenario(Arc::new(one)), ..settings.clone() }
 }
 
 /// Shrinks a finding of `hunt` for at most `budget`.
 pub fn shrink(hunt: &Hunt, finding: Finding, budget: Duration) -> Result<(Settings, Finding, Shrunk)> {
     let began = Instant::now();
     let mut shrunk = Shrunk { tried: 0, minimal: false, timed_out: false };
-    let (mut settings, mut finding) = (hunt.settings.clone(), finding);
+    let (mut settings, mut finding) = (wanted(&hunt.settings, &finding), finding);
     let mut search = |settings: &Settings, preemptions: u32| -> Result<Option<Finding>> {
         let left = budget.saturating_sub(began.elapsed());
         if left.is_zero() {

@@ -357,15 +357,18 @@ fn always(step: Step) -> bool {
 
 /// One sentence: who did what between which two steps, and what would have helped.
 fn ending(file: &File, events: &[Event], ended: &[Vec<String>], hindrances: &[Option<String>]) -> String {
-    let word = match file.kind {
+    let found = &file.outcome.found;
+    // Where a condition is met, it is what else there is to find that can be told.
+    let kind = found.iter().copied().find(|_| file.kind == Kind::Outcome).unwrap_or(file.kind);
+    let word = match kind {
         Kind::Unsafe => "pinned_unsafe",
         Kind::Spurious => "failed_spurious",
         Kind::Stuck => "stuck",
         Kind::Broken | Kind::Outcome => "",
     };
     let Some(victim) = ended.iter().position(|classes| classes.iter().any(|class| class == word)) else {
-        let broken = file.outcome.broken.as_deref().unwrap_or("an outcome that is forbidden");
-        return format!("In the end: {broken}.");
+        let met = file.outcome.conditions.join("; ");
+        return format!("In the end: {}.", file.outcome.broken.as_ref().unwrap_or(&met));
     };
     let name = |task: usize| file.tasks[task].as_str();
     let returned = events
@@ -376,7 +379,7 @@ fn ending(file: &File, events: &[Event], ended: &[Vec<String>], hindrances: &[Op
     let collects = |(task, deed, _): &Event| {
         *task == victim && matches!(deed, Deed::Step(Step::CollectIsolated | Step::CollectCheck, _))
     };
-    let over = match file.kind {
+    let over = match kind {
         Kind::Unsafe => events[..returned].iter().rposition(collects).unwrap_or(returned),
         _ => returned,
     };
@@ -402,7 +405,7 @@ fn ending(file: &File, events: &[Event], ended: &[Vec<String>], hindrances: &[Op
     let between = between.unwrap_or_else(|| "with nobody else about".into());
     let why = hindrances.get(victim).cloned().flatten();
     let why = why.map_or(String::new(), |why| format!(" (in its way: {why})"));
-    match file.kind {
+    match kind {
         Kind::Unsafe => format!(
             "{} took an empty collection for success {between}, and pinned a page that must stay movable{why}: \
              a policy would have had to sweep again until the page is back on the LRU or has moved.",

@@ -24,16 +24,13 @@ pub fn read(files: &[(String, String)]) -> Result<Vec<Scenario>> {
 }
 
 fn read_file(path: &str, text: &str) -> Result<Vec<Scenario>> {
-    let mut document = Document::parse(path, text).map_err(Error::Config)?;
-    let Some(items) = document.take_items("scenario") else { return Ok(vec![Scenario::parse(path, text)?]) };
-    let wrong = |place: String| Error::config(place, "scenario: not a list of tables; nearest: [[scenario]]");
-    let items = items.map_err(|(_, place)| wrong(place))?;
-    let mut problems: Vec<Problem> = Vec::new();
-    let mut scenarios = Vec::new();
-    for (value, place) in items {
-        let toml::Value::Table(table) = value else { return Err(wrong(place)) };
-        match Scenario::parse(&place, &table.to_string()) {
+    let (mut scenarios, mut problems) = (Vec::new(), Vec::new());
+    let parts = split(path, text)?;
+    let alone = parts.len() == 1 && parts[0].0 == path;
+    for (place, text) in parts {
+        match Scenario::parse(&place, &text) {
             Ok(scenario) => scenarios.push(scenario),
+            Err(error) if alone => return Err(error),
             Err(error) => problems.extend(
                 // Lines of a table by itself are not those of the file.
                 error.problems().into_iter().map(|problem| Problem::new(place.clone(), problem.message)),
@@ -41,6 +38,25 @@ fn read_file(path: &str, text: &str) -> Result<Vec<Scenario>> {
         }
     }
     if problems.is_empty() { Ok(scenarios) } else { Err(Error::Config(problems)) }
+}
+
+/// The scenarios of a file, not read yet: where each stands, and its text. One that is no
+/// list of `[[scenario]]` is a scenario itself.
+///
+/// # Errors
+/// What is wrong with the list.
+pub fn split(path: &str, text: &str) -> Result<Vec<(String, String)>> {
+    let mut document = Document::parse(path, text).map_err(Error::Config)?;
+    let Some(items) = document.take_items("scenario") else {
+        return Ok(vec![(path.to_owned(), text.to_owned())]);
+    };
+    let wrong = |place: String| Error::config(place, "scenario: not a list of tables; nearest: [[scenario]]");
+    let items = items.map_err(|(_, place)| wrong(place))?;
+    let texts = items.into_iter().map(|(value, place)| match value {
+        toml::Value::Table(table) => Ok((place, table.to_string())),
+        _ => Err(wrong(place)),
+    });
+    texts.collect()
 }
 
 /// The kernels that scenarios have counts of.

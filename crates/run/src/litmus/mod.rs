@@ -10,5 +10,6 @@ mod scenario;
 mod session;
 
 pub use alone::{Alone, Limits, Taken};
-pub use scenario::{Expectation, Scenario, litmus_names, show_litmus};
+pub use scenario::{Expectation, Scenario, Wanted, litmus_names, show_litmus};
+pub(crate) use session::{Book, Names};
 pub use session::{MOST_SESSION_CPUS, Outcome, SESSION_LAYOUT, Session, Stage};

@@ -6,7 +6,7 @@ use crate::config::{Document, check_name, nearest, number};
 use crate::error::{Error, Problem, Result};
 use crate::observe::Event;
 use crate::policy::{Policy, Rules, kernel_names};
-use crate::script::{Condition, ConditionReader, OpError, Program, StepError, ends};
+use crate::script::{Condition, ConditionReader, OpError, Program, StepError, Stmt, ends};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use toml::Value;
@@ -30,6 +30,19 @@ pub struct Scenario {
     /// What no end may show.
     pub forbid: Vec<Condition>,
 }
+
+/// Whether a condition must be met by some end, or by none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    /// `[exists]`
+    Exists,
+    /// `[forbid]`
+    Forbid,
+}
+
+/// Most conditions of a scenario: an end has a bit for each.
+const MOST_CONDITIONS: usize = 64;
 
 /// The keys of a scenario's file, for who wrote another.
 const KEYS: [&str; 8] = ["name", "summary", "cpus", "steps", "threads", "after", "exists", "forbid"];
@@ -106,6 +119,10 @@ impl Scenario {
             };
             problems.push(Problem::new(place, reason));
         }
+        if conditions > MOST_CONDITIONS {
+            let reason = format!("{conditions} conditions are too many; nearest: {MOST_CONDITIONS}");
+            problems.push(Problem::new(place, reason));
+        }
         if program.is_concurrent() && conditions == 0 {
             let first = &program.threads[0].name;
             let near = format!("[exists] \"{first}.result\" = \"ok\"");
@@ -122,6 +139,58 @@ impl Scenario {
                 "[exists], [forbid] and after are for threads; nearest: [threads.A] steps = [\"pin a\"]";
             problems.push(Problem::new(place, reason));
         }
+    }
+
+    /// As TOML that reads back to the same.
+    pub fn write(&self) -> String {
+        let steps = |steps: &[Stmt]| -> Value {
+            steps.iter().map(|step| Value::from(step.text.clone())).collect::<Vec<_>>().into()
+        };
+        let mut file = toml::Table::new();
+        let mut put = |key: &str, value: Value| _ = file.insert(key.to_owned(), value);
+        put("name", Value::from(self.name.clone()));
+        put("summary", Value::from(self.summary.clone()));
+        put("cpus", Value::from(self.program.cpus as i64));
+        put("steps", steps(&self.program.steps));
+        let thread = |thread: &crate::script::Thread| {
+            let cpu = ("cpu".to_owned(), Value::from(thread.cpu as i64));
+            let table = [cpu, ("steps".to_owned(), steps(&thread.steps))].into_iter().collect();
+            (thread.name.clone(), Value::Table(table))
+        };
+        if self.program.is_concurrent() {
+            put("after", steps(&self.program.after));
+            put("threads", Value::Table(self.program.threads.iter().map(thread).collect()));
+        }
+        for (section, conditions) in [("exists", &self.exists), ("forbid", &self.forbid)] {
+            if !conditions.is_empty() {
+                let all: Vec<Value> = conditions.iter().map(|one| Value::Table(one.write())).collect();
+                put(section, Value::Array(all));
+            }
+        }
+        let expect = |(kernel, counts): (&String, &Expectation)| {
+            let counts = counts.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+            (kernel.clone(), Value::Table(counts))
+        };
+        if !self.expect.is_empty() {
+            put("expect", Value::Table(self.expect.iter().map(expect).collect()));
+        }
+        toml::to_string(&file).expect("strings, numbers and tables of them")
+    }
+
+    /// The conditions that are about a kernel, those that must be met first.
+    pub fn about(&self, kernel: &str) -> impl Iterator<Item = (Wanted, &Condition)> {
+        let exists = self.exists.iter().map(|condition| (Wanted::Exists, condition));
+        let forbid = self.forbid.iter().map(|condition| (Wanted::Forbid, condition));
+        exists.chain(forbid).filter(move |(_, condition)| condition.is_about(kernel))
+    }
+
+    /// The kernels that its conditions name, in the order of all kernels.
+    pub fn kernels(&self) -> Vec<&'static str> {
+        let named = |kernel: &&str| {
+            let mut all = self.exists.iter().chain(&self.forbid);
+            all.any(|condition| condition.kernels.iter().any(|known| known == kernel))
+        };
+        kernel_names().into_iter().filter(named).collect()
     }
 
     /// Runs a sequential scenario on a fresh machine; the outcome of its last pin.
@@ -202,7 +271,8 @@ const LITMUS: &[(&str, &str)] = crate::policy::presets!("litmus":
     "anon-on-lru-remote" "shmem-local" "shmem-mlock-remote" "shmem-mlock-on-lru-remote"
     "anon-mlock-local" "anon-64-local" "anon-cold-remote" "anon-held-ref"
     "anon-zero-page" "anon-repin" "anon-batch-edge-27" "anon-three-cpus"
-    "anon-half-pinned-before" "shmem-munlock-remote" "anon-partial-range" "anon-lazyfree-local");
+    "anon-half-pinned-before" "shmem-munlock-remote" "anon-partial-range" "anon-lazyfree-local"
+    "race-drain-sweep" "race-drain-unsafe" "race-isolation" "race-contended" "race-short-refs");
 
 /// The scenarios shipped with the crate.
 pub fn litmus_names() -> Vec<&'static str> {

@@ -80,6 +80,9 @@ impl Book {
     }
 }
 
+/// The mappings that a script knows by name.
+pub(crate) type Names = HashMap<Name, u32>;
+
 /// Who does what is asked of a session: somebody alone, or one of several threads.
 pub trait Stage {
     /// Runs one operation on a CPU that is there, to its end.
@@ -119,7 +122,7 @@ pub struct Session<S = Alone> {
     /// Who does what is asked for.
     pub stage: S,
     /// The mappings that scripts know by name.
-    pub(super) names: HashMap<Name, u32>,
+    pub(super) names: Names,
     /// Whether scripts' anonymous mappings are made of huge pages from now on.
     pub(super) thp_always: bool,
     pub(super) book: Arc<Mutex<Book>>,
@@ -149,10 +152,15 @@ impl Session {
             stage: Alone::new(m, policy),
             m: Arc::clone(m),
             policy: Arc::clone(policy),
-            names: HashMap::new(),
+            names: Names::new(),
             thp_always: false,
             book: Arc::default(),
         }
+    }
+
+    /// What scripts have named, and what was made.
+    pub(crate) fn into_parts(self) -> (Names, Arc<Mutex<Book>>) {
+        (self.names, self.book)
     }
 
     /// The steps that the last call took.
@@ -162,6 +170,17 @@ impl Session {
 }
 
 impl<S: Stage> Session<S> {
+    /// One of several on a machine: what one makes the others know, but for its names.
+    pub(crate) fn beside(
+        m: &Arc<Machine>,
+        policy: &Arc<Policy>,
+        names: Names,
+        book: &Arc<Mutex<Book>>,
+        stage: S,
+    ) -> Self {
+        Self { m: Arc::clone(m), policy: Arc::clone(policy), stage, names, book: Arc::clone(book) }
+    }
+
     /// The machine.
     pub fn machine(&self) -> &Machine {
         &self.m

@@ -103,7 +103,17 @@ pub trait End {
     fn fact(&self, fact: Fact) -> bool;
 }
 
+impl Fact {
+    fn name(self) -> &'static str {
+        FACTS.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)
+    }
+}
+
 impl Relation {
+    fn sign(self) -> &'static str {
+        RELATIONS.iter().find(|(_, known)| *known == self).map_or("", |(sign, _)| sign)
+    }
+
     /// Whether `left` stands in this relation to `right`.
     pub fn holds(self, left: u64, right: u64) -> bool {
         match self {
@@ -121,6 +131,35 @@ impl Condition {
     /// Whether it is about a kernel.
     pub fn is_about(&self, kernel: &str) -> bool {
         self.kernels.is_empty() || self.kernels.iter().any(|known| known == kernel)
+    }
+
+    /// Whether it asks for a thread.
+    pub fn mentions(&self, name: &str) -> bool {
+        self.clauses.iter().any(|clause| match clause {
+            Clause::Result { thread, .. } => thread == name,
+            Clause::Count { thread, .. } => thread.as_deref() == Some(name),
+            Clause::Fact { .. } => false,
+        })
+    }
+
+    /// Whether it asks for a fact.
+    pub fn asks(&self, wanted: Fact) -> bool {
+        self.clauses.iter().any(|clause| matches!(clause, Clause::Fact { fact, .. } if *fact == wanted))
+    }
+
+    /// The table that it is read from.
+    pub fn write(&self) -> toml::Table {
+        let clauses = self.clauses.iter().map(|clause| match clause {
+            Clause::Result { thread, end } => (format!("{thread}.result"), Value::from(end.clone())),
+            Clause::Count { thread, event, relation, count } => {
+                let of = thread.as_ref().map_or(String::new(), |thread| format!("{thread}."));
+                (format!("{of}{}", event.name()), Value::from(format!("{} {count}", relation.sign())))
+            }
+            Clause::Fact { fact, holds } => (fact.name().to_owned(), Value::from(*holds)),
+        });
+        let kernels: Vec<Value> = self.kernels.iter().map(|kernel| Value::from(kernel.clone())).collect();
+        let on = (!kernels.is_empty()).then(|| ("on".to_owned(), Value::Array(kernels)));
+        on.into_iter().chain(clauses).collect()
     }
 
     /// Whether one end fulfils it.
@@ -151,12 +190,10 @@ impl fmt::Display for Clause {
             Self::Result { thread, end } => write!(f, "{thread}.result = {end}"),
             Self::Count { thread, event, relation, count } => {
                 let of = thread.as_ref().map_or(String::new(), |thread| format!("{thread}."));
-                let sign = RELATIONS.iter().find(|(_, known)| known == relation).map_or("", |(sign, _)| sign);
-                write!(f, "{of}{} {sign} {count}", event.name())
+                write!(f, "{of}{} {} {count}", event.name(), relation.sign())
             }
             Self::Fact { fact, holds } => {
-                let name = FACTS.iter().find(|(_, known)| known == fact).map_or("", |(name, _)| name);
-                write!(f, "{}{name}", if *holds { "" } else { "not " })
+                write!(f, "{}{}", if *holds { "" } else { "not " }, fact.name())
             }
         }
     }

@@ -154,7 +154,11 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let (sh, d) = (self.sh, self.task.d);
         let (caller, write) = sh.profile.callers.of(self.id, sh.profile.pinner.write);
         let request = PinRequest::new(&sh.policy, mapping, range.clone(), write).by(caller);
-        let Some(turn) = self.take_turn() else { return };
+        let turn = sh.profile.pinner.serialised.then(|| sh.serial.join(d.id()));
+        if !self.await_turn(turn) {
+            self.give_turn(turn);
+            return;
+        }
         let ended_before = sh.ended.load(Ordering::Relaxed);
         let began = d.now();
         self.slot.begin(began);
@@ -196,18 +200,11 @@ impl<'a, D: Driver> Pinner<'a, D> {
         }
     }
 
-    /// Where calls are made one after the other: waits for the turn, none if killed meanwhile.
-    fn take_turn(&self) -> Option<Option<u32>> {
-        let (sh, d) = (self.sh, self.task.d);
-        if !sh.profile.pinner.serialised {
-            return Some(None);
-        }
-        let ticket = sh.serial.join(d.id());
-        if sh.serial.is_served(ticket) || d.wait(Wait::Turn(ticket), &|| sh.serial.is_served(ticket)) {
-            return Some(Some(ticket));
-        }
-        self.give_turn(Some(ticket));
-        None
+    /// Where calls are made one after the other: waits for the ticket's turn; false if killed meanwhile.
+    fn await_turn(&self, turn: Option<u32>) -> bool {
+        let (serial, d) = (&self.sh.serial, self.task.d);
+        let Some(ticket) = turn.filter(|&ticket| !serial.is_served(ticket)) else { return true };
+        d.wait(Wait::Turn(ticket), &|| serial.is_served(ticket))
     }
 
     fn give_turn(&self, turn: Option<u32>) {

@@ -1,0 +1,1 @@
+"""Virtual machines that boot a kernel to measure it."""

@@ -1,0 +1,280 @@
+"""`gupstress guest`: whatever the machine does, one clear line, and nothing is left running.
+
+The machine is a script that behaves like one; `test_guest_boot.py` boots real kernels.
+"""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import COMMAND, Ended
+from gupstress import _core
+from gupstress.outcome.litmus import LitmusResult
+from gupstress.running.guest import image, initrd, machine
+
+Cli = Callable[..., Ended]
+
+QEMU = """#!{python}
+import json, os, signal, sys, time
+words = sys.argv[1:]
+console, answer = (
+    open(words[at + 1].partition(":")[2], "wb", buffering=0)
+    for at, word in enumerate(words) if word == "-serial"
+)
+boots = int(open("boots").read()) + 1 if os.path.exists("boots") else 1
+open("boots", "w").write(str(boots))
+open("words", "w").write(json.dumps(words))
+open("pid", "w").write(str(os.getpid()))
+def tell(line): answer.write(json.dumps(line).encode() + b"\\n")
+HOST = {{"kernel": "linux-6.12.117", "release": "6.12.117-test", "cpus": 4,
+        "memory_bytes": 1, "movable_bytes": 1}}
+CELL = {{"scenario": "anon-local", "class": "pinned", "counters": {counters}, "unsteady": {{}},
+        "missing": ["drain_local"], "repeats": 5, "refused": None}}
+{deeds}
+"""
+
+WHOLE = "tell({'host': HOST}); tell({'cell': CELL}); tell({'end': 2})"
+PANIC = (
+    "console.write(b'[1.0] x\\r\\n[1.1] Kernel panic - not syncing: Fatal exception\\r\\n');"
+    " sys.exit()"
+)
+COUNTERS = {"result": "ok", "acquired": 8, "migrated": 4, "drain_all": 0}
+
+
+@pytest.fixture
+def kernel() -> str:
+    """Something that looks like a kernel."""
+    Path("bzImage").write_bytes(bytes(0x202) + b"HdrS" + bytes(64))
+    return "bzImage"
+
+
+@pytest.fixture
+def qemu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return what makes QEMU a script that does some deeds."""
+    programs = Path("programs")
+    programs.mkdir()
+    init = programs / image.INIT
+    init.write_text(f"#!/bin/sh\necho {image.INIT} {_core.__version__}\n")
+    init.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs.absolute()))
+    monkeypatch.setattr(machine, "_KVM", "no-kvm")
+
+    def make(deeds: str, counters: dict[str, object] = COUNTERS) -> None:
+        program = programs / image.QEMU
+        program.write_text(QEMU.format(python=sys.executable, deeds=deeds, counters=counters))
+        program.chmod(0o755)
+
+    return make
+
+
+def boots() -> int:
+    return int(Path("boots").read_text())
+
+
+def test_an_answer_is_compared_and_kept(cli: Cli, kernel: str, qemu: Callable[..., None]) -> None:
+    qemu(WHOLE)
+    args = ("--memory", "300M", "--movable", "64M", "--append", "quiet", "--qemu-arg", "-s -S")
+    code, out, err = cli(
+        "guest", kernel, "--cpus", "2", *args, "--",
+        "litmus", "anon-local", "-o", "m.toml", "--json", "r.json",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    found = LitmusResult.model_validate_json(Path("r.json").read_text())
+    assert (found.on, found.verdict, found.compared) == ("live", "equal", 4)
+    (cell,) = found.cells
+    assert cell.missing == ("drain_local",)
+    assert "drain_local –" in " ".join(out.split())
+    words = json.loads(Path("words").read_text())
+    assert words[words.index("-smp") + 1] == "2"
+    assert words[words.index("-m") + 1] == "300M"
+    assert "movablecore=64M quiet" in words[words.index("-append") + 1]
+    assert words[words.index("-s") + 1] == "-S"
+    # What was counted is known from now on: the same kernel explains it.
+    assert cli("fit", "m.toml")[0] == 0
+    assert "acquired = 8" in Path("m.toml").read_text()
+    assert "drain_local" not in Path("m.toml").read_text()
+
+
+def test_another_count_is_a_finding(cli: Cli, kernel: str, qemu: Callable[..., None]) -> None:
+    qemu(WHOLE, {**COUNTERS, "acquired": 9})
+    code, out, _ = cli("guest", kernel, "--", "litmus", "anon-local")
+    assert code == 1
+    assert "acquired 9≠8" in out
+
+
+def test_only_a_closing_line_proves_completion(
+    cli: Cli, kernel: str, qemu: Callable[..., None]
+) -> None:
+    for end, said in [
+        ("", "the guest ended after 2 lines of its answer"),
+        ("; tell({'end': 3})", "2 lines came of 3"),
+        ("; answer.write(b'ker')", "what came is no answer: 'ker'"),
+        (f"; {PANIC}", "the guest ended after 2 lines of its answer: Kernel panic - not syncing"),
+    ]:
+        qemu(WHOLE.replace("; tell({'end': 2})", end))
+        code, out, err = cli("guest", kernel, "--", "litmus", "anon-local")
+        assert (code, out) == (3, "")
+        assert said in err.splitlines()[-1]
+        assert all(line.startswith("console: ") for line in err.splitlines()[:-1])
+
+
+def test_a_panic_before_anything_is_said_is_tried_again(
+    cli: Cli, kernel: str, qemu: Callable[..., None]
+) -> None:
+    qemu(f"if boots == 1: {PANIC}\n{WHOLE}")
+    code, _, err = cli("guest", kernel, "--", "litmus", "anon-local")
+    assert (code, boots()) == (0, 2)
+    assert "Fatal exception; again under tcg" in err
+    Path("boots").unlink()
+    qemu(PANIC)
+    code, _, err = cli("guest", kernel, "--", "litmus", "anon-local")
+    assert (code, boots()) == (3, 3)
+    assert "console: [1.1] Kernel panic" in err
+
+
+def test_kvm_is_used_where_it_works(
+    cli: Cli, kernel: str, qemu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("kvm").touch()
+    monkeypatch.setattr(machine, "_KVM", "kvm")
+    qemu(f"if 'kvm' in words: print('KVM internal error. Suberror: 1'); time.sleep(60)\n{WHOLE}")
+    code, _, err = cli("guest", kernel, "--", "litmus", "anon-local")
+    assert (code, boots()) == (0, 2)
+    assert "under kvm the guest cannot be run on this processor; again under tcg" in err
+    code, _, err = cli("guest", kernel, "--accel", "tcg", "--", "litmus", "anon-local")
+    assert (code, boots(), err) == (0, 3, "")
+
+
+def test_a_guest_killed_from_outside_is_not_booted_again(
+    cli: Cli, kernel: str, qemu: Callable[..., None]
+) -> None:
+    qemu("os.kill(os.getpid(), signal.SIGKILL)")
+    code, _, err = cli("guest", kernel, "--", "litmus", "anon-local")
+    assert (code, boots()) == (3, 1)
+    assert err == "gupstress: the guest was killed by SIGKILL after 0 lines of its answer\n"
+
+
+def test_a_guest_that_hangs_is_ended(cli: Cli, kernel: str, qemu: Callable[..., None]) -> None:
+    qemu("console.write(b'booting\\n'); time.sleep(600)")
+    code, _, err = cli("guest", kernel, "--boot-timeout", "2s", "--", "litmus", "anon-local")
+    assert (code, boots()) == (3, 1)
+    console, line = err.splitlines()
+    assert console == "console: booting"
+    assert "said nothing for 2s" in line
+    assert_gone(int(Path("pid").read_text()))
+
+
+def assert_gone(pid: int) -> None:
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_what_qemu_complains_of_is_said(cli: Cli, kernel: str, qemu: Callable[..., None]) -> None:
+    qemu("print('qemu: warning: slow'); print('qemu: -foo: invalid option'); sys.exit(1)")
+    code, _, err = cli("guest", kernel, "--", "litmus", "anon-local")
+    assert (code, boots()) == (3, 1)
+    assert err == "gupstress: the guest was not run: qemu: -foo: invalid option\n"
+
+
+def test_ctrl_c_leaves_nothing_running(kernel: str, qemu: Callable[..., None]) -> None:
+    qemu("console.write(b'booting\\n'); time.sleep(600)")
+    command = [*COMMAND, "guest", kernel, "--", "litmus", "anon-local"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (Path("pid").exists() and Path("pid").read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    assert (process.returncode, err.strip()) == (130, "gupstress: interrupted")
+    assert_gone(int(Path("pid").read_text()))
+
+
+def test_a_full_disk_is_one_line(
+    cli: Cli, kernel: str, qemu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qemu(WHOLE)
+
+    def full(path: Path, _: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, out, err = cli("guest", kernel, "--", "litmus", "anon-local")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "No space left on device; nearest: TMPDIR=" in err
+
+
+def test_what_a_guest_is_made_of_is_looked_for_first(
+    cli: Cli, kernel: str, qemu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("guest", kernel, "--", "litmus", "anon-local")
+    code, _, err = cli(*words)
+    assert (code, err) == (
+        4,
+        "gupstress: no qemu-system-x86_64; nearest: apt install qemu-system-x86\n",
+    )
+    qemu(WHOLE)
+    monkeypatch.setattr(image, "INIT", "no-such-init")
+    code, _, err = cli(*words)
+    assert (code, err) == (4, "gupstress: no no-such-init; nearest: pip install ./guest\n")
+    code, _, err = cli("guest", kernel, "--cpus", "1", "--", "litmus", "anon-remote")
+    assert (code, err) == (2, "gupstress: --cpus: 1 are fewer than are needed; nearest: 2\n")
+    assert not Path("boots").exists()
+
+
+def test_what_is_no_kernel_is_refused(cli: Cli, kernel: str) -> None:
+    Path("vmlinux").write_bytes(b"\x7fELF" + bytes(600))
+    Path("tree/arch/x86/boot").mkdir(parents=True)
+    Path(kernel).rename("tree/arch/x86/boot/bzImage")
+    assert image.kernel("tree") == Path("tree/arch/x86/boot/bzImage")
+    for given, said in [
+        ("vmlinux", "vmlinux is an ELF file, not a bzImage"),
+        ("missing", "missing: No such file or directory"),
+        (__file__, "is no bzImage"),
+    ]:
+        code, out, err = cli("guest", given, "--", "litmus")
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
+        assert said in err
+        assert "nearest: " in err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--", "matrix"), "'matrix' is not done in a guest; nearest: -- litmus"),
+        (("--memory", "lots", "--", "litmus"), "'lots' is not an amount of memory; nearest: 256M"),
+        (("--movable", "500M", "--", "litmus"), "--movable: 500M leaves the kernel too little"),
+        (("--cpus", "65", "--", "litmus"), "--cpus: 65 is not from 1 to 64; nearest: 64"),
+        (("--", "litmus", "--on", "model"), "--on: model: a guest has a kernel of its own"),
+    ],
+)
+def test_a_wrong_line_is_refused(cli: Cli, kernel: str, args: tuple[str, ...], said: str) -> None:
+    code, out, err = cli("guest", kernel, *args)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_the_archive_has_what_the_kernel_unpacks() -> None:
+    archive = initrd.archive(initrd.files(b"program!", b"{}"))
+    seen, at = {}, 0
+    while True:
+        assert archive[at : at + 6] == b"070701"
+        fields = [int(archive[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]
+        mode, size, length = fields[1], fields[6], fields[11]
+        name = archive[at + 110 : at + 110 + length - 1].decode()
+        body = (at + 110 + length + 3) // 4 * 4
+        if name == "TRAILER!!!":
+            break
+        seen[name] = (mode, archive[body : body + size], fields[9:11])
+        at = (body + size + 3) // 4 * 4
+    assert seen["init"] == (0o100755, b"program!", [0, 0])
+    assert seen["request.json"][1] == b"{}"
+    assert seen["dev/console"] == (0o020600, b"", [5, 1])
+    assert len(archive) % 4 == 0
