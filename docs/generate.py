@@ -209,6 +209,9 @@ def steps() -> str:
     """Return the names of the steps, by what they are part of."""
     groups: dict[str, list[str]] = {}
     for step in blank_profile()["costs"]:
+        if step in ("base", "wakeup", "switch"):
+            # Of the set and the scheduler, not of a step.
+            continue
         groups.setdefault(step.partition(":")[0], []).append(code(step))
     return table(("part of", "steps"), ([name, " ".join(all_)] for name, all_ in groups.items()))
 

@@ -140,7 +140,7 @@ def matrix(
     policy: PolicyName | Iterable[PolicyName] = (),
     kernel: Name = _DEFAULT.kernel,
     sets: Mapping[str, AxisValue] | None = None,
-    threads: int | None = None,
+    threads: int | Sequence[int] | None = None,
     cpus: int | None = None,
     pins: int | None = None,
     repeat: int = _DEFAULT.repeat,
@@ -156,7 +156,8 @@ def matrix(
         policy: One or more policies; none: all that are not broken on purpose.
         kernel: The rule set.
         sets: Keys of policy, profile or kernel set by themselves.
-        threads: Pinning threads; None, here and below: as each profile says.
+        threads: Pinning threads; None, here and below: as each profile says. Several: a cell
+            for each, and how far each policy holds.
         cpus: Simulated CPUs.
         pins: Page pins after which a run is complete.
         repeat: Runs of each cell, which its verdict is of.
@@ -170,11 +171,12 @@ def matrix(
         ResourceError: The host has too few threads or too little memory left.
     """
     problems = Problems()
+    counts = threads if isinstance(threads, list | tuple) else ()
     asked: dict[str, Any] = {
         "policies": several(policy),
         "kernel": kernel,
         "sets": tuple(_words(sets, problems)),
-        "threads": threads,
+        "threads": None if counts else threads,
         "cpus": cpus,
         "pins": pins,
         "repeat": repeat,
@@ -183,7 +185,7 @@ def matrix(
         "stall_after_s": stall_after,
         "seed": seed,
     }
-    plan = cells.prepare(Request(**asked), several(profile), problems)
+    plan = cells.prepare(Request(**asked), several(profile), problems, counts)
     return cells.run(plan, _command_line())
 
 

@@ -562,7 +562,38 @@ def test_a_matrix_as_junit(cli: Cli, rows: Rows, row: Row) -> None:
     assert err.splitlines()[-1].startswith("gupstress: 1 cell, 1 worse than expected")
 
 
-def test_a_matrix_has_no_sweeps(cli: Cli, no_run: None) -> None:
-    code, _, err = cli("matrix", "--threads", "1,8", "--policy", "bounded")
+def test_a_matrix_has_no_sweeps_but_of_threads(cli: Cli, no_run: None) -> None:
+    code, _, err = cli("matrix", "--cpus", "1,8", "--policy", "bounded")
     assert code == 2
-    assert err == "gupstress: --threads 1,8: a matrix has one of each; nearest: --threads 1\n"
+    assert err == "gupstress: --cpus 1,8: a matrix has one of each; nearest: --cpus 1\n"
+    code, _, err = cli("matrix", "--threads", "8,8", "--policy", "bounded")
+    assert code == 2
+    assert err == "gupstress: --threads 8,8: 8 more than once; nearest: 8 once\n"
+    code, _, err = cli("matrix", "--threads", "8,0", "--policy", "bounded")
+    assert code == 2
+    assert err.startswith("gupstress: --threads 8,0: 0 is below 1; nearest: 1"), err
+
+
+def test_with_several_numbers_of_threads_a_policy_holds_up_to_one_of_them(
+    cli: Cli, rows: Rows, row: Row
+) -> None:
+    spurious = {**row["calls"], "failed_spurious": 1, "pinned": row["calls"]["pinned"] - 1}
+    slow = {**row, "elapsed_s": 4 * row["elapsed_s"]}
+    good = {**row, "calls": {**row["calls"]}}
+    jobs = rows(good, slow, {**row, "calls": spurious}, good)
+    code, out, _ = cli(
+        *("matrix", *SIM, "--policy", "linux-7.2", "--profile", "contended"),
+        *("--threads", "64,2,8,256", "--json", "m.json"),
+    )
+    assert code == 0, out
+    assert [job["threads"] for job in jobs] == [2, 8, 64, 256]
+    result = load("m.json")
+    assert result.settings.threads_each == (2, 8, 64, 256)
+    assert [cell.threads for cell in result.cells] == [2, 8, 64, 256]
+    (scale,) = result.scale
+    # It fails with 64, so that it does not with 256 is of no use.
+    assert (scale.policy, scale.profile, scale.holds) == ("linux-7.2", "contended", 8)
+    assert scale.keeps == pytest.approx(0.25)
+    words = next(line.split() for line in out.splitlines() if line.startswith("linux-7.2"))
+    assert words[-2:] == ["8", "25%"]
+    assert "threads=2,8,64,256" in out.splitlines()[-1]

@@ -211,7 +211,8 @@ impl Player for Script<'_> {
         match op {
             Op::Cpu(_) => {}
             Op::Map(fresh) => {
-                let area = self.space.map(fresh.backing.kind, fresh.pages).map_err(|errno| refused("map", errno))?;
+                let area =
+                    self.space.map(fresh.backing.kind, fresh.pages).map_err(|errno| refused("map", errno))?;
                 self.areas.insert(fresh.name.clone(), area);
             }
             Op::Fill(pages) => {

@@ -74,12 +74,14 @@ def matrix(
 
     A profile says how bad each policy may be on it. A cell that is worse is marked
     with ! and is a finding. A cell whose share is too near to where the verdict
-    changes is run again, eight times at most.
+    changes is run again, eight times at most. With several numbers of threads there
+    is a cell for each, and how far each policy holds.
 
     \b
     gupstress matrix
     gupstress matrix --policy linux-7.2 --policy mine.toml --format markdown
     gupstress matrix --policy linux-7.2 --repeat 5 --format junit
+    gupstress matrix --profile free-loop --threads 2,8,64,256,1024 --driver sim
     gupstress matrix --profile isolation-race --kernel linux-6.14 --driver sim --seed 7
     """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for them.
@@ -88,12 +90,15 @@ def matrix(
     from gupstress.studies import matrix as model
 
     problems = mistakes()
+    threads: tuple[str, ...] = ()
     for name, value in asked.items():
-        if isinstance(value, Several):
+        if isinstance(value, Several) and name == "threads":
+            threads, asked[name] = value, None
+        elif isinstance(value, Several):
             said = f"--{name} {','.join(value)}"
             problems.add(said, f"a matrix has one of each; nearest: --{name} {value[0]}")
             asked[name] = None
-    plan = model.prepare(Request(**asked), profiles, problems)
+    plan = model.prepare(Request(**asked), profiles, problems, threads)
     output.check({"--json": json_file}, [file for job in plan.jobs for file in job.request.files])
     if not quiet:
         complain(f"seed {plan.request.seed}")
@@ -120,11 +125,15 @@ matrix.params += [param for param in run.params if param.name in _AS_IN_RUN]
 
 
 def _again(plan: "Plan") -> "Callable[[Cell], str]":
-    jobs = {job.plan.profile["name"]: job for job in plan.jobs}
+    several = bool(plan.threads)
+    jobs = {
+        (job.plan.profile["name"], job.request.threads if several else None): job
+        for job in plan.jobs
+    }
 
     def command(cell: "Cell") -> str:
         """Return the command that runs a cell by itself."""
-        job = jobs[cell.profile]
+        job = jobs[cell.profile, cell.threads]
         policy = job.request.policies[job.policies.index(cell.policy)]
         return command_line(run, replace(job.request, policies=(policy,)))
 

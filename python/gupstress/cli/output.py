@@ -64,13 +64,20 @@ def check(outputs: Mapping[str, str | None], inputs: Iterable[str] = ()) -> None
         taken[file] = f"is the file of {option}"
 
 
-_SUFFIXES = {"--json": ".json", "--trace": ".json", "--output": ".html", "--export-csv": ".csv"}
+_SUFFIXES = {
+    "--json": ".json",
+    "--trace": ".json",
+    "--output": ".html",
+    "--page": ".html",
+    "--export-csv": ".csv",
+}
 
 _STANDARD_OUTPUT = {
     "--json": "standard output gets it with --format json; nearest: --format json",
     "--trace": "is no file; nearest: --trace /dev/stdout",
     "--export-csv": "is no file; nearest: --export-csv /dev/stdout",
     "--output": "is no file; nearest: --output /dev/stdout",
+    "--page": "is no file; nearest: --page /dev/stdout",
 }
 """What is said to who means standard output, as other tools write it."""
 

@@ -244,6 +244,15 @@ class Counters(Record):
     """Patterns that a device wrote and that were found again at unpin."""
 
 
+class PassingPins(Record):
+    """Sweeps of the long-term loop that hold pins: each is in the way of all migrations."""
+
+    mean: Amount | None
+    """At once, over the run."""
+    max: Count
+    """At once, the most there were."""
+
+
 class Fairness(Record):
     """How the work was shared between threads."""
 
@@ -510,6 +519,8 @@ class PolicyResult(Record):
     causes: Causes | None = None
     """The sum is all failed calls; null in files of versions that did not count them."""
     pages: Pages
+    passing_pins: PassingPins | None = None
+    """Null in files of versions that did not count them."""
     throughput: Throughput
     latency_ns: Latency
     sweeps: Sweeps

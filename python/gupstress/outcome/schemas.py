@@ -12,6 +12,7 @@ from gupstress.outcome.live import LiveCheck
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, Run
 from gupstress.outcome.suite import SuiteResult
+from gupstress.outcome.tune import TuneResult
 from gupstress.problems import nearest
 
 _MODELS: dict[str, type[Document]] = {
@@ -19,6 +20,7 @@ _MODELS: dict[str, type[Document]] = {
     "matrix": MatrixResult,
     "litmus": LitmusResult,
     "fit": FitResult,
+    "tune": TuneResult,
     "live": LiveCheck,
     "explore": ExploreResult,
     "replay": ReplayResult,
@@ -32,7 +34,7 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix`, `litmus`, `fit`, `live`, `compare`, `pytest` for
+        command: `run`, `matrix`, `litmus`, `fit`, `tune`, `live`, `compare`, `pytest` for
             `--gupstress-json`, or `job` for a job file of several sections.
 
     Raises:

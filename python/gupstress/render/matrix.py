@@ -7,7 +7,7 @@ that makes it again.
 from collections.abc import Callable, Iterator
 from xml.etree import ElementTree as ET
 
-from gupstress.outcome.matrix import Cell, MatrixResult, undecided
+from gupstress.outcome.matrix import Cell, MatrixResult, Scale, undecided
 from gupstress.outcome.units import share
 from gupstress.render import cross, junit
 from gupstress.visible import markdown as marked
@@ -26,6 +26,11 @@ LEGEND = (
     "!: worse than the profile expects of the policy. ?: inconclusive.",
 )
 
+SCALE = (
+    "holds: largest number of threads up to which no call failed needlessly, got stuck or",
+    "pinned what must move. keeps: share of its best rate that a policy has there.",
+)
+
 _SAID: dict[str, list[str]] = {
     "slow-drains": ["slow", "drains"],
     "inconclusive": ["?"],
@@ -38,7 +43,7 @@ _SAID: dict[str, list[str]] = {
 
 def plain(result: MatrixResult, again: Again) -> str:
     """Return the result as text; its tables are at most 80 columns wide."""
-    blocks = [cross.plain(table(result)), "\n".join(LEGEND)]
+    blocks = [cross.plain(table(result)), "\n".join(legend(result))]
     for cell in _worse(result):
         finding = f"\n  {cell.finding}" if cell.finding else ""
         blocks.append(f"{_sentence(cell)}{finding}\n  reproduce: {again(cell)}")
@@ -47,7 +52,7 @@ def plain(result: MatrixResult, again: Again) -> str:
 
 def markdown(result: MatrixResult, again: Again) -> str:
     """Return the result as Markdown."""
-    blocks = [cross.markdown(table(result)), " ".join(LEGEND)]
+    blocks = [cross.markdown(table(result)), " ".join(legend(result))]
     for cell in _worse(result):
         finding = f": {marked(cell.finding)}" if cell.finding else ""
         blocks.append(
@@ -61,13 +66,17 @@ def end_line(result: MatrixResult) -> str:
     worse, unknown = sum(1 for _ in _worse(result)), sum(map(undecided, result.cells))
     words = ["1 cell" if len(result.cells) == 1 else f"{len(result.cells)} cells"]
     if result.status == "interrupted":
-        words.append(f"interrupted before {len(result.policies) * len(result.profiles)}")
+        numbers = max(len(result.settings.threads_each), 1)
+        wanted = len(result.policies) * len(result.profiles) * numbers
+        words.append(f"interrupted before {wanted}")
     words.append(f"{worse} worse than expected" if worse else "none worse than expected")
     if unknown:
         words.append(f"{unknown} inconclusive")
     names = ("kernel", "driver", "threads", "cpus", "pins", "seed")
     values = ((name, getattr(result.settings, name)) for name in names)
     said = " ".join(f"{name}={value}" for name, value in values if value is not None)
+    if each := result.settings.threads_each:
+        said += f" threads={','.join(map(str, each))}"
     said += f" repeat={result.settings.repeat}" if result.settings.repeat > 1 else ""
     return f"gupstress: {', '.join(words)}: {said}"
 
@@ -76,8 +85,48 @@ def _worse(result: MatrixResult) -> Iterator[Cell]:
     return (cell for cell in result.cells if cell.worse)
 
 
+def legend(result: MatrixResult) -> tuple[str, ...]:
+    """Return what the words of the table mean."""
+    return LEGEND + SCALE if result.scale else LEGEND
+
+
 def table(result: MatrixResult) -> cross.Cross:
-    """Return the verdicts, a row for each profile and a column for each policy."""
+    """Return the verdicts, a row for each profile and a column for each policy.
+
+    For several numbers of threads these are the columns, and each policy on each profile a row.
+    """
+    return _over_threads(result) if result.settings.threads_each else _over_policies(result)
+
+
+def _over_threads(result: MatrixResult) -> cross.Cross:
+    cells = {(cell.profile, cell.policy, cell.threads): cell for cell in result.cells}
+    scales = {(scale.profile, scale.policy): scale for scale in result.scale}
+    threads = result.settings.threads_each
+    pairs = [(profile, policy) for profile in result.profiles for policy in result.policies]
+    one = len(result.profiles) == 1
+    return cross.Cross(
+        corner=result.profiles[0] if one else "profile, policy",
+        rows=[policy if one else f"{profile}, {policy}" for profile, policy in pairs],
+        columns=[*map(str, threads), "holds", "keeps"],
+        cells=[
+            [
+                *(_words(cells.get((*pair, count))) for count in threads),
+                *([word] for word in _scale(scales.get(pair))),
+            ]
+            for pair in pairs
+        ],
+        joint=" ",
+    )
+
+
+def _scale(found: Scale | None) -> tuple[str, str]:
+    if found is None:
+        return _MISSING, _MISSING
+    holds = "none" if found.holds is None else str(found.holds)
+    return holds, _MISSING if found.keeps is None else share(found.keeps, 1)
+
+
+def _over_policies(result: MatrixResult) -> cross.Cross:
     cells = {(cell.profile, cell.policy): cell for cell in result.cells}
     return cross.Cross(
         corner="profile",
@@ -105,7 +154,8 @@ def _words(cell: Cell | None) -> list[str]:
 
 def _sentence(cell: Cell) -> str:
     found = " ".join(_words(cell)).removesuffix(_WORSE)
-    return f"{cell.policy} on {cell.profile}: expected {cell.expected}, found {found}"
+    at = "" if cell.threads is None else f" at {cell.threads} threads"
+    return f"{cell.policy} on {cell.profile}{at}: expected {cell.expected}, found {found}"
 
 
 def junit_xml(result: MatrixResult, again: Again) -> str:
@@ -119,8 +169,12 @@ def junit_xml(result: MatrixResult, again: Again) -> str:
         timestamp=result.started_at.isoformat(timespec="seconds"),
     )
     for cell in result.cells:
+        at = "" if cell.threads is None else f" threads={cell.threads}"
         case = ET.SubElement(
-            suite, "testcase", classname=f"gupstress.matrix.{cell.profile}", name=cell.policy
+            suite,
+            "testcase",
+            classname=f"gupstress.matrix.{cell.profile}",
+            name=f"{cell.policy}{at}",
         )
         if cell.worse or undecided(cell):
             kind = "failure" if cell.worse else "error"

@@ -67,10 +67,15 @@ def html(sources: Sequence[Source], studies: Sequence[Study] = ()) -> str:
             figures.fairness(sources),
         ]
     sections = [_section(policy, sources) for policy in policies(sources)]
-    drawn = [*compared, *(figure for section in sections for figure in section.figures)]
+    shown = [studies_.show(study) for study in studies]
+    drawn = [
+        *(figure for study in shown for figure in study.figures),
+        *compared,
+        *(figure for section in sections for figure in section.figures),
+    ]
     return environment.get_template("report.html.j2").render(
         sources=sources,
-        studies=[studies_.show(study) for study in studies],
+        studies=shown,
         overview=tables.overview(sources) if sources else [],
         thresholds=tables.thresholds(sources),
         notes=[(source.name, note.line) for source in sources for note in remarks(source.run)],

@@ -12,6 +12,7 @@ from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, PolicyResult, Run
 from gupstress.outcome.suite import SuiteResult
+from gupstress.outcome.tune import TuneResult
 from gupstress.problems import Problems
 from gupstress.studies.comparison.sources import read as pooled
 
@@ -19,6 +20,7 @@ _STUDIES: dict[str, type[Document]] = {
     "gupstress.matrix/1": MatrixResult,
     "gupstress.litmus/1": LitmusResult,
     "gupstress.compare/1": Comparison,
+    "gupstress.tune/1": TuneResult,
 }
 
 _KINDS: dict[str, type[Document]] = {

@@ -6,8 +6,12 @@ from typing import NamedTuple
 from gupstress.outcome.comparison import Comparison
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
-from gupstress.render import comparison, litmus, matrix
+from gupstress.outcome.tune import TuneResult
+from gupstress.render import comparison, litmus, matrix, tune
 from gupstress.render.cross import Cross
+from gupstress.render.grid import Grid
+from gupstress.reporting import searched
+from gupstress.reporting.figures import Figure
 from gupstress.reporting.sources import Study
 from gupstress.reporting.tables import Cell, Table, word
 
@@ -22,6 +26,7 @@ class Shown(NamedTuple):
     table: Table
     lines: Sequence[str]
     """What is to be said beside the table."""
+    figures: Sequence[Figure] = ()
 
 
 _TONES = {
@@ -50,7 +55,7 @@ def show(study: Study) -> Shown:
                 "bad" if worse else "good",
                 _cross(f"{name}: one verdict a cell", matrix.table(document), _verdict),
                 [
-                    *matrix.LEGEND,
+                    *matrix.legend(document),
                     *(f"{cell.policy} on {cell.profile}: {cell.finding}" for cell in worse),
                 ],
             )
@@ -62,6 +67,16 @@ def show(study: Study) -> Shown:
                 _TONES[document.verdict],
                 _cross(f"{name}: the model by the kernels", litmus.table(document), _difference),
                 litmus.LEGEND,
+            )
+        case TuneResult():
+            return Shown(
+                name,
+                "search",
+                tune.end_line(document),
+                "good" if document.best is not None else "bad",
+                _grid(f"{name}: policies that no other beats", tune.front(document)),
+                (document.policy_toml or "").splitlines(),
+                [searched.front(document), searched.effects(document)],
             )
         case Comparison():
             return Shown(
@@ -107,7 +122,10 @@ def _difference(text: str) -> str:
 
 
 def _rows(caption: str, found: Comparison) -> Table:
-    grid = comparison.table(found)
+    return _grid(caption, comparison.table(found))
+
+
+def _grid(caption: str, grid: Grid) -> Table:
     return Table(
         caption=caption,
         headings=list(grid.headings),

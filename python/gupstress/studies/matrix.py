@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 
 from gupstress import _core
 from gupstress.model import catalog
-from gupstress.outcome.matrix import Cell, MatrixSettings
+from gupstress.outcome.matrix import Cell, MatrixSettings, scale
 from gupstress.outcome.results import Build, Calls, PolicyResult, Verdict
 from gupstress.outcome.verdict import (
     UNDECIDED,
@@ -23,7 +23,7 @@ from gupstress.outcome.verdict import (
 )
 from gupstress.problems import Problems
 from gupstress.running import engine, host, runner
-from gupstress.running.request import Request
+from gupstress.running.request import NUMBERS, Request
 from gupstress.running.runner import Job, Watch, unwatched
 from gupstress.studies.shown import MatrixResult
 
@@ -38,10 +38,17 @@ class Plan:
     request: Request
     """What all cells share; its profile is none of theirs, its seed is drawn."""
     jobs: Sequence[Job]
-    """One for each profile, with all policies."""
+    """One for each profile and number of threads, with all policies."""
+    threads: Sequence[int] = ()
+    """Numbers of threads, growing, where there are several."""
 
 
-def prepare(request: Request, profiles: Sequence[str], problems: Problems | None = None) -> Plan:
+def prepare(
+    request: Request,
+    profiles: Sequence[str],
+    problems: Problems | None = None,
+    threads: Sequence[object] = (),
+) -> Plan:
     """Look up every policy and profile and check that the host can carry each cell.
 
     Args:
@@ -49,6 +56,7 @@ def prepare(request: Request, profiles: Sequence[str], problems: Problems | None
             broken on purpose.
         profiles: Presets or paths of TOML files; none: those of the kernel's history.
         problems: What is known to be wrong already.
+        threads: Numbers of pinning threads that each cell is run with; none: the request's.
 
     Raises:
         ConfigError: Everything wrong with the request, at once.
@@ -60,15 +68,34 @@ def prepare(request: Request, profiles: Sequence[str], problems: Problems | None
         seed=secrets.randbits(32) if request.seed is None else request.seed,
     )
     problems = problems or Problems()
-    jobs = []
+    counts = _growing(threads, problems)
+    by_profile: list[list[Job]] = []
     for profile in profiles or _profiles():
+        asked = replace(shared, profile=profile)
         with problems.collecting():
-            jobs.append(runner.prepare(replace(shared, profile=profile)))
-    names = [_profile(job) for job in jobs]
+            by_profile.append(
+                [runner.prepare(replace(asked, threads=count)) for count in counts]
+                or [runner.prepare(asked)]
+            )
+    names = [_profile(same[0]) for same in by_profile]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.add("--profile", f"{name!r} more than once; nearest: {name!r} once")
     problems.refuse()
-    return Plan(shared, jobs)
+    return Plan(shared, [job for same in by_profile for job in same], counts)
+
+
+def _growing(threads: Sequence[object], problems: Problems) -> list[int]:
+    """Return numbers of threads in their order, noting what is wrong with them."""
+    said = f"--threads {','.join(map(str, threads))}"
+    counts: list[int] = []
+    for value in threads:
+        with problems.noting(said):
+            kind = NUMBERS["threads"]
+            count = int(kind.check(kind.parse(value) if isinstance(value, str) else value))
+            if count in counts:
+                raise ValueError(f"{count} more than once; nearest: {count} once")
+            counts.append(count)
+    return sorted(counts)
 
 
 def _policies() -> Iterator[str]:
@@ -101,14 +128,16 @@ def run(
     cells: list[Cell] = []
     interrupted = False
     for number, job in enumerate(plan.jobs, 1):
-        watched = watch(f"{_profile(job)} ({number}/{len(plan.jobs)})")
+        at = f" threads={job.request.threads}" if plan.threads else ""
+        watched = watch(f"{_profile(job)}{at} ({number}/{len(plan.jobs)})")
         part = runner.run(job, argv, watched)
         interrupted = part.status == "interrupted"
         for found in _cells(part.results, job):
             cell, whole = found, True
             if not interrupted:
                 cell, whole = _sharpened(found, part.results, job, watched)
-            cells.append(cell)
+            threads = job.request.threads if plan.threads else None
+            cells.append(cell.model_copy(update={"threads": threads}))
             interrupted = interrupted or not whole
         if interrupted:
             break
@@ -123,6 +152,7 @@ def run(
             kernel=plan.jobs[0].plan.kernel["name"],
             driver=request.driver,
             threads=request.threads,
+            threads_each=tuple(plan.threads),
             cpus=request.cpus,
             pins=request.pins,
             repeat=request.repeat,
@@ -132,9 +162,16 @@ def run(
             sets=dict(request.sets),
         ),
         policies=tuple(plan.jobs[0].policies),
-        profiles=tuple(map(_profile, plan.jobs)),
+        profiles=tuple(dict.fromkeys(map(_profile, plan.jobs))),
         cells=tuple(cells),
+        scale=tuple(map(scale, _by_policy(cells))) if plan.threads else (),
     )
+
+
+def _by_policy(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+    """Yield the cells of each policy on each profile, by growing threads."""
+    for profile, policy in dict.fromkeys((cell.profile, cell.policy) for cell in cells):
+        yield [cell for cell in cells if (cell.profile, cell.policy) == (profile, policy)]
 
 
 def _cells(results: Sequence[PolicyResult], job: Job) -> Iterator[Cell]:
@@ -179,6 +216,8 @@ def _cell(results: Sequence[PolicyResult], job: Job) -> Cell:
     # The repeat that the verdict is of, if it is of one.
     of = next((result for result in results if result.verdict == judged.verdict), first)
     calls = {name: sum(getattr(r.calls, name) for r in results) for name in Calls.model_fields}
+    elapsed = sum(result.elapsed_s for result in results)
+    pinned = sum(result.pages.pinned for result in results)
     return Cell(
         policy=first.policy,
         profile=_profile(job),
@@ -186,8 +225,9 @@ def _cell(results: Sequence[PolicyResult], job: Job) -> Cell:
         **judged._asdict(),
         repeats=len(results),
         status=of.status,
-        elapsed_s=sum(result.elapsed_s for result in results),
+        elapsed_s=elapsed,
         calls=Calls(**calls),
+        pages_per_s=pinned / elapsed if elapsed else None,
         finding=_finding(of, judged.verdict),
     )
 

@@ -7,7 +7,7 @@
 
 mod step;
 
-pub use step::{Costs, STEPS, Step};
+pub use step::{CostSet, Costs, STEPS, Step};
 
 use crate::machine::{Frame, Hindrance};
 
@@ -20,8 +20,8 @@ pub enum Wait {
     Writeback(Frame),
     /// A CPU's queued drain work.
     DrainWork(usize),
-    /// The mutex of `lru_add_drain_all`.
-    DrainMutex,
+    /// The mutex of `lru_add_drain_all`, by a thread: an unlock wakes one.
+    DrainMutex(u32),
     /// A kworker's next work.
     Work(usize),
     /// A page in another's hands to come back.
@@ -43,7 +43,7 @@ impl Wait {
             Self::PageLock(frame) => (1, frame),
             Self::Writeback(frame) => (2, frame),
             Self::DrainWork(cpu) => (3, cpu as u32),
-            Self::DrainMutex => (4, 0),
+            Self::DrainMutex(thread) => (4, thread),
             Self::Work(cpu) => (5, cpu as u32),
             Self::Returned(frame) => (6, frame),
             Self::Time => (7, 0),
@@ -61,7 +61,7 @@ impl Wait {
             1 => Self::PageLock(detail),
             2 => Self::Writeback(detail),
             3 => Self::DrainWork(detail as usize),
-            4 => Self::DrainMutex,
+            4 => Self::DrainMutex(detail),
             5 => Self::Work(detail as usize),
             6 => Self::Returned(detail),
             7 => Self::Time,
@@ -78,7 +78,7 @@ impl Wait {
             Self::PageLock(frame) => format!("the lock of frame {frame}"),
             Self::Writeback(frame) => format!("the writeback of frame {frame}"),
             Self::DrainWork(cpu) => format!("the drain work of cpu {cpu}"),
-            Self::DrainMutex => "the mutex of lru_add_drain_all".into(),
+            Self::DrainMutex(_) => "the mutex of lru_add_drain_all".into(),
             Self::Work(cpu) => format!("work for cpu {cpu}"),
             Self::Returned(frame) => format!("frame {frame} to be put back"),
             Self::Time => "time to pass".into(),

@@ -1,7 +1,6 @@
 //! One number for the whole state of a machine: equal states have equal ones.
 
 use super::Machine;
-use crate::sync::Ordering;
 
 /// Mixes words into one; good enough to tell states apart, no defence against anybody.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +48,7 @@ impl Machine {
                     .for_each(|(batch, frame)| all.add((batch as u64) << 32 | u64::from(frame)));
             }
         }
-        all.add(u64::from(self.drain_mutex.load(Ordering::Relaxed)));
+        all.add(self.drain_mutex.owner().map_or(u64::MAX, u64::from));
         all.finish()
     }
 }

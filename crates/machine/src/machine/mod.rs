@@ -20,6 +20,7 @@ pub mod cpu;
 mod digest;
 pub mod lruvec;
 pub mod memory;
+mod mutex;
 mod obstacle;
 pub mod page;
 pub mod payload;
@@ -34,6 +35,7 @@ pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
+pub use mutex::SleepMutex;
 pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
 pub use page::{Frame, MAX_ORDER, Page, ZERO_FRAME, flag};
 pub(crate) use refs::Grab;
@@ -42,7 +44,7 @@ pub use turns::Turns;
 pub use validate::{Broken, Recount};
 
 use crate::policy::Rules;
-use crate::sync::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Gauge, Ordering};
 use crossbeam_utils::CachePadded;
 
 /// The whole machine. Shared by reference between the threads of a run.
@@ -59,12 +61,12 @@ pub struct Machine {
     mappings: boxcar::Vec<Mapping>,
     /// Generation of `lru_add_drain_all` (see [`cpu`]).
     pub(crate) drain_gen: CachePadded<AtomicU32>,
-    /// The mutex of `lru_add_drain_all`; slept on, so state and not a lock.
-    pub(crate) drain_mutex: AtomicBool,
-    /// Who holds it (model's truth).
-    pub(crate) drain_mutex_owner: AtomicU32,
+    /// The mutex of `lru_add_drain_all`.
+    pub(crate) drain_mutex: SleepMutex,
     /// The queue of calls whose policy has one.
     pub turns: Turns,
+    /// Sweeps of the long-term loop that hold pins (model's truth).
+    pub passing: CachePadded<Gauge>,
     /// `lru_disable_count`.
     cache_disabled: AtomicU32,
     /// The first frame of the huge zero page, once there is one.
@@ -91,9 +93,9 @@ impl Machine {
             cpus: (0..cpus).map(|_| CachePadded::new(Cpu::new(rules.batch_size as usize))).collect(),
             mappings: boxcar::Vec::new(),
             drain_gen: CachePadded::new(AtomicU32::new(0)),
-            drain_mutex: AtomicBool::new(false),
-            drain_mutex_owner: AtomicU32::new(0),
+            drain_mutex: SleepMutex::default(),
             turns: Turns::default(),
+            passing: CachePadded::default(),
             cache_disabled: AtomicU32::new(0),
             huge_zero: AtomicU32::new(page::NO_FRAME),
             rules,
@@ -160,8 +162,7 @@ impl Machine {
 
     /// Who holds the mutex of `lru_add_drain_all`, by thread number.
     pub fn drain_mutex_owner(&self) -> Option<u32> {
-        let held = self.drain_mutex.load(Ordering::Acquire);
-        held.then(|| self.drain_mutex_owner.load(Ordering::Relaxed))
+        self.drain_mutex.owner()
     }
 
     /// Counts one more reason to flush at once; whoever takes a local lock after the caller had
@@ -185,8 +186,8 @@ impl Machine {
 }
 
 crate::restore!(Machine {
-    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, drain_mutex_owner, turns, cache_disabled, huge_zero,
-} keep { rules });
+    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero,
+} keep { rules, passing });
 
 /// Mappings are made before anything runs: both machines have the same.
 #[cfg(not(loom))]

@@ -459,6 +459,11 @@ impl Mapping {
         }
     }
 
+    /// What it is made of, and in how large pieces.
+    pub fn backing(&self) -> Backing {
+        Backing { kind: self.kind, order: self.order }
+    }
+
     /// Adds the area of a forked child, with nothing in it, and returns it.
     pub fn fork(&self) -> Arc<Vma> {
         self.add_vma(false)

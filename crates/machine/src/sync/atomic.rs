@@ -171,3 +171,28 @@ impl Tally {
         self.0.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
+
+/// How many there are of something now, and the most there ever were; orders nothing, no part of any model.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    now: std::sync::atomic::AtomicU32,
+    most: std::sync::atomic::AtomicU32,
+}
+
+impl Gauge {
+    /// One more.
+    pub fn enter(&self) {
+        let now = 1 + self.now.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.most.fetch_max(now, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn leave(&self) {
+        self.now.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// The most there ever were at once.
+    pub fn most(&self) -> u32 {
+        self.most.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}

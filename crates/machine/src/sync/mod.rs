@@ -14,7 +14,7 @@
 mod atomic;
 
 pub use atomic::{
-    AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, Tally, fence,
+    AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Gauge, Ordering, Tally, fence,
 };
 
 #[cfg(not(loom))]

@@ -2,7 +2,7 @@
 
 use super::{Axis, Count, Key, Ns, SetError, Share, Table};
 use super::{impl_table, impl_words};
-use crate::drive::{Costs, Step};
+use crate::drive::{CostSet, Costs, Step};
 use crate::machine::Layout;
 use crate::policy::{
     Cold, Defect, DrainAfterMigrate, DrainRule, DrainWhen, Empty, Entry, FailedErrno, IsolationFailure, Look,
@@ -10,38 +10,62 @@ use crate::policy::{
     Waiters, ZeroPage,
 };
 
-impl_words!(Cold Defect DrainAfterMigrate DrainRule DrainWhen Empty Entry FailedErrno IsolationFailure Look MigrateStyle
+impl_words!(Cold CostSet Defect DrainAfterMigrate DrainRule DrainWhen Empty Entry FailedErrno IsolationFailure Look MigrateStyle
     MigrationFailure OtherPinner Permanent Scope SweepOrder Unshare Waiters ZeroPage);
 
 gupstress_machine::layout_keys!();
 gupstress_machine::policy_keys!();
 gupstress_machine::rules_keys!();
 
+/// A step's key.
+fn step_key(step: Step) -> String {
+    step.name().replace([':', '-'], "_")
+}
+
 impl Table for Costs {
     fn keys(prefix: &str, into: &mut Vec<Key>) {
-        into.extend(Step::ALL.iter().map(|step| Key {
-            path: format!("{prefix}{}", step.name().replace([':', '-'], "_")),
-            doc: "",
-            expected: <u32 as Axis>::expected(),
-            outside: <u32 as Axis>::outside(),
-        }));
+        let mut key = |name: &str, doc, expected, outside| {
+            into.push(Key { path: format!("{prefix}{name}"), doc, expected, outside });
+        };
+        key(
+            "base",
+            "Costs that were found together: all of them, where a key says nothing else.",
+            CostSet::expected(),
+            CostSet::outside(),
+        );
+        let mut ns = |name: &str, doc| key(name, doc, u32::expected(), u32::outside());
+        ns("wakeup", "From a wake-up until the woken task can run on an idle CPU.");
+        ns("switch", "What a CPU loses where it goes on with another task.");
+        Step::ALL.iter().for_each(|&step| ns(&step_key(step), ""));
     }
 
     fn set(&mut self, path: &str, value: &toml::Value) -> Result<(), SetError> {
-        let step = Step::ALL
-            .iter()
-            .find(|step| step.name().replace([':', '-'], "_") == path)
-            .ok_or(SetError::Unknown)?;
-        let ns: u32 = Axis::parse(value).map_err(SetError::Value)?;
-        Self::set(self, *step, u64::from(ns));
+        if path == "base" {
+            // Before every other key: a document's keys come in the order of the alphabet, and no step is before it.
+            *self = Self::named(Axis::parse(value).map_err(SetError::Value)?);
+            return Ok(());
+        }
+        let step = Step::ALL.iter().copied().find(|&step| step_key(step) == path);
+        if step.is_none() && !matches!(path, "wakeup" | "switch") {
+            return Err(SetError::Unknown);
+        }
+        let ns = u64::from(u32::parse(value).map_err(SetError::Value)?);
+        match step {
+            Some(step) => Self::set(self, step, ns),
+            None if path == "wakeup" => self.wakeup = ns,
+            None => self.switch = ns,
+        }
         Ok(())
     }
 
     fn to_table(&self) -> toml::Table {
-        let entries = Step::ALL.iter();
-        entries
-            .map(|&step| (step.name().replace([':', '-'], "_"), toml::Value::from(self.of(step) as i64)))
-            .collect()
+        let ns = |ns: u64| toml::Value::from(ns as i64);
+        let mut table = toml::Table::new();
+        table.insert("base".into(), self.set_name().show());
+        table.insert("wakeup".into(), ns(self.wakeup));
+        table.insert("switch".into(), ns(self.switch));
+        table.extend(Step::ALL.iter().map(|&step| (step_key(step), ns(self.of(step)))));
+        table
     }
 }
 

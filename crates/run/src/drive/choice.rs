@@ -49,8 +49,8 @@ pub trait Strategy {
     /// A sleeping task is taken out again: it has been woken.
     fn dequeue(&mut self, task: TaskId);
 
-    /// A task has been on a CPU until this time.
-    fn ran(&mut self, cpu: usize, until: u64);
+    /// A task runs on a CPU from a time on for what takes it `cost`; until when it is there.
+    fn ran(&mut self, task: TaskId, cpu: usize, from: u64, cost: u64) -> u64;
 
     /// Virtual time of the next step, if anybody can take one.
     fn earliest(&mut self) -> Option<u64>;
@@ -85,8 +85,8 @@ impl<S: Strategy + ?Sized> Strategy for Rc<RefCell<S>> {
     fn dequeue(&mut self, task: TaskId) {
         self.borrow_mut().dequeue(task);
     }
-    fn ran(&mut self, cpu: usize, until: u64) {
-        self.borrow_mut().ran(cpu, until);
+    fn ran(&mut self, task: TaskId, cpu: usize, from: u64, cost: u64) -> u64 {
+        self.borrow_mut().ran(task, cpu, from, cost)
     }
     fn earliest(&mut self) -> Option<u64> {
         self.borrow_mut().earliest()

@@ -129,8 +129,10 @@ impl<P: Pick> Strategy for Listed<P> {
         self.queued.retain(|pending| pending.task != task);
     }
 
-    fn ran(&mut self, _cpu: usize, until: u64) {
+    fn ran(&mut self, _task: TaskId, _cpu: usize, from: u64, cost: u64) -> u64 {
+        let until = from.saturating_add(cost);
         self.now = self.now.max(until);
+        until
     }
 
     fn earliest(&mut self) -> Option<u64> {

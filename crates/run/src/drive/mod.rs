@@ -6,6 +6,8 @@
 mod choice;
 mod control;
 #[cfg(not(loom))]
+mod host;
+#[cfg(not(loom))]
 mod listed;
 #[cfg(not(loom))]
 pub mod os;
@@ -21,10 +23,12 @@ mod world;
 #[cfg(not(loom))]
 pub use choice::{Pending, Strategy, Streams, TaskId};
 pub use control::{Control, Decision};
-pub use gupstress_machine::drive::{Costs, Deed, Driver, STEPS, Step, Wait, Waited};
+pub use gupstress_machine::drive::{CostSet, Costs, Deed, Driver, STEPS, Step, Wait, Waited};
+#[cfg(not(loom))]
+pub use host::Host;
 #[cfg(not(loom))]
 pub use listed::{Listed, Pick, Uniform};
 #[cfg(not(loom))]
 pub use place::{Place, Waiting};
 #[cfg(not(loom))]
-pub use timed::Timed;
+pub use timed::{Sched, Timed};

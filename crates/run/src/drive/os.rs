@@ -41,7 +41,6 @@ pub struct OsRun {
     work: Box<[CachePadded<Monitor>]>,
     /// Where their work is waited for.
     drained: Box<[CachePadded<Monitor>]>,
-    drain_mutex: CachePadded<Monitor>,
     time: CachePadded<Monitor>,
     barrier: CachePadded<Monitor>,
     pause: Monitor,
@@ -95,7 +94,6 @@ impl OsRun {
             pages: monitors(PAGE_MONITORS),
             work: monitors(cpus),
             drained: monitors(cpus),
-            drain_mutex: CachePadded::default(),
             time: CachePadded::default(),
             barrier: CachePadded::default(),
             pause: Monitor::new(),
@@ -125,10 +123,9 @@ impl OsRun {
                 &self.pages[frame as usize % PAGE_MONITORS]
             }
             // Waiters of one turn each: spread over the same monitors.
-            Wait::Turn(ticket) => &self.pages[ticket as usize % PAGE_MONITORS],
+            Wait::Turn(ticket) | Wait::DrainMutex(ticket) => &self.pages[ticket as usize % PAGE_MONITORS],
             Wait::Work(cpu) => &self.work[cpu],
             Wait::DrainWork(cpu) => &self.drained[cpu],
-            Wait::DrainMutex => &self.drain_mutex,
             Wait::Time => &self.time,
             Wait::Barrier => &self.barrier,
             Wait::Paused => &self.pause,
@@ -154,7 +151,7 @@ impl OsRun {
     /// Wakes all sleepers to look at their conditions again.
     pub fn wake_everyone(&self) {
         let many = self.pages.iter().chain(&self.work).chain(&self.drained);
-        let single = [&self.drain_mutex, &self.time, &self.barrier];
+        let single = [&self.time, &self.barrier];
         many.chain(single).for_each(|monitor| monitor.wake_all());
         self.pause.wake_all();
     }
@@ -351,7 +348,7 @@ mod tests {
         thread::scope(|scope| {
             let woken = scope.spawn(|| {
                 let me = OsThread::new(&run, &a, 0, true, 1);
-                me.wait_until(Wait::DrainMutex, u64::MAX, &|| flag.load(Ordering::Acquire))
+                me.wait_until(Wait::DrainMutex(0), u64::MAX, &|| flag.load(Ordering::Acquire))
             });
             let killed = scope.spawn(|| {
                 let me = OsThread::new(&run, &b, 1, true, 1);
@@ -359,7 +356,7 @@ mod tests {
             });
             let me = OsThread::new(&run, &c, 2, true, 1);
             flag.store(true, Ordering::Release);
-            me.wake(Wait::DrainMutex);
+            me.wake(Wait::DrainMutex(0));
             assert_eq!(woken.join().unwrap(), Waited::Ready);
             assert_eq!(me.wait_until(Wait::Time, run.now() + 1000, &|| false), Waited::TimedOut);
             run.kill();

@@ -1,52 +1,103 @@
-//! CPUs in parallel, time slices on each: the task whose step comes first takes it.
+//! A machine's scheduler: CPUs in parallel, each with a fair run queue of its own.
 //!
-//! On one CPU a task keeps running until it blocks or its slice ends, then the
-//! one that has waited longest follows; a task that was woken preempts.
+//! # One CPU
 //!
-//! Each CPU has a run queue of its own, and a tournament tree over the CPUs
-//! knows whose next step is the earliest. So a choice costs the logarithm of
-//! the tasks on one CPU and of the CPUs, however many sleep.
+//! Tasks share it as under the kernel's EEVDF (Stoica, Abdel-Wahab 1995; `kernel/sched/fair.c`
+//! since 6.6), all of one weight:
+//!
+//! - A task's *virtual runtime* is the time that it has had; `V` is the mean over the runnable
+//!   ones. Who has had no more than that is *eligible*.
+//! - A *request* is a slice long, and its deadline the virtual runtime at which it is served. Of
+//!   the eligible tasks the one with the earliest deadline runs, until its request is served or
+//!   it sleeps (`RUN_TO_PARITY`): a wake-up preempts nobody.
+//! - Who sleeps keeps its *lag*, `V` less its virtual runtime, up to a slice either way, and has
+//!   it back when it wakes: neither a long sleep nor a short one makes it first.
+//!
+//! So a kworker or waiter that was woken waits for about half of those that can run, a slice
+//! each. It can run `wakeup` after it was woken at the earliest, and a CPU that goes on with
+//! another task than the last loses `switch`.
+//!
+//! # Its host
+//!
+//! A virtual CPU does not run all the time ([`Host`]): its host may run several of them in turns,
+//! and others of its guests may take a share of it away. Whoever waits for the task that is on it
+//! waits longer by that; as on a guest without a steal clock the time counts as the task's own.
+//!
+//! # Cost
+//!
+//! A tournament tree over the host's CPUs knows whose next step is the earliest. So a choice costs
+//! the logarithm of the runnable tasks of one CPU and of the CPUs, however many sleep.
 
 use super::choice::{Pending, Strategy, Streams, TaskId};
+use super::host::{Host, Steal, Turns};
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// When and in which turn a task goes on: start, class, when it last ran, number; the lowest does.
-///
-/// Tasks that wait for the same CPU start when it is free, all at once: so turns decide among
-/// them, and the earliest step among CPUs.
-type Key = (u64, u8, u64, TaskId);
+/// A heap whose first is the least.
+type Least<T> = BinaryHeap<Reverse<T>>;
 
 /// Nobody on this CPU can go on.
-const NOBODY: Key = (u64::MAX, u8::MAX, u64::MAX, TaskId::MAX);
+const NEVER: u64 = u64::MAX;
 
-/// Class of a task that was woken, one within its slice, and any other.
-const WOKEN: u8 = 0;
-const WITHIN_SLICE: u8 = 1;
-const OTHER: u8 = 2;
-
-/// A place in a heap; void once its task has been queued or taken out again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    key: Key,
-    ticket: u32,
+/// How a machine's CPUs are shared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sched {
+    /// Length of a request: what a task runs for where others could, nanoseconds.
+    pub slice_ns: u64,
+    /// From a wake-up until the woken task can run.
+    pub wakeup_ns: u64,
+    /// What a CPU loses where it goes on with another task.
+    pub switch_ns: u64,
+    /// Time that the host takes away.
+    pub host: Host,
 }
+
+impl Sched {
+    /// One that loses nothing, with slices of this length.
+    pub fn ideal(slice_ns: u64) -> Self {
+        Self { slice_ns, wakeup_ns: 0, switch_ns: 0, host: Host::default() }
+    }
+
+    /// A slice as a difference of virtual runtimes: at most a century, lest sums of them overflow.
+    fn slice(&self) -> i64 {
+        self.slice_ns.min(1 << 61) as i64
+    }
+}
+
+/// Somebody who could run on a CPU: virtual runtime or deadline, and who. Never void: a task
+/// that is runnable leaves its queue only by being chosen.
+type Runnable = (i64, TaskId);
+
+/// Somebody who could run on a CPU later on: when, who, and of which time that it was queued.
+type Later = (u64, TaskId, u32);
 
 /// The run queue of one CPU.
 #[derive(Debug, Default)]
 struct RunQueue {
     /// Busy until then.
     clock: u64,
-    /// Those that could go on at `clock`; the starts in their keys are void.
-    now: BinaryHeap<Reverse<Entry>>,
-    /// Those that could go on later.
-    later: BinaryHeap<Reverse<Entry>>,
-    /// Whose slice it is, and its end.
-    slice: Option<(TaskId, u64)>,
-    /// That task, if it is queued: it is in no heap.
-    current: Option<(Pending, u32)>,
+    /// Runnable, and not known to be eligible; by virtual runtime.
+    ahead: Least<Runnable>,
+    /// Runnable and eligible; by deadline. Who has become so stays so until it runs.
+    eligible: Least<Runnable>,
+    /// Sleeping until a time, or woken for a time that `clock` has not come to.
+    later: Least<Later>,
+    /// Who has the CPU: it is runnable, and in no heap.
+    current: Option<TaskId>,
+    /// When it can go on, once it has been queued; otherwise it runs, or has gone to sleep.
+    goes_on: Option<u64>,
+    /// Who ran last.
+    last: Option<TaskId>,
+    /// Up to when its time has been counted.
+    counted: u64,
+    /// Runnable tasks, the current one included.
+    runnable: u32,
+    /// Sum of their virtual runtimes.
+    sum: i128,
+    /// `V` when there was last anybody.
+    v: i64,
     /// Whether its leaf of the tree has yet to be worked out.
     dirty: bool,
 }
@@ -55,49 +106,68 @@ struct RunQueue {
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     cpu: usize,
-    /// Of its latest entry.
+    /// Of its latest entry among those that go on later.
     ticket: u32,
-    /// One after it last started, for turns.
-    last_ran: u64,
+    /// Whether it counts as runnable on its CPU.
+    is_runnable: bool,
+    /// Virtual runtime, while it is runnable.
+    vruntime: i64,
+    /// Virtual runtime at which its request is served.
+    deadline: i64,
+    /// `V` less its virtual runtime when it was last runnable.
+    lag: i64,
 }
 
 /// The strategy of ordinary simulations.
 #[derive(Debug)]
 pub struct Timed {
-    slice_ns: u64,
+    sched: Sched,
     cpus: Vec<RunQueue>,
     tasks: Vec<Known>,
     dirty: Vec<usize>,
-    /// The best of each CPU, in order of CPUs.
-    leaves: Vec<Key>,
+    turns: Turns,
+    /// When the next step of each of the host's CPUs starts.
+    leaves: Vec<u64>,
     /// Inner nodes of the tournament, root at 1: the CPU that wins below.
-    tree: Vec<usize>,
+    tree: Vec<u32>,
+    steal: Steal,
     streams: Streams,
     jitter: Xoshiro256PlusPlus,
 }
 
 impl Timed {
-    /// With time slices of `slice_ns`.
+    /// With time slices of `slice_ns`, and nothing lost in between.
     pub fn new(slice_ns: u64) -> Self {
+        Self::on(Sched::ideal(slice_ns))
+    }
+
+    /// On a machine's CPUs.
+    pub fn on(sched: Sched) -> Self {
         Self {
-            slice_ns,
+            sched,
             cpus: Vec::new(),
             tasks: Vec::new(),
             dirty: Vec::new(),
+            turns: Turns::new(sched.host),
             leaves: Vec::new(),
             tree: Vec::new(),
+            steal: Steal::new(sched.host),
             streams: Streams::default(),
             jitter: Xoshiro256PlusPlus::seed_from_u64(0),
         }
     }
 
-    fn queue(&mut self, cpu: usize) -> &mut RunQueue {
+    /// Marks a CPU whose queue has changed.
+    fn touch(&mut self, cpu: usize) -> &mut RunQueue {
         if self.cpus.len() <= cpu {
             let size = (cpu + 1).next_power_of_two();
             self.cpus.resize_with(size, RunQueue::default);
-            self.leaves.resize(size, NOBODY);
+            self.turns.resize(size);
+            self.leaves.resize(size, NEVER);
             self.tree = vec![0; size];
-            (1..size).rev().for_each(|node| self.play(node));
+            (1..size).rev().for_each(|node| {
+                self.play(node);
+            });
         }
         let queue = &mut self.cpus[cpu];
         if !queue.dirty {
@@ -107,157 +177,224 @@ impl Timed {
         queue
     }
 
-    /// The winner of a node's two sides; leaves stand behind the inner nodes.
-    fn play(&mut self, node: usize) {
+    /// Who wins at a node; whether that is somebody else than before.
+    fn play(&mut self, node: usize) -> bool {
         let size = self.leaves.len();
-        let side = |child: usize| if child >= size { child - size } else { self.tree[child] };
+        let side = |child: usize| if child >= size { (child - size) as u32 } else { self.tree[child] };
         let (left, right) = (side(2 * node), side(2 * node + 1));
-        self.tree[node] = if self.leaves[right] < self.leaves[left] { right } else { left };
+        // The lower number of two at the same time.
+        let wins = if self.leaves[right as usize] < self.leaves[left as usize] { right } else { left };
+        std::mem::replace(&mut self.tree[node], wins) != wins
     }
 
-    /// Works out the best of every CPU that has changed.
+    /// Works out when every CPU that has changed goes on.
     fn refresh(&mut self) {
         while let Some(cpu) = self.dirty.pop() {
-            let best = self.cpus[cpu].refresh(&self.tasks);
-            if self.leaves[cpu] == best {
+            let (ready, start) = self.cpus[cpu].refresh(&mut self.tasks, &self.sched);
+            let (leaf, start) = self.turns.goes_on(cpu, ready, start);
+            if std::mem::replace(&mut self.leaves[leaf], start) == start {
                 continue;
             }
-            self.leaves[cpu] = best;
             // Its leaf stands behind the inner nodes; one CPU alone has none above it.
-            let mut node = self.leaves.len() + cpu;
+            let mut node = self.leaves.len() + leaf;
             while node > 1 {
                 node /= 2;
-                self.play(node);
+                // Where another wins as before, nothing is different further up.
+                if !self.play(node) && self.tree[node] as usize != leaf {
+                    break;
+                }
             }
         }
     }
 
-    fn best(&mut self) -> Option<(usize, Key)> {
+    /// The host's CPU with the earliest step, and when.
+    fn best(&mut self) -> Option<(usize, u64)> {
         self.refresh();
-        let cpu = if self.leaves.len() > 1 { self.tree[1] } else { 0 };
-        self.leaves.get(cpu).filter(|&&key| key != NOBODY).map(|&key| (cpu, key))
+        let leaf = if self.leaves.len() > 1 { self.tree[1] as usize } else { 0 };
+        self.leaves.get(leaf).filter(|&&start| start != NEVER).map(|&start| (leaf, start))
     }
 }
 
 impl RunQueue {
-    fn push(&mut self, pending: &Pending, ticket: u32, last_ran: u64) {
-        let class = if pending.woken { WOKEN } else { OTHER };
-        let entry = Entry { key: (pending.start, class, last_ran, pending.task), ticket };
-        if pending.start <= self.clock {
-            self.now.push(Reverse(Entry { key: (0, class, last_ran, pending.task), ticket }));
-        } else {
-            self.later.push(Reverse(entry));
-        }
+    /// The mean virtual runtime of those who can run.
+    fn v(&self) -> i64 {
+        if self.runnable == 0 { self.v } else { (self.sum / i128::from(self.runnable)) as i64 }
     }
 
-    /// The key of the task whose slice it is.
-    fn current_key(&self, tasks: &[Known]) -> Key {
-        let Some((pending, _)) = self.current else { return NOBODY };
-        let start = pending.start.max(self.clock);
-        let class = match self.slice {
-            _ if pending.woken => WOKEN,
-            Some((_, end)) if start < end => WITHIN_SLICE,
-            _ => OTHER,
-        };
-        (start, class, tasks[pending.task].last_ran, pending.task)
+    /// A task becomes runnable, with the lag that it had.
+    fn join(&mut self, task: &mut Known, sched: &Sched) {
+        let others = i64::from(self.runnable);
+        // It moves V as it comes: so much larger, its lag is what it was behind that.
+        let lag = if others == 0 { 0 } else { task.lag + task.lag / others };
+        task.vruntime = self.v() - lag;
+        task.deadline = task.vruntime + sched.slice();
+        self.runnable += 1;
+        self.sum += i128::from(task.vruntime);
+        task.is_runnable = true;
     }
 
-    /// The key of whoever goes on first here.
-    fn refresh(&mut self, tasks: &[Known]) -> Key {
+    /// A task sleeps, ends or goes elsewhere.
+    fn leave(&mut self, task: &mut Known, sched: &Sched) {
+        self.v = self.v();
+        task.lag = (self.v - task.vruntime).clamp(-sched.slice(), sched.slice());
+        self.runnable -= 1;
+        self.sum -= i128::from(task.vruntime);
+        task.is_runnable = false;
+    }
+
+    /// The task that has the CPU gives it up.
+    fn vacate(&mut self) {
+        self.current = None;
+        self.goes_on = None;
+    }
+
+    /// When whoever goes on here could, and does, which is later by a switch; it is the current
+    /// task, or else the first eligible one, or else the first that goes on later.
+    fn refresh(&mut self, tasks: &mut [Known], sched: &Sched) -> (u64, u64) {
         self.dirty = false;
-        let void = |entry: &Entry| tasks[entry.key.3].ticket != entry.ticket;
-        while let Some(&Reverse(entry)) = self.later.peek() {
-            if void(&entry) {
-                self.later.pop();
-            } else if entry.key.0 <= self.clock {
-                self.later.pop();
-                self.now.push(Reverse(Entry { key: (0, entry.key.1, entry.key.2, entry.key.3), ..entry }));
-            } else {
+        if let Some(task) = self.current {
+            let known = &mut tasks[task];
+            match self.goes_on {
+                Some(at) if known.vruntime < known.deadline => {
+                    let at = at.max(self.clock);
+                    return (at, at);
+                }
+                Some(_) => {
+                    // Its request is served: the next one queues like the others'.
+                    known.deadline = known.vruntime + sched.slice();
+                    self.ahead.push(Reverse((known.vruntime, task)));
+                }
+                // Who can go on has been queued again by now.
+                None => self.leave(known, sched),
+            }
+            self.vacate();
+        }
+        while let Some(&Reverse((start, task, ticket))) = self.later.peek() {
+            let is_void = tasks[task].ticket != ticket;
+            if !is_void && start > self.clock {
                 break;
             }
+            self.later.pop();
+            if !is_void {
+                self.join(&mut tasks[task], sched);
+                self.ahead.push(Reverse((tasks[task].vruntime, task)));
+            }
         }
-        while self.now.peek().is_some_and(|Reverse(entry)| void(entry)) {
-            self.now.pop();
+        let v = self.v();
+        while let Some(&Reverse((vruntime, task))) = self.ahead.peek() {
+            // V is rounded down: one of them is never ahead of it.
+            if vruntime > v && !self.eligible.is_empty() {
+                break;
+            }
+            self.ahead.pop();
+            self.eligible.push(Reverse((tasks[task].deadline, task)));
         }
-        let now = self.now.peek().map_or(NOBODY, |Reverse(Entry { key: (_, class, last, task), .. })| {
-            (self.clock, *class, *last, *task)
+        let (start, task) = match (self.eligible.peek(), self.later.peek()) {
+            (Some(&Reverse((_, task))), _) => (self.clock, task),
+            (None, Some(&Reverse((start, task, _)))) => (start, task),
+            (None, None) => return (NEVER, NEVER),
+        };
+        (start, start.saturating_add(if self.last == Some(task) { 0 } else { sched.switch_ns }))
+    }
+
+    /// Takes whoever goes on, as `refresh` found it.
+    fn take(&mut self, start: u64, tasks: &mut [Known], sched: &Sched) -> TaskId {
+        let task = self.current.unwrap_or_else(|| {
+            self.counted = start;
+            if let Some(Reverse((_, task))) = self.eligible.pop() {
+                return task;
+            }
+            let Reverse((_, task, _)) = self.later.pop().expect("somebody goes on here");
+            self.join(&mut tasks[task], sched);
+            task
         });
-        let later = self.later.peek().map_or(NOBODY, |Reverse(entry)| entry.key);
-        now.min(later).min(self.current_key(tasks))
+        tasks[task].ticket = tasks[task].ticket.wrapping_add(1);
+        self.current = Some(task);
+        self.goes_on = None;
+        self.last = Some(task);
+        task
+    }
+
+    /// Empty, with the memory that it has.
+    fn clear(&mut self) {
+        let [mut ahead, mut eligible] = [&mut self.ahead, &mut self.eligible].map(std::mem::take);
+        let mut later = std::mem::take(&mut self.later);
+        ahead.clear();
+        eligible.clear();
+        later.clear();
+        *self = Self { ahead, eligible, later, ..Self::default() };
     }
 }
 
 impl Strategy for Timed {
     fn begin(&mut self, seed: u64) {
-        for queue in &mut self.cpus {
-            *queue = RunQueue {
-                now: std::mem::take(&mut queue.now),
-                later: std::mem::take(&mut queue.later),
-                ..RunQueue::default()
-            };
-            queue.now.clear();
-            queue.later.clear();
-        }
+        self.cpus.iter_mut().for_each(RunQueue::clear);
         self.tasks.clear();
         self.dirty.clear();
-        self.leaves.fill(NOBODY);
+        self.leaves.fill(NEVER);
+        self.turns.clear();
+        self.steal.begin(seed);
         self.streams.begin(seed);
         self.jitter = Xoshiro256PlusPlus::seed_from_u64(seed);
     }
 
     fn enqueue(&mut self, pending: Pending) {
-        if self.tasks.len() <= pending.task {
-            self.tasks.resize(pending.task + 1, Known::default());
+        let Pending { task, cpu, start, woken, asleep, .. } = pending;
+        if self.tasks.len() <= task {
+            self.tasks.resize(task + 1, Known::default());
         }
-        let known = &mut self.tasks[pending.task];
+        let sched = self.sched;
+        let known = self.tasks[task];
+        if known.is_runnable && (asleep || known.cpu != cpu) {
+            self.touch(known.cpu);
+            let queue = &mut self.cpus[known.cpu];
+            queue.leave(&mut self.tasks[task], &sched);
+            queue.vacate();
+        }
+        self.touch(cpu);
+        let (queue, known) = (&mut self.cpus[cpu], &mut self.tasks[task]);
+        known.cpu = cpu;
         known.ticket = known.ticket.wrapping_add(1);
-        known.cpu = pending.cpu;
-        let Known { ticket, last_ran, .. } = *known;
-        let queue = self.queue(pending.cpu);
-        if queue.slice.is_some_and(|(task, _)| task == pending.task) {
-            queue.current = Some((pending, ticket));
-        } else {
-            queue.push(&pending, ticket, last_ran);
+        if known.is_runnable {
+            queue.goes_on = Some(start);
+            return;
+        }
+        let start = start.saturating_add(if woken || asleep { sched.wakeup_ns } else { 0 });
+        queue.later.push(Reverse((start, task, known.ticket)));
+        if !asleep && queue.runnable == 0 {
+            self.turns.kick(cpu, start);
         }
     }
 
     fn dequeue(&mut self, task: TaskId) {
         self.tasks[task].ticket = self.tasks[task].ticket.wrapping_add(1);
-        let queue = self.queue(self.tasks[task].cpu);
-        if queue.current.is_some_and(|(pending, _)| pending.task == task) {
-            queue.current = None;
-        }
+        self.touch(self.tasks[task].cpu);
     }
 
-    fn ran(&mut self, cpu: usize, until: u64) {
-        let queue = self.queue(cpu);
+    fn ran(&mut self, task: TaskId, cpu: usize, from: u64, cost: u64) -> u64 {
+        let until = self.steal.lapse(cpu, from, cost);
+        self.turns.ran(cpu, until);
+        let queue = self.touch(cpu);
         queue.clock = queue.clock.max(until);
+        if queue.current == Some(task) {
+            let took = until - queue.counted;
+            queue.counted = until;
+            queue.sum += i128::from(took);
+            let known = &mut self.tasks[task];
+            known.vruntime = known.vruntime.saturating_add(took as i64);
+        }
+        until
     }
 
     fn earliest(&mut self) -> Option<u64> {
-        self.best().map(|(_, key)| key.0)
+        self.best().map(|(_, start)| start)
     }
 
     fn choose(&mut self, _current: Option<TaskId>) -> (TaskId, u64) {
-        let (cpu, (start, _, _, task)) = self.best().expect("somebody can go on");
-        let known = &mut self.tasks[task];
-        known.ticket = known.ticket.wrapping_add(1);
-        known.last_ran = start + 1;
-        let slice_ns = self.slice_ns;
-        let queue = self.queue(cpu);
-        if queue.current.is_some_and(|(pending, _)| pending.task == task) {
-            queue.current = None;
-        }
-        let keeps = queue.slice.is_some_and(|(owner, end)| owner == task && start < end);
-        if !keeps {
-            queue.slice = Some((task, start.saturating_add(slice_ns)));
-            // Whose slice it was waits like the others from now on.
-            if let Some((pending, ticket)) = queue.current.take() {
-                let last_ran = self.tasks[pending.task].last_ran;
-                self.cpus[cpu].push(&pending, ticket, last_ran);
-            }
-        }
-        (task, start)
+        let (leaf, start) = self.best().expect("somebody can go on");
+        let (cpu, sched) = (self.turns.take(leaf, start), self.sched);
+        self.touch(cpu);
+        (self.cpus[cpu].take(start, &mut self.tasks, &sched), start)
     }
 
     fn draw(&mut self, task: TaskId) -> u64 {

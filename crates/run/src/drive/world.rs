@@ -111,14 +111,13 @@ impl World {
         let mut tasks = self.tasks.borrow_mut();
         let mut clocks = self.cpu_clocks.borrow_mut();
         let state = &mut tasks[task];
-        let end = state.time.max(clocks[state.cpu]).saturating_add(cost);
+        let cpu = state.cpu;
+        let end = self.strategy.borrow_mut().ran(task, cpu, state.time.max(clocks[cpu]), cost);
         state.time = end;
         state.ran = state.ran.saturating_add(cost);
         state.at = (at, frame);
-        clocks[state.cpu] = end;
-        let cpu = state.cpu;
+        clocks[cpu] = end;
         drop((tasks, clocks));
-        self.strategy.borrow_mut().ran(cpu, end);
         self.record(task, Deed::Step(at, frame));
     }
 
@@ -187,7 +186,8 @@ impl World {
             }
             state.status = Status::Ready;
             state.time = state.time.max(at);
-            state.woken = true;
+            // Who waits for a round to begin looks again and again: nobody has to wake it.
+            state.woken = on != Wait::Barrier;
             drop(tasks);
             self.enqueue(task);
         }

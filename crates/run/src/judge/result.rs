@@ -94,6 +94,15 @@ pub struct Pages {
     pub contended: u64,
 }
 
+/// Sweeps of the long-term loop that hold pins, which are in the way of everybody's migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Passing {
+    /// At once, on average over the run; none where no time passed.
+    pub mean: Option<f64>,
+    /// At once, at most.
+    pub max: u32,
+}
+
 /// Rates; none where no time passed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Throughput {
@@ -272,6 +281,8 @@ pub struct RunResult {
     pub causes: Causes,
     /// Page pins.
     pub pages: Pages,
+    /// Sweeps that hold pins.
+    pub passing_pins: Passing,
     /// Rates.
     pub throughput: Throughput,
     /// Latency of calls that ended.

@@ -136,7 +136,7 @@ pub fn cell(repeats: &[Repeat], expected: Verdict) -> Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::result::{Calls, Fairness, Invariants, Pages, Safety, Throughput};
+    use crate::judge::result::{Calls, Fairness, Invariants, Pages, Passing, Safety, Throughput};
     use crate::judge::{Causes, Liveness};
     use crate::observe::{Counters, Event, Totals};
     use hdrhistogram::Histogram;
@@ -166,6 +166,7 @@ mod tests {
             errors: BTreeMap::new(),
             causes: Causes::default(),
             pages: Pages { pinned: 10, contended: 0 },
+            passing_pins: Passing { mean: Some(0.0), max: 0 },
             throughput: Throughput { calls_per_s: Some(10.0), pages_per_s: Some(10.0) },
             latency_ns: (&none).into(),
             sweeps: (&none).into(),

@@ -178,7 +178,14 @@ impl<S: Stage> Session<S> {
         book: &Arc<Mutex<Book>>,
         stage: S,
     ) -> Self {
-        Self { m: Arc::clone(m), policy: Arc::clone(policy), stage, names, book: Arc::clone(book) }
+        Self {
+            m: Arc::clone(m),
+            policy: Arc::clone(policy),
+            stage,
+            names,
+            thp_always: false,
+            book: Arc::clone(book),
+        }
     }
 
     /// The machine.

@@ -73,7 +73,7 @@ fn holds(sh: &Shared, on: Wait) -> Holder {
         Wait::Writeback(frame) if sh.m.page(frame).has(flag::WRITEBACK) => {
             known(sh.m.page(frame).writeback_owner())
         }
-        Wait::DrainMutex => known(sh.m.drain_mutex_owner()),
+        Wait::DrainMutex(_) => known(sh.m.drain_mutex_owner()),
         Wait::DrainWork(cpu) if sh.m.cpus[cpu].drain_wanted().is_some() => {
             Holder::Thread(sh.slots.len() - sh.m.cpus.len() + cpu)
         }

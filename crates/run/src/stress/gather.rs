@@ -1,7 +1,9 @@
 //! A run's end: what its threads hand over becomes its result.
 
 use super::shared::{Ledger, Shared, Slot};
-use crate::judge::result::{Books, Contention, Fairness, Invariants, Pages, Safe, Safety, Throughput};
+use crate::judge::result::{
+    Books, Contention, Fairness, Invariants, Pages, Passing, Safe, Safety, Throughput,
+};
 use crate::judge::{Calls, Class, Liveness, MAX_FINDINGS, RunResult, Sample, Status, Verdict};
 use crate::machine::{Broken, Recount};
 use crate::observe::{Event, Totals};
@@ -80,6 +82,10 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
         interrupted: ledger.interrupted,
         contention: sh.profile.pinner.rounds.then(|| contention(sh, &counters, calls.issued, &ledger.errors)),
         pages: Pages { pinned, contended: ledger.contended_pages },
+        passing_pins: Passing {
+            mean: (end.elapsed_s > 0.0).then(|| counters.get(Event::PinnedNs) as f64 / (end.elapsed_s * 1e9)),
+            max: sh.m.passing.most(),
+        },
         throughput: Throughput { calls_per_s: rate(calls.issued), pages_per_s: rate(pinned) },
         latency_ns: (&ledger.latency.total()).into(),
         sweeps: (&ledger.sweeps.total()).into(),

@@ -104,14 +104,14 @@ impl<'a, D: Driver> Pinner<'a, D> {
         (mapping, range)
     }
 
-    /// Gives a range up, but for pages that someone has pinned. The filler goes
+    /// Gives a range up, maybe but for pages that someone has pinned. The filler goes
     /// first: zapping drains this CPU, which what follows must not.
     fn zap(&self, mapping: &Mapping, range: Range<u32>) {
         if let Some(&filler) = self.sh.fillers.get(self.id) {
             let filler = self.sh.m.mapping(filler);
             self.task.zap(filler, 0..filler.vma.len(), false);
         }
-        self.task.zap(mapping, range, true);
+        self.task.zap(mapping, range, !self.sh.profile.pinner.zap_pinned);
     }
 
     /// Brings fresh pages into a range that was zapped, and to where the profile wants them.

@@ -1,7 +1,7 @@
 //! Stress profiles: how many of what, how often, on how much memory.
 
 use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, whole, words};
-use crate::drive::Costs;
+use crate::drive::{Costs, Host, Sched};
 use crate::error::{Error, Result};
 use crate::judge::Verdict;
 use crate::machine::{Layout, PAGEBLOCK};
@@ -91,6 +91,8 @@ table! {
         key hold: Ns,
         /// Probability that a call's range is zapped and faulted in again afterwards.
         key zap: Share,
+        /// Whether pages that someone has pinned are zapped too, as MADV_DONTNEED does; otherwise they stay.
+        key zap_pinned: bool,
         /// Pages of another mapping that are faulted in after that, on the same CPU.
         key fill: u32,
         /// What is done to the range then.
@@ -113,6 +115,20 @@ table! {
         key pause: Ns,
         /// How long one action holds what it took, where it holds anything.
         key hold: Ns,
+    }
+}
+
+table! {
+    /// The host of the simulator's CPUs, where they are virtual ones.
+    pub struct HostCfg {
+        /// Its own CPUs, which run the virtual ones in turns; 0: one for each.
+        key cpus: u32,
+        /// Length of a turn, where they are fewer; who is idle takes none.
+        key turn: Ns,
+        /// Share of each CPU's time that others of its guests take.
+        key steal: Share,
+        /// Mean length of a burst in which it does.
+        key burst: Ns,
     }
 }
 
@@ -242,7 +258,7 @@ table! {
         key perturb: Share,
         /// How much longer every step takes, as in a slower build: a busy-wait, or virtual time.
         key step_delay: Ns,
-        /// Time slice of the simulator's CPUs.
+        /// Time slice of the simulator's CPUs: what a task runs for where others could.
         key slice: Ns,
         /// Whether memory outside Movable and CMA is used up before the pinners set off.
         key hog: bool,
@@ -276,6 +292,8 @@ table! {
         section contig: ActorCfg,
         /// Fork a child that has a few pages for a moment.
         section forkers: ActorCfg,
+        /// The simulator's CPUs as a host's virtual ones.
+        section host: HostCfg,
         /// Virtual nanoseconds of each step, on the simulator.
         section costs: Costs,
         /// The worst that each policy may come to; a policy not named: ok.
@@ -306,6 +324,9 @@ pub struct Needs {
 pub const MOST_THREADS: u32 = 100_000;
 /// Most simulated CPUs.
 pub const MOST_CPUS: u32 = 4096;
+
+/// Most of a CPU's time that a host may take.
+const MOST_STEAL: f64 = 0.99;
 
 /// Stack of a run's thread, in bytes.
 pub(super) const STACK: usize = 256 * 1024;
@@ -346,6 +367,7 @@ fn blank() -> Profile {
             dma: true,
             hold: Ns(0),
             zap: Share(0.0),
+            zap_pinned: false,
             fill: 0,
             age: Age::None,
             migrate_cpu: Share(0.0),
@@ -363,6 +385,7 @@ fn blank() -> Profile {
         offliner: quiet.clone(),
         contig: quiet.clone(),
         forkers: quiet,
+        host: HostCfg { cpus: 0, turn: Ns(1_000_000), steal: Share(0.0), burst: Ns(1_000_000) },
         costs: Costs::default(),
         expect: Expectations::default(),
     }
@@ -541,6 +564,21 @@ impl Profile {
         Ok(())
     }
 
+    /// The scheduler of the simulator's CPUs.
+    pub fn sched(&self) -> Sched {
+        Sched {
+            slice_ns: self.slice.0,
+            wakeup_ns: self.costs.wakeup,
+            switch_ns: self.costs.switch,
+            host: Host {
+                cpus: self.host.cpus as usize,
+                turn_ns: self.host.turn.0,
+                steal: self.host.steal.0,
+                burst_ns: self.host.burst.0,
+            },
+        }
+    }
+
     /// What types alone cannot check.
     fn check(&self) -> std::result::Result<(), String> {
         let PinnerCfg { pages_min, pages_max, .. } = self.pinner;
@@ -551,11 +589,25 @@ impl Profile {
                 pages_max.max(pages_min).min(self.ranges.pages)
             ));
         }
+        if self.pinner.zap_pinned && self.pinner.dma {
+            return Err("pinner.dma: what is written to a page that was zapped under its pin reaches \
+                        nobody; nearest: false"
+                .into());
+        }
         if self.ranges.special_pages > self.ranges.pages {
             return Err(format!(
                 "ranges.special_pages: {} is more than ranges.pages; nearest: {}",
                 self.ranges.special_pages, self.ranges.pages
             ));
+        }
+        if self.host.steal.0 > MOST_STEAL {
+            let steal = self.host.steal.0;
+            return Err(format!("host.steal: {steal} leaves a CPU no time; nearest: {MOST_STEAL}"));
+        }
+        for (key, length) in [("turn", self.host.turn), ("burst", self.host.burst)] {
+            if length.0 == 0 {
+                return Err(format!("host.{key}: none is no length of time; nearest: 1ms"));
+            }
         }
         let bytes = self.memory.page_bytes;
         if !bytes.is_multiple_of(64) {

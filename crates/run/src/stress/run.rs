@@ -388,7 +388,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, limit: &mut Li
     let mut ended_at = None;
     let mut lab = job.trace.map_or_else(Lab::default, |last| Lab::tracing(last as usize));
     let report = lab.run(
-        Box::new(Timed::new(job.profile.slice.0)),
+        Box::new(Timed::on(job.profile.sched())),
         &job.profile.costs.longer_by(job.profile.step_delay.0),
         job.seed,
         tasks,

@@ -89,22 +89,35 @@ impl<D: Driver> Lru<'_, D> {
             fence(Ordering::SeqCst); // (B), pairs with (A)
             self.queue_and_flush();
         }
-        self.m.drain_mutex.store(false, Ordering::Release);
-        self.d.wake(Wait::DrainMutex);
+        self.wake_for_drain_mutex(self.m.drain_mutex.unlock());
     }
 
+    /// Sleeps where it must; false if killed. The mutex is taken after one look past those who
+    /// sleep: who holds it for a moment only is waited for awake (`mutex_optimistic_spin`).
     fn lock_drain_mutex(&self) -> bool {
-        let mutex = &self.m.drain_mutex;
-        // A try that fails writes nothing: the holder's line stays its own.
-        while mutex.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            self.event(Event::DrainWaits);
+        let (mutex, me) = (&self.m.drain_mutex, self.d.id());
+        if mutex.try_lock(me) {
+            return true;
+        }
+        self.event(Event::DrainWaits);
+        self.step_at(Step::DrainMutex);
+        if mutex.lock_or_queue(me) {
+            return true;
+        }
+        while self.d.wait(Wait::DrainMutex(me), &|| mutex.is_ready(me)) {
             self.step_at(Step::DrainMutex);
-            if !self.d.wait(Wait::DrainMutex, &|| !mutex.load(Ordering::Relaxed)) {
-                return false;
+            if mutex.take(me) {
+                return true;
             }
         }
-        self.m.drain_mutex_owner.store(self.d.id(), Ordering::Relaxed);
-        true
+        self.wake_for_drain_mutex(mutex.give_up(me));
+        false
+    }
+
+    fn wake_for_drain_mutex(&self, thread: Option<u32>) {
+        if let Some(thread) = thread {
+            self.d.wake(Wait::DrainMutex(thread));
+        }
     }
 
     fn queue_and_flush(&self) {

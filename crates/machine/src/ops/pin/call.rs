@@ -67,8 +67,8 @@ pub(super) struct Call<'c, 'r, D> {
     /// The page under migration at which the walk stopped.
     pub stopped_at: u32,
     pub ticket: u32,
-    /// When the sweep began to pin, on the driver's clock.
-    pub pinning_since: u64,
+    /// When the sweep began to pin, on the driver's clock, while it does or holds pins.
+    pub pinning_since: Option<u64>,
 }
 
 impl<'c, 'r, D: Driver> Call<'c, 'r, D> {
@@ -87,7 +87,7 @@ impl<'c, 'r, D: Driver> Call<'c, 'r, D> {
             refused: Refused::default(),
             stopped_at: request.range.start,
             ticket: 0,
-            pinning_since: 0,
+            pinning_since: None,
         }
     }
 
@@ -106,5 +106,14 @@ impl<'c, 'r, D: Driver> Call<'c, 'r, D> {
             _ => return,
         };
         self.t.d.hindered(Step::Fault, Hindrance { obstacle, page: None });
+    }
+}
+
+/// A call that ends without a page holds no pins.
+impl<D> Drop for Call<'_, '_, D> {
+    fn drop(&mut self) {
+        if self.pinning_since.is_some() {
+            self.t.m.passing.leave();
+        }
     }
 }

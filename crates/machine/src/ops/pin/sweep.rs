@@ -79,7 +79,9 @@ impl<D: Driver> Call<'_, '_, D> {
     }
 
     fn pin(&mut self, walk: Walk) -> Seen {
-        self.pinning_since = self.t.d.now();
+        if self.pinning_since.replace(self.t.d.now()).is_none() {
+            self.t.m.passing.enter();
+        }
         let mut pages = std::mem::take(&mut self.pin.pages);
         let must_move = |frame| self.must_move(frame);
         let got = match self.request.by {
@@ -133,8 +135,11 @@ impl<D: Driver> Call<'_, '_, D> {
     }
 
     /// The time from the first pin of the sweep until now.
-    fn count_pinned(&self) {
-        self.t.count.add(Event::PinnedNs, self.t.d.now() - self.pinning_since);
+    fn count_pinned(&mut self) {
+        if let Some(since) = self.pinning_since.take() {
+            self.t.m.passing.leave();
+            self.t.count.add(Event::PinnedNs, self.t.d.now() - since);
+        }
     }
 
     fn unpin(&mut self) -> Seen {
