@@ -95,7 +95,7 @@ def test_no_healthy_policy_is_called_stuck_on_a_starved_host(
 ) -> None:
     # Four policies, seven times each way: more than two hundred runs in all.
     # No run is over before its slow threads have used up what they may.
-    load = Request(policies=HEALTHY, profile=profile, threads=16, pins=1_000_000, timeout_s=4.0)
+    load = Request(policies=HEALTHY, profile=profile, threads=16, pins=1_000_000, timeout_s=12.0)
     request = replace(load, stall_after_s=stall_after_s, repeat=7, seed=1)
     run = runner.run(runner.prepare(request), [], watch)
     assert len(run.results) == len(HEALTHY) * 7
