@@ -64,6 +64,10 @@ fuzz:
 mutants *args:
     cargo mutants --profile checked "$@"
 
+# Put each fault of docs/testing.md back: does its test fail? just mutants-known watchdog
+mutants-known *args:
+    scripts/mutants "$@"
+
 # Weaken each memory ordering: does its model fail? just mutants-ordering page.rs
 mutants-ordering *args:
     scripts/mutants-ordering "$@"

@@ -1,6 +1,7 @@
 """Puts a report together."""
 
 import base64
+import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -84,23 +85,27 @@ def html(sources: Sequence[Source], studies: Sequence[Study] = ()) -> str:
         hosts=tables.hosts(sources),
         settings=tables.settings(sources),
         # Each figure is known to the script by its number.
-        drawn=[{"traces": _harmless(figure.traces), "layout": figure.layout} for figure in drawn],
+        drawn=packed(json.dumps([_drawn(figure) for figure in drawn])),
         plotly=_plotly() if drawn else "",
     )
 
 
+def _drawn(figure: Figure) -> dict[str, Any]:
+    return {"traces": _harmless(figure.traces), "layout": figure.layout}
+
+
 @cache
 def _plotly() -> str:
-    """Return plotly's script in less than half of its size, as the page's own unpacks it.
+    return packed(get_plotlyjs())
+
+
+def packed(text: str) -> str:
+    """Return text in less than half of its size, as the page's script unpacks it.
 
     It is RFC 1950 in base 85, whose digits are those of RFC 1924, but that a `<` could end the
     element that it stands in.
     """
-    return (
-        base64.b85encode(zlib.compress(get_plotlyjs().encode(), 9))
-        .translate(_DIGITS)
-        .decode("ascii")
-    )
+    return base64.b85encode(zlib.compress(text.encode(), 9)).translate(_DIGITS).decode("ascii")
 
 
 _DIGITS = bytes.maketrans(b"<", b",")

@@ -1,6 +1,7 @@
 """The tables of a report. Every number in them keeps the exact value of the JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from gupstress.outcome.results import PolicyResult, Run
@@ -202,16 +203,50 @@ def thresholds(sources: Sequence[Source]) -> Table:
     )
 
 
+_MOST_COLUMNS = 6
+"""Results of a policy that are shown each by itself: of more than that nobody compares columns."""
+
+_SPREAD: dict[str, Callable[[Sequence[float]], float]] = {
+    "least": min,
+    "median": statistics.median,
+    "most": max,
+}
+
+
 def measurements(name: str, sources: Sequence[Source]) -> Table:
-    """Return every number that a policy's results have: a column for each run and repeat."""
+    """Return every number that a policy's results have.
+
+    A column for each run and repeat; of many repeats three: what is least, in the middle and most.
+    """
+    caption = f"{name}: every measurement, named as --threshold takes it"
     columns = list(results(name, sources))
+    if len(columns) <= _MOST_COLUMNS:
+        rows = ((m, [_exact(result, m) for _, result in columns]) for m in metrics())
+        return _measured(caption, [heading for heading, _ in columns], rows)
+    runs = [(one.name, one.repeats(name)) for one in sources if one.repeats(name)]
+    headings = [f"{run} {part}" if len(runs) > 1 else part for run, _ in runs for part in _SPREAD]
+    spread = {m: [one for _, found in runs for one in _spread(found, m)] for m in metrics()}
+    nothing = [m for m, values in spread.items() if not any(values)]
+    told = {m: values for m, values in spread.items() if m not in nothing}
+    caption += f"; of {len(columns)} repeats; 0 or not there in all: {', '.join(nothing)}"
+    return _measured(caption, headings, told.items())
+
+
+def _spread(found: Sequence[PolicyResult], metric: str) -> Iterator[float | None]:
+    values = [value for one in found if (value := _exact(one, metric)) is not None]
+    yield from (part(values) if values else None for part in _SPREAD.values())
+
+
+def _measured(
+    caption: str, headings: Sequence[str], rows: Iterable[tuple[str, Sequence[float | None]]]
+) -> Table:
     return Table(
-        caption=f"{name}: every measurement, named as --threshold takes it",
-        headings=["metric", *(heading for heading, _ in columns)],
+        caption=caption,
+        headings=["metric", *headings],
         rows=[
-            [Cell(metric), *(number(_exact(result, metric), metric) for _, result in columns)]
-            for metric in metrics()
-            if any(_exact(result, metric) is not None for _, result in columns)
+            [Cell(metric), *(number(value, metric) for value in values)]
+            for metric, values in rows
+            if any(value is not None for value in values)
         ],
     )
 

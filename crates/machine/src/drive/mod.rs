@@ -24,7 +24,9 @@ pub enum Wait {
     DrainMutex(u32),
     /// A kworker's next work.
     Work(usize),
-    /// A page in another's hands to come back.
+    /// A page in another's hands to come back. Putback, migration and reclaim wake for it; the drain
+    /// that puts a batched page on its list does not, as most pages there are nobody's to wait for:
+    /// such a wait always has a deadline, and looks again then.
     Returned(Frame),
     /// Nothing but the time.
     Time,

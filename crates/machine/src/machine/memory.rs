@@ -423,3 +423,25 @@ fn slot(kind: ZoneKind) -> usize {
 
 crate::restore!(Zone { blocks } keep { kind, frames });
 crate::restore!(Memory { pages, payload, zones, isolated, caches } keep { cma_first });
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_cache_gives_back_what_is_too_much_for_it() {
+        let layout = Layout { normal: 256, movable: 64, cma: 0, page_bytes: 64 };
+        let memory = Memory::build(&layout, 1, &mut || true).unwrap();
+        let frames: Vec<Frame> =
+            (0..4 * PCP_BATCH).map(|_| memory.alloc(0, Gfp::Pin, 0).unwrap().publish()).collect();
+        let free = memory.zone(ZoneKind::Normal).blocks.lock().frames();
+        for frame in frames {
+            assert!(memory.page(frame).put_testzero(1));
+            memory.free(0, frame);
+        }
+        // Others find them in the zone: no more than twice what is moved at a time stays.
+        let back = memory.zone(ZoneKind::Normal).blocks.lock().frames() - free;
+        assert!(back >= 2 * PCP_BATCH, "{back} of {} are back", 4 * PCP_BATCH);
+        assert!(memory.caches[0].lock().0[slot(ZoneKind::Normal)].len() <= 2 * PCP_BATCH);
+    }
+}

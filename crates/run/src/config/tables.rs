@@ -2,9 +2,9 @@
 
 use super::{Axis, Count, Key, Ns, SetError, Share, Table};
 use super::{impl_table, impl_words};
-use crate::drive::{CostSet, Costs, Step};
 use crate::machine::Layout;
-use crate::policy::{
+use gupstress_machine::drive::{CostSet, Costs, Step};
+use gupstress_machine::policy::{
     Cold, Defect, DrainAfterMigrate, DrainRule, DrainWhen, Empty, Entry, FailedErrno, IsolationFailure, Look,
     MigrateStyle, MigrationFailure, OtherPinner, Permanent, Policy, Rules, Scope, SweepOrder, Unshare,
     Waiters, ZeroPage,

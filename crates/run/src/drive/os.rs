@@ -341,6 +341,30 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_is_for_everybody_but_one() {
+        let run = OsRun::new(1, 0.0, 0);
+        run.pause_all_but(1);
+        let (other, suspect, gone_on) = (Place::default(), Place::default(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| OsThread::new(&run, &other, 0, true, 1).step(Step::Idle, NO_FRAME));
+            scope.spawn(|| {
+                OsThread::new(&run, &suspect, 1, true, 1).step(Step::Idle, NO_FRAME);
+                gone_on.store(true, Ordering::Release);
+            });
+            while !other.is_at_rest() {
+                thread::yield_now();
+            }
+            while !gone_on.load(Ordering::Acquire) && !suspect.is_at_rest() {
+                thread::yield_now();
+            }
+            let paused = (other.is_at_rest(), !gone_on.load(Ordering::Acquire));
+            // Before anything is asserted: nobody else lets them go.
+            run.resume();
+            assert_eq!(paused, (true, false));
+        });
+    }
+
+    #[test]
     fn a_wait_ends_when_woken_and_when_killed() {
         let run = OsRun::new(1, 0.0, 0);
         let flag = AtomicBool::new(false);

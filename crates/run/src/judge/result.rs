@@ -13,7 +13,6 @@ use crate::observe::{Event, Totals};
 use crate::ops::Errno;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Why a run ended.
@@ -250,8 +249,10 @@ pub struct Contention {
 }
 
 /// A whole run.
+///
+/// What was set is whoever runs it to say; here nothing looks at it.
 #[derive(Debug, Serialize)]
-pub struct RunResult {
+pub struct RunResult<R> {
     /// Policy.
     pub policy: String,
     /// Kernel rules.
@@ -312,10 +313,10 @@ pub struct RunResult {
     /// Progress over time.
     pub timeline: Vec<Sample>,
     /// Everything that was set, with every default filled in: the tables that their TOML is.
-    pub resolved: Value,
+    pub resolved: R,
 }
 
-impl RunResult {
+impl<R> RunResult<R> {
     /// The same with its verdict, which rests on all the rest.
     #[must_use]
     pub fn judged(mut self) -> Self {

@@ -50,7 +50,7 @@ pub const SLOW_MARGIN: f64 = 0.1;
 pub const MOST_REPEATS: u32 = 8;
 
 /// The worst that can be said of a result for certain, or that nothing can.
-pub fn verdict(result: &RunResult) -> Verdict {
+pub fn verdict<R>(result: &RunResult<R>) -> Verdict {
     let calls = &result.calls;
     let undecided = result.liveness.verdict == LivenessVerdict::Inconclusive
         || result.invariants.verdict == Books::Inconclusive;
@@ -146,10 +146,10 @@ mod tests {
         Repeat { verdict, issued, failed, idle_drains }
     }
 
-    type Change<'c> = &'c dyn Fn(&mut RunResult);
+    type Change<'c> = &'c dyn Fn(&mut RunResult<()>);
 
     /// A result of which all is well: ten calls that pinned.
-    fn good() -> RunResult {
+    fn good() -> RunResult<()> {
         let none = Histogram::<u32>::new(3).unwrap();
         RunResult {
             policy: "mine".into(),
@@ -180,7 +180,7 @@ mod tests {
             failures: Vec::new(),
             contention: None,
             timeline: Vec::new(),
-            resolved: serde_json::Value::Null,
+            resolved: (),
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn each_way_to_a_verdict_leads_to_it() {
-        let of = |change: &dyn Fn(&mut RunResult)| {
+        let of = |change: &dyn Fn(&mut RunResult<()>)| {
             let mut result = good();
             change(&mut result);
             result.judged().verdict

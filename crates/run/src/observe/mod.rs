@@ -2,6 +2,6 @@
 
 pub mod trace;
 
-pub use crate::drive::Deed;
+pub use gupstress_machine::drive::Deed;
 pub use gupstress_machine::observe::{Counters, Event, Totals, counters};
 pub use trace::{Ring, Trace, Traced};

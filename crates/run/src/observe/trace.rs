@@ -5,8 +5,8 @@
 //! [`write_chrome`] says it in the Trace Event Format, which Perfetto and
 //! `chrome://tracing` open.
 
-use crate::drive::Deed;
 use crate::machine::page::NO_FRAME;
+use gupstress_machine::drive::Deed;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 
@@ -147,7 +147,7 @@ impl Chrome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drive::{Step, Wait};
+    use gupstress_machine::drive::{Step, Wait};
 
     fn at(at_ns: u64, deed: Deed) -> Traced {
         Traced { at_ns, thread: 0, cpu: 1, deed }

@@ -1,15 +1,16 @@
 //! A run's end: what its threads hand over becomes its result.
 
+use super::run::{Resolved, RunResult};
 use super::shared::{Ledger, Shared, Slot};
+use crate::judge;
 use crate::judge::result::{
     Books, Contention, Fairness, Invariants, Pages, Passing, Safe, Safety, Throughput,
 };
-use crate::judge::{Calls, Class, Liveness, MAX_FINDINGS, RunResult, Sample, Status, Verdict};
+use crate::judge::{Calls, Class, Liveness, MAX_FINDINGS, Sample, Status, Verdict};
 use crate::machine::{Broken, Recount};
 use crate::observe::{Event, Totals};
 use crate::ops::Errno;
 use crossbeam_utils::CachePadded;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What a run knows besides its shared state.
@@ -55,7 +56,7 @@ fn contention(sh: &Shared, counters: &Totals, issued: u64, errors: &BTreeMap<Err
     }
 }
 
-pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
+pub(super) fn gather(sh: &Shared, end: End, resolved: Resolved) -> RunResult {
     let ledger = merge(&mut sh.ledgers.lock());
     let mut classes = [0; Class::COUNT];
     let mut pages = Vec::new();
@@ -68,7 +69,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Value) -> RunResult {
     let counters = totals(sh.pinners()).since(&ledger.before);
     let rate = |n: u64| (end.elapsed_s > 0.0).then(|| n as f64 / end.elapsed_s);
     let findings = std::mem::take(&mut *sh.findings.lock());
-    let result = RunResult {
+    let result = judge::RunResult {
         policy: sh.policy.name.clone(),
         kernel: sh.m.rules.name.clone(),
         status: end.status,

@@ -20,11 +20,10 @@ pub(crate) mod shared;
 mod spread;
 pub mod watchdog;
 
-pub use crate::judge::RunResult;
 pub use abort::Condition;
 pub use limit::{Cut, Host, Limit};
 pub use profile::{
-    ActorCfg, Age, MOST_CPUS, MOST_THREADS, Needs, PinnerCfg, Populate, Profile, RangesCfg, Special,
+    ActorCfg, Age, MOST_CPUS, MOST_THREADS, Needs, PinnerCfg, Populate, Profile, RangesCfg, Role, Special,
     load_profile, profile_names, show_profile,
 };
-pub use run::{Job, Progress, Which};
+pub use run::{Job, Progress, Resolved, RunResult, Which};

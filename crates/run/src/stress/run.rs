@@ -13,14 +13,13 @@ use crate::drive::os::{OsRun, OsThread};
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Control, Decision, Driver, Timed};
 use crate::error::{Error, Result};
-use crate::judge::{Calls, Class, RunResult, Status};
+use crate::judge::{self, Calls, Class, Status};
 use crate::machine::{Machine, Recount};
 use crate::observe::{Ring, Trace};
 use crate::ops::Task;
 use crate::policy::{Policy, Rules};
 use crate::sync::{AtomicBool, Ordering, thread};
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::json;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,6 +59,20 @@ pub struct Job {
     /// Conditions that end it as soon as nothing can mend them.
     pub abort_on: Vec<Condition>,
 }
+
+/// All that was set, with every default filled in: the tables that their TOML is.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Resolved {
+    /// Retry policy.
+    pub policy: Policy,
+    /// Profile.
+    pub profile: Profile,
+    /// Kernel rules.
+    pub kernel: Rules,
+}
+
+/// What a run came to, and of what.
+pub type RunResult = judge::RunResult<Resolved>;
 
 /// How far a run is.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -145,7 +158,8 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
     let special = shared.special.lock();
     let recount = recount(&shared.m, &special, watchdog.timed_out, &mut limit);
     drop(special);
-    let resolved = json!({ "policy": job.policy, "profile": job.profile, "kernel": job.rules });
+    let Job { policy, profile, rules, .. } = job;
+    let resolved = Resolved { policy: policy.clone(), profile: profile.clone(), kernel: rules.clone() };
     let end = End {
         status,
         wall_timeout: status == Status::Timeout && limit.cut() == Some(Cut::Time),

@@ -1,6 +1,6 @@
 "use strict";
 
-const figures = JSON.parse(document.getElementById("figures").textContent);
+let figures = [];
 const plots = document.querySelectorAll(".plot");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const PRINT_WIDTH = 640;
@@ -81,6 +81,7 @@ async function unpacked(text) {
 async function load() {
   const script = document.createElement("script");
   script.textContent = await unpacked(document.getElementById("plotly").textContent);
+  figures = JSON.parse(await unpacked(document.getElementById("figures").textContent));
   document.body.append(script);
   dark.addEventListener("change", () => draw());
   draw();

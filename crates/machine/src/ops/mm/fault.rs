@@ -150,7 +150,9 @@ impl<'a, D: Driver> Mm<'a, D> {
         self.step(Step::MigrationEntry, frame);
         let frame = self.head(frame);
         let page = self.page(frame);
-        let over = || vma.pte(index) != entry || page.is_clear_or_awaited(flag::LOCKED);
+        // In this order: nothing holds the page here, and once the migration is over its lock may
+        // be a stranger's. Who is then waited for has the lock after the entry is gone.
+        let over = || page.is_clear_or_awaited(flag::LOCKED) || vma.pte(index) != entry;
         if self.d.wait(Wait::PageLock(frame), &over) { Ok(()) } else { Err(Errno::EINTR) }
     }
 
