@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from gupstress.model.policy import Policy
 
 Kind = Literal["anon", "shmem", "tmpfs", "ramfs", "file", "secret", "pfnmap"]
-"""Of a mapping: anonymous memory, a memfd, a file of a tmpfs with `huge=always`, a file without or with a backing store, mapped shared,
-a `memfd_secret`, or a driver's pages."""
+"""Of a mapping: anonymous memory, a memfd, a file of a tmpfs with `huge=always`, a file without or
+with a backing store, mapped shared, a `memfd_secret`, or a driver's pages."""
 
 Caller = Literal["io_uring", "vfio", "umem", "udmabuf", "gup-fast", "gup-slow"]
 """Who pins: by which entry, how much at a time, and what half a range means."""
