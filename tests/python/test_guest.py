@@ -14,11 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
+import gupstress
 from conftest import COMMAND, Ended
 from gupstress import _core
 from gupstress.outcome.litmus import LitmusResult
+from gupstress.outcome.results import Counters
 from gupstress.running.guest import image, initrd, machine
+from gupstress.running.result import RunResult
 
 Cli = Callable[..., Ended]
 
@@ -46,6 +50,7 @@ PANIC = (
     "console.write(b'[1.0] x\\r\\n[1.1] Kernel panic - not syncing: Fatal exception\\r\\n');"
     " sys.exit()"
 )
+COUNTED = tuple(Counters.model_fields)
 COUNTERS = {"result": "ok", "acquired": 8, "migrated": 4, "drain_all": 0}
 
 
@@ -101,6 +106,65 @@ def test_an_answer_is_compared_and_kept(cli: Cli, kernel: str, qemu: Callable[..
     assert cli("fit", "m.toml")[0] == 0
     assert "acquired = 8" in Path("m.toml").read_text()
     assert "drain_local" not in Path("m.toml").read_text()
+
+
+ROW = {
+    "policy": "kernel", "kernel": "linux-6.12.117", "status": "complete", "verdict": "spurious",
+    "elapsed_s": 1.0, "wall_s": 1.0, "cpu_s": 0.5, "seed": 1, "interrupted": 0, "repeat": 1,
+    "errors": {"ENOMEM": 1}, "pages": {"pinned": 12, "contended": None},
+    "throughput": {"calls_per_s": 4.0, "pages_per_s": 12.0},
+    "latency_ns": dict.fromkeys(("min", "mean", "p50", "p90", "p99", "p99_9", "max"), 5),
+    "sweeps": dict.fromkeys(("mean", "p50", "p99", "max")),
+    "counters": dict.fromkeys(COUNTED), "background": dict.fromkeys(COUNTED),
+    "fairness": {"jain": 1.0, "min_max": 1.0, "longest_wait_ns": 5, "max_bypass": None},
+    "liveness": {"verdict": "live", "findings": []},
+    "safety": {"verdict": "safe", "findings": []},
+    "invariants": {"verdict": "held", "checked": 3, "broken": 0, "findings": []},
+    "failures": [], "contention": None, "timeline": [], "resolved": {},
+    "calls": {"issued": 4, "pinned": 3, "pinned_unsafe": 0, "failed_justified": 0,
+              "failed_spurious": 1, "stuck": 0},
+}  # fmt: skip
+"""What a real kernel may come to: what it does not count is null."""
+
+
+def test_a_load_has_the_same_result_and_what_is_not_counted_is_null(
+    cli: Cli, kernel: str, qemu: Callable[..., None]
+) -> None:
+    row = {**ROW, "counters": {**ROW["counters"], "acquired": 40}}  # type: ignore[dict-item]
+    qemu(f"tell({{'host': HOST}}); tell({{'row': {row}}}); tell({{'end': 2}})")
+    words = ("--profile", "same-range", "--threads", "2", "--threshold", "calls.stuck==0")
+    code, out, _ = cli("guest", kernel, "--", "run", *words, "--json", "r.json", "--quiet")
+    assert code == 0
+    found = RunResult.load("r.json")
+    assert (found.settings.target, found.settings.kernel) == ("live", "linux-6.12.117")
+    assert found.host.kernel == "Linux 6.12.117-test"
+    (result,) = found.results
+    assert (result.counters.acquired, result.counters.drain_all) == (40, None)
+    assert "25%" in out.replace(".0%", "%")
+    Draft202012Validator(gupstress.schema("run")).validate(json.loads(Path("r.json").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--policy", "bounded"), "--policy: bounded: not on a real kernel; nearest: none"),
+        (("--profile", "contended"), "reclaim.threads: not on a real kernel"),
+        (("--profile", "same-range", "--trace", "t.json"), "--trace: t.json: a real kernel"),
+        (
+            ("--profile", "same-range", "--set", "calls=9", "--abort-on", "calls.stuck==0"),
+            "--abort-on",
+        ),
+        (("--profile", "same-range", "--cpus", "8"), "--cpus: 4 are fewer than are needed"),
+    ],
+)
+def test_a_load_that_no_system_calls_make_is_refused(
+    cli: Cli, kernel: str, qemu: Callable[..., None], args: tuple[str, ...], said: str
+) -> None:
+    qemu(WHOLE)
+    code, out, err = cli("guest", kernel, "--", "run", *args, "--quiet")
+    assert (code, out) == (2, "")
+    assert said in err
+    assert not Path("boots").exists()
 
 
 def test_another_count_is_a_finding(cli: Cli, kernel: str, qemu: Callable[..., None]) -> None:

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`request`] | what a front end asks for, as JSON, and the lines it gets |
 //! | [`litmus`] | scenarios, several times each |
+//! | [`load`], [`result`] | profiles as threads, and what a run of one came to |
+//! | [`mapped`] | which keys of a profile are had by system calls |
 //! | [`player`] | the steps of scripts as system calls |
 //! | [`counters`], [`probes`] | what the kernel counts, and hits of its functions |
 //! | [`area`], [`pins`] | mappings, and long-term pins of them |
@@ -18,9 +20,12 @@ pub mod area;
 pub mod counters;
 pub mod facts;
 pub mod litmus;
+pub mod load;
+pub mod mapped;
 pub mod pins;
 pub mod places;
 pub mod player;
 pub mod probes;
 pub mod request;
+pub mod result;
 pub mod texts;

@@ -20,6 +20,10 @@ use std::io;
 use std::ops::Range;
 use toml::Value;
 
+/// What cannot be counted once there was a child: this process then faults on pages of its own,
+/// which its CPU's batch has until it is drained.
+const AFTER_FORK: [Event; 3] = [Event::Faults, Event::DrainWork, Event::MlockDrain];
+
 /// What a pin came to on a real kernel.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -42,7 +46,7 @@ pub struct Script<'k> {
     /// Of each page the pipes that have a reference on it.
     held: BTreeMap<(Name, u32), Vec<[OwnedFd; 2]>>,
     children: Vec<Pid>,
-    /// Whether there ever was a child: from then on this process faults on pages of its own.
+    /// Whether there ever was a child.
     forked: bool,
     cpu: Option<usize>,
     /// Made before anything is measured: what making one maps and populates drains this CPU.
@@ -101,7 +105,7 @@ impl<'k> Script<'k> {
 
     fn hold(&mut self, name: &Name, range: Range<u32>) -> Result<(), OpError> {
         for index in range {
-            let pipe = hold(self.area(name)?, index).map_err(|errno| refused("hold", errno))?;
+            let pipe = pipe_hold(self.area(name)?, index).map_err(|errno| refused("hold", errno))?;
             self.held.entry((name.clone(), index)).or_default().push(pipe);
         }
         Ok(())
@@ -161,7 +165,7 @@ impl<'k> Script<'k> {
         let (result, mut counted) =
             self.counters.during(deed).map_err(|error| OpError::Resource(format!("counters: {error}")))?;
         if self.forked {
-            counted.remove(Event::Faults.name());
+            counted.retain(|name, _| AFTER_FORK.iter().all(|event| event.name() != name));
         }
         let error = match &result {
             Ok(()) => None,
@@ -211,7 +215,8 @@ impl Player for Script<'_> {
         match op {
             Op::Cpu(_) => {}
             Op::Map(fresh) => {
-                let area = self.space.map(fresh.kind, fresh.pages).map_err(|errno| refused("map", errno))?;
+                let area =
+                    self.space.map(fresh.backing.kind, fresh.pages).map_err(|errno| refused("map", errno))?;
                 self.areas.insert(fresh.name.clone(), area);
             }
             Op::Fill(pages) => {
@@ -283,7 +288,7 @@ impl Counted for Outcome {
 /// Which, and why.
 pub fn check(op: &Op) -> Result<(), OpError> {
     let possible = match op {
-        Op::Map(fresh) => matches!(fresh.kind, Kind::Anon | Kind::Shmem),
+        Op::Map(fresh) => fresh.backing.order == 0 && matches!(fresh.backing.kind, Kind::Anon | Kind::Shmem),
         Op::Pin(on) => on.caller == Caller::IoUring,
         Op::Unmap(on) => on.range.is_none(),
         Op::Cpu(_)
@@ -357,7 +362,10 @@ pub fn run_on(cpu: usize) -> rustix::io::Result<()> {
 
 /// A pipe that has taken one plain reference on a page: of anonymous memory by `vmsplice`, of
 /// shared memory by splicing its file.
-fn hold(area: &Area, index: u32) -> rustix::io::Result<[OwnedFd; 2]> {
+///
+/// # Errors
+/// The kernel's.
+pub fn pipe_hold(area: &Area, index: u32) -> rustix::io::Result<[OwnedFd; 2]> {
     let (from, to) = pipe()?;
     let (start, bytes) = area.span(&(index..index + 1));
     let taken = if let Some(file) = area.file() {

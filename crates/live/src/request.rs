@@ -3,12 +3,18 @@
 //! The same request is answered here and in a virtual machine: a JSON object a line, and a
 //! closing line with the number of those before it. Without it the answer is not whole.
 
-use crate::facts;
 use crate::litmus::{Bench, cpus};
+use crate::load::{self, End, Load};
+use crate::mapped::refusals;
+use crate::places::Places;
+use crate::{facts, result};
 use gupstress_run::error::{Error, Problem, Result};
 use gupstress_run::litmus::Scenario;
+use gupstress_run::plan::Plan;
+use gupstress_run::stress::Job;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// What can be asked for.
 #[derive(Debug, Deserialize)]
@@ -22,6 +28,13 @@ pub enum Request {
         scenarios: Vec<(String, String)>,
         /// Times that each is played and counted.
         repeats: usize,
+    },
+    /// A load, so often.
+    Run {
+        /// What the model would be asked for: [`Plan::read`] reads it.
+        plan: String,
+        /// Times that it is run, each with the next seed.
+        repeats: u64,
     },
 }
 
@@ -42,6 +55,11 @@ impl Request {
         match self {
             Self::Check {} => Ok(1),
             Self::Litmus { scenarios, .. } => Ok(read(scenarios)?.iter().map(cpus).max().unwrap_or(1)),
+            Self::Run { plan, .. } => {
+                let job = Plan::read(plan)?.job(0, 1);
+                let refused = refusals(&job.profile);
+                if refused.is_empty() { Ok(job.profile.cpus as usize) } else { Err(Error::Config(refused)) }
+            }
         }
     }
 }
@@ -70,23 +88,55 @@ fn said(error: Error) -> String {
 fn respond(request: &str, tell: &mut dyn FnMut(Value) -> bool) -> Result<()> {
     let request = Request::parse(request)?;
     let facts = facts::facts(&facts::Host::this());
-    let Request::Litmus { scenarios, repeats } = request else {
+    if let Request::Check {} = request {
         tell(json!({"facts": facts, "host": facts::host()}));
         return Ok(());
-    };
-    let scenarios = read(&scenarios)?;
+    }
     tell(json!({"host": facts::host()}));
     if let Some(missing) = facts::missing(&facts) {
         tell(json!({"unavailable": missing}));
         return Ok(());
     }
     let bench = Bench::new().map_err(|error| Error::Resource(error.to_string()))?;
-    for scenario in &scenarios {
-        if !tell(json!({"cell": bench.play(scenario, repeats)})) {
-            break;
+    match request {
+        Request::Check {} => {}
+        Request::Litmus { scenarios, repeats } => {
+            for scenario in &read(&scenarios)? {
+                if !tell(json!({"cell": bench.play(scenario, repeats)})) {
+                    break;
+                }
+            }
+        }
+        Request::Run { plan, repeats } => {
+            let plan = Plan::read(&plan)?;
+            for repeat in 1..=repeats {
+                if !run(&bench, &plan.job(0, repeat), repeat, tell)? {
+                    break;
+                }
+            }
         }
     }
     Ok(())
+}
+
+/// Runs a load once; false if that is the end.
+fn run(bench: &Bench, job: &Job, repeat: u64, tell: &mut dyn FnMut(Value) -> bool) -> Result<bool> {
+    let lost = |error: std::io::Error| Error::Resource(error.to_string());
+    let places = Places::read().map_err(lost)?;
+    let load = Arc::new(Load::new(job, places, bench.cpus()).map_err(lost)?);
+    let (end, took, counted) = load::counted(&load, job, bench.counters(), &mut |elapsed_s, calls, pages| {
+        tell(json!({"progress": {"elapsed_s": elapsed_s, "calls": calls, "pinned": pages}}))
+    })
+    .map_err(lost)?;
+    if let Some(trouble) = result::trouble(&load) {
+        return Err(Error::Resource(trouble));
+    }
+    let host = facts::host();
+    let kernel = host["kernel"].as_str().unwrap_or_default();
+    let mut row = result::row(&load, job, kernel, end, took, &counted);
+    row["repeat"] = repeat.into();
+    // After a call that does not end nothing that follows would say anything.
+    Ok(tell(json!({"row": row})) && end != End::Stuck)
 }
 
 #[cfg(test)]

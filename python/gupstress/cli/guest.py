@@ -10,11 +10,12 @@ from gupstress.cli import completion, where
 from gupstress.cli.exits import HELP, CommandError, complain
 from gupstress.cli.litmus import litmus
 from gupstress.cli.params import Gathering, OneOf, mistakes, number
+from gupstress.cli.run import run
 from gupstress.values import Bytes
 
 MIB = 1 << 20
 
-_COMMANDS: dict[str, click.Command] = {"litmus": litmus}
+_COMMANDS: dict[str, click.Command] = {"litmus": litmus, "run": run}
 
 _CPUS = 64
 """A guest with more of them than the host has is slow, and emulation has its own limit."""

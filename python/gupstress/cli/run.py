@@ -6,11 +6,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gupstress import _core
-from gupstress.cli import completion, interrupts, output
+from gupstress.cli import completion, interrupts, output, where
 from gupstress.cli import job as job_file
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
-from gupstress.cli.params import Gathering, Several, mistakes, number, numbers, scan, setting
+from gupstress.cli.params import (
+    Gathering,
+    OneOf,
+    Several,
+    mistakes,
+    number,
+    numbers,
+    scan,
+    setting,
+)
 from gupstress.running.request import PRESETS, STALL_AFTER_S, Request
 from gupstress.running.trace import DEFAULT_LAST, Recorder
 from gupstress.visible import typed
@@ -18,6 +27,7 @@ from gupstress.visible import typed
 if TYPE_CHECKING:
     from gupstress.outcome.comparison import Comparison
     from gupstress.outcome.results import Run
+    from gupstress.problems import Problems
 
 _DEFAULT = Request()
 _FORMATS = ("table", "markdown", "json", "junit")
@@ -190,6 +200,12 @@ _FORMATS = ("table", "markdown", "json", "junit")
 @click.option(
     "--dry-run", "dry", is_flag=True, help="Check everything, say what would be run, run nothing."
 )
+@click.option(
+    "--on",
+    type=OneOf(("model", "live")),
+    help="What runs it: the model, or the kernel that runs, under its own policy."
+    "  [default: model; live in a guest]",
+)
 @click.option("--quiet", is_flag=True, help="No progress, nothing but the result.")
 @click.pass_context
 def run(
@@ -197,6 +213,7 @@ def run(
     /,
     baseline: str | None,
     format_: str,
+    on: str | None,
     json_file: str | None,
     trace_file: str | None,
     last: int | None,
@@ -219,6 +236,10 @@ def run(
     gupstress run nightly.toml --seed 7 --json nightly.json
     """  # noqa: D301 -- click looks for the character
     problems = mistakes()
+    target = where.target(on, problems)
+    if target is not None:
+        _check_measured(asked, trace_file, problems)
+        asked["policies"] = ("kernel",)
     if trace_file is None and last is not None:
         problems.add("", "--trace-last says how much --trace keeps; nearest: --trace FILE")
     if trace_file is not None:
@@ -262,6 +283,17 @@ def run(
         return job_file.run(ready, again, shown, format_, json_file, quiet)
     if not quiet:
         complain(f"seed {job.seed}")
+    if target is not None:
+        from gupstress.running import measured
+
+        note = (lambda _: None) if quiet else complain
+        result = measured.measure(job, target, sys.argv, note)
+        # Whose kernel it was is said in front of the options.
+        command = typed(["gupstress", *sys.argv[1:]])
+        output.deliver(
+            json_file, result.to_json, lambda: _print(result, None, format_, command, quiet)
+        )
+        return Exit[verdict.outcome(result).name]
     recorder = None if trace_file is None else Recorder()
     watch = runner.unwatched if quiet else progress.watch(sys.stderr)
     refused = None
@@ -294,6 +326,18 @@ def run(
         return code
     add_to_step_summary(found)
     return max(code, EXITS[found.verdict], key=job_file.SEVERITY.index)
+
+
+def _check_measured(asked: dict[str, Any], trace_file: str | None, problems: "Problems") -> None:
+    """Note what a real kernel cannot be asked for."""
+    if asked["policies"]:
+        near = "nearest: none, the kernel has its own"
+        problems.add("--policy", f"{asked['policies'][0]}: not on a real kernel; {near}")
+    if trace_file is not None:
+        problems.add("--trace", f"{trace_file}: a real kernel traces itself; nearest: --json FILE")
+    for name, option in (("abort_on", "--abort-on"), ("scan", "--scan")):
+        if asked[name]:
+            problems.add(option, "not on a real kernel; nearest: a run for each")
 
 
 def _print(

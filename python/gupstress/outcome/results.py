@@ -75,6 +75,8 @@ class Settings(Record):
     repeat: Count
     interleave: bool
     sets: dict[str, str]
+    target: Literal["model", "live"] = "model"
+    """Who ran it: the model, or a real kernel under its own policy."""
     scan: dict[str, tuple[str, ...]] | None = None
     """Of a sweep the values of each key; what is scanned stands above as in its first row."""
 
@@ -145,8 +147,8 @@ class Pages(Record):
     """Pages by what happened to them."""
 
     pinned: Count
-    contended: Count
-    """Pinned by a call that met resistance."""
+    contended: Count | None
+    """Pinned by a call that met resistance; null: a real kernel does not say."""
 
 
 class Throughput(Record):
@@ -178,25 +180,25 @@ class Sweeps(Record):
 
 
 class Counters(Record):
-    """Events, named as in the kernel."""
+    """Events, named as in the kernel; null: a real kernel does not count it."""
 
-    acquired: Count
+    acquired: Count | None
     """Page pins taken, `nr_foll_pin_acquired`; a range that was migrated is taken twice."""
-    released: Count
-    migrated: Count
-    migrate_failed: Count
+    released: Count | None
+    migrated: Count | None
+    migrate_failed: Count | None
     """Pages given up by `migrate_pages`."""
-    migrate_calls: Count
-    isolate_calls: Count
-    isolate_busy: Count
+    migrate_calls: Count | None
+    isolate_calls: Count | None
+    isolate_busy: Count | None
     """Isolations that found PG_lru clear."""
-    drain_all: Count
-    drain_idle: Count
+    drain_all: Count | None
+    drain_idle: Count | None
     """Drains of all that found no batch with anything in it."""
-    drain_shortcut: Count
+    drain_shortcut: Count | None
     """Drains of all that returned because another's had covered them."""
-    drain_local: Count
-    drain_work: Count
+    drain_local: Count | None
+    drain_work: Count | None
     """Drains that these threads had kworkers run."""
     mlock_drain: Count | None = None
     """Drains of a CPU's mlock batch asked for; null, here and below, in files of before."""
@@ -204,27 +206,43 @@ class Counters(Record):
     """Migration targets asked for."""
     slow_entries: Count | None = None
     """Calls that went on, or began, in the long-term loop."""
-    faults: Count
-    gup_fast: Count
+    faults: Count | None
+    gup_fast: Count | None
     """Pages pinned without the slow path."""
-    sweeps: Count
-    migration_waits: Count
-    lock_waits: Count
-    drain_waits: Count
-    owner_waits: Count
+    sweeps: Count | None
+    migration_waits: Count | None
+    lock_waits: Count | None
+    drain_waits: Count | None
+    owner_waits: Count | None
     """Waits for a page in another's hands."""
-    turn_waits: Count
+    turn_waits: Count | None
     """Waits for a call's turn, where the policy gives waiters an order."""
-    drain_all_ns: Count
+    drain_all_ns: Count | None
     """Nanoseconds spent in drains of all, waits included."""
-    pinned_ns: Count
+    pinned_ns: Count | None
     """Nanoseconds for which sweeps held pins before they gave them back, or succeeded."""
-    backoffs: Count
-    zapped: Count
-    offlined: Count
+    backoffs: Count | None
+    zapped: Count | None
+    offlined: Count | None
     """Blocks that offlining emptied."""
-    offline_failed: Count
-    dma_checked: Count
+    offline_failed: Count | None
+    split_calls: Count | None = None
+    """Splits of a folio that were tried."""
+    thp_split_page: Count | None = None
+    thp_split_page_failed: Count | None = None
+    thp_split_pmd: Count | None = None
+    """PMD mappings replaced by PTEs."""
+    thp_deferred_split_page: Count | None = None
+    """Huge pages of which a part was unmapped."""
+    thp_fault_alloc: Count | None = None
+    thp_fault_fallback: Count | None = None
+    """Faults that wanted a huge page and got a small one."""
+    thp_migration_success: Count | None = None
+    thp_migration_fail: Count | None = None
+    """Huge pages not migrated as one, those among them that were split."""
+    thp_migration_split: Count | None = None
+    isolate_hugetlb_calls: Count | None = None
+    dma_checked: Count | None
     """Patterns that a device wrote and that were found again at unpin."""
 
 

@@ -93,14 +93,16 @@ def top_cause(repeats: Repeats) -> str | None:
 
 
 def _drains_per_call(result: PolicyResult) -> float | None:
-    return result.counters.drain_all / result.calls.issued if result.calls.issued else None
+    drains, calls = result.counters.drain_all, result.calls.issued
+    return drains / calls if calls and drains is not None else None
 
 
 def _contended(repeats: Repeats) -> str:
-    return share(
-        sum(result.pages.contended for result in repeats),
-        sum(result.pages.pinned for result in repeats),
-    )
+    contended = [result.pages.contended for result in repeats]
+    known = [pages for pages in contended if pages is not None]
+    if len(known) < len(contended):
+        return amount(None)
+    return share(sum(known), sum(result.pages.pinned for result in repeats))
 
 
 def _sweeps(repeats: Repeats) -> str:

@@ -347,7 +347,8 @@ def drains(sources: Sequence[Source]) -> Figure:
 
 
 def _drains(result: PolicyResult) -> float | None:
-    return result.counters.drain_all / result.calls.issued if result.calls.issued else None
+    drains, calls = result.counters.drain_all, result.calls.issued
+    return drains / calls if calls and drains is not None else None
 
 
 def fairness(sources: Sequence[Source]) -> Figure:

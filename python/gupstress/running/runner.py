@@ -274,7 +274,7 @@ def run(
             else "complete"
         ),
         host=facts,
-        settings=_settings(job),
+        settings=settings(job),
         results=stability.judged(results, _core.build_profile),
         thresholds=tuple(thresholds.check(job.thresholds, results)),
     )
@@ -283,7 +283,8 @@ def run(
     return run
 
 
-def _settings(job: Job) -> Settings:
+def settings(job: Job) -> Settings:
+    """Return what was asked for, with defaults filled in."""
     request, plan = job.request, job.plan
     asked = {
         **request.settings(),

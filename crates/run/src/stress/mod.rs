@@ -23,7 +23,7 @@ pub mod watchdog;
 pub use abort::Condition;
 pub use limit::{Cut, Host, Limit};
 pub use profile::{
-    ActorCfg, Age, MOST_CPUS, MOST_THREADS, Needs, PinnerCfg, Populate, Profile, RangesCfg, Special,
+    ActorCfg, Age, MOST_CPUS, MOST_THREADS, Needs, PinnerCfg, Populate, Profile, RangesCfg, Role, Special,
     load_profile, profile_names, show_profile,
 };
 pub use run::{Job, Progress, Resolved, RunResult, Which};
