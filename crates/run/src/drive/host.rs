@@ -84,16 +84,6 @@ impl Turns {
         turn.next
     }
 
-    /// An idle virtual CPU is sent an interrupt for work at `start`: whoever has the host's CPU is
-    /// stopped for it (`qemu_cpu_kick`, and the host's own preemption of a vCPU thread by one that wakes).
-    pub(super) fn kick(&mut self, cpu: usize, start: u64) {
-        let count = self.hosts.len();
-        if count != 0 {
-            let turn = &mut self.hosts[cpu % count];
-            turn.until = turn.until.min(start);
-        }
-    }
-
     /// A virtual CPU has run until then.
     pub(super) fn ran(&mut self, cpu: usize, until: u64) {
         let count = self.hosts.len();

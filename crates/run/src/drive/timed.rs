@@ -10,6 +10,8 @@
 //! - A *request* is a slice long, and its deadline the virtual runtime at which it is served. Of
 //!   the eligible tasks the one with the earliest deadline runs, until its request is served or
 //!   it sleeps (`RUN_TO_PARITY`): a wake-up preempts nobody.
+//! - That a request is served is noticed at the CPU's next tick, or as somebody joins its queue
+//!   (`update_curr`), whichever is first.
 //! - Who sleeps keeps its *lag*, `V` less its virtual runtime, up to a slice either way, and has
 //!   it back when it wakes: neither a long sleep nor a short one makes it first.
 //!
@@ -46,6 +48,8 @@ const NEVER: u64 = u64::MAX;
 pub struct Sched {
     /// Length of a request: what a task runs for where others could, nanoseconds.
     pub slice_ns: u64,
+    /// Period of the timer tick, at which a served request is noticed; 0: it is at once.
+    pub tick_ns: u64,
     /// From a wake-up until the woken task can run.
     pub wakeup_ns: u64,
     /// What a CPU loses where it goes on with another task.
@@ -57,7 +61,7 @@ pub struct Sched {
 impl Sched {
     /// One that loses nothing, with slices of this length.
     pub fn ideal(slice_ns: u64) -> Self {
-        Self { slice_ns, wakeup_ns: 0, switch_ns: 0, host: Host::default() }
+        Self { slice_ns, tick_ns: 0, wakeup_ns: 0, switch_ns: 0, host: Host::default() }
     }
 
     /// A slice as a difference of virtual runtimes: at most a century, lest sums of them overflow.
@@ -92,6 +96,8 @@ struct RunQueue {
     last: Option<TaskId>,
     /// Up to when its time has been counted.
     counted: u64,
+    /// Since when the current task's request has been served, and nobody has noticed.
+    served: Option<u64>,
     /// Runnable tasks, the current one included.
     runnable: u32,
     /// Sum of their virtual runtimes.
@@ -245,17 +251,41 @@ impl RunQueue {
     /// The task that has the CPU gives it up.
     fn vacate(&mut self) {
         self.current = None;
+        self.served = None;
         self.goes_on = None;
+    }
+
+    /// Whether it is noticed that the current task's request has been served, if it has.
+    fn is_noticed(&mut self, current: &Known, joined: bool, sched: &Sched) -> bool {
+        if current.vruntime < current.deadline {
+            return false;
+        }
+        let since = *self.served.get_or_insert(self.clock);
+        sched.tick_ns == 0 || joined || self.clock / sched.tick_ns > since / sched.tick_ns
     }
 
     /// When whoever goes on here could, and does, which is later by a switch; it is the current
     /// task, or else the first eligible one, or else the first that goes on later.
     fn refresh(&mut self, tasks: &mut [Known], sched: &Sched) -> (u64, u64) {
         self.dirty = false;
+        let mut joined = false;
+        while let Some(&Reverse((start, task, ticket))) = self.later.peek() {
+            let is_void = tasks[task].ticket != ticket;
+            if !is_void && start > self.clock {
+                break;
+            }
+            self.later.pop();
+            if !is_void {
+                self.join(&mut tasks[task], sched);
+                self.ahead.push(Reverse((tasks[task].vruntime, task)));
+                joined = true;
+            }
+        }
         if let Some(task) = self.current {
             let known = &mut tasks[task];
-            match self.goes_on {
-                Some(at) if known.vruntime < known.deadline => {
+            let goes_on = self.goes_on;
+            match goes_on {
+                Some(at) if !self.is_noticed(known, joined, sched) => {
                     let at = at.max(self.clock);
                     return (at, at);
                 }
@@ -268,17 +298,6 @@ impl RunQueue {
                 None => self.leave(known, sched),
             }
             self.vacate();
-        }
-        while let Some(&Reverse((start, task, ticket))) = self.later.peek() {
-            let is_void = tasks[task].ticket != ticket;
-            if !is_void && start > self.clock {
-                break;
-            }
-            self.later.pop();
-            if !is_void {
-                self.join(&mut tasks[task], sched);
-                self.ahead.push(Reverse((tasks[task].vruntime, task)));
-            }
         }
         let v = self.v();
         while let Some(&Reverse((vruntime, task))) = self.ahead.peek() {
@@ -361,9 +380,6 @@ impl Strategy for Timed {
         }
         let start = start.saturating_add(if woken || asleep { sched.wakeup_ns } else { 0 });
         queue.later.push(Reverse((start, task, known.ticket)));
-        if !asleep && queue.runnable == 0 {
-            self.turns.kick(cpu, start);
-        }
     }
 
     fn dequeue(&mut self, task: TaskId) {

@@ -260,6 +260,8 @@ table! {
         key step_delay: Ns,
         /// Time slice of the simulator's CPUs: what a task runs for where others could.
         key slice: Ns,
+        /// Period of its timer tick, at which the end of a slice is noticed; none: it is at once.
+        key tick: Ns,
         /// Whether memory outside Movable and CMA is used up before the pinners set off.
         key hog: bool,
         /// Whether movable memory is taken from CMA before Normal, whatever is free.
@@ -346,6 +348,7 @@ fn blank() -> Profile {
         perturb: Share(0.0),
         step_delay: Ns(0),
         slice: Ns(3_000_000),
+        tick: Ns(0),
         memory: Layout { normal: 0, movable: 4096, cma: 0, page_bytes: 4096 },
         hog: false,
         cma_first: false,
@@ -568,6 +571,7 @@ impl Profile {
     pub fn sched(&self) -> Sched {
         Sched {
             slice_ns: self.slice.0,
+            tick_ns: self.tick.0,
             wakeup_ns: self.costs.wakeup,
             switch_ns: self.costs.switch,
             host: Host {

@@ -135,23 +135,11 @@ def prepare(search: Search, problems: Problems) -> Plan:
 def _study(search: Search, settings: TuneSettings) -> optuna.Study:
     """Open the state, and check that it is of this search."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage: BaseStorage = InMemoryStorage()
-    if search.state is not None:
-        try:
-            storage = JournalStorage(JournalFileBackend(search.state))
-        except (OSError, ValueError, KeyError) as error:
-            reason = getattr(error, "strerror", None) or "not the state of a search"
-            raise ConfigError([("--state", f"{search.state}: {reason}")]) from None
-    study = optuna.create_study(
-        storage=storage,
-        study_name=_STUDY,
-        load_if_exists=True,
-        directions=["maximize", "minimize", "minimize"],
-        # A new one on each start, or a search that goes on would try again what it began with.
-        sampler=optuna.samplers.TPESampler(
-            seed=(settings.seed + len(storage.get_all_studies())) % 2**32
-        ),
-    )
+    try:
+        study = _opened(search.state, settings.seed)
+    except (OSError, ValueError, KeyError) as error:
+        reason = getattr(error, "strerror", None) or "not the state of a search"
+        raise ConfigError([("--state", f"{search.state}: {reason}")]) from None
     asked = settings.model_dump(mode="json")
     before = study.user_attrs.get("settings")
     if before is None:
@@ -162,6 +150,21 @@ def _study(search: Search, settings: TuneSettings) -> optuna.Study:
         reason = f"{search.state} is of a search with another {differs}; nearest: another file"
         raise ConfigError([("--state", reason)])
     return study
+
+
+def _opened(state: str | None, seed: int) -> optuna.Study:
+    storage: BaseStorage = InMemoryStorage()
+    if state is not None:
+        storage = JournalStorage(JournalFileBackend(state))
+    # Another stream on each start, or a search that goes on would try again what it began with.
+    made = sum(one.n_trials for one in optuna.get_all_study_summaries(storage))
+    return optuna.create_study(
+        storage=storage,
+        study_name=_STUDY,
+        load_if_exists=True,
+        directions=["maximize", "minimize", "minimize"],
+        sampler=optuna.samplers.TPESampler(seed=(seed + made) % 2**32),
+    )
 
 
 def run(plan: Plan, argv: Sequence[str], told: Told = lambda trial: None) -> TuneResult:
@@ -292,5 +295,6 @@ def _found(result: PolicyResult, profile: str, threads: int, driver: str) -> Tun
         pinned_unsafe=calls.pinned_unsafe,
         pages_per_s=result.throughput.pages_per_s or 0.0,
         p99_ns=None if result.latency_ns.p99 is None else int(result.latency_ns.p99),
-        drains=result.counters.drain_all / max(calls.issued, 1),
+        # The model has counted them, always.
+        drains=(result.counters.drain_all or 0) / max(calls.issued, 1),
     )
