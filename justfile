@@ -56,6 +56,10 @@ docs:
     python docs/generate.py
     pytest tests/python/test_docs.py
 
+# Search for the kept schedules anew, after a change of the machine
+schedules *words:
+    python tests/python/schedules.py "$@"
+
 # Files that are not quite right, and random programs: how long is the seed's to say
 fuzz:
     .ci/run fuzz

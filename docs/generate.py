@@ -264,6 +264,25 @@ def races() -> str:
     )
 
 
+def story(profile: str, policy: str, kind: str) -> str:
+    """Return the story of the first finding of a bounded search, as small as it gets."""
+    result = gupstress.explore(
+        profile,
+        policy=policy,
+        find=kind,
+        strategy="bounded",
+        seed=1,
+        timeout="1h",
+        shrink="1h",
+    )
+    (found,) = result.findings
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "found.json")
+        file.write_text(found.text, encoding="utf-8")
+        told = gupstress.replay(file).story
+    return f"```text\n{told.strip()}\n```"
+
+
 def words() -> str:
     """Return the words of scripts."""
     rows = json.loads(_core.words())
@@ -372,6 +391,7 @@ _PARTS: dict[str, Callable[..., str]] = {
     "profile-knobs": profile_knobs,
     "litmus": litmus,
     "races": races,
+    "story": story,
     "words": words,
     "steps": steps,
     "contention": contention,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
     println!("cargo:rerun-if-changed={}", folder.display());
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else { return into.push(folder.to_owned()) };
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.is_dir() {
             sources(&path, into);
@@ -17,9 +17,13 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
 
 fn main() {
     let mut files = Vec::new();
-    // What a run does: the machine, who runs it, and the loads. Not how it is told.
-    for folder in ["../machine/src", "src/drive", "src/stress", "src/explore"] {
-        sources(Path::new(folder), &mut files);
+    // What a run does: the machine, who runs it, the loads, and how calls are classed. Not how a
+    // schedule is searched for, made smaller or told.
+    let loads = ["src/stress", "src/litmus", "src/script", "src/explore/load.rs", "src/explore/scripted.rs"];
+    let runs = ["../machine/src", "src/drive", "src/judge/class.rs"];
+    let replays = ["src/explore/runner.rs", "src/explore/schedule.rs", "src/explore/file.rs"];
+    for part in runs.into_iter().chain(loads).chain(replays) {
+        sources(Path::new(part), &mut files);
     }
     files.sort();
     // FNV-1a: stable, and no dependency of a build.

@@ -115,3 +115,44 @@ def test_no_traceback_while_the_command_is_loaded_and_when_it_is_over(when: str,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (code, "")
+
+
+FORKING = """
+import os, sys
+from contextlib import contextmanager
+from gupstress.running import runner
+from gupstress.running.request import Request
+
+codes = []
+
+def look(now):
+    if codes:
+        return
+    child = os.fork()
+    if child:
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        raise KeyboardInterrupt
+
+@contextmanager
+def watching(turn):
+    yield look
+
+request = Request(
+    policies=("none",), profile="steady", driver=sys.argv[1], threads=2, pins=10**12, seed=1
+)
+run = runner.run(runner.prepare(request), [], watching)
+print(codes, run.status, run.results[0].invariants.verdict)
+"""
+
+
+@pytest.mark.parametrize("driver", ["os", "sim"])
+def test_a_child_that_is_forked_while_a_run_is_on_ends_and_its_parent_goes_on(driver: str) -> None:
+    ended = subprocess.run(
+        (sys.executable, "-W", "ignore", "-c", FORKING, driver),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "[70] interrupted held\n"), ended.stderr
+    said = "gupstress: forked while a run was on: the child has none of its threads and ends\n"
+    assert ended.stderr == said

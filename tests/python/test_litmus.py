@@ -328,7 +328,7 @@ BAD_FILES = {
     ),
     "wrong arguments": (
         {"steps": '["map a four anon", "map a 4 anon", "pin a"]'},
-        ["mine.toml:1", 'step 1 "map a four anon"', "usage: map A N anon|shmem"],
+        ["mine.toml:1", 'step 1 "map a four anon"', "usage: map A N anon[/O]|shmem[/O]"],
     ),
     "no pin": ({"steps": '["map a 4 anon"]'}, ["mine.toml", "no pin step"]),
     "unknown counter": (

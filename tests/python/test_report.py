@@ -455,6 +455,22 @@ def test_matrices_scenarios_and_comparisons_are_shown(cli: Cli, small_run: RunRe
     assert "Verdicts" in beside.text
 
 
+def test_a_search_is_shown_with_the_story_of_each_finding(cli: Cli) -> None:
+    race = ("isolation-race", "--kernel", "linux-6.14", "--seed", "1", "--shrink", "1ms")
+    cli("explore", *race, "--json", "found.json")
+    cli("litmus", "race-isolation", "--preemptions", "0", "--json", "litmus.json")
+    page = shown(cli, "found.json", "litmus.json")
+    assert "Exploration: found.json" in page.text
+    assert page.tables["found.json: findings"][1][0].text == "unsafe"
+    (caption,) = [caption for caption in page.tables if caption.startswith("unsafe: ")]
+    story = page.tables[caption]
+    assert [cell.text for cell in story[0]] == ["pinner 0", "pinner 1", "page: references, where"]
+    assert any("folio_isolate_lru" in cell.text for row in story for cell in row)
+    assert "took an empty collection for success" in page.text
+    raced = page.tables["litmus.json: what threads come to"]
+    assert {row[2].text for row in raced[1:]} == {"exists unsafe", "forbid unsafe", "forbid stuck"}
+
+
 def test_plotly_finds_no_tags_in_names(cli: Cli, small_run: RunResult, row: Row) -> None:
     result = PolicyResult.model_validate({**row, "policy": "<b>a</b>", "repeat": 1})
     stored("a.json", small_run.model_copy(update={"results": (result,)}))

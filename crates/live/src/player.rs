@@ -215,7 +215,8 @@ impl Player for Script<'_> {
         match op {
             Op::Cpu(_) => {}
             Op::Map(fresh) => {
-                let area = self.space.map(fresh.kind, fresh.pages).map_err(|errno| refused("map", errno))?;
+                let area =
+                    self.space.map(fresh.backing.kind, fresh.pages).map_err(|errno| refused("map", errno))?;
                 self.areas.insert(fresh.name.clone(), area);
             }
             Op::Fill(pages) => {
@@ -287,7 +288,7 @@ impl Counted for Outcome {
 /// Which, and why.
 pub fn check(op: &Op) -> Result<(), OpError> {
     let possible = match op {
-        Op::Map(fresh) => matches!(fresh.kind, Kind::Anon | Kind::Shmem),
+        Op::Map(fresh) => fresh.backing.order == 0 && matches!(fresh.backing.kind, Kind::Anon | Kind::Shmem),
         Op::Pin(on) => on.caller == Caller::IoUring,
         Op::Unmap(on) => on.range.is_none(),
         Op::Cpu(_)

@@ -87,6 +87,8 @@ fn said(error: Error) -> String {
 
 fn respond(request: &str, tell: &mut dyn FnMut(Value) -> bool) -> Result<()> {
     let request = Request::parse(request)?;
+    // What is wrong with it is wrong everywhere, so it is said before what is missing here.
+    let needed = request.cpus()?;
     let facts = facts::facts(&facts::Host::this());
     if let Request::Check {} = request {
         tell(json!({"facts": facts, "host": facts::host()}));
@@ -108,6 +110,10 @@ fn respond(request: &str, tell: &mut dyn FnMut(Value) -> bool) -> Result<()> {
             }
         }
         Request::Run { plan, repeats } => {
+            if needed > bench.cpus() {
+                let near = bench.cpus();
+                return Err(Error::config("--cpus", format!("{needed}: there are {near}; nearest: {near}")));
+            }
             let plan = Plan::read(&plan)?;
             for repeat in 1..=repeats {
                 if !run(&bench, &plan.job(0, repeat), repeat, tell)? {

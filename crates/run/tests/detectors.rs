@@ -4,16 +4,17 @@
 //! task that never ends is killed at a virtual time and fails its test.
 #![cfg(not(loom))]
 
-use gupstress_run::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
+mod lab;
+
+use gupstress_run::drive::sim::{Lab, SimEnd, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Timed};
 use gupstress_run::machine::{Batch, Frame, Gfp, Kind, Layout, Machine, flag, payload::pattern, vm};
-use gupstress_run::observe::{Counters, Event, Totals};
+use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Rules, Source, kernel_names, load_kernel, load_policy};
+use lab::Body;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-type Body = Box<dyn FnOnce(&Task<'_, SimThread<'_>>)>;
 
 const CPUS: usize = 2;
 const LAYOUT: Layout = Layout { normal: 64, movable: 64, cma: 0, page_bytes: 64 };
@@ -26,40 +27,11 @@ fn machine(rules: Rules) -> Arc<Machine> {
     Arc::new(Machine::new(rules, &LAYOUT, CPUS))
 }
 
-/// Runs each body as a thread on its CPU, with every kworker beside them.
+/// Runs each body as a thread on its CPU, with every kworker beside them; all end by themselves.
 fn simulate(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
-    let counters: Vec<Arc<Counters>> = (0..=bodies.len()).map(|_| Arc::default()).collect();
-    let mut tasks = Vec::new();
-    for ((cpu, body), count) in bodies.into_iter().zip(&counters) {
-        let (m, count) = (Arc::clone(m), Arc::clone(count));
-        let body = move |thread: &SimThread<'_>| body(&Task::new(&m, thread, &count, cpu));
-        tasks.push(SimTask {
-            cpu,
-            place: Arc::default(),
-            killable: true,
-            daemon: false,
-            body: Box::new(body),
-        });
-    }
-    let kworkers = Kworkers::of(m, &counters[tasks.len()]);
-    let mut ticks = 0;
-    let report = Lab::default().run(
-        Box::new(Timed::new(1_000_000)),
-        &Costs::default(),
-        1,
-        tasks,
-        Some(&kworkers),
-        &mut |now, _| {
-            ticks += 1;
-            if ticks < 3 { Decision::Continue(now + 100_000_000) } else { Decision::Kill }
-        },
-        &mut |_| true,
-    );
-    assert!(matches!(report.end, SimEnd::Done), "{:?}", report.end);
-    assert!(ticks < 3, "a task did not end by itself");
-    let mut sum = Totals::default();
-    counters.iter().for_each(|count| sum.add(&count.totals()));
-    sum
+    let ran = lab::run(m, Box::new(Timed::new(1_000_000)), 1, 200_000_000, bodies).unwrap();
+    assert!(!ran.killed, "a task did not end by itself");
+    ran.totals
 }
 
 fn on(m: &Arc<Machine>, cpu: usize, body: impl FnOnce(&Task<'_, SimThread<'_>>) + 'static) -> Totals {

@@ -100,7 +100,7 @@ fn findings_are_the_same_whatever_the_number_of_workers() {
 #[test]
 fn a_machine_that_was_put_back_is_as_good_as_a_new_one() {
     for (profile, policy) in
-        [("isolation-race", "linux-7.2"), ("contended", "bounded"), ("zero-page", "none")]
+        [("isolation-race", "linux-7.2"), ("contended", "bounded"), ("zero-page", "none"), ("oom", "none")]
     {
         let settings = settings(profile, policy, "linux-6.12.43", Size { threads: 3, pages: 4, calls: 2 });
         let mut used = Runner::new(settings.subject().unwrap());

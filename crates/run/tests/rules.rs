@@ -369,3 +369,57 @@ fn the_frames_of_an_offlined_block_come_back() {
         )],
     );
 }
+
+#[test]
+fn a_device_that_reads_sees_what_is_written_later_where_the_page_is_unshared() {
+    // To 5.18 a pin that reads takes the page that a child shares: the program's next write leaves it.
+    for (kernel, sees) in [("linux-5.13", false), ("linux-6.1.176", true), ("linux-7.2.13", true)] {
+        let (m, id) = machine(kernel, Kind::Anon, 1);
+        let found = Rc::new(RefCell::new(None));
+        let (seen, policy) = (Rc::clone(&found), policy("linux-7.2", &[]));
+        let reader = body(move |t| {
+            let mapping = t.m.mapping(id);
+            t.touch(mapping, 0..1).unwrap();
+            t.lru_add_drain();
+            t.fork(mapping, 0..1).unwrap();
+            let mut pin = Pin::default();
+            t.pin_longterm(&PinRequest::new(&policy, mapping, 0..1, false), &mut pin).unwrap();
+            let dma = Dma { word: 0, token: 7 };
+            t.dma_publish(dma, mapping, 0..1);
+            *seen.borrow_mut() = Some(t.dma_finish(dma, mapping, 0..1, &pin.pages));
+            t.unpin_user_pages(&pin.pages);
+        });
+        play(&m, vec![(0, reader)]);
+        let found = found.borrow().expect("it has pinned");
+        assert_eq!(found.is_none(), sees, "{kernel}: {found:?}");
+        assert!(found.is_none_or(|error| !error.token_kept), "{kernel}: {found:?}");
+    }
+}
+
+#[test]
+fn a_child_that_has_exited_is_forgotten() {
+    let (m, id) = machine("linux-7.2.13", Kind::Anon, 2);
+    play(
+        &m,
+        vec![(
+            0,
+            body(move |t| {
+                let mapping = t.m.mapping(id);
+                t.touch(mapping, 0..2).unwrap();
+                let children = || {
+                    let mut count = 0;
+                    mapping.for_each_child(|_| count += 1);
+                    count
+                };
+                let during = std::cell::Cell::new(0);
+                t.with_child(mapping, 0..2, || {
+                    during.set(children());
+                    assert_eq!(t.m.page(mapping.vma.pte(0).frame()).mapcount(), 2);
+                })
+                .unwrap();
+                assert_eq!((during.get(), children()), (1, 0));
+                assert_eq!(t.m.page(mapping.vma.pte(0).frame()).mapcount(), 1);
+            }),
+        )],
+    );
+}

@@ -104,6 +104,13 @@ fn a_device_that_reads_sees_what_is_written_later_and_children_come_and_go() {
 #[test]
 fn a_victim_names_the_pin_that_must_not_be_there() {
     for (name, kind) in [("contig", "contig"), ("offline-victim", "offliner"), ("cma-victim", "contig")] {
+        let result = simulate("linux-7.2.13", "linux-7.2", name, &[]);
+        let all = attempts(&result, kind);
+        assert!(all.held_up_by_pin == 0 && all.emptied > 0, "{name}: {all:?}");
+        if name == "cma-victim" {
+            // There the few pins that stay are rarely in a block that is wanted.
+            continue;
+        }
         let result = simulate("linux-7.2.13", "ignore", name, &[]);
         let all = attempts(&result, kind);
         assert!(all.held_up_by_pin > 0, "{name}: {all:?}");
@@ -115,9 +122,6 @@ fn a_victim_names_the_pin_that_must_not_be_there() {
         } else {
             assert_eq!(all.failed_justified + all.failed_spurious, 0, "it does not give up: {all:?}");
         }
-        let result = simulate("linux-7.2.13", "linux-7.2", name, &[]);
-        let all = attempts(&result, kind);
-        assert!(all.held_up_by_pin == 0 && all.emptied > 0, "{name}: {all:?}");
     }
 }
 

@@ -31,8 +31,8 @@ def report(files: tuple[str, ...], page_file: str) -> int:
     """Show one or more results, side by side, as one HTML page.
 
     The page needs no network and no other file. It shows what `--json` of run, matrix,
-    litmus and compare and `pytest --gupstress-json` wrote, and folders of runs, which
-    become one.
+    litmus, explore and compare and `pytest --gupstress-json` wrote, and folders of runs,
+    which become one. Findings of explore come with their stories.
 
     \b
     gupstress run --json run.json

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from gupstress.model.policy import Policy
 
-Kind = Literal["anon", "shmem", "ramfs", "file", "secret", "pfnmap"]
-"""Of a mapping: anonymous memory, a memfd, a file without or with a backing store, mapped shared,
-a `memfd_secret`, or a driver's pages."""
+Kind = Literal["anon", "shmem", "tmpfs", "ramfs", "file", "secret", "pfnmap"]
+"""Of a mapping: anonymous memory, a memfd, a file of a tmpfs with `huge=always`, a file without or
+with a backing store, mapped shared, a `memfd_secret`, or a driver's pages."""
 
 Caller = Literal["io_uring", "vfio", "umem", "udmabuf", "gup-fast", "gup-slow"]
 """Who pins: by which entry, how much at a time, and what half a range means."""
@@ -262,11 +262,22 @@ class Machine:
     def __repr__(self) -> str:
         return f"<machine: {self.cpus} cpus, kernel {self.kernel}, policy {self.policy}>"
 
-    def map(self, pages: int, kind: Kind) -> Mapping:
-        """Map fresh pages, none present."""
+    def map(self, pages: int, kind: Kind, order: int = 0) -> Mapping:
+        """Map fresh pages, none present.
+
+        Args:
+            pages: How many.
+            kind: What they are made of.
+            order: Of the folios that faults make where they can, 1 to 9 for `anon` and `shmem`;
+                0 for single pages.
+
+        Raises:
+            MachineError: There are no such folios.
+        """
         count = _count("pages", pages)
-        made = Mapping(self, self._core.map(count, str(kind)), count, kind)
-        self._script.map(made.number, count, kind)
+        name = f"{kind}/{_count('order', order)}" if order else str(kind)
+        made = Mapping(self, self._core.map(count, name), count, kind)
+        self._script.map(made.number, count, name)
         return made
 
     def touch(self, part: Mapping | Range, cpu: int = 0) -> None:
@@ -316,6 +327,10 @@ class Machine:
     def split(self, mapping: Mapping | Range, cpu: int = 0) -> None:
         """Make single pages of what lies there in larger folios."""
         self._play("split", cpu=self._cpu(cpu), mapping=self._whole(mapping).number)
+
+    def pmdsplit(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Call `mprotect(PROT_READ)` and undo it: what a PMD maps there is mapped by PTEs then."""
+        self._act("pmdsplit", part, cpu)
 
     def alias(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Write each page through a second mapping of the file."""

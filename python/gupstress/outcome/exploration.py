@@ -20,6 +20,8 @@ class Outcome(Record):
     """The classes of each thread's calls."""
     broken: str | None = None
     """The invariant that does not hold."""
+    conditions: tuple[str, ...] = ()
+    """Those of a scenario that it meets."""
 
 
 class Shrunk(Record):
@@ -30,6 +32,34 @@ class Shrunk(Record):
     minimal: bool
     """Whether no single reduction is left that shows it."""
     timed_out: bool
+
+
+class Line(Record):
+    """What one task did, and what the page that it is about looked like then."""
+
+    task: int
+    text: str
+    page: str
+    """References and whereabouts; empty where there is none."""
+    folded: int
+    """Steps before it that nobody else could see."""
+
+
+class Story(Record):
+    """An interleaving told."""
+
+    title: str
+    tasks: tuple[str, ...]
+    """What each is called, by number."""
+    lines: tuple[Line, ...]
+    end: str
+    """Who did what between which two steps, and what would have helped."""
+
+    @property
+    def columns(self) -> list[int]:
+        """The tasks with a column of their own: those that are no kworkers."""
+        used = dict.fromkeys(line.task for line in self.lines)
+        return sorted(task for task in used if not self.tasks[task].startswith("kworker"))
 
 
 class Found(Record):
@@ -47,6 +77,7 @@ class Found(Record):
     """None where there was no time to try."""
     sentence: str
     """Who did what between which two steps, and what would have helped."""
+    story: Story
     file: dict[str, Any]
     """A `gupstress.schedule/1`: what `gupstress replay` reads."""
 

@@ -226,6 +226,22 @@ class Counters(Record):
     offlined: Count | None
     """Blocks that offlining emptied."""
     offline_failed: Count | None
+    split_calls: Count | None = None
+    """Splits of a folio that were tried."""
+    thp_split_page: Count | None = None
+    thp_split_page_failed: Count | None = None
+    thp_split_pmd: Count | None = None
+    """PMD mappings replaced by PTEs."""
+    thp_deferred_split_page: Count | None = None
+    """Huge pages of which a part was unmapped."""
+    thp_fault_alloc: Count | None = None
+    thp_fault_fallback: Count | None = None
+    """Faults that wanted a huge page and got a small one."""
+    thp_migration_success: Count | None = None
+    thp_migration_fail: Count | None = None
+    """Huge pages not migrated as one, those among them that were split."""
+    thp_migration_split: Count | None = None
+    isolate_hugetlb_calls: Count | None = None
     dma_checked: Count | None
     """Patterns that a device wrote and that were found again at unpin."""
 

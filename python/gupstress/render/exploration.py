@@ -11,19 +11,10 @@ WIDTH = 80
 def plain(result: ExploreResult, replays: Sequence[str]) -> str:
     """Return a search as text; `replays` are the commands that replay its findings."""
     rate = "" if result.schedules_per_s is None else f", {result.schedules_per_s:,.0f} a second"
-    lines = [
-        f"explore {result.profile}: policy {result.policy} on {result.kernel},"
-        f" {_strategy(result.search)}, seed {result.seed}",
-        "",
-        f"{result.schedules:,} schedules, {result.steps:,} steps,"
-        f" {result.states:,} distinct end states{rate}",
-        f"coverage: {_coverage(result.coverage)}",
-    ]
-    if result.cut:
-        lines.append(f"cut after too many steps, judged neither way: {result.cut:,} schedules")
-    if never := result.coverage.never_reached:
-        steps = f"steps never reached: {', '.join(never)}"
-        lines += textwrap.wrap(steps, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    head, counts, *more = remarks(result)
+    lines = [head, "", f"{counts}{rate}"]
+    for line in more:
+        lines += textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     for found, command in zip(result.findings, replays, strict=True):
         again = "" if found.times == 1 else f", {found.times:,} times"
         size = f"{found.preemptions} preemption{'' if found.preemptions == 1 else 's'}"
@@ -32,6 +23,22 @@ def plain(result: ExploreResult, replays: Sequence[str]) -> str:
         lines += textwrap.wrap(found.sentence, WIDTH, initial_indent="  ", subsequent_indent="  ")
         lines.append(f"  {command}")
     return "\n".join([*lines, "", closing(result)])
+
+
+def remarks(result: ExploreResult) -> list[str]:
+    """Return what was searched, how much of it, and what that covers."""
+    lines = [
+        f"explore {result.profile}: policy {result.policy} on {result.kernel},"
+        f" {_strategy(result.search)}, seed {result.seed}",
+        f"{result.schedules:,} schedules, {result.steps:,} steps,"
+        f" {result.states:,} distinct end states",
+        f"coverage: {_coverage(result.coverage)}",
+    ]
+    if result.cut:
+        lines.append(f"cut after too many steps, judged neither way: {result.cut:,} schedules")
+    if never := result.coverage.never_reached:
+        lines.append(f"steps never reached: {', '.join(never)}")
+    return lines
 
 
 def markdown(result: ExploreResult, replays: Sequence[str]) -> str:
@@ -73,5 +80,8 @@ def _coverage(coverage: Coverage) -> str:
         done, parts = coverage.parts
         return "complete" if coverage.complete else f"not complete: {done} of {parts} parts"
     if coverage.missed is not None:
-        return f"a finding of this depth was missed with a chance of at most {coverage.missed:.3g}"
+        return (
+            f"a finding of this depth within {coverage.length} choices was missed with a chance of"
+            f" at most {coverage.missed:.3g}"
+        )
     return f"random; an undisturbed schedule has {coverage.length} choices"

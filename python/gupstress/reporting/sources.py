@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gupstress.outcome import stored
 from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.exploration import ExploreResult
 from gupstress.outcome.job import JobResult
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
@@ -20,6 +21,7 @@ _STUDIES: dict[str, type[Document]] = {
     "gupstress.matrix/1": MatrixResult,
     "gupstress.litmus/1": LitmusResult,
     "gupstress.compare/1": Comparison,
+    "gupstress.explore/1": ExploreResult,
     "gupstress.tune/1": TuneResult,
 }
 

@@ -1,13 +1,14 @@
-"""What is in a report beside runs: matrices, litmus scenarios and comparisons."""
+"""What is in a report beside runs: matrices, litmus scenarios, comparisons and explorations."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from gupstress.outcome.comparison import Comparison
+from gupstress.outcome.exploration import ExploreResult, Found, Story
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.tune import TuneResult
-from gupstress.render import comparison, litmus, matrix, tune
+from gupstress.render import comparison, exploration, litmus, matrix, tune
 from gupstress.render.cross import Cross
 from gupstress.render.grid import Grid
 from gupstress.reporting import searched
@@ -26,7 +27,16 @@ class Shown(NamedTuple):
     table: Table
     lines: Sequence[str]
     """What is to be said beside the table."""
+    more: Sequence["Told"] = ()
+    """Tables of their own, each with a sentence below it."""
     figures: Sequence[Figure] = ()
+
+
+class Told(NamedTuple):
+    """A table, and what is to be said of it."""
+
+    table: Table
+    end: str
 
 
 _TONES = {
@@ -67,6 +77,17 @@ def show(study: Study) -> Shown:
                 _TONES[document.verdict],
                 _cross(f"{name}: the model by the kernels", litmus.table(document), _difference),
                 litmus.LEGEND,
+                [Told(_conditions(name, document), "")] if _raced(document) else [],
+            )
+        case ExploreResult():
+            return Shown(
+                name,
+                "exploration",
+                exploration.closing(document),
+                "bad" if document.findings else "good",
+                _found(f"{name}: findings", document),
+                exploration.remarks(document),
+                [Told(_story(found), found.story.end) for found in document.findings],
             )
         case TuneResult():
             return Shown(
@@ -76,7 +97,7 @@ def show(study: Study) -> Shown:
                 "good" if document.best is not None else "bad",
                 _grid(f"{name}: policies that no other beats", tune.front(document)),
                 (document.policy_toml or "").splitlines(),
-                [searched.front(document), searched.effects(document)],
+                figures=[searched.front(document), searched.effects(document)],
             )
         case Comparison():
             return Shown(
@@ -93,6 +114,68 @@ def show(study: Study) -> Shown:
             )
         case _:
             raise TypeError(f"a {type(document).__name__} is no study")
+
+
+def _raced(document: LitmusResult) -> bool:
+    return any(cell.explored is not None for cell in document.cells)
+
+
+def _conditions(name: str, document: LitmusResult) -> Table:
+    """Return what the threads of scenarios came to."""
+    tones = {True: "good", False: "bad", None: "undecided"}
+    return Table(
+        f"{name}: what threads come to",
+        ["scenario", "kernel", "condition", "schedules that meet it", "of", "complete"],
+        [
+            [
+                Cell(cell.scenario),
+                Cell(cell.kernel),
+                Cell(f"{one.wanted} {one.condition}", tone=tones[one.holds]),
+                Cell(f"{one.times:,}", value=one.times, align="right"),
+                Cell(f"{cell.explored.schedules:,}", cell.explored.schedules, align="right"),
+                Cell("yes" if cell.explored.complete else "no"),
+            ]
+            for cell in document.cells
+            if cell.explored is not None
+            for one in cell.explored.conditions
+        ],
+        stubs=3,
+    )
+
+
+def _found(caption: str, document: ExploreResult) -> Table:
+    return Table(
+        caption,
+        ["finding", "schedule", "times", "preemptions"],
+        [
+            [
+                Cell(found.kind, tone="bad"),
+                Cell(f"{found.schedule:,}", value=found.schedule, align="right"),
+                Cell(f"{found.times:,}", value=found.times, align="right"),
+                Cell(str(found.preemptions), value=found.preemptions, align="right"),
+            ]
+            for found in document.findings
+        ],
+    )
+
+
+def _story(found: Found) -> Table:
+    story = found.story
+    return Table(
+        f"{story.title} (schedule {found.schedule:,})",
+        [*(story.tasks[task] for task in story.columns), "page: references, where"],
+        list(_lines(story)),
+        stubs=0,
+    )
+
+
+def _lines(story: Story) -> Iterator[list[Cell]]:
+    for line in story.lines:
+        own = line.task in story.columns
+        texts = [line.text if task == line.task else "" for task in story.columns]
+        if not own:
+            texts = [f"[{story.tasks[line.task]}: {line.text}]", *texts[1:]]
+        yield [*map(Cell, texts), Cell(line.page)]
 
 
 def _cross(caption: str, table: Cross, tone: Callable[[str], str]) -> Table:

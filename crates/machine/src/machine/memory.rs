@@ -7,7 +7,7 @@
 
 use super::buddy::{Blocks, Buddy};
 use super::build::{GoOn, Unbuilt, table};
-use super::page::{Frame, Page, ZERO_FRAME, flag};
+use super::page::{Frame, MAX_ORDER, Page, ZERO_FRAME, flag};
 use super::payload::{Fresh, Frozen, Payload};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
 use crate::table;
@@ -216,6 +216,18 @@ impl Memory {
         &self.zones[slot(kind)]
     }
 
+    /// PMDs that map a folio of the largest order: `_entire_mapcount`, kept in its second page.
+    pub fn entire_mapcount(&self, head: Frame) -> i32 {
+        if self.page(head).order() < MAX_ORDER { 0 } else { self.page(head + 1).large_mapcount() }
+    }
+
+    /// Counts `n` more PMDs that map a folio of the largest order. Under the page-table lock.
+    pub(crate) fn add_entire_mapcount(&self, head: Frame, n: i32) {
+        debug_assert_eq!(self.page(head).order(), MAX_ORDER);
+        self.page(head).add_large_mapcount(n);
+        self.page(head + 1).add_large_mapcount(n);
+    }
+
     /// Takes a folio from the first zone of `gfp` that has one; its refcount becomes 1.
     pub fn alloc(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
         if order != 0 {
@@ -311,6 +323,11 @@ impl Memory {
     #[inline]
     pub fn freeze(&self, frame: Frame, expected: i32) -> Result<Frozen<'_>, i32> {
         self.page(frame).freeze(expected).map(|()| Frozen::new(self, frame))
+    }
+
+    /// Ends the freeze of a part of a split folio.
+    pub(crate) fn unfreeze(&self, head: Frame, refs: i32) {
+        self.page(head).unfreeze(refs);
     }
 
     /// Gives back a folio whose refcount is zero and that nothing refers to.

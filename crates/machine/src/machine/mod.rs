@@ -39,7 +39,7 @@ pub use mutex::SleepMutex;
 pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
 pub use page::{Frame, MAX_ORDER, Page, ZERO_FRAME, flag};
 pub(crate) use refs::Grab;
-pub use space::{Kind, Mapping, Pte, Vma};
+pub use space::{Backing, Kind, Mapping, Pte, Vma};
 pub use turns::Turns;
 pub use validate::{Broken, Recount};
 
@@ -69,6 +69,8 @@ pub struct Machine {
     pub passing: CachePadded<Gauge>,
     /// `lru_disable_count`.
     cache_disabled: AtomicU32,
+    /// The first frame of the huge zero page, once there is one.
+    huge_zero: AtomicU32,
 }
 
 impl Machine {
@@ -95,6 +97,7 @@ impl Machine {
             turns: Turns::default(),
             passing: CachePadded::default(),
             cache_disabled: AtomicU32::new(0),
+            huge_zero: AtomicU32::new(page::NO_FRAME),
             rules,
         })
     }
@@ -112,8 +115,9 @@ impl Machine {
     }
 
     /// Makes a mapping of `pages` pages, none present.
-    pub fn map(&self, kind: Kind, pages: u32) -> &Mapping {
-        let at = self.mappings.push_with(|id| Mapping::new(id as u32, kind, pages));
+    pub fn map(&self, backing: impl Into<Backing>, pages: u32) -> &Mapping {
+        let backing = backing.into();
+        let at = self.mappings.push_with(|id| Mapping::new(id as u32, backing, pages));
         &self.mappings[at]
     }
 
@@ -126,6 +130,28 @@ impl Machine {
     /// Every mapping ever made.
     pub fn mappings(&self) -> impl Iterator<Item = &Mapping> {
         self.mappings.iter().map(|(_, mapping)| mapping)
+    }
+
+    /// Whether a page is the zero page, or one of the huge zero page.
+    #[inline]
+    pub fn is_zero(&self, frame: Frame) -> bool {
+        frame == ZERO_FRAME || frame >> MAX_ORDER == self.huge_zero.load(Ordering::Relaxed) >> MAX_ORDER
+    }
+
+    /// `mm_get_huge_zero_folio`: made when it is first asked for, outside Movable; `None` without
+    /// memory for it.
+    pub(crate) fn huge_zero(&self, cpu: usize) -> Option<Frame> {
+        let known = self.huge_zero.load(Ordering::Acquire);
+        if known != page::NO_FRAME {
+            return Some(known);
+        }
+        let fresh = self.memory.alloc(cpu, Gfp::Pin, MAX_ORDER)?.publish();
+        self.page(fresh).set(flag::RESERVED);
+        let won = self.huge_zero.compare_exchange(page::NO_FRAME, fresh, Ordering::AcqRel, Ordering::Acquire);
+        if won.is_err() && self.page(fresh).put_testzero(1) {
+            self.memory.free(cpu, fresh);
+        }
+        Some(won.err().unwrap_or(fresh))
     }
 
     /// `lru_cache_disabled`: whether batches flush at once.
@@ -160,7 +186,7 @@ impl Machine {
 }
 
 crate::restore!(Machine {
-    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled,
+    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero,
 } keep { rules, passing });
 
 /// Mappings are made before anything runs: both machines have the same.

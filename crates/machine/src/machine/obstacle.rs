@@ -11,7 +11,7 @@
 
 use super::lruvec::{Lru, list_of};
 use super::refs::Extra;
-use super::{Batch, Frame, Machine, Page, ZERO_FRAME, ZoneKind, flag};
+use super::{Batch, Frame, Machine, Page, ZoneKind, flag};
 use crate::words;
 use serde::Serialize;
 
@@ -252,7 +252,7 @@ impl Machine {
 
     /// Why a page is on no LRU list and never will be, if that is so.
     fn unlisted(&self, frame: Frame) -> Option<Obstacle> {
-        if frame == ZERO_FRAME {
+        if self.is_zero(frame) {
             return Some(Obstacle::ZeroPage);
         }
         // Poison is a page's own, but its folio cannot be moved for it.

@@ -89,8 +89,12 @@ pub mod flag {
     pub const BUDDY: u32 = 1 << 19;
     /// That block lies where memory is being offlined: nobody gets it.
     pub const SET_ASIDE: u32 = 1 << 20;
+    /// `PG_partially_mapped`: a large folio of which some page is mapped no more.
+    pub const PARTLY_MAPPED: u32 = 1 << 21;
     /// Where the order of the folio that a page is part of begins; four bits.
     pub const ORDER: u32 = 28;
+    /// Flags that the parts of a split folio take over from it.
+    pub const SPLIT: u32 = ACTIVE | REFERENCED | UNEVICTABLE | MLOCKED | SWAPBACKED | DIRTY | ANON | OLDEST;
     /// Flags that tell where a frame lies and that outlive its contents.
     pub const PLACE: u32 = ZONE_MOVABLE | CMA;
 
@@ -195,9 +199,15 @@ impl Page {
 
     /// Makes it part of a folio, or the first page of a free block, of this order.
     pub(super) fn set_order(&self, order: u32) {
-        let flags = self.flags.load(Ordering::Relaxed) & !(u32::MAX << flag::ORDER);
-        // Whoever sees the order sees what the page was made before.
-        self.flags.store(flags | order << flag::ORDER, Ordering::Release);
+        // Others may set `PG_waiters` of a folio that is split. Whoever sees the order sees what
+        // the page was made before.
+        let mut old = self.flags.load(Ordering::Relaxed);
+        let with = |flags: u32| flags & !(u32::MAX << flag::ORDER) | order << flag::ORDER;
+        while let Err(now) =
+            self.flags.compare_exchange_weak(old, with(old), Ordering::Release, Ordering::Relaxed)
+        {
+            old = now;
+        }
     }
 
     /// The free block that begins here, if one does: its order, and whether it is set aside.
@@ -290,13 +300,17 @@ impl Page {
     /// Mappings of the folio that it is the head of: `folio_mapcount`.
     #[inline]
     pub fn folio_mapcount(&self) -> i32 {
-        if self.is_large() { self.large_mapcount.load(Ordering::Relaxed) } else { self.mapcount() }
+        if self.is_large() { self.large_mapcount() } else { self.mapcount() }
     }
 
     /// Adds to the page's own mapcount; returns the new one. Under the page-table lock.
     #[inline]
     pub(super) fn add_mapcount(&self, n: i32) -> i32 {
         self.mapcount.fetch_add(n, Ordering::Relaxed) + n
+    }
+
+    pub(super) fn large_mapcount(&self) -> i32 {
+        self.large_mapcount.load(Ordering::Relaxed)
     }
 
     /// Adds to that of the large folio that it is the head of; returns the new one.

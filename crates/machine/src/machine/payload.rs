@@ -29,7 +29,7 @@
 
 use super::Memory;
 use super::build::{GoOn, Unbuilt, table};
-use super::page::Frame;
+use super::page::{Frame, flag};
 use crate::sync::{AtomicU64, Exclusive, Ordering};
 
 /// A folio just allocated that nobody else has seen.
@@ -92,6 +92,32 @@ impl<'a> Frozen<'a> {
         let (from, to) = (memory.frames_of(self.frame), memory.frames_of(target.frame));
         assert_eq!(from.len(), to.len(), "a folio is copied to one of its order");
         from.zip(to).for_each(|(from, to)| memory.payload.copy(from, to));
+    }
+
+    /// Makes folios of these orders of it, which stay frozen until
+    /// [`unfreeze`](Memory::unfreeze); with each, the references that `refs` says for its order.
+    /// What it was, all are; but only the first has its place on a list.
+    pub fn split(self, orders: &[u32], refs: impl Fn(u32) -> i32) -> Vec<(Frame, i32)> {
+        let (memory, head) = (self.memory, self.frame);
+        let folio = memory.page(head);
+        let end = memory.frames_of(head).end;
+        let (mapping, index) = (folio.mapping(), folio.index());
+        folio.clear(flag::PARTLY_MAPPED);
+        let shared = folio.flags() & flag::SPLIT;
+        let mut parts = Vec::with_capacity(orders.len());
+        let mut first = head;
+        for &order in orders {
+            let page = memory.page(first);
+            page.set(shared);
+            page.set_mapping(mapping, index + (first - head));
+            parts.push((first, refs(order)));
+            // Last: whoever finds the order finds the head made.
+            (first..first + (1 << order)).for_each(|frame| memory.page(frame).set_order(order));
+            first += 1 << order;
+        }
+        assert_eq!(first, end, "a folio is split into all of its pages");
+        std::mem::forget(self);
+        parts
     }
 
     /// Ends the freeze with `refs` references.

@@ -13,6 +13,12 @@
 //! reordered against GUP-fast, which takes a reference and then reads the PTE
 //! again: [`PtLocked::clear_flush`] and every read without the lock are `SeqCst`.
 //! All other changes only publish what they map, and release.
+//!
+//! A PMD maps a folio of 512 pages by one entry, in place of a page table's; it is changed under
+//! the same lock. What a page table *shows* of a page, [`Vma::pte`], is the PMD's entry at its
+//! place, where there is one. A reader that looks for a PMD and then at the PTE finds what was
+//! there at some moment in between: a PMD is set only while all of its PTEs are empty, and
+//! taken away after they have been written.
 
 use super::area::{Area, Areas, vm};
 use super::page::{Frame, NO_FRAME, ZERO_FRAME};
@@ -30,6 +36,8 @@ pub enum Kind {
     Anon,
     /// Shared memory: pages also have a page-cache reference.
     Shmem,
+    /// A file of a tmpfs that is mounted with `huge=always`, shared.
+    Tmpfs,
     /// A file of ramfs, shared: nothing writes its pages back, and reclaim leaves them alone.
     Ramfs,
     /// A file with a backing store, shared: the first store to a page after each writeback is noticed.
@@ -42,12 +50,18 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [Self::Anon, Self::Shmem, Self::Ramfs, Self::File, Self::Secret, Self::Pfnmap];
+    pub const ALL: [Self; 7] =
+        [Self::Anon, Self::Shmem, Self::Tmpfs, Self::Ramfs, Self::File, Self::Secret, Self::Pfnmap];
 
     /// Whether its pages are those of a page cache.
     #[inline]
     pub fn is_cached(self) -> bool {
-        matches!(self, Self::Shmem | Self::Ramfs | Self::File | Self::Secret)
+        matches!(self, Self::Shmem | Self::Tmpfs | Self::Ramfs | Self::File | Self::Secret)
+    }
+
+    /// Whether its pages can be swapped out.
+    pub fn is_swapbacked(self) -> bool {
+        matches!(self, Self::Anon | Self::Shmem | Self::Tmpfs)
     }
 
     /// Whether a memfd has it, as udmabuf and `memfd_pin_folios` want.
@@ -64,6 +78,21 @@ impl Kind {
     #[inline]
     pub fn is_unpinnable(self) -> bool {
         matches!(self, Self::Secret | Self::Pfnmap)
+    }
+}
+
+/// What a mapping is made of, and in how large pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backing {
+    /// What it is made of.
+    pub kind: Kind,
+    /// Order of the folios that faults make where they can; 0: single pages.
+    pub order: u32,
+}
+
+impl From<Kind> for Backing {
+    fn from(kind: Kind) -> Self {
+        Self { kind, order: 0 }
     }
 }
 
@@ -156,6 +185,12 @@ impl Pte {
         Self(self.0 & !Self::DIRTY)
     }
 
+    /// The entry of page `nth` of what a PMD of this value maps.
+    #[inline]
+    pub fn at(self, nth: u32) -> Self {
+        Self(self.0 + (u64::from(nth) << Self::FRAME))
+    }
+
     /// The entry as one word.
     pub(super) fn bits(self) -> u64 {
         self.0
@@ -167,7 +202,8 @@ impl Pte {
     }
 }
 
-const PTES_PER_TABLE: usize = 512;
+/// Entries of one page table, and pages that one PMD maps.
+pub const PTES_PER_TABLE: u32 = 512;
 
 /// One address space's view of a mapping.
 #[derive(Debug)]
@@ -179,6 +215,10 @@ pub struct Vma {
     /// Whether it is a second mapping of the same address space, not a child's.
     pub is_alias: bool,
     ptes: Box<[AtomicU64]>,
+    /// One for every 512 pages; zero where PTEs say what is mapped.
+    pmds: Box<[AtomicU64]>,
+    /// Whether those pages have a page table, so that no PMD can map them.
+    tables: Box<[AtomicBool]>,
     ptls: Box<[Mutex<()>]>,
     /// Flags of [`vm`] by page, as faults ask for them; what [`Areas`] say.
     flags: Box<[AtomicU8]>,
@@ -199,12 +239,15 @@ pub struct PtLocked<'a> {
 
 impl Vma {
     fn new(mapping: u32, kind: Kind, pages: usize, is_alias: bool) -> Self {
+        let tables = pages.div_ceil(PTES_PER_TABLE as usize);
         Self {
             mapping,
             kind,
             is_alias,
             ptes: (0..pages).map(|_| AtomicU64::new(0)).collect(),
-            ptls: (0..pages.div_ceil(PTES_PER_TABLE)).map(|_| Mutex::ranked(Rank::PageTable, ())).collect(),
+            pmds: (0..tables).map(|_| AtomicU64::new(0)).collect(),
+            tables: (0..tables).map(|_| AtomicBool::new(false)).collect(),
+            ptls: (0..tables).map(|_| Mutex::ranked(Rank::PageTable, ())).collect(),
             flags: (0..pages).map(|_| AtomicU8::new(0)).collect(),
             areas: Mutex::new(Areas::new(pages as u32)),
             prepared: AtomicBool::new(kind != Kind::Anon),
@@ -222,21 +265,40 @@ impl Vma {
         self.ptes.is_empty()
     }
 
-    /// Reads a PTE without the lock, as GUP-fast does.
+    /// Reads what is mapped at a page without the lock, as GUP-fast does.
     #[inline]
     pub fn pte(&self, index: u32) -> Pte {
-        Pte(self.ptes[index as usize].load(Ordering::SeqCst))
+        match self.pmds[(index / PTES_PER_TABLE) as usize].load(Ordering::SeqCst) {
+            0 => Pte(self.ptes[index as usize].load(Ordering::SeqCst)),
+            pmd => Pte(pmd).at(index % PTES_PER_TABLE),
+        }
+    }
+
+    /// Whether a PMD may map the page and its neighbours: they are all there, in one area, and
+    /// have no page table.
+    pub fn takes_pmd(&self, index: u32) -> bool {
+        let table = (index / PTES_PER_TABLE) as usize;
+        self.takes_folio(index, PTES_PER_TABLE)
+            && self.pmds[table].load(Ordering::Relaxed) == 0
+            && !self.tables[table].load(Ordering::Relaxed)
+    }
+
+    /// Whether the naturally aligned run of `pages` pages around a page lies in one area.
+    pub fn takes_folio(&self, index: u32, pages: u32) -> bool {
+        let first = index - index % pages;
+        let range = first..first.saturating_add(pages);
+        range.end <= self.len() && matches!(&self.areas(&range)[..], [area] if !area.has(vm::HOLE))
     }
 
     /// `pte_offset_map_lock`. Never held across a step.
     #[inline]
     pub fn lock(&self, index: u32) -> PtLocked<'_> {
-        PtLocked { vma: self, _guard: self.ptls[index as usize / PTES_PER_TABLE].lock() }
+        PtLocked { vma: self, _guard: self.ptls[(index / PTES_PER_TABLE) as usize].lock() }
     }
 
     /// The same of a child's page table, while the parent's is locked: `spin_lock_nested`.
     pub fn lock_nested(&self, index: u32) -> PtLocked<'_> {
-        let table = &self.ptls[index as usize / PTES_PER_TABLE];
+        let table = &self.ptls[(index / PTES_PER_TABLE) as usize];
         PtLocked { vma: self, _guard: table.lock_as(Rank::NestedPageTable) }
     }
 
@@ -298,15 +360,56 @@ impl Vma {
 }
 
 impl PtLocked<'_> {
-    /// Reads a PTE.
+    /// Reads what is mapped at a page.
     #[inline]
     pub fn get(&self, index: u32) -> Pte {
-        Pte(self.vma.ptes[index as usize].load(Ordering::Relaxed))
+        match self.vma.pmds[(index / PTES_PER_TABLE) as usize].load(Ordering::Relaxed) {
+            0 => Pte(self.vma.ptes[index as usize].load(Ordering::Relaxed)),
+            pmd => Pte(pmd).at(index % PTES_PER_TABLE),
+        }
+    }
+
+    /// The PMD that maps a page and its neighbours, if one does; its frame is the first one's.
+    #[inline]
+    pub fn pmd(&self, index: u32) -> Option<Pte> {
+        let pmd = Pte(self.vma.pmds[(index / PTES_PER_TABLE) as usize].load(Ordering::Relaxed));
+        (!pmd.is_none()).then_some(pmd)
+    }
+
+    /// `set_pmd_at`, over a page and its neighbours.
+    pub fn set_pmd(&self, index: u32, pmd: Pte) {
+        self.vma.pmds[(index / PTES_PER_TABLE) as usize].store(pmd.0, Ordering::Release);
+    }
+
+    /// No PMD may map a page and its neighbours from now on: there is a page table.
+    pub fn set_table(&self, index: u32) {
+        self.vma.tables[(index / PTES_PER_TABLE) as usize].store(true, Ordering::Relaxed);
+    }
+
+    /// [`clear_flush`](Self::clear_flush) of the PMD or the PTE that maps a page.
+    #[inline]
+    pub fn replace(&self, index: u32, huge: bool, instead: Pte) {
+        if huge {
+            self.vma.pmds[(index / PTES_PER_TABLE) as usize].store(instead.0, Ordering::SeqCst);
+        } else {
+            self.clear_flush(index, instead);
+        }
+    }
+
+    /// Maps by PTEs what a PMD maps.
+    pub fn split_pmd(&self, index: u32, pte: impl Fn(u32) -> Pte) {
+        let first = index - index % PTES_PER_TABLE;
+        for nth in 0..PTES_PER_TABLE {
+            self.vma.ptes[(first + nth) as usize].store(pte(nth).0, Ordering::Release);
+        }
+        self.set_table(index);
+        self.replace(index, true, Pte::NONE);
     }
 
     /// `set_pte_at`: whoever finds the PTE finds the page as it was made.
     #[inline]
     pub fn set(&self, index: u32, pte: Pte) {
+        debug_assert!(self.pmd(index).is_none(), "a PTE is set under a PMD");
         self.vma.ptes[index as usize].store(pte.0, Ordering::Release);
     }
 
@@ -326,6 +429,8 @@ pub struct Mapping {
     pub id: u32,
     /// Anonymous or shared memory.
     pub kind: Kind,
+    /// Order of the folios that faults make where they can; 0: single pages.
+    pub order: u32,
     /// The area it was made for.
     pub vma: Arc<Vma>,
     /// Areas of forked children, and second ones of its own address space.
@@ -339,17 +444,24 @@ pub struct Mapping {
 
 impl Mapping {
     /// A mapping of `pages` pages, none present.
-    pub fn new(id: u32, kind: Kind, pages: u32) -> Self {
+    pub fn new(id: u32, backing: Backing, pages: u32) -> Self {
+        let Backing { kind, order } = backing;
         let cached = if kind.is_cached() { pages as usize } else { 0 };
         Self {
             id,
             kind,
+            order,
             vma: Arc::new(Vma::new(id, kind, pages as usize, false)),
             children: Mutex::new(Vec::new()),
             nr_children: AtomicUsize::new(0),
             cache: (0..cached).map(|_| AtomicU32::new(NO_FRAME)).collect(),
             xa_lock: Mutex::new(()),
         }
+    }
+
+    /// What it is made of, and in how large pieces.
+    pub fn backing(&self) -> Backing {
+        Backing { kind: self.kind, order: self.order }
     }
 
     /// Adds the area of a forked child, with nothing in it, and returns it.
@@ -415,35 +527,41 @@ impl Mapping {
         (frame != NO_FRAME).then_some(frame)
     }
 
-    /// Takes `xa_lock` and runs `change` on the cache slot of `index`.
-    pub fn with_cache<R>(&self, index: u32, change: impl FnOnce(CacheSlot<'_>) -> R) -> R {
+    /// Takes `xa_lock` and runs `change` on the cache slots of a folio's pages.
+    pub fn with_cache<R>(&self, pages: Range<u32>, change: impl FnOnce(CacheSlots<'_>) -> R) -> R {
         let _guard = self.xa_lock.lock();
-        change(CacheSlot(&self.cache[index as usize]))
+        change(CacheSlots(&self.cache[pages.start as usize..pages.end as usize]))
+    }
+
+    /// Whether the cache has none of the pages; may be out of date at once.
+    pub fn has_none_of(&self, pages: Range<u32>) -> bool {
+        pages.into_iter().all(|index| self.cached(index).is_none())
     }
 }
 
-/// A page-cache slot under `xa_lock`.
+/// The page-cache slots of a folio's pages, under `xa_lock`.
 #[derive(Debug)]
-pub struct CacheSlot<'a>(&'a AtomicU32);
+pub struct CacheSlots<'a>(&'a [AtomicU32]);
 
-impl CacheSlot<'_> {
-    /// The frame in it.
-    pub fn get(&self) -> Option<Frame> {
-        let frame = self.0.load(Ordering::Relaxed);
-        (frame != NO_FRAME).then_some(frame)
+impl CacheSlots<'_> {
+    /// Whether nothing is in them.
+    pub fn are_empty(&self) -> bool {
+        self.0.iter().all(|slot| slot.load(Ordering::Relaxed) == NO_FRAME)
     }
 
-    /// Puts a frame, or nothing, into it.
-    pub fn set(&self, frame: Option<Frame>) {
-        self.0.store(frame.unwrap_or(NO_FRAME), Ordering::Release);
+    /// Puts the pages of a folio, by its first frame, or nothing into them.
+    pub fn set(&self, head: Option<Frame>) {
+        for (nth, slot) in (0..).zip(self.0) {
+            slot.store(head.map_or(NO_FRAME, |head| head + nth), Ordering::Release);
+        }
     }
 }
 
-crate::restore!(Vma { ptes, flags, areas, prepared, gone } keep { mapping, kind, is_alias, ptls });
+crate::restore!(Vma { ptes, pmds, tables, flags, areas, prepared, gone } keep { mapping, kind, is_alias, ptls });
 #[cfg(not(loom))]
 impl crate::restore::Restore for Mapping {
     fn restore(&self, from: &Self) {
-        let Self { vma, children, nr_children, cache, id: _, kind: _, xa_lock: _ } = self;
+        let Self { vma, children, nr_children, cache, id: _, kind: _, order: _, xa_lock: _ } = self;
         vma.restore(&from.vma);
         nr_children.restore(&from.nr_children);
         cache.restore(&from.cache);

@@ -16,7 +16,8 @@
 //! 7. LRU lists are well linked, and batches and `pending` agree.
 
 use super::GoOn;
-use super::{Batch, Frame, Machine, ZERO_FRAME, flag, lruvec::Lists, payload::pattern};
+use super::space::PTES_PER_TABLE;
+use super::{Batch, Frame, Machine, flag, lruvec::Lists, payload::pattern};
 use std::collections::{HashMap, HashSet};
 
 /// Pages checked between two questions whether to go on.
@@ -63,7 +64,9 @@ impl Recount {
 #[derive(Default, Clone)]
 struct Seen {
     free: u32,
+    /// PTEs and PMDs that map it, and the PMDs among them.
     mapped: i32,
+    entire: i32,
     cached: i32,
     batched: i32,
     unlisted_batch: bool,
@@ -126,13 +129,20 @@ impl Machine {
                 return false;
             }
             mapping.for_each_vma(|vma| {
-                for index in 0..vma.len() {
-                    let pte = vma.pte(index);
+                let mut next = 0;
+                while next < vma.len() {
+                    let index = next;
+                    let locked = vma.lock(index);
+                    let huge = locked.pmd(index);
+                    let pte = huge.unwrap_or_else(|| locked.get(index));
+                    next += if huge.is_some() { PTES_PER_TABLE } else { 1 };
                     recount.check(!pte.is_migration(), "no migration entry stays", Some(pte.frame()), || {
                         format!("page {index} of mapping {} is under a migration entry", mapping.id)
                     });
                     if pte.is_present() {
-                        seen[pte.frame() as usize].mapped += 1;
+                        let seen = &mut seen[pte.frame() as usize];
+                        seen.mapped += 1;
+                        seen.entire += i32::from(huge.is_some());
                     }
                 }
             });
@@ -195,10 +205,10 @@ impl Machine {
         // The zero page is reserved and its mappings are not counted.
         let mapcount = self.page(frame).mapcount();
         recount.check(
-            mapcount == seen.mapped || frame == ZERO_FRAME,
+            mapcount == seen.mapped - seen.entire || self.is_zero(frame),
             "mapcount is the number of PTEs",
             Some(frame),
-            || format!("mapcount {mapcount}, PTEs {}", seen.mapped),
+            || format!("mapcount {mapcount}, PTEs {}", seen.mapped - seen.entire),
         );
     }
 
@@ -214,7 +224,7 @@ impl Machine {
         if !in_use {
             return;
         }
-        if frame != ZERO_FRAME {
+        if !self.is_zero(frame) {
             let mapcount = page.folio_mapcount();
             recount.check(mapcount == seen.mapped, "a folio's mapcount is that of its pages", at, || {
                 format!("mapcount {mapcount}, PTEs {}", seen.mapped)

@@ -80,6 +80,28 @@ events! {
     Offlined = "offlined",
     /// Blocks that it could not empty.
     OfflineFailed = "offline_failed",
+    /// Splits of a folio that were tried (`split_huge_page_to_list_to_order`).
+    SplitCalls = "split_calls",
+    /// Huge pages split.
+    ThpSplitPage = "thp_split_page",
+    /// Those that others had references on.
+    ThpSplitPageFailed = "thp_split_page_failed",
+    /// PMD mappings replaced by PTEs.
+    ThpSplitPmd = "thp_split_pmd",
+    /// Huge pages of which a part was unmapped, to be split when there is time.
+    ThpDeferredSplit = "thp_deferred_split_page",
+    /// Faults that got a huge page.
+    ThpFaultAlloc = "thp_fault_alloc",
+    /// Those that wanted one and got small pages.
+    ThpFaultFallback = "thp_fault_fallback",
+    /// Huge pages migrated as one.
+    ThpMigrationSuccess = "thp_migration_success",
+    /// Those that were not, be it that they were split and moved page by page.
+    ThpMigrationFail = "thp_migration_fail",
+    /// Those that were split on the way.
+    ThpMigrationSplit = "thp_migration_split",
+    /// hugetlb folios that isolation was tried of (`folio_isolate_hugetlb`).
+    IsolateHugetlb = "isolate_hugetlb_calls",
     /// DMA patterns checked at unpin.
     DmaChecked = "dma_checked",
 }

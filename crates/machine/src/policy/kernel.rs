@@ -113,6 +113,20 @@ table! {
         key unshare: Unshare,
         /// Whether a pin of the zero page is a reference, and counted, like any other (to 6.0; not in 6.1.192).
         key zero_page_counts: bool,
+        /// Whether mapping a huge page again in a locked area, by a PMD, mlocks it (to 6.6, and again in 7.3).
+        key mlock_pmd: bool,
+        /// Whether migrate_pages first splits a folio of which a part is mapped no more (6.12 on).
+        key splits_partly_mapped: bool,
+        /// Whether a write fault reuses a page of a large folio that this process alone maps (6.15 on).
+        key reuses_large: bool,
+        /// Whether a write to the huge zero page gets a huge page, in place of a small one (6.14 on).
+        key huge_zero_to_huge: bool,
+        /// Whether a shared fault maps all of a large folio, in place of one page (6.11 on).
+        key fault_maps_folio: bool,
+        /// Whether punching a hole splits a folio into the largest parts around it, in place of pages (6.15 on).
+        key hole_splits_to_fit: bool,
+        /// Whether a fault of a tmpfs mounted with huge=always gets a huge page (not in 6.12.117 and 7.3.4).
+        key tmpfs_faults_huge: bool,
         /// What a pin adds to the refcount (GUP_PIN_COUNTING_BIAS).
         key pin_bias: u32 = 1..=65_536,
     } => rules_keys
@@ -148,6 +162,13 @@ impl Rules {
             pin_alloc_avoids_movable: true,
             unshare: Unshare::Cow,
             zero_page_counts: false,
+            mlock_pmd: true,
+            splits_partly_mapped: true,
+            reuses_large: true,
+            huge_zero_to_huge: true,
+            fault_maps_folio: true,
+            hole_splits_to_fit: true,
+            tmpfs_faults_huge: false,
             pin_bias: 1024,
         }
     }

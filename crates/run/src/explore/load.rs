@@ -133,6 +133,9 @@ impl Load {
             return Err(Error::Resource(reason));
         }
         let ready = fresh();
+        // The set-up may have made mappings of its own.
+        let made = sh.m.mappings().skip(ready.m.mappings().count());
+        made.for_each(|made| _ = ready.m.map(made.kind, made.vma.len()));
         ready.restore(&sh);
         Ok(Self { sh, ready, calls, kworkers, costs, dma_errors: Rc::default() })
     }

@@ -14,6 +14,7 @@ mod settings;
 mod shrink;
 mod story;
 mod subject;
+mod tell;
 
 pub use bounded::Bounded;
 pub use file::{FINGERPRINT, File, Replayed};

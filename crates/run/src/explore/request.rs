@@ -295,6 +295,7 @@ fn told(hunt: &Hunt, finding: &Finding, budget: Option<Duration>) -> Result<Valu
         "outcome": small.outcome,
         "shrunk": shrunk,
         "sentence": story.end,
+        "story": story,
         "file": file,
     }))
 }

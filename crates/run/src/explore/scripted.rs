@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::judge::Class;
 use crate::litmus::{Book, Names, Scenario, Session, Stage};
 use crate::machine::page::NO_FRAME;
-use crate::machine::{Digest, Frame, Kind as Contents, Layout, Machine, Recount};
+use crate::machine::{Backing, Digest, Frame, Kind as Contents, Layout, Machine, Recount};
 use crate::observe::{Event, Totals};
 use crate::ops::Task;
 use crate::policy::{Policy, Rules};
@@ -53,7 +53,7 @@ impl Stage for Beside<'_> {
         Ok(operation(&Task::new(self.m, self.thread, &self.slot.counters, cpu)))
     }
 
-    fn map(&mut self, _: &Machine, _: Contents, _: u32) -> u32 {
+    fn map(&mut self, _: &Machine, _: Backing, _: u32) -> u32 {
         *self.fresh.next().expect("one was made for each step that maps")
     }
 
@@ -109,10 +109,10 @@ struct Inner {
 }
 
 /// Pages of the mapping that a step makes, if it makes one.
-fn made(step: &Stmt) -> Option<(Contents, u32)> {
+fn made(step: &Stmt) -> Option<(Backing, u32)> {
     match &step.op {
-        Op::Map(fresh) => Some((fresh.kind, fresh.pages)),
-        Op::Fill(pages) => Some((Contents::Anon, *pages)),
+        Op::Map(fresh) => Some((fresh.backing, fresh.pages)),
+        Op::Fill(pages) => Some((Contents::Anon.into(), *pages)),
         _ => None,
     }
 }
@@ -143,7 +143,7 @@ impl Script {
         };
         let numbers = lists.map(map).collect();
         let ready = fresh();
-        m.mappings().for_each(|made| _ = ready.map(made.kind, made.vma.len()));
+        m.mappings().for_each(|made| _ = ready.map(made.backing(), made.vma.len()));
         ready.restore(&m);
         let threads = program.threads.len();
         let count = threads + 1 + m.cpus.len();

@@ -19,9 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Schedules of one search on the way.
-const SCHEDULES: u64 = 20_000;
+const SCHEDULES: u64 = 4000;
 /// Most preemptions that a smaller load is searched with.
 const PREEMPTIONS: u32 = 2;
+
+/// Most that it is searched with once it is as small as it gets.
+const MOST_PREEMPTIONS: u32 = 8;
 
 /// How far shrinking got.
 #[derive(Debug, Clone, Serialize)]
@@ -134,7 +137,7 @@ pub fn shrink(hunt: &Hunt, finding: Finding, budget: Duration) -> Result<(Settin
     let began = Instant::now();
     let mut shrunk = Shrunk { tried: 0, minimal: false, timed_out: false };
     let (mut settings, mut finding) = (wanted(&hunt.settings, &finding), finding);
-    let mut search = |settings: &Settings, preemptions: u32| -> Result<Option<Finding>> {
+    let mut again = |settings: &Settings, search: Search, seed: u64| -> Result<Option<Finding>> {
         let left = budget.saturating_sub(began.elapsed());
         if left.is_zero() {
             shrunk.timed_out = true;
@@ -143,23 +146,29 @@ pub fn shrink(hunt: &Hunt, finding: Finding, budget: Duration) -> Result<(Settin
         shrunk.tried += 1;
         let smaller = Hunt {
             settings: settings.clone(),
-            search: Search::Bounded { preemptions },
+            search,
             schedules: Some(SCHEDULES),
             timeout: left,
             find: vec![finding.kind],
             keep_going: false,
-            seed: hunt.seed,
+            // What is drawn in a run, such as who pins which page, stays as it was.
+            seed,
             workers: hunt.workers,
         };
         let hunted = smaller.run(&mut |_| true)?;
         shrunk.timed_out |= hunted.stopped.is_some() && hunted.findings.is_empty();
         Ok(hunted.findings.into_iter().next())
     };
+    let bounded = |preemptions| Search::Bounded { preemptions };
+    // What few preemptions do not show, the search that found it may.
+    let drawn = Some(hunt.search).filter(|search| !matches!(search, Search::Bounded { .. }));
+    let searches: Vec<Search> = (0..=PREEMPTIONS).map(bounded).chain(drawn).collect();
     let mut best: Option<Finding> = None;
     'smaller: loop {
         for candidate in smaller(&settings) {
-            for preemptions in 0..=PREEMPTIONS {
-                if let Some(found) = search(&candidate, preemptions)? {
+            for &search in &searches {
+                let seed = best.as_ref().unwrap_or(&finding).seed;
+                if let Some(found) = again(&candidate, search, seed)? {
                     (settings, best) = (candidate, Some(found));
                     continue 'smaller;
                 }
@@ -168,9 +177,10 @@ pub fn shrink(hunt: &Hunt, finding: Finding, budget: Duration) -> Result<(Settin
         break;
     }
     // The load is as small as it gets; what it was found with first is least.
-    let most = best.as_ref().map_or(finding.preemptions, |best| best.preemptions);
-    for preemptions in 0..most {
-        if let Some(found) = search(&settings, preemptions)? {
+    let (most, seed) =
+        best.as_ref().map_or((finding.preemptions, finding.seed), |best| (best.preemptions, best.seed));
+    for preemptions in 0..most.min(MOST_PREEMPTIONS) {
+        if let Some(found) = again(&settings, bounded(preemptions), seed)? {
             best = Some(found);
             break;
         }

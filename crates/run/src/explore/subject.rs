@@ -196,3 +196,17 @@ pub trait Subject {
     /// What all threads counted.
     fn counters(&self) -> Totals;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_was_broken_once_is_broken_again() {
+        let mut known = Known::default();
+        assert!(known.is_broken(7, || true));
+        assert!(known.is_broken(7, || unreachable!("it is known")));
+        assert!(!known.is_broken(8, || false));
+        assert!(!known.is_broken(8, || unreachable!("it is known")));
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::session::{Live, Outcome, Session, Stage};
 use crate::drive::sim::SimThread;
-use crate::machine::{Frame, Kind, Mapping};
+use crate::machine::{Backing, Frame, Kind, MAX_ORDER, Mapping};
 use crate::ops::{Errno, Task};
 use crate::script::{Counted, Name, Op, OpError, Pages, Player};
 use std::ops::Range;
@@ -10,12 +10,12 @@ use toml::Value;
 
 impl<S: Stage> Session<S> {
     /// Maps `pages` fresh pages, none present; returns the mapping's number.
-    pub fn map(&mut self, kind: Kind, pages: u32) -> Result<u32, OpError> {
+    pub fn map(&mut self, backing: impl Into<Backing>, pages: u32) -> Result<u32, OpError> {
         let frames = self.machine().memory.frames();
         if pages == 0 || pages > frames {
             return Err(OpError::Misuse(format!("{pages} pages cannot be mapped: 1 to {frames} can")));
         }
-        Ok(self.stage.map(&self.m, kind, pages))
+        Ok(self.stage.map(&self.m, backing.into(), pages))
     }
 
     /// Lets scripts know a mapping by a name.
@@ -184,6 +184,16 @@ impl<S: Stage> Session<S> {
         self.call(cpu, move |t| all.iter().flat_map(|(_, frames)| frames).for_each(|&frame| t.release(frame)))
     }
 
+    /// Makes single pages of every folio of the range, where nobody else has references on it.
+    pub fn split(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.whole_on((cpu, mapping, range), |t, m, r| t.split_folios(m, r))
+    }
+
+    /// `mprotect` to read-only and back: only that PMDs across its edges are gone stays of it.
+    pub fn pmdsplit(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+        self.whole_on((cpu, mapping, range), |t, m, r| t.mprotect_and_back(m, r))
+    }
+
     /// Forks a child that keeps a range shared copy-on-write; the rest is not the child's.
     pub fn share(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("share", (cpu, mapping, range), |t, m, r| t.fork(m, r))
@@ -269,17 +279,24 @@ impl<S: Stage> Player for Session<S> {
 
     fn play(&mut self, cpu: usize, op: &Op) -> Result<Option<Outcome>, OpError> {
         match op {
-            Op::Cpu(_) => {}
+            // Nothing that goes on by itself is modelled.
+            Op::Cpu(_) | Op::Sleep(_) => {}
             Op::Map(fresh) => {
-                let mapping = self.map(fresh.kind, fresh.pages)?;
+                let thp = self.thp_always && fresh.backing == Kind::Anon.into();
+                let order = if thp { MAX_ORDER } else { fresh.backing.order };
+                let mapping = self.map(Backing { order, ..fresh.backing }, fresh.pages)?;
                 self.names.insert(fresh.name.clone(), mapping);
             }
             Op::Fill(pages) => self.fill(cpu, *pages)?,
             Op::Settle(_) => self.drain_all()?,
             Op::Unmap(on) => self.with(Self::munmap, cpu, on)?,
             Op::Mremap(name) => self.mremap(cpu, self.named(name)?.0)?,
-            // At order 0 there is nothing to split.
-            Op::Split(name) => drop(self.named(name)?),
+            Op::Split(name) => {
+                let (mapping, pages) = self.named(name)?;
+                self.split(cpu, mapping, 0..pages)?;
+            }
+            Op::Pmdsplit(on) => self.with(Self::pmdsplit, cpu, on)?,
+            Op::Thpon(_) => self.thp_always = true,
             Op::Unpin(name) => {
                 let mapping = self.named(name)?.0;
                 let held = |pin: &Option<Live>| pin.as_ref().is_some_and(|live| live.mapping == mapping);

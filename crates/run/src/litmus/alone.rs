@@ -5,7 +5,7 @@ use crate::config::{Count, Ns};
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
 use crate::drive::{Costs, Decision, Timed};
 use crate::machine::page::NO_FRAME;
-use crate::machine::{Frame, Kind, Machine};
+use crate::machine::{Backing, Frame, Machine};
 use crate::observe::{Counters, Deed, Event, Ring, Totals, Traced};
 use crate::ops::Task;
 use crate::policy::Policy;
@@ -153,8 +153,8 @@ impl Alone {
 }
 
 impl Stage for Alone {
-    fn map(&mut self, m: &Machine, kind: Kind, pages: u32) -> u32 {
-        m.map(kind, pages).id
+    fn map(&mut self, m: &Machine, backing: Backing, pages: u32) -> u32 {
+        m.map(backing, pages).id
     }
 
     fn totals(&self) -> Totals {

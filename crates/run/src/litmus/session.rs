@@ -4,9 +4,9 @@ use super::alone::{Alone, Taken};
 use crate::drive::Driver;
 use crate::drive::sim::SimThread;
 use crate::judge::class::{Class, class};
-use crate::machine::{Frame, Kind, Layout, Machine, PageState, Recount};
+use crate::machine::{Backing, Frame, Layout, Machine, PageState, Recount};
 use crate::observe::{Deed, Totals};
-use crate::ops::{Caller, Dma, Errno, Pin, PinRequest, Task};
+use crate::ops::{Caller, Dma, Errno, Lookup, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
 use crate::script::{Name, OpError, kind_name};
 use crate::sync::Mutex;
@@ -36,6 +36,7 @@ pub(crate) struct Live {
     pub mapping: u32,
     pub range: Range<u32>,
     pub pages: Vec<Frame>,
+    pub by: Lookup,
     /// Its device, if it has one: none for a pin that only reads, or where
     /// every word of a page has a device already.
     pub dma: Option<Dma>,
@@ -60,7 +61,7 @@ impl Book {
             *held.entry(frame).or_default() += 1;
         }
         for live in self.pins.iter().flatten() {
-            for &frame in &live.pages {
+            for frame in live.by.pinned(m, &live.pages) {
                 *held.entry(frame).or_default() += m.pin_refs(frame);
             }
         }
@@ -92,7 +93,7 @@ pub trait Stage {
     ) -> Result<R, OpError>;
 
     /// The number of a mapping of `pages` fresh pages, none present.
-    fn map(&mut self, m: &Machine, kind: Kind, pages: u32) -> u32;
+    fn map(&mut self, m: &Machine, backing: Backing, pages: u32) -> u32;
 
     /// What was counted so far, by whoever a pin's counters are those of.
     fn totals(&self) -> Totals;
@@ -122,6 +123,8 @@ pub struct Session<S = Alone> {
     pub stage: S,
     /// The mappings that scripts know by name.
     pub(super) names: Names,
+    /// Whether scripts' anonymous mappings are made of huge pages from now on.
+    pub(super) thp_always: bool,
     pub(super) book: Arc<Mutex<Book>>,
 }
 
@@ -150,6 +153,7 @@ impl Session {
             m: Arc::clone(m),
             policy: Arc::clone(policy),
             names: Names::new(),
+            thp_always: false,
             book: Arc::default(),
         }
     }
@@ -174,7 +178,14 @@ impl<S: Stage> Session<S> {
         book: &Arc<Mutex<Book>>,
         stage: S,
     ) -> Self {
-        Self { m: Arc::clone(m), policy: Arc::clone(policy), stage, names, book: Arc::clone(book) }
+        Self {
+            m: Arc::clone(m),
+            policy: Arc::clone(policy),
+            stage,
+            names,
+            thp_always: false,
+            book: Arc::clone(book),
+        }
     }
 
     /// The machine.
@@ -281,7 +292,7 @@ impl<S: Stage> Session<S> {
         let error = result.err().filter(|_| !stuck);
         let pin_number = result.is_ok().then(|| {
             let mut book = self.book.lock();
-            book.pins.push(Some(Live { mapping, range, pages: pin.pages, dma }));
+            book.pins.push(Some(Live { mapping, range, pages: pin.pages, by: pin.by, dma }));
             book.pins.len() - 1
         });
         Ok(Outcome {
@@ -318,9 +329,9 @@ impl<S: Stage> Session<S> {
             return Err(OpError::Misuse(format!("pin {pin} is not held: unpinned twice, or never taken")));
         };
         let wrong = self.call(cpu, move |t| {
-            let Live { mapping, range, pages, dma } = live;
+            let Live { mapping, range, pages, by, dma } = live;
             let wrong = dma.and_then(|dma| t.dma_finish(dma, t.m.mapping(mapping), range, &pages));
-            t.unpin_user_pages(&pages);
+            t.unpin(by, &pages);
             wrong
         })?;
         match wrong {

@@ -1,7 +1,7 @@
 //! The steps that a script is made of: one list of words, each with what it takes and does.
 
 use crate::config::nearest;
-use crate::machine::Kind;
+use crate::machine::{Backing, Kind, MAX_ORDER};
 use crate::ops::Caller;
 use std::fmt;
 use std::ops::Range;
@@ -86,6 +86,8 @@ steps! {
     Remove(Pages) = "remove",
     /// mprotect(PROT_READ)
     Rdonly(Pages) = "rdonly",
+    /// mprotect to read-only and back: what a PMD maps is mapped by PTEs then
+    Pmdsplit(Pages) = "pmdsplit",
     /// moves the mapping to another address
     Mremap(Name) = "mremap",
     /// writes each page through a second mapping of the file
@@ -122,6 +124,10 @@ steps! {
     Unmap(Pages) = "unmap",
     /// drains every CPU's batches
     Settle(Nothing) = "settle",
+    /// lets 0.2 s pass, in which nothing else happens
+    Sleep(Nothing) = "sleep",
+    /// makes huge pages of what is mapped as anon from now on: transparent_hugepage/enabled = always
+    Thpon(Nothing) = "thpon",
 }
 
 /// A mapping's name.
@@ -136,7 +142,7 @@ pub struct Fresh {
     /// Its pages.
     pub pages: u32,
     /// What it is made of.
-    pub kind: Kind,
+    pub backing: Backing,
 }
 
 /// A mapping, or a range of its pages.
@@ -200,6 +206,7 @@ impl Op {
             | Self::Dontneed(on)
             | Self::Remove(on)
             | Self::Rdonly(on)
+            | Self::Pmdsplit(on)
             | Self::Alias(on)
             | Self::Write(on)
             | Self::Share(on)
@@ -218,6 +225,8 @@ impl Op {
             | Self::Fill(_)
             | Self::Childexit(_)
             | Self::Settle(_)
+            | Self::Sleep(_)
+            | Self::Thpon(_)
             | Self::Release(None) => None,
         }
     }
@@ -253,29 +262,46 @@ impl Word {
 }
 
 /// The kinds of mapping by name.
-const KINDS: [(&str, Kind); 6] = [
+const KINDS: [(&str, Kind); 7] = [
     ("anon", Kind::Anon),
     ("shmem", Kind::Shmem),
+    ("tmpfs", Kind::Tmpfs),
     ("ramfs", Kind::Ramfs),
     ("file", Kind::File),
     ("secret", Kind::Secret),
     ("pfnmap", Kind::Pfnmap),
 ];
 
-/// A kind of mapping by its name.
+/// Whether mappings of a kind may be made of larger folios, by a word of their own.
+fn has_orders(kind: Kind) -> bool {
+    matches!(kind, Kind::Anon | Kind::Shmem)
+}
+
+/// What a mapping is made of by its name: a kind, and for some the order of its folios.
 ///
 /// # Errors
 /// There is none of that name; which is nearest.
-pub fn kind_named(name: &str) -> Result<Kind, String> {
-    KINDS.iter().find(|(known, _)| *known == name).map(|&(_, kind)| kind).ok_or_else(|| {
-        let near = nearest(name, KINDS.map(|(known, _)| known)).unwrap_or_default();
-        format!("no kind of mapping {name:?}; nearest: {near}")
-    })
+pub fn kind_named(name: &str) -> Result<Backing, String> {
+    let (kind, order) = name.split_once('/').map_or((name, None), |(kind, order)| (kind, Some(order)));
+    let Some(&(known, found)) = KINDS.iter().find(|(known, _)| *known == kind) else {
+        let near = nearest(kind, KINDS.map(|(known, _)| known)).unwrap_or_default();
+        return Err(format!("no kind of mapping {name:?}; nearest: {near}"));
+    };
+    let Some(order) = order else { return Ok(found.into()) };
+    if !has_orders(found) {
+        return Err(format!("{known} has no folios of an order; nearest: {known}"));
+    }
+    match order.parse() {
+        Ok(order) if (1..=MAX_ORDER).contains(&order) => Ok(Backing { kind: found, order }),
+        _ => Err(format!("{name}: folios have orders 1 to {MAX_ORDER}; nearest: {known}/{MAX_ORDER}")),
+    }
 }
 
-/// The name of a kind of mapping.
-pub fn kind_name(kind: Kind) -> &'static str {
-    KINDS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| name)
+/// The name of what a mapping is made of.
+pub fn kind_name(backing: impl Into<Backing>) -> String {
+    let Backing { kind, order } = backing.into();
+    let name = KINDS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| name);
+    if order == 0 { name.to_owned() } else { format!("{name}/{order}") }
 }
 
 impl Arguments for usize {
@@ -322,14 +348,14 @@ impl Arguments for Name {
 }
 
 impl Arguments for Fresh {
-    const USAGE: &'static str = "A N anon|shmem|ramfs|file|secret|pfnmap";
+    const USAGE: &'static str = "A N anon[/O]|shmem[/O]|tmpfs|ramfs|file|secret|pfnmap";
     fn parse(words: &[&str]) -> Option<Self> {
         let [name, pages, kind] = words else { return None };
-        let kind = kind_named(kind).ok()?;
-        Some(Self { name: Name((*name).to_owned()), pages: pages.parse().ok()?, kind })
+        let backing = kind_named(kind).ok()?;
+        Some(Self { name: Name((*name).to_owned()), pages: pages.parse().ok()?, backing })
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, " {} {} {}", self.name.0, self.pages, kind_name(self.kind))
+        write!(f, " {} {} {}", self.name.0, self.pages, kind_name(self.backing))
     }
 }
 
@@ -441,7 +467,7 @@ mod tests {
         for (text, said) in [
             ("tuch a", "nearest: touch"),
             ("", "words: cpu map"),
-            ("map a four anon", "usage: map A N anon|shmem"),
+            ("map a four anon", "usage: map A N anon[/O]|shmem[/O]"),
             ("pin a by hand", "usage: pin A [lo hi] [by CALLER]"),
             ("map a 4 huge", "usage: map"),
             ("touch a 1", "usage: touch A [lo hi]"),

@@ -180,7 +180,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
             // What it pinned after all it would never have.
             Fate::Counted(Class::Stuck) => {
                 self.slot.count(Class::Stuck, 0);
-                self.task.unpin_user_pages(&self.pin.pages);
+                self.task.unpin(self.pin.by, &self.pin.pages);
                 self.pin.pages.clear();
             }
             Fate::Counted(class) => {
@@ -290,6 +290,6 @@ impl<'a, D: Driver> Pinner<'a, D> {
         if class == Class::PinnedUnsafe {
             self.sh.unsafe_pins.lock().retain(|&(_, pinner)| pinner != self.id);
         }
-        self.task.unpin_user_pages(&self.pin.pages);
+        self.task.unpin(self.pin.by, &self.pin.pages);
     }
 }

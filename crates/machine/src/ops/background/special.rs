@@ -3,7 +3,7 @@
 
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
-use crate::machine::{Frame, Gfp, Mapping, Pte, ZERO_FRAME, flag};
+use crate::machine::{Frame, Gfp, Mapping, Pte, flag};
 use crate::ops::floor::Task;
 use crate::policy::Errno;
 use std::ops::Range;
@@ -100,7 +100,7 @@ impl<D: Driver> Task<'_, D> {
             let locked = mapping.vma.lock(index);
             let frame = locked.get(index).frame();
             self.folio(frame).get(1);
-            if frame != ZERO_FRAME {
+            if !self.m.is_zero(frame) {
                 // As GUP-fast does, through which a pipe gets its pages.
                 self.folio(frame).set(flag::REFERENCED);
             }

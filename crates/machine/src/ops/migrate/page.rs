@@ -1,4 +1,4 @@
-//! One page's migration.
+//! One folio's migration.
 
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::payload::Fresh;
@@ -16,7 +16,7 @@ pub enum MigrateMode {
     Sync,
 }
 
-/// A page that has been unmapped, with its target; both locked.
+/// A folio that has been unmapped, with its target; both locked.
 pub(super) struct Unmapped<'a> {
     pub src: Frame,
     dst: Fresh<'a>,
@@ -138,7 +138,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
         }
         self.step(Step::MigrateRemap, dst);
         if was_mapped {
-            self.remove_migration_ptes(src, dst);
+            self.remap(dst, src, dst);
         }
         self.unlock(dst);
         self.put(dst, 1);
@@ -147,6 +147,17 @@ impl<'a, D: Driver> Migrate<'a, D> {
         self.put(src, 1);
         self.step(Step::MigrateDone, dst);
         Ok(())
+    }
+
+    /// `try_split_folio`: an isolated folio becomes isolated pages.
+    pub(super) fn try_split_folio(&self, src: Frame, mode: MigrateMode) -> Result<Vec<Frame>, Errno> {
+        if !(self.trylock(src) || mode == MigrateMode::Sync && self.lock(src)) {
+            return Err(Errno::EAGAIN);
+        }
+        let pages = vec![0; self.page(src).nr_pages() as usize];
+        let parts = self.split_folio(src, OWN, true, &pages);
+        self.unlock(src);
+        parts
     }
 
     /// `move_to_new_folio`: freezes the source, copies contents and state, and
@@ -159,9 +170,15 @@ impl<'a, D: Driver> Migrate<'a, D> {
             Err(found) => return Err((dst, found)),
         };
         frozen.copy_to(&dst);
+        for (from, to) in self.m.memory.frames_of(src).zip(self.m.memory.frames_of(dst.frame())).skip(1) {
+            if self.page(from).clear(flag::ANON_EXCLUSIVE) & flag::ANON_EXCLUSIVE != 0 {
+                self.page(to).set(flag::ANON_EXCLUSIVE);
+            }
+        }
         let (mapping, index) = (page.mapping(), page.index());
         target.set_mapping(mapping, index);
         let kept = flag::REFERENCED | flag::DIRTY | flag::SWAPBACKED | flag::ANON | flag::ANON_EXCLUSIVE;
+        page.clear(flag::PARTLY_MAPPED);
         let moved = page.clear(flag::ACTIVE | flag::UNEVICTABLE | flag::ANON | flag::ANON_EXCLUSIVE);
         // Active and unevictable exclude each other.
         let list = if moved & flag::ACTIVE != 0 { flag::ACTIVE } else { moved & flag::UNEVICTABLE };
@@ -171,7 +188,8 @@ impl<'a, D: Driver> Migrate<'a, D> {
             && let Some(id) = mapping
         {
             target.get(cached);
-            self.m.mapping(id).with_cache(index, |slot| slot.set(Some(dst)));
+            let pages = index..index + target.nr_pages();
+            self.m.mapping(id).with_cache(pages, |slots| slots.set(Some(dst)));
         }
         // The mapping has moved on: a lock holder that was faster must not find it here.
         // Migration entries still name the frame; its number is all they need.
@@ -180,11 +198,20 @@ impl<'a, D: Driver> Migrate<'a, D> {
         Ok(dst)
     }
 
+    /// Maps `new` again where entries name `old`; `named` knows where that is.
+    fn remap(&self, named: Frame, old: Frame, new: Frame) {
+        let folio = self.page(named);
+        if let Some(id) = folio.mapping() {
+            let pages = folio.index()..folio.index() + folio.nr_pages();
+            self.remove_migration_ptes(id, pages, old, new);
+        }
+    }
+
     /// `migrate_folio_undo_src` and `_dst`: maps the page again and drops the target.
     pub(super) fn migrate_undo(&self, unmapped: Unmapped) {
         let Unmapped { src, dst, was_mapped, .. } = unmapped;
         if was_mapped {
-            self.remove_migration_ptes(src, src);
+            self.remap(src, src, src);
         }
         self.unlock(src);
         let dst = dst.publish();

@@ -1,11 +1,15 @@
-//! The passes of `migrate_pages` over its pages, by kernel.
+//! The passes of `migrate_pages` over its folios, by kernel.
 //!
 //! A kernel's passes are few and it looks at no signal between them; here they may be as many as
 //! somebody likes, and the run's end is looked for before each.
+//!
+//! A folio that cannot be moved as one, because there is no target of its order or because part
+//! of it is mapped no more, is split: it counts as one that failed, and its pages are moved by
+//! themselves when the others are done.
 
 use super::page::{MigrateMode, OWN, Refusal, Unmap};
 use crate::drive::Driver;
-use crate::machine::{Frame, Gfp};
+use crate::machine::{Frame, Gfp, MAX_ORDER, flag};
 use crate::observe::Event;
 use crate::ops::floor::Migrate;
 use crate::ops::refused::Refused;
@@ -14,14 +18,33 @@ use crate::policy::{Errno, MigrateStyle};
 /// What `migrate_pages` left behind.
 #[derive(Debug, Default)]
 pub struct Migrated {
-    /// Pages not migrated, still isolated: the caller puts them back.
+    /// Folios not migrated, still isolated: the caller puts them back.
     pub left: Vec<Frame>,
-    /// How many of them were tried: after an abort the others count neither way.
-    failed: u64,
+    /// What did not go.
+    failed: Failed,
+    /// Pages of folios that were split on the way, still to be moved.
+    parts: Vec<Frame>,
     /// Why the whole call was aborted, if it was.
     pub error: Option<Errno>,
     /// Why pages were given up.
     pub(in crate::ops) refused: Refused,
+}
+
+/// What was tried and failed: after an abort, what was not tried counts neither way.
+#[derive(Debug, Default, Clone, Copy)]
+struct Failed {
+    pages: u64,
+    /// Huge pages, those among them that were split.
+    thps: u64,
+    split_thps: u64,
+}
+
+impl Failed {
+    fn add(&mut self, other: Self) {
+        self.pages += other.pages;
+        self.thps += other.thps;
+        self.split_thps += other.split_thps;
+    }
 }
 
 impl Migrated {
@@ -29,53 +52,85 @@ impl Migrated {
     pub fn is_complete(&self) -> bool {
         self.left.is_empty() && self.error.is_none()
     }
+
+    /// Takes over what another attempt left and met.
+    fn take(&mut self, other: Self) {
+        let Self { left, failed, parts, error, refused } = other;
+        self.left.extend(left);
+        self.failed.add(failed);
+        self.parts.extend(parts);
+        self.error = self.error.or(error);
+        self.refused.or(refused);
+    }
 }
 
 /// Most pages of one batch (`NR_MAX_BATCHED_MIGRATION`).
-const MAX_BATCHED: usize = 512;
+const MAX_BATCHED: u32 = 512;
 /// Last pass of the one-by-one style in which a lock is only tried.
 const LAST_TRYLOCK_PASS: u32 = 2;
 
 impl<D: Driver> Migrate<'_, D> {
-    /// Migrates isolated pages to where `gfp` allows.
+    /// Migrates isolated folios to where `gfp` allows.
     pub fn migrate_pages(&self, frames: &[Frame], gfp: Gfp, mode: MigrateMode) -> Migrated {
         self.event(Event::MigrateCalls);
-        match self.m.rules.migrate {
+        let result = match self.m.rules.migrate {
             MigrateStyle::OneByOne => self.migrate_one_by_one(frames.to_vec(), gfp, mode),
             MigrateStyle::Batched => self.migrate_batched(frames, gfp, mode),
-        }
+        };
+        self.count.add(Event::MigrateFailed, result.failed.pages);
+        self.count.add(Event::ThpMigrationFail, result.failed.thps);
+        self.count.add(Event::ThpMigrationSplit, result.failed.split_thps);
+        result
     }
 
     /// The loop to 6.2: passes over all pages, each unmapped and moved in turn.
-    fn migrate_one_by_one(&self, mut from: Vec<Frame>, gfp: Gfp, mode: MigrateMode) -> Migrated {
+    fn migrate_one_by_one(&self, from: Vec<Frame>, gfp: Gfp, mode: MigrateMode) -> Migrated {
+        let mut result = self.one_by_one(from, gfp, mode, self.m.rules.migrate_passes);
+        let parts = std::mem::take(&mut result.parts);
+        if result.error.is_some() {
+            result.left.extend(parts);
+        } else if !parts.is_empty() {
+            result.take(self.one_by_one(parts, gfp, mode, 1));
+        }
+        result
+    }
+
+    fn one_by_one(&self, mut from: Vec<Frame>, gfp: Gfp, mode: MigrateMode, passes: u32) -> Migrated {
         let mut result = Migrated::default();
-        let passes = self.m.rules.migrate_passes;
         for pass in (0..passes).take_while(|_| !self.d.killed()) {
             let force = pass > LAST_TRYLOCK_PASS && mode == MigrateMode::Sync;
             let mut again = Vec::new();
             let mut pages = from.into_iter();
             for frame in pages.by_ref() {
+                let size = self.size(frame);
                 let refusal = match self.unmap_and_move(frame, gfp, mode, force) {
                     Ok(()) => {
-                        self.event(Event::Migrated);
+                        self.migrated(size);
                         continue;
                     }
                     Err(refusal) => refusal,
                 };
-                if refusal.errno != Errno::EAGAIN || pass + 1 == passes {
+                let Some(errno) = self.after_refusal(refusal, frame, gfp, mode, &mut result) else {
+                    continue;
+                };
+                if errno != Errno::EAGAIN || pass + 1 == passes {
                     self.refused(&mut result.refused, refusal.at, frame, refusal.test, OWN);
                 }
-                match refusal.errno {
+                match errno {
                     Errno::EAGAIN => again.push(frame),
                     Errno::ENOMEM => {
-                        self.count.add(Event::MigrateFailed, 1 + (again.len() + result.left.len()) as u64);
+                        result.failed.add(size);
+                        again.iter().for_each(|&frame| result.failed.add(self.size(frame)));
                         result.error = Some(Errno::ENOMEM);
                         result.left.push(frame);
                         result.left.append(&mut again);
                         result.left.extend(pages);
                         return result;
                     }
-                    _ => result.left.push(frame),
+                    _ => {
+                        result.failed.add(size);
+                        result.left.push(frame);
+                    }
                 }
             }
             from = again;
@@ -83,9 +138,55 @@ impl<D: Driver> Migrate<'_, D> {
                 break;
             }
         }
+        from.iter().for_each(|&frame| result.failed.add(self.size(frame)));
         result.left.append(&mut from);
-        self.count.add(Event::MigrateFailed, result.left.len() as u64);
         result
+    }
+
+    /// How much a folio is, if it fails.
+    fn size(&self, frame: Frame) -> Failed {
+        let folio = self.page(frame);
+        Failed { pages: folio.nr_pages().into(), thps: u64::from(self.is_thp(frame)), split_thps: 0 }
+    }
+
+    fn is_thp(&self, frame: Frame) -> bool {
+        self.page(frame).order() == MAX_ORDER
+    }
+
+    /// A folio of this size has moved.
+    fn migrated(&self, size: Failed) {
+        self.count.add(Event::Migrated, size.pages);
+        self.count.add(Event::ThpMigrationSuccess, size.thps);
+    }
+
+    /// What a refusal means: without a target, a large folio is split, and `None` comes of it.
+    fn after_refusal(
+        &self,
+        refusal: Refusal,
+        frame: Frame,
+        gfp: Gfp,
+        mode: MigrateMode,
+        result: &mut Migrated,
+    ) -> Option<Errno> {
+        if refusal.errno != Errno::ENOMEM || !self.page(frame).is_large() {
+            return Some(refusal.errno);
+        }
+        if self.split(frame, mode, result) {
+            return None;
+        }
+        // A long-term pin tries again to split it; for others the memory is out.
+        Some(if gfp == Gfp::Pin { Errno::EAGAIN } else { Errno::ENOMEM })
+    }
+
+    /// Whether a folio could be split; its pages are moved in the end.
+    fn split(&self, frame: Frame, mode: MigrateMode, result: &mut Migrated) -> bool {
+        let thps = u64::from(self.is_thp(frame));
+        let parts = self.try_split_folio(frame, mode);
+        if let Ok(parts) = &parts {
+            result.parts.extend(parts);
+            result.failed.add(Failed { pages: 0, thps, split_thps: thps });
+        }
+        parts.is_ok()
     }
 
     fn unmap_and_move(&self, frame: Frame, gfp: Gfp, mode: MigrateMode, force: bool) -> Result<(), Refusal> {
@@ -102,44 +203,58 @@ impl<D: Driver> Migrate<'_, D> {
     fn migrate_batched(&self, frames: &[Frame], gfp: Gfp, mode: MigrateMode) -> Migrated {
         let rules = &self.m.rules;
         let mut result = Migrated::default();
-        let mut chunks = frames.chunks(MAX_BATCHED);
-        for chunk in chunks.by_ref() {
+        let mut rest = frames;
+        while !rest.is_empty() && result.error.is_none() {
+            let (chunk, after) = rest.split_at(self.batch_of(rest));
+            rest = after;
             if mode == MigrateMode::Async {
-                let batch = self.migrate_batch(chunk.to_vec(), gfp, mode, rules.migrate_passes);
-                self.count.add(Event::MigrateFailed, batch.failed);
-                result.left.extend(batch.left);
-                result.error = batch.error;
-                result.refused.or(batch.refused);
+                result.take(self.migrate_batch(chunk.to_vec(), gfp, mode, rules.migrate_passes));
             } else {
                 self.migrate_sync(chunk, gfp, &mut result);
             }
+            let parts = std::mem::take(&mut result.parts);
             if result.error.is_some() {
-                break;
+                result.left.extend(parts);
+            } else if !parts.is_empty() {
+                // Once, and a failure of theirs is that of the folio they were.
+                let mut parts = self.migrate_batch(parts, gfp, MigrateMode::Async, 1);
+                parts.error = None;
+                result.take(parts);
             }
         }
-        chunks.for_each(|rest| result.left.extend(rest));
+        result.left.extend(rest);
         result
+    }
+
+    /// How many of the first folios make up a batch.
+    fn batch_of(&self, frames: &[Frame]) -> usize {
+        let mut pages = 0;
+        let full = frames.iter().position(|&frame| {
+            pages += self.page(frame).nr_pages();
+            pages >= MAX_BATCHED
+        });
+        full.map_or(frames.len(), |last| last + 1)
     }
 
     /// `migrate_pages_sync`.
     fn migrate_sync(&self, chunk: &[Frame], gfp: Gfp, result: &mut Migrated) {
         let rules = &self.m.rules;
-        let first = self.migrate_batch(chunk.to_vec(), gfp, MigrateMode::Async, rules.migrate_async_passes);
+        let mut first =
+            self.migrate_batch(chunk.to_vec(), gfp, MigrateMode::Async, rules.migrate_async_passes);
         if first.error.is_some() {
-            self.count.add(Event::MigrateFailed, first.failed);
-            result.left.extend(first.left);
-            result.error = first.error;
-            result.refused.or(first.refused);
+            result.take(first);
             return;
         }
-        let mut rest = first.left.into_iter();
+        // What is left is tried again: only folios that were split have failed by now.
+        let Failed { split_thps, .. } = first.failed;
+        first.failed = Failed { pages: 0, thps: split_thps, split_thps };
+        let rest = std::mem::take(&mut first.left);
+        first.refused = Refused::default();
+        result.take(first);
+        let mut rest = rest.into_iter();
         for frame in rest.by_ref() {
-            let one = self.migrate_batch(vec![frame], gfp, MigrateMode::Sync, rules.migrate_sync_passes);
-            self.count.add(Event::MigrateFailed, one.failed);
-            result.left.extend(one.left);
-            result.refused.or(one.refused);
-            if one.error.is_some() {
-                result.error = one.error;
+            result.take(self.migrate_batch(vec![frame], gfp, MigrateMode::Sync, rules.migrate_sync_passes));
+            if result.error.is_some() {
                 break;
             }
         }
@@ -151,14 +266,19 @@ impl<D: Driver> Migrate<'_, D> {
     fn migrate_batch(&self, mut from: Vec<Frame>, gfp: Gfp, mode: MigrateMode, passes: u32) -> Migrated {
         let mut result = Migrated::default();
         let mut unmapped = Vec::with_capacity(from.len());
-        let mut retried = 0;
+        let mut retried = Failed::default();
         for pass in (1..=passes).take_while(|_| !self.d.killed()) {
             let mut again = Vec::new();
             let mut pages = from.into_iter();
+            retried = Failed::default();
             for frame in pages.by_ref() {
+                if self.wants_split(frame) && self.split(frame, mode, &mut result) {
+                    continue;
+                }
+                let size = self.size(frame);
                 let refusal = match self.migrate_folio_unmap(frame, gfp, mode, mode == MigrateMode::Sync) {
                     Ok(Unmap::Freed) => {
-                        self.event(Event::Migrated);
+                        self.migrated(size);
                         continue;
                     }
                     Ok(Unmap::Done(page)) => {
@@ -167,28 +287,37 @@ impl<D: Driver> Migrate<'_, D> {
                     }
                     Err(refusal) => refusal,
                 };
-                if refusal.errno != Errno::EAGAIN || pass == passes {
+                let Some(errno) = self.after_refusal(refusal, frame, gfp, mode, &mut result) else {
+                    continue;
+                };
+                if errno != Errno::EAGAIN || pass == passes {
                     self.refused(&mut result.refused, refusal.at, frame, refusal.test, OWN);
                 }
-                match refusal.errno {
-                    Errno::EAGAIN => again.push(frame),
+                match errno {
+                    Errno::EAGAIN => {
+                        retried.add(size);
+                        again.push(frame);
+                    }
                     Errno::ENOMEM => {
                         // What has been unmapped is still moved.
+                        result.failed.add(size);
                         result.error = Some(Errno::ENOMEM);
                         result.left.push(frame);
                         break;
                     }
-                    _ => result.left.push(frame),
+                    _ => {
+                        result.failed.add(size);
+                        result.left.push(frame);
+                    }
                 }
             }
-            retried = again.len();
             again.extend(pages);
             from = again;
             if from.is_empty() || result.error.is_some() {
                 break;
             }
         }
-        result.failed = (result.left.len() + retried) as u64;
+        result.failed.add(retried);
         result.left.extend(from);
         for pass in (1..=passes).take_while(|_| !self.d.killed()) {
             if unmapped.is_empty() {
@@ -196,8 +325,9 @@ impl<D: Driver> Migrate<'_, D> {
             }
             let mut again = Vec::new();
             for page in unmapped {
+                let size = self.size(page.src);
                 let Err((page, refusal)) = self.migrate_folio_move(page) else {
-                    self.event(Event::Migrated);
+                    self.migrated(size);
                     continue;
                 };
                 if pass == passes {
@@ -207,11 +337,17 @@ impl<D: Driver> Migrate<'_, D> {
             }
             unmapped = again;
         }
-        result.failed += unmapped.len() as u64;
         for page in unmapped {
+            result.failed.add(self.size(page.src));
             result.left.push(page.src);
             self.migrate_undo(page);
         }
         result
+    }
+
+    /// Whether a folio is split before it is tried: part of it is mapped no more.
+    fn wants_split(&self, frame: Frame) -> bool {
+        let folio = self.page(frame);
+        self.m.rules.splits_partly_mapped && folio.is_large() && folio.has(flag::PARTLY_MAPPED)
     }
 }

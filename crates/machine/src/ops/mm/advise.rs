@@ -1,7 +1,9 @@
 //! What a program says about a range: mlock, madvise, and what use of it says.
 
+use super::walk::{Visit, Visited};
 use crate::drive::{Driver, Step};
-use crate::machine::{Area, Frame, Kind, Mapping, flag, vm};
+use crate::machine::space::PTES_PER_TABLE;
+use crate::machine::{Area, Frame, Kind, Mapping, Vma, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 use std::ops::Range;
@@ -55,13 +57,15 @@ impl<D: Driver> Mm<'_, D> {
             && let Some(pages) = vma.fix(&rest, vm::LOCKED, flags, into_unfaulted)
         {
             rest.start = pages.end;
+            self.split_pmds_across(vma, &pages);
             self.lru_add_drain();
-            self.for_each_mapped(mapping, pages, Step::Mlock, |frame| {
-                if lock {
+            self.for_each_mapped(mapping, pages, Step::Mlock, |Visited { frame, whole, .. }| {
+                if lock && whole {
                     self.mlock_folio(frame);
-                } else {
+                } else if !lock {
                     self.munlock_folio(frame);
                 }
+                Visit::Done
             });
             self.lru_add_drain();
         }
@@ -80,15 +84,26 @@ impl<D: Driver> Mm<'_, D> {
             && let Some(pages) = vma.fix(&rest, vm::RDONLY, vm::RDONLY, into_unfaulted)
         {
             rest.start = pages.end;
-            for index in pages {
+            self.split_pmds_across(vma, &pages);
+            let mut next = pages.start;
+            while next < pages.end {
+                let index = next;
                 let locked = vma.lock(index);
-                let pte = locked.get(index);
+                let huge = locked.pmd(index);
+                next += if huge.is_some() { PTES_PER_TABLE } else { 1 };
+                let pte = huge.unwrap_or_else(|| locked.get(index));
                 if !pte.is_none() && !pte.is_poison() {
-                    locked.clear_flush(index, pte.write_protected());
+                    locked.replace(index, huge.is_some(), pte.write_protected());
                 }
             }
         }
         hole.map_or(Ok(()), |_| Err(Errno::ENOMEM))
+    }
+
+    /// `mprotect(PROT_READ)` of a range, and back: the areas are one again, what was writable is
+    /// so again, but no PMD maps pages on both sides of an edge.
+    pub fn mprotect_and_back(&self, mapping: &Mapping, range: Range<u32>) {
+        self.split_pmds_across(&mapping.vma, &range);
     }
 
     /// `madvise_walk_vmas` of each present page, after a drain of this CPU for each area.
@@ -96,7 +111,7 @@ impl<D: Driver> Mm<'_, D> {
         &self,
         mapping: &Mapping,
         range: Range<u32>,
-        visit: impl Fn(Frame),
+        visit: impl Fn(Visited) -> Visit,
     ) -> Result<(), Errno> {
         madvise_walk_vmas(mapping, range, |pages| {
             self.lru_add_drain();
@@ -109,14 +124,17 @@ impl<D: Driver> Mm<'_, D> {
     /// # Errors
     /// `EINVAL` at a locked area; what comes before it has been queued. `ENOMEM` if there are holes.
     pub fn madvise_cold(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
-        self.madvise_mapped(mapping, range, |frame| {
+        self.madvise_mapped(mapping, range, |Visited { frame, whole, .. }| {
+            if !whole && self.split_mapped(frame) {
+                return Visit::Split;
+            }
             let page = self.folio(frame);
             let flags = page.flags();
-            if flags & flag::LRU == 0 || page.folio_mapcount() != 1 {
-                return;
+            if flags & flag::LRU != 0 && whole && self.is_mapped_once(frame) {
+                page.clear(flag::REFERENCED);
+                self.deactivate(self.head(frame), flags);
             }
-            page.clear(flag::REFERENCED);
-            self.deactivate(frame, flags);
+            Visit::Done
         })
     }
 
@@ -129,34 +147,93 @@ impl<D: Driver> Mm<'_, D> {
         if mapping.kind != Kind::Anon {
             return Err(Errno::EINVAL);
         }
-        self.madvise_mapped(mapping, range, |frame| {
+        self.madvise_mapped(mapping, range, |Visited { frame, pages, whole }| {
+            if !whole && self.split_mapped(frame) {
+                return Visit::Split;
+            }
             let page = self.folio(frame);
             let flags = page.flags();
-            if flags & flag::DIRTY != 0 {
-                if page.folio_mapcount() != 1 || !self.trylock(frame) {
-                    return;
-                }
+            let dirty = flags & flag::DIRTY != 0;
+            if !whole || dirty && !(self.is_mapped_once(frame) && self.trylock(frame)) {
+                return Visit::Done;
+            }
+            if dirty {
                 page.clear(flag::DIRTY);
                 self.unlock(frame);
             }
-            let index = self.m.memory.index(frame);
-            let locked = mapping.vma.lock(index);
-            let pte = locked.get(index);
-            if pte.is_present() && pte.frame() == frame {
-                locked.set(index, pte.cleaned());
+            for (index, frame) in pages.zip(frame..) {
+                let locked = mapping.vma.lock(index);
+                let (huge, pte) = (locked.pmd(index), locked.get(index));
+                if pte.is_present() && pte.frame() == frame {
+                    locked.replace(index, huge.is_some(), huge.unwrap_or(pte).cleaned());
+                }
             }
-            drop(locked);
-            self.mark_lazyfree(frame, flags);
+            self.mark_lazyfree(self.head(frame), flags);
+            Visit::Done
         })
     }
 
     /// `folio_mark_accessed` on every present page of the range, as reads of a file do.
     pub fn mark_range_accessed(&self, mapping: &Mapping, range: Range<u32>) {
-        self.for_each_mapped(mapping, range, Step::Queue, |frame| self.mark_accessed(frame));
+        self.for_each_mapped(mapping, range, Step::Queue, |Visited { frame, .. }| {
+            self.mark_accessed(frame);
+            Visit::Done
+        });
     }
 
     /// `deactivate_file_folio` on every present page of the range, as invalidation does.
     pub fn invalidate(&self, mapping: &Mapping, range: Range<u32>) {
-        self.for_each_mapped(mapping, range, Step::Queue, |frame| self.deactivate_file(frame));
+        self.for_each_mapped(mapping, range, Step::Queue, |Visited { frame, .. }| {
+            self.deactivate_file(frame);
+            Visit::Done
+        });
+    }
+
+    /// Whether every page of the folio is mapped by one process at most.
+    fn is_mapped_once(&self, frame: Frame) -> bool {
+        let memory = &self.m.memory;
+        let (head, order) = (memory.head(frame), self.folio(frame).order());
+        if order == 0 {
+            return self.page(head).mapcount() == 1;
+        }
+        let entire = memory.entire_mapcount(head);
+        memory.frames_of(head).all(|frame| self.page(frame).mapcount() + entire <= 1)
+    }
+
+    /// Splits the PMDs that map pages on both sides of an edge of the range: `vma_adjust_trans_huge`.
+    pub(super) fn split_pmds_across(&self, vma: &Vma, range: &Range<u32>) {
+        for edge in [range.start, range.end] {
+            if !edge.is_multiple_of(PTES_PER_TABLE) && edge < vma.len() {
+                self.split_pmd(vma, edge);
+            }
+        }
+    }
+
+    /// `split_folio` into pages, of one that the caller has a reference on; false if it cannot be.
+    pub(super) fn split_mapped(&self, frame: Frame) -> bool {
+        let head = self.head(frame);
+        if !self.trylock(head) {
+            return false;
+        }
+        let pages = vec![0; self.page(head).nr_pages() as usize];
+        let parts = self.split_folio(head, 1, false, &pages);
+        self.unlock(head);
+        if parts.is_ok() && head != frame {
+            // The reference has stayed with the first page.
+            self.page(frame).get(1);
+            self.put_folio(head, 1);
+        }
+        parts.is_ok()
+    }
+
+    /// Makes single pages of every folio that is mapped in the range, where nobody else has
+    /// references on it: `split_huge_pages` of debugfs.
+    pub fn split_folios(&self, mapping: &Mapping, range: Range<u32>) {
+        self.for_each_mapped(mapping, range, Step::Queue, |Visited { frame, .. }| {
+            if self.page(frame).is_large() {
+                self.split_mapped(frame);
+            }
+            Visit::Done
+        });
     }
 }

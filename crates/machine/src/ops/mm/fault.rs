@@ -5,7 +5,8 @@
 
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::payload::{Fresh, pattern};
-use crate::machine::{Frame, Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag};
+use crate::machine::space::{PTES_PER_TABLE, PtLocked};
+use crate::machine::{Frame, Gfp, Kind, MAX_ORDER, Mapping, Pte, Vma, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::Cold;
@@ -71,7 +72,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         for index in range {
             let frame = loop {
                 self.step_at(Step::Fault);
-                if let Some(frame) = self.get_cached_folio(mapping, index)? {
+                if let Some(frame) = self.get_cached_folio(mapping, index, 0)? {
                     break frame;
                 }
             };
@@ -136,16 +137,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             (_, true) if access == Access::Read || pte.is_writable() => Ok(()),
             (Kind::Pfnmap, _) => self.pfnmap_fault(mapping, vma, index),
             (Kind::Anon, true) => self.do_wp_page(mapping, vma, index, pte, access),
-            (Kind::Anon, false) if access == Access::Write => {
-                self.do_anonymous_page(mapping, vma, index, Pte::NONE, access)
-            }
-            (Kind::Anon, false) => {
-                let locked = vma.lock(index);
-                if locked.get(index).is_none() {
-                    locked.set(index, Pte::ZERO);
-                }
-                Ok(())
-            }
+            (Kind::Anon, false) => self.do_first_touch(mapping, vma, index, access),
             (Kind::File, true) => self.wp_page_shared(vma, index, pte),
             _ => self.do_shared_fault(mapping, vma, index, access),
         }
@@ -192,39 +184,107 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(fresh)
     }
 
-    /// `do_anonymous_page`, and the copy of `do_wp_page`: a fresh page in place of `old`.
+    /// A fault where nothing of an anonymous mapping is: `create_huge_pmd`, `do_anonymous_page`.
+    fn do_first_touch(&self, mapping: &Mapping, vma: &Vma, index: u32, access: Access) -> Result<(), Errno> {
+        let write = access == Access::Write;
+        let order = order_for(mapping, vma, index);
+        if order == MAX_ORDER && !write {
+            if let Some(head) = self.m.huge_zero(self.cpu()) {
+                let locked = vma.lock(index);
+                if locked.pmd(index).is_none() && vma.takes_pmd(index) {
+                    locked.set_pmd(index, Pte::present(head, false, false));
+                }
+                return Ok(());
+            }
+        } else if write {
+            return self.do_anonymous_page(mapping, vma, index, order, Pte::NONE, access);
+        }
+        let locked = vma.lock(index);
+        if locked.get(index).is_none() {
+            if mapping.order == MAX_ORDER {
+                locked.set_table(index);
+            }
+            locked.set(index, Pte::ZERO);
+        }
+        Ok(())
+    }
+
+    /// `do_anonymous_page`, and the copy of `do_wp_page`: a fresh folio in place of `old`. Without
+    /// memory for one of `order`, it is a page.
     fn do_anonymous_page(
         &self,
         mapping: &Mapping,
         vma: &Vma,
         index: u32,
+        order: u32,
         old: Pte,
         access: Access,
     ) -> Result<(), Errno> {
         vma.anon_vma_prepare(index);
-        let fresh = self.alloc_filled(mapping, index, 0)?;
-        self.folio(fresh.frame()).set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);
+        let first = index >> order << order;
+        let huge = order == MAX_ORDER;
+        let fresh = match self.alloc_filled(mapping, first, order) {
+            Err(Errno::ENOMEM) if order != 0 => {
+                if huge {
+                    self.event(Event::ThpFaultFallback);
+                    let locked = vma.lock(index);
+                    if locked.pmd(index).is_none() {
+                        locked.set_table(index);
+                    }
+                }
+                return self.do_anonymous_page(mapping, vma, index, 0, old, access);
+            }
+            fresh => fresh?,
+        };
+        let folio = self.page(fresh.frame());
+        folio.set(flag::ANON | flag::SWAPBACKED);
+        for frame in self.m.memory.frames_of(fresh.frame()) {
+            self.page(frame).set(flag::ANON_EXCLUSIVE);
+        }
         if self.m.rules.cold == Cold::NotOldest {
-            self.folio(fresh.frame()).set(flag::REFERENCED);
+            folio.set(flag::REFERENCED);
         }
         self.step(Step::FaultAlloc, fresh.frame());
         let locked = vma.lock(index);
-        let frame = fresh.publish();
-        if locked.get(index) != old {
+        let head = fresh.publish();
+        let pages = first..first + (1 << order);
+        let unchanged = if huge {
+            let pmd = locked.pmd(index);
+            pmd.map_or(vma.takes_pmd(index) && old.is_none(), |pmd| pmd.at(index - first) == old)
+        } else {
+            pages.clone().all(|index| locked.get(index) == old)
+        };
+        if !unchanged || !huge && locked.pmd(index).is_some() {
             drop(locked);
-            self.discard(frame);
+            self.discard(head);
             return Ok(());
         }
-        self.m.memory.add_mapcount(frame, 1);
+        if huge {
+            self.event(Event::ThpFaultAlloc);
+            self.m.memory.add_entire_mapcount(head, 1);
+        } else {
+            pages.clone().zip(head..).for_each(|(_, frame)| _ = self.m.memory.add_mapcount(frame, 1));
+            if order != 0 {
+                folio.get((1 << order) - 1);
+            }
+        }
         // `folio_add_lru_vma`
         if vma.is_locked(index) {
-            self.mlock_new_folio(frame);
+            self.mlock_new_folio(head);
         } else {
-            self.add_lru(frame);
+            self.add_lru(head);
         }
         let write = access == Access::Write;
-        locked.set(index, Pte::present(frame, write, write));
-        let replaced = old.is_present() && old.frame() != ZERO_FRAME;
+        if huge {
+            locked.set_pmd(index, Pte::present(head, write, write));
+        } else {
+            if mapping.order == MAX_ORDER {
+                locked.set_table(index);
+            }
+            let ptes = pages.zip(head..);
+            ptes.for_each(|(index, frame)| locked.set(index, Pte::present(frame, write, write)));
+        }
+        let replaced = old.is_present() && !self.m.is_zero(old.frame());
         if replaced {
             self.remove_rmap(old.frame(), vma, index);
         }
@@ -232,13 +292,51 @@ impl<'a, D: Driver> Mm<'a, D> {
         if replaced {
             self.put(old.frame(), 1);
         }
-        self.step(Step::FaultMapped, frame);
+        self.step(Step::FaultMapped, head);
         Ok(())
     }
 
-    fn discard(&self, frame: Frame) {
-        self.folio(frame).clear(flag::ANON | flag::ANON_EXCLUSIVE);
-        self.put(frame, 1);
+    fn discard(&self, head: Frame) {
+        for frame in self.m.memory.frames_of(head) {
+            self.page(frame).clear(flag::ANON | flag::ANON_EXCLUSIVE);
+        }
+        self.put_folio(head, 1);
+    }
+
+    /// `do_huge_pmd_wp_page`: reuses a huge page that is this mapping's alone, and makes one of
+    /// the huge zero page by rule; else maps it by PTEs, which are `None`'s to handle.
+    fn do_huge_pmd_wp_page(
+        &self,
+        mapping: &Mapping,
+        vma: &Vma,
+        index: u32,
+        old: Pte,
+        access: Access,
+    ) -> Option<Result<(), Errno>> {
+        let locked = vma.lock(index);
+        let pmd = locked.pmd(index)?;
+        let head = pmd.frame();
+        if pmd.at(index % PTES_PER_TABLE) != old {
+            return Some(Ok(()));
+        }
+        if self.m.is_zero(head) && self.m.rules.huge_zero_to_huge {
+            drop(locked);
+            return Some(self.do_anonymous_page(mapping, vma, index, MAX_ORDER, old, access));
+        }
+        if !self.m.is_zero(head) {
+            let folio = self.page(head);
+            if folio.has(flag::ANON_EXCLUSIVE) || folio.refcount() == 1 {
+                for frame in self.m.memory.frames_of(head) {
+                    self.page(frame).set(flag::ANON_EXCLUSIVE);
+                }
+                if access == Access::Write {
+                    locked.set_pmd(index, pmd.made_writable());
+                }
+                return Some(Ok(()));
+            }
+        }
+        self.split_pmd_locked(&locked, vma, index);
+        None
     }
 
     /// `do_wp_page`: reuses an anonymous page that is this mapping's alone, else copies.
@@ -250,8 +348,15 @@ impl<'a, D: Driver> Mm<'a, D> {
         old: Pte,
         access: Access,
     ) -> Result<(), Errno> {
+        if let Some(done) = self.do_huge_pmd_wp_page(mapping, vma, index, old, access) {
+            return done;
+        }
+        let old = vma.pte(index);
+        if !old.is_present() {
+            return Ok(());
+        }
         let frame = old.frame();
-        if frame != ZERO_FRAME && self.wp_can_reuse(vma, index, old) {
+        if !self.m.is_zero(frame) && self.wp_can_reuse(vma, index, old) {
             let locked = vma.lock(index);
             if locked.get(index) == old {
                 self.page(frame).set(flag::ANON_EXCLUSIVE);
@@ -261,7 +366,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             }
             return Ok(());
         }
-        self.do_anonymous_page(mapping, vma, index, old, access)
+        self.do_anonymous_page(mapping, vma, index, 0, old, access)
     }
 
     /// `wp_can_reuse_anon_folio` (5.18 on) with its local drain.
@@ -273,17 +378,35 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         let page = self.folio(frame);
         let others = || page.refcount() - 1;
-        let reuse = self.page(frame).has(flag::ANON_EXCLUSIVE) || {
-            let few = others() <= 3;
-            let rules = &self.m.rules;
-            let drains = rules.cow_drains && (rules.cow_drains_shared || page.folio_mapcount() == 1);
-            if few && drains && !page.has(flag::LRU) {
-                self.lru_add_drain();
-            }
-            few && others() == 1 && page.folio_mapcount() == 1
-        };
+        let reuse = self.page(frame).has(flag::ANON_EXCLUSIVE)
+            || if page.is_large() {
+                // Of a large folio either all that is left, or nothing.
+                self.m.rules.reuses_large
+                    && others() == page.folio_mapcount()
+                    && self.is_mapped_here_alone(vma, frame)
+            } else {
+                let few = others() <= 3;
+                let rules = &self.m.rules;
+                let drains = rules.cow_drains && (rules.cow_drains_shared || page.folio_mapcount() == 1);
+                if few && drains && !page.has(flag::LRU) {
+                    self.lru_add_drain();
+                }
+                few && others() == 1 && page.folio_mapcount() == 1
+            };
         self.put(frame, 1);
         reuse
+    }
+
+    /// Whether all mappings of a folio are PTEs of this area.
+    fn is_mapped_here_alone(&self, vma: &Vma, frame: Frame) -> bool {
+        let pages = self.m.memory.frames_of(frame);
+        let (head, first) = (pages.start, self.folio(frame).index());
+        let here = (first..vma.len()).zip(pages).filter(|&(index, frame)| {
+            let pte = vma.pte(index);
+            pte.is_present() && pte.frame() == frame
+        });
+        here.count() as i32 == self.page(head).folio_mapcount() - self.m.memory.entire_mapcount(head)
+            && self.m.memory.entire_mapcount(head) == 0
     }
 
     /// `wp_page_shared`: the file system is told of the store (`page_mkwrite`), and allows it.
@@ -309,25 +432,37 @@ impl<'a, D: Driver> Mm<'a, D> {
 
     /// `shmem_fault`, `filemap_fault` and `finish_fault`: finds or allocates the cached page and maps it.
     fn do_shared_fault(&self, mapping: &Mapping, vma: &Vma, index: u32, access: Access) -> Result<(), Errno> {
-        let Some(frame) = self.get_cached_folio(mapping, index)? else { return Ok(()) };
+        let Some(frame) = self.get_cached_folio(mapping, index, self.cache_order(mapping))? else {
+            return Ok(());
+        };
         // The page is locked and has our reference.
+        let (head, folio) = (self.head(frame), self.folio(frame));
         let locked = vma.lock(index);
         if locked.get(index).is_none() {
-            self.folio(frame).get(1);
-            if self.m.rules.mlock_batched {
-                self.add_rmap(frame, vma, index);
-            } else {
-                // Before 5.18 a fault on a file page left its mlock to reclaim.
-                self.m.memory.add_mapcount(frame, 1);
-            }
             // Where stores are noticed, one must be made to be allowed; where the area allows
             // none, there is none.
             let noticed = mapping.kind == Kind::File && access != Access::Write;
             let write = !noticed && !vma.forbids(index, true);
             if mapping.kind == Kind::File && write {
-                self.folio(frame).set(flag::DIRTY);
+                folio.set(flag::DIRTY);
             }
-            locked.set(index, Pte::present(frame, write, write));
+            if folio.order() == MAX_ORDER && vma.takes_pmd(index) {
+                // `do_set_pmd`
+                folio.get(1);
+                self.add_rmap_pmd(head, vma, index);
+                locked.set_pmd(index, Pte::present(head, write, write));
+            } else {
+                for (index, frame) in self.mapped_by_fault(vma, &locked, index, frame) {
+                    folio.get(1);
+                    if self.m.rules.mlock_batched {
+                        self.add_rmap(frame, vma, index);
+                    } else {
+                        // Before 5.18 a fault on a file page left its mlock to reclaim.
+                        self.m.memory.add_mapcount(frame, 1);
+                    }
+                    locked.set(index, Pte::present(frame, write, write));
+                }
+            }
         }
         drop(locked);
         self.unlock(frame);
@@ -336,15 +471,43 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(())
     }
 
-    /// `shmem_get_folio`, `filemap_get_folio`: locked, with a reference; `None` where the caller
-    /// lost a race.
+    /// What `finish_fault` maps of a folio, page and place: all of it where nothing is yet, and
+    /// the rules and its place allow that.
+    fn mapped_by_fault(
+        &self,
+        vma: &Vma,
+        locked: &PtLocked<'_>,
+        index: u32,
+        frame: Frame,
+    ) -> Vec<(u32, Frame)> {
+        let folio = self.folio(frame);
+        let pages = folio.index()..folio.index() + folio.nr_pages();
+        let whole = folio.is_large()
+            && self.m.rules.fault_maps_folio
+            && vma.takes_folio(index, folio.nr_pages())
+            && pages.clone().all(|index| locked.get(index).is_none());
+        if whole { pages.zip(self.m.memory.frames_of(frame)).collect() } else { vec![(index, frame)] }
+    }
+
+    /// Order of the folios that a fault puts into a page cache.
+    fn cache_order(&self, mapping: &Mapping) -> u32 {
+        match mapping.kind {
+            Kind::Tmpfs if self.m.rules.tmpfs_faults_huge => MAX_ORDER,
+            Kind::Tmpfs => 0,
+            _ => mapping.order,
+        }
+    }
+
+    /// `shmem_get_folio`, `filemap_get_folio`: locked, with a reference, and of this order if it
+    /// is made and fits in; `None` where the caller lost a race.
     pub(in crate::ops) fn get_cached_folio(
         &self,
         mapping: &Mapping,
         index: u32,
+        order: u32,
     ) -> Result<Option<Frame>, Errno> {
         if let Some(frame) = mapping.cached(index) {
-            if self.folio(frame).has(flag::HWPOISON) {
+            if self.page(frame).has(flag::HWPOISON) {
                 return Err(Errno::EFAULT);
             }
             if !self.folio(frame).try_get(1) {
@@ -361,32 +524,52 @@ impl<'a, D: Driver> Mm<'a, D> {
             }
             return Ok(Some(frame));
         }
-        let frame = match mapping.kind {
-            // `GFP_HIGHUSER`: nobody may move what the kernel cannot read.
-            Kind::Secret => self.with_gfp(Gfp::Pin, || self.alloc_filled(mapping, index, 0))?,
-            _ => self.alloc_filled(mapping, index, 0)?,
+        let first = index >> order << order;
+        let pages = first..first + (1 << order);
+        let fits = pages.end <= mapping.vma.len() && mapping.has_none_of(pages);
+        let fresh = match self.alloc_cached(mapping, first, order, fits) {
+            // Without memory for it, or a place, it is a page.
+            Err(_) if order != 0 => self.alloc_cached(mapping, index, 0, true)?,
+            fresh => fresh?,
+        };
+        let folio = self.page(fresh.frame());
+        let pages = folio.index()..folio.index() + folio.nr_pages();
+        let head = fresh.publish();
+        if mapping.kind.is_swapbacked() {
+            folio.set(flag::SWAPBACKED);
         }
-        .publish();
-        if mapping.kind == Kind::Shmem {
-            self.folio(frame).set(flag::SWAPBACKED);
-        }
-        self.set_locked(frame);
-        self.step(Step::FaultAlloc, frame);
-        let added = mapping.with_cache(index, |slot| {
-            let free = slot.get().is_none();
+        self.set_locked(head);
+        self.step(Step::FaultAlloc, head);
+        let added = mapping.with_cache(pages.clone(), |slots| {
+            let free = slots.are_empty();
             if free {
-                self.folio(frame).get(1);
-                slot.set(Some(frame));
+                folio.get(pages.len() as i32);
+                slots.set(Some(head));
             }
             free
         });
         if added {
-            self.add_lru(frame);
-            return Ok(Some(frame));
+            self.add_lru(head);
+            return Ok(Some(head + (index - pages.start)));
         }
-        self.unlock(frame);
-        self.discard(frame);
+        self.unlock(head);
+        self.discard(head);
         Ok(None)
+    }
+
+    fn alloc_cached(
+        &self,
+        mapping: &Mapping,
+        first: u32,
+        order: u32,
+        fits: bool,
+    ) -> Result<Fresh<'a>, Errno> {
+        match mapping.kind {
+            _ if !fits => Err(Errno::ENOMEM),
+            // `GFP_HIGHUSER`: nobody may move what the kernel cannot read.
+            Kind::Secret => self.with_gfp(Gfp::Pin, || self.alloc_filled(mapping, first, order)),
+            _ => self.alloc_filled(mapping, first, order),
+        }
     }
 
     /// Runs `body` with faults allocating outside what a long-term pin must
@@ -402,4 +585,20 @@ impl<'a, D: Driver> Mm<'a, D> {
         self.gfp.set(before);
         result
     }
+}
+
+/// Order of the folio that a fault may make: `alloc_anon_folio`, `thp_vma_suitable_order`.
+fn order_for(mapping: &Mapping, vma: &Vma, index: u32) -> u32 {
+    let order = mapping.order;
+    if order == 0 {
+        return 0;
+    }
+    let pages = 1 << order;
+    let first = index - index % pages;
+    let fits = if order == MAX_ORDER {
+        vma.takes_pmd(index)
+    } else {
+        vma.takes_folio(index, pages) && (first..first + pages).all(|index| vma.pte(index).is_none())
+    };
+    if fits { order } else { 0 }
 }

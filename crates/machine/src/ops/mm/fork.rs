@@ -2,7 +2,8 @@
 
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
-use crate::machine::{Gfp, Kind, Mapping, Pte, Vma, ZERO_FRAME, flag, vm};
+use crate::machine::space::PTES_PER_TABLE;
+use crate::machine::{Gfp, Kind, Mapping, Pte, Vma, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 use std::ops::Range;
@@ -32,12 +33,12 @@ impl<D: Driver> Mm<'_, D> {
         self.fork_child(mapping, range).map(drop)
     }
 
-    /// The same, and the child writes what it has got before anything else happens.
+    /// Forks a child that has all of the mapping, and writes a range of it before anything else happens.
     ///
     /// # Errors
     /// As [`fork`](Self::fork).
     pub fn fork_writing(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
-        let child = self.fork_child(mapping, range.clone())?;
+        let child = self.fork_child(mapping, 0..mapping.vma.len())?;
         range.into_iter().try_for_each(|index| self.write(mapping, &child, index))
     }
 
@@ -75,7 +76,40 @@ impl<D: Driver> Mm<'_, D> {
         if mapping.kind != Kind::Anon {
             return Ok(());
         }
-        range.into_iter().try_for_each(|index| self.copy_present_pte(mapping, child, index))
+        self.split_pmds_across(&mapping.vma, &range);
+        let mut index = range.start;
+        while index < range.end {
+            if self.copy_huge_pmd(mapping, child, index) {
+                index += PTES_PER_TABLE;
+            } else {
+                self.copy_present_pte(mapping, child, index)?;
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the PMD that maps a page, if one does; false also where it is split for the copy.
+    fn copy_huge_pmd(&self, mapping: &Mapping, child: &Vma, index: u32) -> bool {
+        let locked = mapping.vma.lock(index);
+        let Some(pmd) = locked.pmd(index).filter(|pmd| pmd.is_present()) else { return false };
+        let head = pmd.frame();
+        let zero = self.m.is_zero(head);
+        if !zero {
+            let folio = self.page(head);
+            if self.page(head).has(flag::ANON_EXCLUSIVE) && self.m.maybe_dma_pinned(folio) {
+                self.split_pmd_locked(&locked, &mapping.vma, index);
+                return false;
+            }
+            folio.get(1);
+            self.m.memory.add_entire_mapcount(head, 1);
+            for frame in self.m.memory.frames_of(head) {
+                self.page(frame).clear(flag::ANON_EXCLUSIVE);
+            }
+            locked.replace(index, true, pmd.write_protected());
+        }
+        child.lock_nested(index).set_pmd(index, pmd.write_protected());
+        true
     }
 
     fn copy_present_pte(&self, mapping: &Mapping, child: &Vma, index: u32) -> Result<(), Errno> {
@@ -90,7 +124,7 @@ impl<D: Driver> Mm<'_, D> {
         }
         let frame = pte.frame();
         let mine = child.lock_nested(index);
-        if frame == ZERO_FRAME {
+        if self.m.is_zero(frame) {
             mine.set(index, pte);
             return Ok(());
         }

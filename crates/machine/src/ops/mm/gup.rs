@@ -2,7 +2,7 @@
 
 use super::fault::Access;
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Grab, Kind, Mapping, ZERO_FRAME, flag};
+use crate::machine::{Frame, Grab, Kind, Machine, Mapping, ZERO_FRAME, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::decide::{PlaceSeen, Walk};
@@ -25,12 +25,24 @@ pub struct PinRequest<'a> {
 }
 
 /// Where a pin looks its pages up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Lookup {
-    /// In the page table of the caller's address space (`pin_user_pages`).
+    /// In the page table of the caller's address space (`pin_user_pages`): a pin a page.
+    #[default]
     PageTable,
-    /// In the page cache of a memfd, whoever maps it (`memfd_pin_folios`).
+    /// In the page cache of a memfd, whoever maps it (`memfd_pin_folios`): a pin a folio.
     PageCache,
+}
+
+impl Lookup {
+    /// Of the pages of a pinned range, those for which their folios have a pin.
+    pub fn pinned(self, m: &Machine, pages: &[Frame]) -> impl Iterator<Item = Frame> {
+        let mut last = None;
+        let pages = pages.iter().copied();
+        pages.filter(move |&frame| {
+            self == Self::PageTable || last.replace(m.memory.head(frame)) != Some(m.memory.head(frame))
+        })
+    }
 }
 
 /// Why a walk did not reach the end of its range.
@@ -135,7 +147,7 @@ impl<D: Driver> Mm<'_, D> {
         if self.folio(frame).has(flag::ANON) {
             return !self.page(frame).has(flag::ANON_EXCLUSIVE);
         }
-        frame == ZERO_FRAME
+        self.m.is_zero(frame)
             && self.m.rules.unshare == Unshare::Cow
             && request.policy.zero_page == ZeroPage::Pinnable
     }
@@ -218,7 +230,7 @@ impl<D: Driver> Mm<'_, D> {
                 self.handle_mm_fault(mapping, vma, index, access).map_err(Stopped::Failed)?;
             };
             pages.push(frame);
-            if touch && frame != ZERO_FRAME {
+            if touch && !self.m.is_zero(frame) {
                 if write && clean {
                     // Who pins it to write may do so behind the page table's back.
                     self.folio(frame).set(flag::DIRTY);
@@ -227,6 +239,17 @@ impl<D: Driver> Mm<'_, D> {
             }
         }
         Ok(())
+    }
+
+    /// Gives back what a range was pinned by: `unpin_user_pages`, `unpin_folios`.
+    pub fn unpin(&self, by: Lookup, pages: &[Frame]) {
+        match by {
+            Lookup::PageTable => self.unpin_user_pages(pages),
+            Lookup::PageCache => {
+                let folios: Vec<Frame> = by.pinned(self.m, pages).collect();
+                self.unpin_user_pages(&folios);
+            }
+        }
     }
 
     /// `unpin_user_pages`.

@@ -15,7 +15,7 @@ use crate::policy::decide::Walk;
 const LOOKED_UP: usize = 31;
 
 impl<D: Driver> Mm<'_, D> {
-    /// Pins every page of the range, making what the file has not got yet. What was pinned before it
+    /// Pins every folio of the range, making what the file has not got yet. What was pinned before it
     /// stopped stays in `pages`.
     ///
     /// `must_move`: whether a page may not be pinned where it is.
@@ -26,10 +26,17 @@ impl<D: Driver> Mm<'_, D> {
         must_move: impl Fn(Frame) -> bool,
         pages: &mut Vec<Frame>,
     ) -> Result<(), Stopped> {
+        let mut last = None;
         let mut batch = LookedUp { frames: Vec::with_capacity(LOOKED_UP), drained: false };
         let result = request.range.clone().try_for_each(|index| {
             self.step_at(Step::GupWalk);
             let frame = self.find_cached(request.mapping, index).map_err(Stopped::Failed)?;
+            if last.replace(self.head(frame)) == Some(self.head(frame)) {
+                // Its folio has been looked up and pinned.
+                self.put(frame, 1);
+                pages.push(frame);
+                return Ok(());
+            }
             batch.frames.push(frame);
             if walk.refuse && must_move(frame) {
                 return Err(Stopped::Refused);
@@ -54,7 +61,7 @@ impl<D: Driver> Mm<'_, D> {
             }
             let Some(frame) = mapping.cached(index) else {
                 // `memfd_alloc_folio`
-                if let Some(frame) = self.get_cached_folio(mapping, index)? {
+                if let Some(frame) = self.get_cached_folio(mapping, index, 0)? {
                     self.unlock(frame);
                     self.put(frame, 1);
                 }

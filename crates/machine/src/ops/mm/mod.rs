@@ -9,6 +9,7 @@ mod fork;
 mod gup;
 mod memfd;
 mod rmap;
+mod split;
 mod walk;
 mod zap;
 

@@ -1,4 +1,4 @@
-//! The reverse map: from a page to the PTEs that map it.
+//! The reverse map: from a folio to the PTEs and PMDs that map it.
 //!
 //! # Unmapping against GUP-fast
 //!
@@ -9,23 +9,51 @@
 //! PTE back (`folio_try_share_anon_rmap_pte`), or, for shmem, the freeze fails.
 
 use crate::drive::Driver;
-use crate::machine::{Frame, Test, Vma, flag};
+use crate::machine::space::{PTES_PER_TABLE, PtLocked};
+use crate::machine::{Frame, Kind, MAX_ORDER, Pte, Test, Vma, flag};
+use crate::observe::Event;
 use crate::ops::floor::Mm;
+use std::ops::Range;
 
 impl<D: Driver> Mm<'_, D> {
     /// `folio_add_*_rmap_pte` for a page mapped again: counts it, and in a
-    /// locked area mlocks it. Under the page-table lock.
+    /// locked area mlocks it, unless only reclaim can tell whether all of its folio is mapped
+    /// there. Under the page-table lock.
     pub(in crate::ops) fn add_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
         self.m.memory.add_mapcount(frame, 1);
-        if vma.is_locked(index) {
+        if vma.is_locked(index) && !self.page(frame).is_large() {
             self.mlock_folio(frame);
+        }
+    }
+
+    /// `folio_add_*_rmap_pmd`: likewise of a whole folio.
+    pub(in crate::ops) fn add_rmap_pmd(&self, head: Frame, vma: &Vma, index: u32) {
+        self.m.memory.add_entire_mapcount(head, 1);
+        if vma.is_locked(index) && self.m.rules.mlock_pmd {
+            self.mlock_folio(head);
         }
     }
 
     /// `folio_remove_rmap_pte`: counts it, and in a locked area munlocks it.
     /// Under the page-table lock.
     pub(in crate::ops) fn remove_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
-        self.m.memory.add_mapcount(frame, -1);
+        let left = self.m.memory.add_mapcount(frame, -1);
+        if left == 0 && self.page(frame).is_large() {
+            self.partly_unmapped(frame);
+        }
+        self.munlock_unmapped(frame, vma, index);
+    }
+
+    /// `folio_remove_rmap_pmd`.
+    pub(in crate::ops) fn remove_rmap_pmd(&self, head: Frame, vma: &Vma, index: u32) {
+        self.m.memory.add_entire_mapcount(head, -1);
+        if self.m.memory.frames_of(head).any(|frame| self.page(frame).mapcount() == 0) {
+            self.partly_unmapped(head);
+        }
+        self.munlock_unmapped(head, vma, index);
+    }
+
+    fn munlock_unmapped(&self, frame: Frame, vma: &Vma, index: u32) {
         if vma.is_locked(index) && self.m.rules.mlock_batched {
             self.munlock_folio(frame);
         } else if vma.is_locked(index) {
@@ -33,62 +61,128 @@ impl<D: Driver> Mm<'_, D> {
         }
     }
 
-    /// `try_to_migrate`: replaces every PTE of a locked page by a migration
-    /// entry. PTEs stay where the page may be pinned and the rules respect that: the
+    /// `deferred_split_folio`: some page of a large anonymous folio is mapped no more, others are.
+    fn partly_unmapped(&self, frame: Frame) {
+        let head = self.head(frame);
+        let folio = self.page(head);
+        let mapped = folio.folio_mapcount() > 0 && self.m.memory.entire_mapcount(head) == 0;
+        if mapped
+            && folio.has(flag::ANON)
+            && !folio.test_set(flag::PARTLY_MAPPED)
+            && folio.order() == MAX_ORDER
+        {
+            self.event(Event::ThpDeferredSplit);
+        }
+    }
+
+    /// `try_to_migrate`: replaces every PTE and PMD of a locked folio by a migration
+    /// entry. They stay where a page may be pinned and the rules respect that: the
     /// references that say so, `own` of them the caller's, are returned.
-    pub(in crate::ops) fn try_to_migrate(&self, frame: Frame, own: i32) -> Option<Test> {
-        let page = self.folio(frame);
-        let id = page.mapping()?;
-        let index = page.index();
+    pub(in crate::ops) fn try_to_migrate(&self, head: Frame, own: i32) -> Option<Test> {
+        let folio = self.page(head);
+        let id = folio.mapping()?;
+        let pages = folio.index()..folio.index() + folio.nr_pages();
         let mut kept = None;
         self.m.mapping(id).for_each_vma(|vma| {
-            let locked = vma.lock(index);
-            let pte = locked.get(index);
-            if !pte.is_present() || pte.frame() != frame {
-                return;
+            let mut index = pages.start;
+            while index < pages.end.min(vma.len()) {
+                let frame = head + (index - pages.start);
+                let locked = vma.lock(index);
+                let huge = locked.pmd(index);
+                let pte = huge.unwrap_or_else(|| locked.get(index));
+                let next = index + if huge.is_some() { PTES_PER_TABLE } else { 1 };
+                let here = std::mem::replace(&mut index, next);
+                if !pte.is_present() || pte.frame() != frame {
+                    continue;
+                }
+                locked.replace(here, huge.is_some(), pte.to_migration());
+                if self.m.rules.unmap_respects_pins
+                    && self.page(frame).has(flag::ANON_EXCLUSIVE)
+                    && self.m.maybe_dma_pinned(folio)
+                {
+                    let (found, expected) = (folio.refcount(), self.m.expected_refs(folio) + own);
+                    kept = Some(Test::Refs { found, expected });
+                    locked.replace(here, huge.is_some(), pte);
+                    continue;
+                }
+                if pte.is_dirty() {
+                    folio.set(flag::DIRTY);
+                }
+                if huge.is_some() {
+                    self.remove_rmap_pmd(head, vma, here);
+                } else {
+                    self.remove_rmap(frame, vma, here);
+                }
+                drop(locked);
+                if huge.is_none() && vma.is_locked(here) && self.m.rules.mlock_batched {
+                    self.mlock_drain_local();
+                }
+                self.put_folio(head, 1);
             }
-            locked.clear_flush(index, pte.to_migration());
-            if self.m.rules.unmap_respects_pins
-                && self.page(frame).has(flag::ANON_EXCLUSIVE)
-                && self.m.maybe_dma_pinned(page)
-            {
-                kept =
-                    Some(Test::Refs { found: page.refcount(), expected: self.m.expected_refs(page) + own });
-                locked.set(index, pte);
-                return;
-            }
-            if pte.is_dirty() {
-                page.set(flag::DIRTY);
-            }
-            self.remove_rmap(frame, vma, index);
-            drop(locked);
-            if vma.is_locked(index) && self.m.rules.mlock_batched {
-                self.mlock_drain_local();
-            }
-            self.put(frame, 1);
         });
         kept
     }
 
-    /// `remove_migration_ptes`: every migration entry of `old` maps `new` again
-    /// (`new` = `old` where the migration failed).
-    pub(in crate::ops) fn remove_migration_ptes(&self, old: Frame, new: Frame) {
-        let page = self.folio(new);
-        let Some(id) = page.mapping() else { return };
-        let index = page.index();
+    /// `remove_migration_ptes`: every migration entry of the pages from `old` on maps those from
+    /// `new` on again (`new` = `old` where the migration failed, or the folio was split); `pages`
+    /// are their places in mapping `id`.
+    pub(in crate::ops) fn remove_migration_ptes(&self, id: u32, pages: Range<u32>, old: Frame, new: Frame) {
         self.m.mapping(id).for_each_vma(|vma| {
-            let locked = vma.lock(index);
-            let pte = locked.get(index);
-            if !pte.is_migration() || pte.frame() != old {
-                return;
-            }
-            page.get(1);
-            self.add_rmap(new, vma, index);
-            locked.set(index, pte.from_migration(new));
-            drop(locked);
-            if vma.is_locked(index) && self.m.rules.mlock_batched {
-                self.mlock_drain_local();
+            let mut index = pages.start;
+            while index < pages.end.min(vma.len()) {
+                let nth = index - pages.start;
+                let locked = vma.lock(index);
+                let huge = locked.pmd(index);
+                let entry = huge.unwrap_or_else(|| locked.get(index));
+                let next = index + if huge.is_some() { PTES_PER_TABLE } else { 1 };
+                let here = std::mem::replace(&mut index, next);
+                if !entry.is_migration() || entry.frame() != old + nth {
+                    continue;
+                }
+                let frame = new + nth;
+                self.folio(frame).get(1);
+                if huge.is_some() {
+                    self.add_rmap_pmd(frame, vma, here);
+                    locked.set_pmd(here, entry.from_migration(frame));
+                    continue;
+                }
+                self.add_rmap(frame, vma, here);
+                locked.set(here, entry.from_migration(frame));
+                drop(locked);
+                if vma.is_locked(here) && self.m.rules.mlock_batched {
+                    self.mlock_drain_local();
+                }
             }
         });
+    }
+
+    /// `split_huge_pmd`: maps by PTEs what a PMD maps.
+    pub(in crate::ops) fn split_pmd(&self, vma: &Vma, index: u32) {
+        self.split_pmd_locked(&vma.lock(index), vma, index);
+    }
+
+    /// The same under the page-table lock. What is not anonymous is unmapped: the next fault
+    /// finds it in the page cache.
+    pub(in crate::ops) fn split_pmd_locked(&self, locked: &PtLocked<'_>, vma: &Vma, index: u32) {
+        let Some(pmd) = locked.pmd(index) else { return };
+        self.event(Event::ThpSplitPmd);
+        let head = pmd.frame();
+        if self.m.is_zero(head) {
+            locked.split_pmd(index, |_| Pte::ZERO);
+        } else if vma.kind != Kind::Anon {
+            locked.replace(index, true, Pte::NONE);
+            if pmd.is_present() {
+                self.remove_rmap_pmd(head, vma, index);
+                self.put_folio(head, 1);
+            }
+        } else {
+            if pmd.is_present() {
+                let pages = self.m.memory.frames_of(head);
+                self.page(head).get(pages.len() as i32 - 1);
+                pages.for_each(|frame| _ = self.m.memory.add_mapcount(frame, 1));
+                self.m.memory.add_entire_mapcount(head, -1);
+            }
+            locked.split_pmd(index, |nth| pmd.at(nth));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Walking a range's page table, with a passing reference on each page.
 
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Mapping, Vma, ZERO_FRAME};
+use crate::machine::{Frame, Mapping, Vma};
 use crate::ops::floor::Mm;
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ impl<D: Driver> Mm<'_, D> {
     pub(super) fn get_mapped(&self, vma: &Vma, index: u32) -> Option<Frame> {
         let locked = vma.lock(index);
         let pte = locked.get(index);
-        let ordinary = pte.is_present() && pte.frame() != ZERO_FRAME;
+        let ordinary = pte.is_present() && !self.m.is_zero(pte.frame());
         ordinary.then(|| {
             self.folio(pte.frame()).get(1);
             pte.frame()
@@ -25,20 +25,60 @@ impl<D: Driver> Mm<'_, D> {
         }
     }
 
-    /// Calls `visit` with every present page of the range but the zero page,
-    /// with a reference held meanwhile, and passes a step after each.
+    /// Calls `visit` with every present folio of the range but zero pages, with a reference held
+    /// meanwhile, and passes a step after each. It may split the folio: its pages are then visited.
     pub(super) fn for_each_mapped(
         &self,
         mapping: &Mapping,
         range: Range<u32>,
         step: Step,
-        visit: impl Fn(Frame),
+        visit: impl Fn(Visited) -> Visit,
     ) {
-        for index in range.take_while(|_| !self.d.killed()) {
-            let Some(frame) = self.get_mapped(&mapping.vma, index) else { continue };
-            visit(frame);
+        let mut index = range.start;
+        while index < range.end && !self.d.killed() {
+            let Some(frame) = self.get_mapped(&mapping.vma, index) else {
+                index += 1;
+                continue;
+            };
+            let pages = self.run_of(&mapping.vma, index..range.end, frame);
+            let whole = pages.len() == self.page(frame).nr_pages() as usize;
+            let next = pages.end;
+            let visited = visit(Visited { frame, pages, whole });
             self.put(frame, 1);
             self.step(step, frame);
+            if visited == Visit::Done {
+                index = next;
+            }
         }
     }
+
+    /// The pages of a range, from its first on, that map one folio: `folio_pte_batch`.
+    fn run_of(&self, vma: &Vma, range: Range<u32>, frame: Frame) -> Range<u32> {
+        let end = self.m.memory.frames_of(frame).end;
+        let mapped = |&(index, frame): &(u32, Frame)| {
+            let pte = vma.pte(index);
+            pte.is_present() && pte.frame() == frame
+        };
+        let run = range.clone().zip(frame..end).take_while(mapped).count();
+        range.start..range.start + run as u32
+    }
+}
+
+/// What a walk has come to.
+pub(super) struct Visited {
+    /// The first page of a folio that is mapped in the range.
+    pub frame: Frame,
+    /// Where it and those that follow it are mapped.
+    pub pages: Range<u32>,
+    /// Whether that is all of the folio.
+    pub whole: bool,
+}
+
+/// What has been done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Visit {
+    /// All there is to do.
+    Done,
+    /// It was split: to be looked at again.
+    Split,
 }

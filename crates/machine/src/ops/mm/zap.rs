@@ -1,8 +1,10 @@
 //! Taking pages out of a mapping.
 
 use super::advise::madvise_walk_vmas;
+use super::split::around;
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Kind, Mapping, Pte, Vma, ZERO_FRAME, vm};
+use crate::machine::space::PTES_PER_TABLE;
+use crate::machine::{Frame, Kind, Mapping, Pte, Vma, vm};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
@@ -17,16 +19,15 @@ impl<D: Driver> Mm<'_, D> {
     pub fn zap(&self, mapping: &Mapping, range: Range<u32>, spare_pinned: bool) -> u32 {
         self.lru_add_drain();
         let mut zapped = 0;
-        for index in range.take_while(|_| !self.d.killed()) {
+        let mut rest = range;
+        while !rest.is_empty() && !self.d.killed() {
             let gone = if mapping.kind.is_cached() {
-                self.truncate(mapping, index, spare_pinned)
+                self.truncate(mapping, &mut rest, spare_pinned)
             } else {
-                self.zap_pte(&mapping.vma, index, spare_pinned)
+                self.zap_next(&mapping.vma, &mut rest, spare_pinned)
             };
-            if gone {
-                zapped += 1;
-                self.event(Event::Zapped);
-            }
+            zapped += gone;
+            self.count.add(Event::Zapped, gone.into());
             self.step_at(Step::Zap);
         }
         zapped
@@ -55,10 +56,9 @@ impl<D: Driver> Mm<'_, D> {
         madvise_walk_vmas(mapping, range, |pages| {
             // `folio_batch_release` of what is truncated drains this CPU.
             self.lru_add_drain_inlined();
-            for index in pages.take_while(|_| !self.d.killed()) {
-                if self.truncate(mapping, index, false) {
-                    self.event(Event::Zapped);
-                }
+            let mut rest = pages;
+            while !rest.is_empty() && !self.d.killed() {
+                self.count.add(Event::Zapped, self.truncate(mapping, &mut rest, false).into());
                 self.step_at(Step::Zap);
             }
         })
@@ -69,10 +69,9 @@ impl<D: Driver> Mm<'_, D> {
         if self.m.rules.zap_drains {
             self.lru_add_drain();
         }
-        for index in pages.take_while(|_| !self.d.killed()) {
-            if self.zap_pte(&mapping.vma, index, false) {
-                self.event(Event::Zapped);
-            }
+        let mut rest = pages;
+        while !rest.is_empty() && !self.d.killed() {
+            self.count.add(Event::Zapped, self.zap_next(&mapping.vma, &mut rest, false).into());
             self.step_at(Step::Zap);
         }
     }
@@ -82,6 +81,7 @@ impl<D: Driver> Mm<'_, D> {
         let into_unfaulted = self.m.rules.merge_into_unfaulted;
         // Nobody finds the area any more; what it was still says how its pages are unmapped.
         while mapping.vma.fix(&range, vm::HOLE, vm::HOLE, into_unfaulted).is_some() {}
+        self.split_pmds_across(&mapping.vma, &range);
         self.zap_range(mapping, range);
     }
 
@@ -94,6 +94,40 @@ impl<D: Driver> Mm<'_, D> {
         if self.m.rules.zap_drains {
             self.lru_add_drain();
         }
+    }
+
+    /// Clears the first PTE of a range, or the PMD that maps so much of it, and takes its pages
+    /// off the range. How many pages that were: none where nothing was, or it was spared.
+    fn zap_next(&self, vma: &Vma, rest: &mut Range<u32>, spare_pinned: bool) -> u32 {
+        let index = rest.start;
+        let locked = vma.lock(index);
+        let Some(pmd) = locked.pmd(index) else {
+            drop(locked);
+            rest.start += 1;
+            return u32::from(self.zap_pte(vma, index, spare_pinned));
+        };
+        let end = index - index % PTES_PER_TABLE + PTES_PER_TABLE;
+        if !index.is_multiple_of(PTES_PER_TABLE) || end > rest.end {
+            self.split_pmd_locked(&locked, vma, index);
+            return 0;
+        }
+        rest.start = end;
+        if pmd.is_migration() && spare_pinned {
+            return 0;
+        }
+        locked.replace(index, true, Pte::NONE);
+        let head = pmd.frame();
+        if !pmd.is_present() || self.m.is_zero(head) {
+            return PTES_PER_TABLE;
+        }
+        if spare_pinned && self.m.maybe_dma_pinned(self.page(head)) {
+            locked.replace(index, true, pmd);
+            return 0;
+        }
+        self.remove_rmap_pmd(head, vma, index);
+        drop(locked);
+        self.put_folio(head, 1);
+        PTES_PER_TABLE
     }
 
     /// Clears one PTE; false if there was no page or it was spared.
@@ -110,7 +144,7 @@ impl<D: Driver> Mm<'_, D> {
         // Cleared first, then the refcount is read (see `rmap`).
         locked.clear_flush(index, Pte::NONE);
         let frame = pte.frame();
-        if !pte.is_present() || frame == ZERO_FRAME {
+        if !pte.is_present() || self.m.is_zero(frame) {
             return true;
         }
         if spare_pinned && self.m.maybe_dma_pinned(self.folio(frame)) {
@@ -123,34 +157,68 @@ impl<D: Driver> Mm<'_, D> {
         true
     }
 
-    /// Removes one page from the page cache and every PTE.
-    fn truncate(&self, mapping: &Mapping, index: u32, spare_pinned: bool) -> bool {
-        let Some(frame) = mapping.cached(index) else { return false };
+    /// Removes the folio of a range's first page from the page cache and every page table, and
+    /// takes its pages off the range. How many they were: none where nothing was, or it was
+    /// spared. A folio that reaches out of the range is split, and its parts are next.
+    fn truncate(&self, mapping: &Mapping, rest: &mut Range<u32>, spare_pinned: bool) -> u32 {
+        let index = rest.start;
+        rest.start += 1;
+        let Some(frame) = mapping.cached(index) else { return 0 };
         if !self.folio(frame).try_get(1) {
-            return false;
+            return 0;
         }
-        let removed = self.trylock(frame) && {
-            let removed = mapping.cached(index) == Some(frame)
-                && self.truncate_locked(mapping, index, frame, spare_pinned);
-            self.unlock(frame);
-            removed
-        };
-        self.put(frame, 1);
+        let head = self.head(frame);
+        let mut removed = 0;
+        if self.trylock(head) {
+            if mapping.cached(index) == Some(frame) {
+                removed = self.truncate_locked(mapping, index, head, rest, spare_pinned);
+            }
+            self.unlock(head);
+        }
+        self.put_folio(head, 1);
         removed
     }
 
-    fn truncate_locked(&self, mapping: &Mapping, index: u32, frame: Frame, spare_pinned: bool) -> bool {
+    fn truncate_locked(
+        &self,
+        mapping: &Mapping,
+        index: u32,
+        head: Frame,
+        rest: &mut Range<u32>,
+        spare_pinned: bool,
+    ) -> u32 {
+        let folio = self.page(head);
+        let pages = folio.index()..folio.index() + folio.nr_pages();
+        let hole = index..pages.end.min(rest.end);
+        if hole.len() < pages.len() {
+            // `truncate_inode_partial_folio`
+            let order = folio.order();
+            let within = hole.start - pages.start..hole.end - pages.start;
+            let orders =
+                if self.m.rules.hole_splits_to_fit { around(order, &within) } else { vec![0; pages.len()] };
+            match self.split_folio(head, 1, false, &orders) {
+                Ok(_) => rest.start = index,
+                // It stays whole, with nothing in the hole.
+                Err(_) => rest.start = hole.end,
+            }
+            return 0;
+        }
+        rest.start = pages.end;
         let mut unmapped = true;
         mapping.for_each_vma(|vma| {
-            unmapped &= vma.pte(index).is_none() || self.zap_pte(vma, index, spare_pinned);
+            let mut left = pages.clone();
+            while !left.is_empty() {
+                let index = left.start;
+                unmapped &= self.zap_next(vma, &mut left, spare_pinned) > 0 || vma.pte(index).is_none();
+            }
         });
         if !unmapped {
-            return false;
+            return 0;
         }
-        mapping.with_cache(index, |slot| slot.set(None));
-        self.folio(frame).set_mapping(None, 0);
-        self.put(frame, 1);
-        true
+        mapping.with_cache(pages.clone(), |slots| slots.set(None));
+        folio.set_mapping(None, 0);
+        self.put_folio(head, pages.len() as i32);
+        pages.len() as u32
     }
 
     /// Zaps everything that an area maps, for good.
@@ -158,8 +226,9 @@ impl<D: Driver> Mm<'_, D> {
         if self.m.rules.zap_drains {
             self.lru_add_drain();
         }
-        for index in 0..vma.len() {
-            self.zap_pte(vma, index, false);
+        let mut rest = 0..vma.len();
+        while !rest.is_empty() {
+            self.zap_next(vma, &mut rest, false);
         }
         vma.set_gone();
     }
@@ -167,8 +236,9 @@ impl<D: Driver> Mm<'_, D> {
     /// `munmap`: zaps everything, in the children too, for good.
     pub fn unmap(&self, mapping: &Mapping) {
         mapping.for_each_vma(|vma| self.exit(vma));
-        for index in 0..mapping.vma.len() {
-            self.truncate(mapping, index, false);
+        let mut rest = 0..mapping.vma.len();
+        while !rest.is_empty() {
+            self.truncate(mapping, &mut rest, false);
         }
     }
 }

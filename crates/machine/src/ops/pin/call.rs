@@ -5,7 +5,7 @@ use crate::drive::{Driver, Step};
 use crate::machine::page::NO_FRAME;
 use crate::machine::{Frame, Hindrance, Obstacle, Test};
 use crate::ops::floor::Task;
-use crate::ops::mm::PinRequest;
+use crate::ops::mm::{Lookup, PinRequest};
 use crate::ops::refused::Refused;
 use crate::policy::Errno;
 use crate::policy::decide::Over;
@@ -15,6 +15,8 @@ use crate::policy::decide::Over;
 pub struct Pin {
     /// The frames pinned, in the order of the range; empty after a failure.
     pub pages: Vec<Frame>,
+    /// How they were looked up, and so what was pinned of them.
+    pub by: Lookup,
     /// Sweeps that the call took.
     pub sweeps: u32,
     /// Whether it needed more than one sweep, met a busy isolation, or waited

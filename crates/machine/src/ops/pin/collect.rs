@@ -21,7 +21,7 @@ impl<D: Driver> Task<'_, D> {
         let flags = page.flags();
         let permanent = if self.page(frame).has(flag::HWPOISON) {
             Some(Errno::EHWPOISON)
-        } else if flags & flag::RESERVED != 0 && frame != ZERO_FRAME {
+        } else if flags & flag::RESERVED != 0 && !self.m.is_zero(frame) {
             Some(Errno::EFAULT)
         } else {
             None
@@ -171,7 +171,8 @@ impl<D: Driver> Call<'_, '_, D> {
     fn refused_here(&mut self, at: Step) {
         let frame = self.cursor.frame;
         let (head, bias) = (self.t.head(frame), self.t.m.pin_bias(self.t.folio(frame)));
-        let ours = self.pin.pages[self.base..].iter().filter(|&&frame| self.t.head(frame) == head);
+        let ours = self.request.by.pinned(self.t.m, &self.pin.pages[self.base..]);
+        let ours = ours.filter(|&frame| self.t.head(frame) == head);
         let own = if self.cursor.over == Over::Pinned { bias * ours.count() as i32 } else { 0 };
         self.t.refused(&mut self.refused, at, frame, Test::Isolation, own);
     }

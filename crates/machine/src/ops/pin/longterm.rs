@@ -49,7 +49,8 @@ impl<D: Driver> Task<'_, D> {
         let Habit { entrance, chunk, short } = caller.habit();
         let request = request.by(caller);
         let Range { start, end } = request.range;
-        let mut all = Pin { pages: Vec::with_capacity(request.range.len()), ..Pin::default() };
+        let mut all =
+            Pin { pages: Vec::with_capacity(request.range.len()), by: request.by, ..Pin::default() };
         let result = loop {
             let begin = start + all.pages.len() as u32;
             if begin == end {
@@ -69,7 +70,7 @@ impl<D: Driver> Task<'_, D> {
             }
         };
         if result.is_err() {
-            self.unpin_user_pages(&all.pages);
+            self.unpin(request.by, &all.pages);
             all.pages.clear();
         }
         *pin = all;
@@ -107,7 +108,7 @@ impl<D: Driver> Task<'_, D> {
         let result = self.pin_further(request, touch, pin);
         if result.is_ok() && pin.pages.len() < request.range.len() {
             // Part of the range is pinned: the caller sees a short count.
-            self.unpin_user_pages(&pin.pages);
+            self.unpin(request.by, &pin.pages);
             pin.pages.clear();
             return Err(Errno::EFAULT);
         }
@@ -128,7 +129,7 @@ impl<D: Driver> Task<'_, D> {
         pin.contended = pin.sweeps > 1 || self.waits() != waits;
         match result {
             Err(errno) if already == 0 || errno == Errno::EINTR => {
-                self.unpin_user_pages(&pin.pages);
+                self.unpin(request.by, &pin.pages);
                 pin.pages.clear();
                 Err(errno)
             }

@@ -145,7 +145,7 @@ impl<D: Driver> Call<'_, '_, D> {
     fn unpin(&mut self) -> Seen {
         let kept = (self.busted.before_unpin)(self.pin.sweeps);
         let pages = &self.pin.pages[self.base..];
-        self.t.unpin_user_pages(&pages[kept.min(pages.len())..]);
+        self.t.unpin(self.request.by, &pages[kept.min(pages.len())..]);
         self.pin.pages.truncate(self.base);
         self.count_pinned();
         self.t.step_at(Step::Unpinned);

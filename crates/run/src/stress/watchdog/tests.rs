@@ -159,9 +159,11 @@ fn a_wait_for_a_thread_that_lets_go_now_and_then_is_not() {
     let mut bench = Bench::new();
     bench.lock(LOCKER);
     let killed = bench.watch(50 * WINDOW, |bench| {
-        // Each time it has the lock again, before the suspect has seen that it was free.
+        // Each time it has the lock again, before the suspect has seen that it was free, and is
+        // found elsewhere with it.
+        let at = if bench.now.is_multiple_of(3) { Step::Hold } else { Step::Zap };
         bench.slot(LOCKER).place.set(Step::Idle, NO_FRAME);
-        bench.slot(LOCKER).place.set(Step::Hold, FRAME);
+        bench.slot(LOCKER).place.set(at, FRAME);
         bench.give(LOCKER, MS);
     });
     assert!(!killed && bench.verdict() == LivenessVerdict::Live);
@@ -189,6 +191,7 @@ fn who_sweeps_without_cpu_time_is_no_suspect() {
             bench.slot(SUSPECT).place.set(Step::Sweep, NO_FRAME);
             bench.slot(SUSPECT).counters.add(Event::Sweeps, 10);
             bench.give(SUSPECT, cpu);
+            assert!(killed || bench.host.paused_for.get().is_none(), "it is not even suspect");
         });
         assert_eq!(dead, killed);
         let verdict = if killed { LivenessVerdict::Livelocked } else { LivenessVerdict::Live };

@@ -1,0 +1,131 @@
+"""Found schedules that are kept: one for each bad cell of the matrix, as small as it gets.
+
+They belong to a version of the machine. After a change of it `just schedules` makes them
+anew, which is this file run by itself; with words, only those whose names have one of them.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+import gupstress
+from gupstress.model import catalog
+from gupstress.outcome.exploration import Found
+
+FOLDER = Path(__file__).parent.parent / "schedules"
+AGAIN = "just schedules"
+"""What makes them anew."""
+
+MOST_THREADS = 3
+
+_SEARCHES = (
+    {"threads": 2, "strategy": "bounded", "preemptions": 1},
+    {"threads": 2, "strategy": "random"},
+    {"threads": 2, "pages": 2, "calls": 2, "strategy": "pct"},
+)
+_ACTORS = (
+    "churn",
+    "drainers",
+    "reclaim",
+    "compaction",
+    "short_refs",
+    "lockers",
+    "writeback",
+    "offliner",
+)
+_SCHEDULES = 1000
+_SHRINK = "4s"
+
+MISSING = FOLDER / "missing.txt"
+"""The cells that so few threads have not shown in so many schedules."""
+
+
+class Bad(NamedTuple):
+    """A cell of the matrix that a policy is expected to do badly in."""
+
+    profile: str
+    policy: str
+    kind: str
+
+    @property
+    def file(self) -> Path:
+        """Where its schedule is kept."""
+        return FOLDER / f"{self.profile}-{self.policy}-{self.kind}.json"
+
+
+def cells() -> Iterator[Bad]:
+    """Yield the unsafe, stuck and spurious cells of the matrix."""
+    for profile in catalog.profiles():
+        for policy, verdict in catalog.preset("profile", profile).get("expect", {}).items():
+            if verdict in ("unsafe", "stuck", "spurious"):
+                yield Bad(profile, policy, verdict)
+
+
+def find(cell: Bad) -> Found | None:
+    """Search for what a cell shows, with nobody beside the pinners at first; None: not found."""
+    beside = [name for name in _ACTORS if _threads(cell.profile, name)]
+    for kept in (None, *beside):
+        quiet = {f"profile.{name}.threads": 0 for name in beside if name != kept}
+        for search in _SEARCHES:
+            result = gupstress.explore(
+                cell.profile,
+                policy=cell.policy,
+                sets=quiet,
+                find=cell.kind,
+                schedules=_SCHEDULES,
+                seed=1,
+                timeout="1h",
+                shrink=_SHRINK,
+                **search,  # type: ignore[arg-type]
+            )
+            if result.findings:
+                return result.findings[0]
+    return None
+
+
+def _threads(profile: str, actors: str) -> int:
+    return int(catalog.preset("profile", profile).get(actors, {}).get("threads", 0))
+
+
+def _kept(found: Found) -> str:
+    """Return a file's text, in which nothing is explained."""
+    settings = {
+        key: "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+        if isinstance(text, str)
+        else text
+        for key, text in found.file["settings"].items()
+    }
+    return json.dumps({**found.file, "settings": settings}, separators=(",", ":")) + "\n"
+
+
+def main() -> int:
+    """Make the files anew, and drop those of cells that are no more."""
+    wanted = list(cells())
+    for file in set(FOLDER.glob("*.json")) - {cell.file for cell in wanted}:
+        file.unlink()
+    missing = set(MISSING.read_text().split()) if MISSING.exists() else set()
+    for cell in wanted:
+        name = cell.file.stem
+        if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
+            continue
+        cell.file.unlink(missing_ok=True)
+        found = find(cell)
+        if found is None:
+            missing.add(name)
+            click.echo(f"{name}: not found")
+            continue
+        missing.discard(name)
+        cell.file.write_text(_kept(found))
+        threads = sum(not task.startswith("kworker") for task in found.file["tasks"])
+        click.echo(f"{name}: {threads} threads, {found.preemptions} preemptions")
+    missing &= {cell.file.stem for cell in wanted}
+    MISSING.write_text("".join(f"{name}\n" for name in sorted(missing)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""Schedules: those that are kept replay, defects are found, and files hold what they say."""
+
+import json
+import random
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gupstress
+import schedules
+
+# ---------------------------------------------------------------- those that are kept
+
+
+CELLS = {cell.file.stem: cell for cell in schedules.cells()}
+MISSING = schedules.MISSING.read_text().split()
+
+
+def test_every_bad_cell_of_the_matrix_has_a_schedule_or_is_told_to_have_none() -> None:
+    kept = [file.stem for file in schedules.FOLDER.glob("*.json")]
+    assert sorted([*kept, *MISSING]) == sorted(CELLS), schedules.AGAIN
+    assert len(kept) > 3 * len(MISSING)
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if name not in MISSING])
+def test_a_kept_schedule_shows_what_it_is_kept_for(name: str) -> None:
+    cell = CELLS[name]
+    again = f"after a change of the machine: {schedules.AGAIN}"
+    try:
+        result = gupstress.replay(cell.file)
+    except gupstress.ConfigError as error:
+        pytest.fail(f"{error}; {again}")
+    assert result.differs is None, f"{result.differs}; {again}"
+    assert result.kind == cell.kind, again
+    tasks = json.loads(cell.file.read_text())["tasks"]
+    threads = [name for name in tasks if not name.startswith("kworker")]
+    assert len(threads) <= schedules.MOST_THREADS, again
+
+
+# ---------------------------------------------------------------- what is wrong on purpose
+
+BUSTED = {
+    "busted-never-drains": ("drain-race", "stuck", {}),
+    "busted-accept": ("isolation-race", "unsafe", {}),
+    "busted-leak-pin": ("isolation-race", "broken", {}),
+    "busted-lose-page": ("prepinned", "broken", {}),
+    "busted-hold-lock": ("isolation-race", "stuck", {}),
+    "busted-wait-cycle": ("same-range", "stuck", {"pages": 2, "calls": 2}),
+}
+"""Of each policy that is broken on purpose where it is found, and as what."""
+
+
+@pytest.mark.parametrize("policy", BUSTED)
+def test_a_busted_policy_is_found(policy: str) -> None:
+    profile, kind, more = BUSTED[policy]
+    size: dict[str, Any] = more
+    result = gupstress.explore(
+        profile,
+        policy=policy,
+        find=kind,
+        schedules=2000,
+        seed=1,
+        timeout="1h",
+        shrink="1ms",
+        **size,
+    )
+    assert [found.kind for found in result.findings] == [kind]
+
+
+def test_every_busted_policy_is_tried() -> None:
+    names = [name for name in gupstress.policies() if name.startswith("busted-")]
+    assert sorted(BUSTED) == sorted(names)
+
+
+def test_a_pin_that_counts_like_any_reference_is_found() -> None:
+    def kinds(**sets: int) -> list[str]:
+        result = gupstress.explore(
+            "wasted-drain",
+            policy="cooperative",
+            sets=sets,
+            find="spurious",
+            schedules=2000,
+            seed=1,
+            timeout="1h",
+            shrink="1ms",
+        )
+        return [found.kind for found in result.findings]
+
+    assert kinds() == []
+    assert kinds(pin_bias=1) == ["spurious"]
+
+
+# ---------------------------------------------------------------- any number of them
+
+PROFILES = (
+    "contended",
+    "isolation-race",
+    "drain-race",
+    "same-range",
+    "short-refs",
+    "writeback",
+    "contig",
+    "wasted-drain",
+    "prepinned",
+    "free-loop",
+)
+POLICIES = (
+    "none",
+    "unbounded",
+    "bounded",
+    "ignore",
+    "linux-5.13",
+    "linux-6.14",
+    "linux-7.2",
+    "busted-accept",
+)
+
+
+def _found(tmp_path: Path, count: int, workers: int) -> list[Path]:
+    """Write so many findings of all profiles and policies."""
+    files = []
+    for number, (profile, policy) in enumerate(product(PROFILES, POLICIES)):
+        strategy = ("random", "pct", "bounded")[number % 3]
+        result = gupstress.explore(
+            profile,
+            policy=policy,
+            find=("unsafe", "stuck", "spurious", "broken"),
+            pages=1 + number % 3,
+            calls=1 + number % 2,
+            strategy=strategy,
+            preemptions=1,
+            schedules=200,
+            keep_going=True,
+            seed=number,
+            workers=workers,
+            timeout="1h",
+            shrink="1ms",
+        )
+        for at, found in enumerate(result.findings[: count // 40]):
+            files.append(tmp_path / f"{profile}-{policy}-{at}-{workers}.json")
+            files[-1].write_text(found.text)
+    return files
+
+
+@pytest.mark.slow
+def test_any_file_replays_elsewhere_and_an_edited_one_tells_where(tmp_path: Path) -> None:
+    files = _found(tmp_path, 200, 2)
+    assert len(files) >= 200
+    # The same findings with another number of workers, to the byte.
+    others = _found(tmp_path, 200, 1)
+    assert [file.read_text() for file in files] == [file.read_text() for file in others]
+    # A JSON round trip, and another process.
+    for file in files:
+        file.write_text(json.dumps(json.loads(file.read_text()), sort_keys=True))
+    program = (
+        "import sys, gupstress\n"
+        "for path in sys.argv[1:]:\n"
+        "    print(gupstress.replay(path).to_json(indent=None))\n"
+    )
+    command = [sys.executable, "-c", program, *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for file, line in zip(files, done.stdout.splitlines(), strict=True):
+        kept, replayed = json.loads(file.read_text()), json.loads(line)
+        assert replayed["differs"] is None, file.name
+        for key in ("outcome", "counters", "steps"):
+            assert replayed[key] == kept[key], f"{file.name}: {key}"
+    draw = random.Random(1)
+    for file in files:
+        _edited(file, draw)
+
+
+def _edited(file: Path, draw: random.Random) -> None:
+    """Change one choice, which is told; change what it came to, which is told."""
+    kept = json.loads(file.read_text())
+    choices = [task for task, times in kept["choices"] for _ in range(times)]
+    at = draw.randrange(len(choices))
+    edited = [[task, 1] for task in choices]
+    edited[at][0] = 99
+    file.write_text(json.dumps({**kept, "choices": edited}))
+    assert str(gupstress.replay(file).differs).startswith(f"at step {at + 1}: expected 99")
+    edited = edited[:at]
+    if edited:
+        file.write_text(json.dumps({**kept, "choices": edited}))
+        assert str(gupstress.replay(file).differs).startswith(f"at step {at + 1}: expected the end")
+    counter = next(name for name, count in kept["counters"].items() if count)
+    counters = {**kept["counters"], counter: kept["counters"][counter] + 1}
+    file.write_text(json.dumps({**kept, "counters": counters}))
+    assert f"counters.{counter}: expected" in str(gupstress.replay(file).differs)
+    for key, value in (("kind", "broken"), ("steps", kept["steps"] + 1), ("fair", 1), ("seed", -1)):
+        file.write_text(json.dumps({**kept, key: value}))
+        try:
+            assert gupstress.replay(file).differs is not None, f"{file.name}: {key}"
+        except gupstress.ConfigError:
+            continue
