@@ -14,11 +14,11 @@ fn simulate(name: &str, axes: &[(&str, &str)], profile: &str, sets: &[(&str, &st
     let job = Job {
         policy: load_policy(Source::Preset(name), &words(axes)).unwrap(),
         rules: load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap(),
-        pins: u64::from(profile.pins).min(20_000),
+        pins: u64::from(profile.pins).min(4_000),
         profile,
         driver: Which::Sim,
         timeout: Duration::from_secs(20),
-        wall_timeout: Duration::from_mins(5),
+        wall_timeout: Duration::from_hours(1),
         stall_after: Duration::from_millis(200),
         seed: 3,
         trace: None,

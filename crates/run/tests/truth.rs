@@ -95,10 +95,13 @@ fn a_poisoned_page_ends_a_pin_at_once_whatever_the_policy() {
         for shmem in ["0", "1"] {
             let result = simulate(policy, "hwpoison", &[("ranges.shmem", shmem)]);
             let what = format!("{policy}, shmem {shmem}: {:?} {:?}", result.calls, result.errors);
-            assert_eq!(calls(&result, "failed_justified"), 4, "{what}");
-            assert_eq!(result.errors[&Errno::EFAULT], 4, "{what}");
+            // How many begin before the first has ended is the scheduler's to say.
+            let issued = result.calls.issued;
+            assert!((1..=4).contains(&issued), "{what}");
+            assert_eq!(calls(&result, "failed_justified"), issued, "{what}");
+            assert_eq!(result.errors[&Errno::EFAULT], issued, "{what}");
             assert_eq!((result.sweeps.max, result.counters.get(Event::DrainAll)), (Some(1), 0), "{what}");
-            assert_eq!(causes(&result), [("hwpoison".to_owned(), 4)], "{what}");
+            assert_eq!(causes(&result), [("hwpoison".to_owned(), issued)], "{what}");
             assert_eq!(verdicts(&result), ["live", "safe", "held"], "{what}");
         }
     }

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
     from gupstress.model.policy import Policy
 
-Kind = Literal["anon", "shmem", "tmpfs", "ramfs", "file", "secret", "pfnmap"]
-"""Of a mapping: anonymous memory, a memfd, a file of a tmpfs with `huge=always`, a file without or
-with a backing store, mapped shared, a `memfd_secret`, or a driver's pages."""
+Kind = Literal["anon", "shmem", "tmpfs", "hugetlb", "hugeshm", "ramfs", "file", "secret", "pfnmap"]
+"""Of a mapping: anonymous memory, a memfd, a file of a tmpfs with `huge=always`, private or shared
+huge pages of the hugetlb pool, a file without or with a backing store, mapped shared, a
+`memfd_secret`, or a driver's pages."""
 
 Caller = Literal["io_uring", "vfio", "umem", "udmabuf", "gup-fast", "gup-slow"]
 """Who pins: by which entry, how much at a time, and what half a range means."""
@@ -327,6 +328,10 @@ class Machine:
     def split(self, mapping: Mapping | Range, cpu: int = 0) -> None:
         """Make single pages of what lies there in larger folios."""
         self._play("split", cpu=self._cpu(cpu), mapping=self._whole(mapping).number)
+
+    def hugepool(self, pages: int, cpu: int = 0) -> None:
+        """Make the hugetlb pool so many huge pages large, first in Movable."""
+        self._play("hugepool", _count("pages", pages), cpu=self._cpu(cpu))
 
     def pmdsplit(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Call `mprotect(PROT_READ)` and undo it: what a PMD maps there is mapped by PTEs then."""

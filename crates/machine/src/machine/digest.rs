@@ -48,6 +48,9 @@ impl Machine {
                     .for_each(|(batch, frame)| all.add((batch as u64) << 32 | u64::from(frame)));
             }
         }
+        let pool = self.hugetlb_pool();
+        all.add(u64::from(pool.total) << 32 | u64::from(pool.free));
+        all.add(u64::from(pool.reserved) << 32 | u64::from(pool.surplus));
         all.add(self.drain_mutex.owner().map_or(u64::MAX, u64::from));
         all.finish()
     }

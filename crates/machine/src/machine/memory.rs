@@ -302,6 +302,22 @@ impl Memory {
         }
     }
 
+    /// A folio with one reference that nobody else can find, as fresh from the allocator.
+    pub(super) fn adopt(&self, head: Frame) -> Fresh<'_> {
+        debug_assert_eq!(self.page(head).refcount(), 1);
+        Fresh::new(self, head)
+    }
+
+    /// Makes a folio whose last reference is gone as it was when it was allocated.
+    pub(super) fn renew(&self, head: Frame) {
+        let order = self.page(head).order();
+        for frame in head..head + (1 << order) {
+            self.page(frame).reset();
+            self.page(frame).set_order(order);
+        }
+        self.page(head).first_ref();
+    }
+
     fn blocks(&self) -> Blocks<'_, impl Fn(Frame) -> bool> {
         Blocks { pages: &self.pages, is_isolated: |frame| self.is_isolated(frame) }
     }

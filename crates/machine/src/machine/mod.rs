@@ -18,6 +18,7 @@ mod buddy;
 mod build;
 pub mod cpu;
 mod digest;
+mod hugetlb;
 pub mod lruvec;
 pub mod memory;
 mod mutex;
@@ -33,6 +34,7 @@ pub use area::{Area, vm};
 pub use build::{GoOn, Unbuilt};
 pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
+pub use hugetlb::{Pool, PoolState};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use mutex::SleepMutex;
@@ -44,7 +46,7 @@ pub use turns::Turns;
 pub use validate::{Broken, Recount};
 
 use crate::policy::Rules;
-use crate::sync::{AtomicU32, Gauge, Ordering};
+use crate::sync::{AtomicU32, Gauge, Mutex, Ordering};
 use crossbeam_utils::CachePadded;
 
 /// The whole machine. Shared by reference between the threads of a run.
@@ -71,6 +73,7 @@ pub struct Machine {
     cache_disabled: AtomicU32,
     /// The first frame of the huge zero page, once there is one.
     huge_zero: AtomicU32,
+    hugetlb: Mutex<Pool>,
 }
 
 impl Machine {
@@ -98,6 +101,7 @@ impl Machine {
             passing: CachePadded::default(),
             cache_disabled: AtomicU32::new(0),
             huge_zero: AtomicU32::new(page::NO_FRAME),
+            hugetlb: Mutex::new(Pool::default()),
             rules,
         })
     }
@@ -186,7 +190,7 @@ impl Machine {
 }
 
 crate::restore!(Machine {
-    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero,
+    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero, hugetlb,
 } keep { rules, passing });
 
 /// Mappings are made before anything runs: both machines have the same.

@@ -91,6 +91,12 @@ pub mod flag {
     pub const SET_ASIDE: u32 = 1 << 20;
     /// `PG_partially_mapped`: a large folio of which some page is mapped no more.
     pub const PARTLY_MAPPED: u32 = 1 << 21;
+    /// `PG_hugetlb`: a folio of the hugetlb pool.
+    pub const HUGETLB: u32 = 1 << 22;
+    /// `hugetlb_temporary`: stands for one of the pool's while that is migrated.
+    pub const TEMPORARY: u32 = 1 << 23;
+    /// `hugetlb_migratable`: in use, and in nobody's hands.
+    pub const MIGRATABLE: u32 = 1 << 24;
     /// Where the order of the folio that a page is part of begins; four bits.
     pub const ORDER: u32 = 28;
     /// Flags that the parts of a split folio take over from it.
@@ -114,6 +120,7 @@ pub mod flag {
         (ANON, "PG_anon"),
         (ANON_EXCLUSIVE, "PG_anon_exclusive"),
         (WAITERS, "PG_waiters"),
+        (HUGETLB, "PG_hugetlb"),
     ];
 }
 

@@ -38,6 +38,10 @@ pub enum Kind {
     Shmem,
     /// A file of a tmpfs that is mounted with `huge=always`, shared.
     Tmpfs,
+    /// Private memory of huge pages from the hugetlb pool.
+    Hugetlb,
+    /// The same shared, of a memfd.
+    Hugeshm,
     /// A file of ramfs, shared: nothing writes its pages back, and reclaim leaves them alone.
     Ramfs,
     /// A file with a backing store, shared: the first store to a page after each writeback is noticed.
@@ -50,13 +54,22 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Anon, Self::Shmem, Self::Tmpfs, Self::Ramfs, Self::File, Self::Secret, Self::Pfnmap];
+    pub const ALL: [Self; 9] = [
+        Self::Anon,
+        Self::Shmem,
+        Self::Tmpfs,
+        Self::Hugetlb,
+        Self::Hugeshm,
+        Self::Ramfs,
+        Self::File,
+        Self::Secret,
+        Self::Pfnmap,
+    ];
 
     /// Whether its pages are those of a page cache.
     #[inline]
     pub fn is_cached(self) -> bool {
-        matches!(self, Self::Shmem | Self::Tmpfs | Self::Ramfs | Self::File | Self::Secret)
+        matches!(self, Self::Shmem | Self::Tmpfs | Self::Hugeshm | Self::Ramfs | Self::File | Self::Secret)
     }
 
     /// Whether its pages can be swapped out.
@@ -66,7 +79,18 @@ impl Kind {
 
     /// Whether a memfd has it, as udmabuf and `memfd_pin_folios` want.
     pub fn is_memfd(self) -> bool {
-        self == Self::Shmem
+        matches!(self, Self::Shmem | Self::Hugeshm)
+    }
+
+    /// Whether its pages are of the hugetlb pool.
+    #[inline]
+    pub fn is_hugetlb(self) -> bool {
+        matches!(self, Self::Hugetlb | Self::Hugeshm)
+    }
+
+    /// Whether a forked child's stores are not seen, but copied for.
+    pub fn is_private(self) -> bool {
+        matches!(self, Self::Anon | Self::Hugetlb)
     }
 
     /// Whether reclaim must leave its pages alone (`AS_UNEVICTABLE`).

@@ -100,6 +100,7 @@ impl Machine {
         }
         self.count_batches(&mut all, &mut recount);
         self.count_lists(&self.lruvec.lock(), &mut all, &mut recount);
+        let pool: HashSet<Frame> = self.hugetlb_free().into_iter().collect();
         for (frame, seen) in (0 as Frame..).zip(&all) {
             if frame.is_multiple_of(ASK_EVERY) && !go_on() {
                 return recount;
@@ -109,7 +110,8 @@ impl Machine {
                 continue;
             }
             let pages = self.memory.frames_of(frame);
-            let extra = pages.clone().filter_map(|frame| held.get(&frame)).sum();
+            let pooled = i32::from(pool.contains(&frame));
+            let extra = pooled + pages.clone().filter_map(|frame| held.get(&frame)).sum::<i32>();
             let mut folio = seen.clone();
             for tail in pages.skip(1) {
                 folio.mapped += all[tail as usize].mapped;
@@ -245,7 +247,10 @@ impl Machine {
                 format!("PG_lru {on_list}, queued {}, on {} lists", seen.queued_off_lru, seen.on_list)
             });
             recount.check(
-                listed || seen.unlisted_batch || never_on_lru || flags & flag::NEVER_LRU != 0,
+                listed
+                    || seen.unlisted_batch
+                    || never_on_lru
+                    || flags & (flag::NEVER_LRU | flag::HUGETLB) != 0,
                 "nothing stays isolated",
                 at,
                 || "in use, but on no list and in no batch".to_owned(),

@@ -80,6 +80,10 @@ impl<'a, D: Driver> Refs<'a, D> {
         if folio.test_clear(flag::LRU) {
             self.m.lruvec.lock().del(&self.m.memory, head);
         }
-        self.m.memory.free(self.cpu(), head);
+        if folio.has(flag::HUGETLB) {
+            self.m.free_hugetlb(self.cpu(), head);
+        } else {
+            self.m.memory.free(self.cpu(), head);
+        }
     }
 }

@@ -127,6 +127,8 @@ table! {
         key hole_splits_to_fit: bool,
         /// Whether a fault of a tmpfs mounted with huge=always gets a huge page (not in 6.12.117 and 7.3.4).
         key tmpfs_faults_huge: bool,
+        /// Whether pins walk hugetlb mappings by themselves: what lies in Movable is -ENOMEM, for ever (to 6.5).
+        key hugetlb_apart: bool,
         /// What a pin adds to the refcount (GUP_PIN_COUNTING_BIAS).
         key pin_bias: u32 = 1..=65_536,
     } => rules_keys
@@ -169,6 +171,7 @@ impl Rules {
             fault_maps_folio: true,
             hole_splits_to_fit: true,
             tmpfs_faults_huge: false,
+            hugetlb_apart: false,
             pin_bias: 1024,
         }
     }

@@ -15,7 +15,34 @@ impl<S: Stage> Session<S> {
         if pages == 0 || pages > frames {
             return Err(OpError::Misuse(format!("{pages} pages cannot be mapped: 1 to {frames} can")));
         }
-        Ok(self.stage.map(&self.m, backing.into(), pages))
+        let backing = backing.into();
+        if backing.kind.is_hugetlb() {
+            let huge = 1 << MAX_ORDER;
+            if !pages.is_multiple_of(huge) {
+                let near = pages.next_multiple_of(huge);
+                return Err(OpError::Misuse(format!(
+                    "{pages} pages are not whole huge pages; nearest: {near}"
+                )));
+            }
+            if !self.m.reserve_hugetlb(0, pages / huge) {
+                return Err(OpError::Refused { word: "map", errno: Errno::ENOMEM });
+            }
+        }
+        Ok(self.stage.map(&self.m, backing, pages))
+    }
+
+    /// `vm.nr_hugepages`: first none, then so many.
+    pub fn hugepool(&mut self, cpu: usize, pages: u32) -> Result<(), OpError> {
+        self.check_cpu(cpu)?;
+        self.m.set_hugetlb_pool(cpu, 0);
+        self.m.set_hugetlb_pool(cpu, pages);
+        Ok(())
+    }
+
+    /// Leaves no free block of more than a page outside Movable.
+    pub fn fragment(&mut self, cpu: usize) -> Result<(), OpError> {
+        self.call(cpu, |t| _ = t.fragment())?;
+        self.unless_stopped()
     }
 
     /// Lets scripts know a mapping by a name.
@@ -297,6 +324,9 @@ impl<S: Stage> Player for Session<S> {
             }
             Op::Pmdsplit(on) => self.with(Self::pmdsplit, cpu, on)?,
             Op::Thpon(_) => self.thp_always = true,
+            Op::Hugepool(pages) => self.hugepool(cpu, *pages)?,
+            Op::Overcommit(pages) => self.m.set_hugetlb_overcommit(*pages),
+            Op::Fragment(_) => self.fragment(cpu)?,
             Op::Unpin(name) => {
                 let mapping = self.named(name)?.0;
                 let held = |pin: &Option<Live>| pin.as_ref().is_some_and(|live| live.mapping == mapping);

@@ -4,9 +4,10 @@ use super::Limits;
 use super::session::{MOST_SESSION_CPUS, Outcome, SESSION_LAYOUT, Session};
 use crate::config::{Document, check_name, nearest, number};
 use crate::error::{Error, Problem, Result};
+use crate::machine::{Layout, MAX_ORDER};
 use crate::observe::Event;
 use crate::policy::{Policy, Rules, kernel_names};
-use crate::script::{Condition, ConditionReader, OpError, Program, StepError, Stmt, ends};
+use crate::script::{Condition, ConditionReader, Op, OpError, Program, StepError, Stmt, ends};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use toml::Value;
@@ -193,6 +194,16 @@ impl Scenario {
         kernel_names().into_iter().filter(named).collect()
     }
 
+    /// The machine of a session, and room in Movable for its largest hugetlb pool beside it.
+    fn layout(&self) -> Layout {
+        let pools = self.program.all().filter_map(|step| match step.op {
+            Op::Hugepool(pages) => Some(pages),
+            _ => None,
+        });
+        let pool = pools.max().unwrap_or(0).min(MOST_POOL) << MAX_ORDER;
+        Layout { movable: SESSION_LAYOUT.movable + pool, ..SESSION_LAYOUT }
+    }
+
     /// Runs a sequential scenario on a fresh machine; the outcome of its last pin.
     ///
     /// # Errors
@@ -203,7 +214,7 @@ impl Scenario {
         policy: Policy,
         limits: Limits,
     ) -> std::result::Result<Outcome, StepError> {
-        let mut session = Session::new(rules, policy, &SESSION_LAYOUT, self.program.cpus);
+        let mut session = Session::new(rules, policy, &self.layout(), self.program.cpus);
         session.stage.limits = Limits { since: Some(Instant::now()), ..limits };
         let outcome = self.program.play(&mut session)?;
         let bug = |message: String| {
@@ -262,6 +273,9 @@ fn check_expected(counter: &str, value: &Value) -> std::result::Result<(), Strin
         format!("{value} is not ok, stuck or an errno; nearest: {near}")
     })
 }
+
+/// Huge pages that a machine of a scenario has room for in its hugetlb pool.
+const MOST_POOL: u32 = 64;
 
 /// Pages that a machine of a scenario has for one mapping.
 const MOST_PAGES: u32 = SESSION_LAYOUT.normal + SESSION_LAYOUT.movable + SESSION_LAYOUT.cma;

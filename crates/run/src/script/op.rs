@@ -124,6 +124,12 @@ steps! {
     Unmap(Pages) = "unmap",
     /// drains every CPU's batches
     Settle(Nothing) = "settle",
+    /// makes the hugetlb pool N pages large, first in Movable: vm.nr_hugepages
+    Hugepool(u32) = "hugepool",
+    /// lets the pool grow by N pages more where it lacks them: vm.nr_overcommit_hugepages
+    Overcommit(u32) = "overcommit",
+    /// leaves no free block of more than a page outside Movable
+    Fragment(Nothing) = "fragment",
     /// lets 0.2 s pass, in which nothing else happens
     Sleep(Nothing) = "sleep",
     /// makes huge pages of what is mapped as anon from now on: transparent_hugepage/enabled = always
@@ -225,6 +231,9 @@ impl Op {
             | Self::Fill(_)
             | Self::Childexit(_)
             | Self::Settle(_)
+            | Self::Hugepool(_)
+            | Self::Overcommit(_)
+            | Self::Fragment(_)
             | Self::Sleep(_)
             | Self::Thpon(_)
             | Self::Release(None) => None,
@@ -262,10 +271,12 @@ impl Word {
 }
 
 /// The kinds of mapping by name.
-const KINDS: [(&str, Kind); 7] = [
+const KINDS: [(&str, Kind); 9] = [
     ("anon", Kind::Anon),
     ("shmem", Kind::Shmem),
     ("tmpfs", Kind::Tmpfs),
+    ("hugetlb", Kind::Hugetlb),
+    ("hugeshm", Kind::Hugeshm),
     ("ramfs", Kind::Ramfs),
     ("file", Kind::File),
     ("secret", Kind::Secret),
@@ -287,7 +298,10 @@ pub fn kind_named(name: &str) -> Result<Backing, String> {
         let near = nearest(kind, KINDS.map(|(known, _)| known)).unwrap_or_default();
         return Err(format!("no kind of mapping {name:?}; nearest: {near}"));
     };
-    let Some(order) = order else { return Ok(found.into()) };
+    let Some(order) = order else {
+        let order = if found.is_hugetlb() { MAX_ORDER } else { 0 };
+        return Ok(Backing { kind: found, order });
+    };
     if !has_orders(found) {
         return Err(format!("{known} has no folios of an order; nearest: {known}"));
     }
@@ -301,7 +315,7 @@ pub fn kind_named(name: &str) -> Result<Backing, String> {
 pub fn kind_name(backing: impl Into<Backing>) -> String {
     let Backing { kind, order } = backing.into();
     let name = KINDS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| name);
-    if order == 0 { name.to_owned() } else { format!("{name}/{order}") }
+    if order == 0 || !has_orders(kind) { name.to_owned() } else { format!("{name}/{order}") }
 }
 
 impl Arguments for usize {
@@ -348,7 +362,7 @@ impl Arguments for Name {
 }
 
 impl Arguments for Fresh {
-    const USAGE: &'static str = "A N anon[/O]|shmem[/O]|tmpfs|ramfs|file|secret|pfnmap";
+    const USAGE: &'static str = "A N anon[/O]|shmem[/O]|tmpfs|hugetlb|hugeshm|ramfs|file|secret|pfnmap";
     fn parse(words: &[&str]) -> Option<Self> {
         let [name, pages, kind] = words else { return None };
         let backing = kind_named(kind).ok()?;

@@ -83,6 +83,12 @@ impl<D: Driver> Task<'_, D> {
                 wrong = Some(DmaError { index, frame, mapped: named, token_kept });
             }
             self.m.memory.payload.store(frame, dma.word, pattern(mapping.id, index));
+            // What the program wrote for a device that had another frame is where the program sees it.
+            if let Some(other) = named.filter(|&other| other != frame)
+                && self.m.memory.payload.load(other, dma.word) == dma.token
+            {
+                self.m.memory.payload.store(other, dma.word, pattern(mapping.id, index));
+            }
         }
         self.count.add(Event::DmaChecked, pages.len() as u64);
         wrong

@@ -3,7 +3,7 @@
 
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
-use crate::machine::{Frame, Gfp, Mapping, Pte, flag};
+use crate::machine::{Frame, Gfp, Kind, Mapping, Pte, ZoneKind, flag};
 use crate::ops::floor::Task;
 use crate::policy::Errno;
 use std::ops::Range;
@@ -60,6 +60,25 @@ impl<D: Driver> Task<'_, D> {
             self.put(frame, 1);
         }
         Ok(frame)
+    }
+
+    /// Takes all memory outside Movable and CMA for a mapping of its own, and gives every second
+    /// frame of it back: what is free there then is no block of more than a page. How many frames
+    /// were free.
+    pub fn fragment(&self) -> u32 {
+        let frames = self.m.memory.free_in(ZoneKind::Normal) as u32;
+        if frames == 0 {
+            return 0;
+        }
+        let eaten = self.m.map(Kind::Anon, frames);
+        // What others take meanwhile is gone.
+        let _ = self.touch_pinnable(eaten, 0..frames);
+        for index in 0..frames {
+            if eaten.vma.pte(index).is_present() && eaten.vma.pte(index).frame() % 2 == 1 {
+                self.zap(eaten, index..index + 1, false);
+            }
+        }
+        frames
     }
 
     /// An earlier long-term pin of a page where it lies, which stays.

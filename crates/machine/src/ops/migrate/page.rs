@@ -58,7 +58,12 @@ impl<'a, D: Driver> Migrate<'a, D> {
             return Ok(Unmap::Freed);
         }
         self.event(Event::TargetAllocs);
-        let Some(dst) = self.m.memory.alloc(self.cpu(), gfp, page.order()) else {
+        let dst = if page.has(flag::HUGETLB) {
+            self.m.hugetlb_target(self.cpu(), gfp)
+        } else {
+            self.m.memory.alloc(self.cpu(), gfp, page.order())
+        };
+        let Some(dst) = dst else {
             return Err(Refusal { errno: Errno::ENOMEM, at: Step::MigrateTarget, test: Test::Target });
         };
         self.step(Step::MigrateTarget, src);
@@ -127,12 +132,14 @@ impl<'a, D: Driver> Migrate<'a, D> {
             }
         };
         self.step(Step::MigrateCopied, src);
-        self.add_lru(dst);
-        let drain = match self.m.rules.drain_after_migrate {
-            DrainAfterMigrate::Never => false,
-            DrainAfterMigrate::Mapped => was_mapped,
-            DrainAfterMigrate::Mlocked => was_mlocked,
-        };
+        self.relist(dst);
+        let hugetlb = self.page(dst).has(flag::HUGETLB);
+        let drain = !hugetlb
+            && match self.m.rules.drain_after_migrate {
+                DrainAfterMigrate::Never => false,
+                DrainAfterMigrate::Mapped => was_mapped,
+                DrainAfterMigrate::Mlocked => was_mlocked,
+            };
         if drain {
             self.lru_add_drain();
         }
@@ -181,6 +188,10 @@ impl<'a, D: Driver> Migrate<'a, D> {
         page.clear(flag::PARTLY_MAPPED);
         let moved = page.clear(flag::ACTIVE | flag::UNEVICTABLE | flag::ANON | flag::ANON_EXCLUSIVE);
         // Active and unevictable exclude each other.
+        if page.has(flag::HUGETLB) && target.clear(flag::TEMPORARY) & flag::TEMPORARY != 0 {
+            // `move_hugetlb_state`: the copy is the pool's now, and what it was a copy of goes.
+            page.set(flag::TEMPORARY);
+        }
         let list = if moved & flag::ACTIVE != 0 { flag::ACTIVE } else { moved & flag::UNEVICTABLE };
         target.set(moved & kept | list);
         let dst = dst.publish();

@@ -75,7 +75,18 @@ impl<D: Driver> Migrate<'_, D> {
         self.event(Event::MigrateCalls);
         let result = match self.m.rules.migrate {
             MigrateStyle::OneByOne => self.migrate_one_by_one(frames.to_vec(), gfp, mode),
-            MigrateStyle::Batched => self.migrate_batched(frames, gfp, mode),
+            MigrateStyle::Batched => {
+                let is_hugetlb = |frame: &Frame| self.page(*frame).has(flag::HUGETLB);
+                let (hugetlbs, others): (Vec<Frame>, Vec<Frame>) = frames.iter().partition(|f| is_hugetlb(f));
+                // `migrate_hugetlbs`: first, and by itself.
+                let mut result = self.one_by_one(hugetlbs, gfp, mode, self.m.rules.migrate_passes);
+                if result.error.is_some() {
+                    result.left.extend(others);
+                } else {
+                    result.take(self.migrate_batched(&others, gfp, mode));
+                }
+                result
+            }
         };
         self.count.add(Event::MigrateFailed, result.failed.pages);
         self.count.add(Event::ThpMigrationFail, result.failed.thps);
@@ -150,7 +161,8 @@ impl<D: Driver> Migrate<'_, D> {
     }
 
     fn is_thp(&self, frame: Frame) -> bool {
-        self.page(frame).order() == MAX_ORDER
+        let folio = self.page(frame);
+        folio.order() == MAX_ORDER && !folio.has(flag::HUGETLB)
     }
 
     /// A folio of this size has moved.
@@ -168,7 +180,8 @@ impl<D: Driver> Migrate<'_, D> {
         mode: MigrateMode,
         result: &mut Migrated,
     ) -> Option<Errno> {
-        if refusal.errno != Errno::ENOMEM || !self.page(frame).is_large() {
+        let folio = self.page(frame);
+        if refusal.errno != Errno::ENOMEM || !folio.is_large() || folio.has(flag::HUGETLB) {
             return Some(refusal.errno);
         }
         if self.split(frame, mode, result) {

@@ -49,6 +49,10 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     fn mlock_range(&self, mapping: &Mapping, range: Range<u32>, lock: bool) -> Result<(), Errno> {
+        if mapping.kind.is_hugetlb() {
+            // It is in memory for good; nothing is marked.
+            return Ok(());
+        }
         let (vma, into_unfaulted) = (&mapping.vma, self.m.rules.merge_into_unfaulted);
         let hole = vma.areas(&range).into_iter().find(|area| area.has(vm::HOLE));
         let mut rest = range.start..hole.as_ref().map_or(range.end, |hole| hole.pages.start);
@@ -122,8 +126,12 @@ impl<D: Driver> Mm<'_, D> {
     /// `MADV_COLD`: drains this CPU, then queues what is mapped once and on a list.
     ///
     /// # Errors
-    /// `EINVAL` at a locked area; what comes before it has been queued. `ENOMEM` if there are holes.
+    /// `EINVAL` for hugetlb and at a locked area; what comes before it has been queued. `ENOMEM` if
+    /// there are holes.
     pub fn madvise_cold(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+        if mapping.kind.is_hugetlb() {
+            return Err(Errno::EINVAL);
+        }
         self.madvise_mapped(mapping, range, |Visited { frame, whole, .. }| {
             if !whole && self.split_mapped(frame) {
                 return Visit::Split;
@@ -202,6 +210,9 @@ impl<D: Driver> Mm<'_, D> {
 
     /// Splits the PMDs that map pages on both sides of an edge of the range: `vma_adjust_trans_huge`.
     pub(super) fn split_pmds_across(&self, vma: &Vma, range: &Range<u32>) {
+        if vma.kind.is_hugetlb() {
+            return;
+        }
         for edge in [range.start, range.end] {
             if !edge.is_multiple_of(PTES_PER_TABLE) && edge < vma.len() {
                 self.split_pmd(vma, edge);
@@ -212,7 +223,7 @@ impl<D: Driver> Mm<'_, D> {
     /// `split_folio` into pages, of one that the caller has a reference on; false if it cannot be.
     pub(super) fn split_mapped(&self, frame: Frame) -> bool {
         let head = self.head(frame);
-        if !self.trylock(head) {
+        if self.page(head).has(flag::HUGETLB) || !self.trylock(head) {
             return false;
         }
         let pages = vec![0; self.page(head).nr_pages() as usize];

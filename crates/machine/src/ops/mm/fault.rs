@@ -120,7 +120,10 @@ impl<'a, D: Driver> Mm<'a, D> {
             // No area is found that allows it: there is no fault to handle.
             return Err(Errno::EFAULT);
         }
-        self.event(Event::Faults);
+        let hugetlb = mapping.kind.is_hugetlb();
+        if !(hugetlb && self.m.rules.hugetlb_apart && self.gfp.get() == Gfp::Pin) {
+            self.event(Event::Faults);
+        }
         self.step_at(Step::Fault);
         if self.d.killed() {
             return Err(Errno::EINTR);
@@ -135,6 +138,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         match (mapping.kind, pte.is_present()) {
             (_, true) if access == Access::Read || pte.is_writable() => Ok(()),
+            (Kind::Hugetlb, _) => self.hugetlb_fault(mapping, vma, index, access == Access::Write),
             (Kind::Pfnmap, _) => self.pfnmap_fault(mapping, vma, index),
             (Kind::Anon, true) => self.do_wp_page(mapping, vma, index, pte, access),
             (Kind::Anon, false) => self.do_first_touch(mapping, vma, index, access),
@@ -296,7 +300,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(())
     }
 
-    fn discard(&self, head: Frame) {
+    pub(super) fn discard(&self, head: Frame) {
         for frame in self.m.memory.frames_of(head) {
             self.page(frame).clear(flag::ANON | flag::ANON_EXCLUSIVE);
         }
@@ -432,9 +436,10 @@ impl<'a, D: Driver> Mm<'a, D> {
 
     /// `shmem_fault`, `filemap_fault` and `finish_fault`: finds or allocates the cached page and maps it.
     fn do_shared_fault(&self, mapping: &Mapping, vma: &Vma, index: u32, access: Access) -> Result<(), Errno> {
-        let Some(frame) = self.get_cached_folio(mapping, index, self.cache_order(mapping))? else {
-            return Ok(());
-        };
+        let found = self.get_cached_folio(mapping, index, self.cache_order(mapping));
+        // Without a page of the pool that may be had, the signal is SIGBUS.
+        let found = found.map_err(|errno| if mapping.kind.is_hugetlb() { Errno::EFAULT } else { errno });
+        let Some(frame) = found? else { return Ok(()) };
         // The page is locked and has our reference.
         let (head, folio) = (self.head(frame), self.folio(frame));
         let locked = vma.lock(index);
@@ -524,12 +529,15 @@ impl<'a, D: Driver> Mm<'a, D> {
             }
             return Ok(Some(frame));
         }
+        let order = if mapping.kind.is_hugetlb() { MAX_ORDER } else { order };
         let first = index >> order << order;
         let pages = first..first + (1 << order);
         let fits = pages.end <= mapping.vma.len() && mapping.has_none_of(pages);
         let fresh = match self.alloc_cached(mapping, first, order, fits) {
             // Without memory for it, or a place, it is a page.
-            Err(_) if order != 0 => self.alloc_cached(mapping, index, 0, true)?,
+            Err(_) if order != 0 && !mapping.kind.is_hugetlb() => {
+                self.alloc_cached(mapping, index, 0, true)?
+            }
             fresh => fresh?,
         };
         let folio = self.page(fresh.frame());
@@ -549,7 +557,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             free
         });
         if added {
-            self.add_lru(head);
+            self.relist(head);
             return Ok(Some(head + (index - pages.start)));
         }
         self.unlock(head);
@@ -566,10 +574,20 @@ impl<'a, D: Driver> Mm<'a, D> {
     ) -> Result<Fresh<'a>, Errno> {
         match mapping.kind {
             _ if !fits => Err(Errno::ENOMEM),
+            Kind::Hugeshm => {
+                let fresh = self.m.take_hugetlb(self.cpu(), self.gfp.get(), true).ok_or(Errno::ENOMEM)?;
+                self.made_hugetlb(mapping, first, &fresh);
+                Ok(fresh)
+            }
             // `GFP_HIGHUSER`: nobody may move what the kernel cannot read.
             Kind::Secret => self.with_gfp(Gfp::Pin, || self.alloc_filled(mapping, first, order)),
             _ => self.alloc_filled(mapping, first, order),
         }
+    }
+
+    /// Where faults allocate now.
+    pub(super) fn alloc_gfp(&self) -> Gfp {
+        self.gfp.get()
     }
 
     /// Runs `body` with faults allocating outside what a long-term pin must

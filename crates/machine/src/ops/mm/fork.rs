@@ -3,7 +3,7 @@
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
 use crate::machine::space::PTES_PER_TABLE;
-use crate::machine::{Gfp, Kind, Mapping, Pte, Vma, flag, vm};
+use crate::machine::{Gfp, Mapping, Pte, Vma, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 use std::ops::Range;
@@ -73,13 +73,13 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     fn copy_page_range(&self, mapping: &Mapping, child: &Vma, range: Range<u32>) -> Result<(), Errno> {
-        if mapping.kind != Kind::Anon {
+        if !mapping.kind.is_private() {
             return Ok(());
         }
         self.split_pmds_across(&mapping.vma, &range);
         let mut index = range.start;
         while index < range.end {
-            if self.copy_huge_pmd(mapping, child, index) {
+            if self.copy_huge_pmd(mapping, child, index)? {
                 index += PTES_PER_TABLE;
             } else {
                 self.copy_present_pte(mapping, child, index)?;
@@ -90,16 +90,22 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// Copies the PMD that maps a page, if one does; false also where it is split for the copy.
-    fn copy_huge_pmd(&self, mapping: &Mapping, child: &Vma, index: u32) -> bool {
+    fn copy_huge_pmd(&self, mapping: &Mapping, child: &Vma, index: u32) -> Result<bool, Errno> {
         let locked = mapping.vma.lock(index);
-        let Some(pmd) = locked.pmd(index).filter(|pmd| pmd.is_present()) else { return false };
+        let Some(pmd) = locked.pmd(index).filter(|pmd| pmd.is_present()) else {
+            return Ok(false);
+        };
         let head = pmd.frame();
         let zero = self.m.is_zero(head);
         if !zero {
             let folio = self.page(head);
             if self.page(head).has(flag::ANON_EXCLUSIVE) && self.m.maybe_dma_pinned(folio) {
+                if mapping.kind.is_hugetlb() {
+                    drop(locked);
+                    return self.copy_hugetlb(mapping, child, index).map(|()| true);
+                }
                 self.split_pmd_locked(&locked, &mapping.vma, index);
-                return false;
+                return Ok(false);
             }
             folio.get(1);
             self.m.memory.add_entire_mapcount(head, 1);
@@ -109,7 +115,7 @@ impl<D: Driver> Mm<'_, D> {
             locked.replace(index, true, pmd.write_protected());
         }
         child.lock_nested(index).set_pmd(index, pmd.write_protected());
-        true
+        Ok(true)
     }
 
     fn copy_present_pte(&self, mapping: &Mapping, child: &Vma, index: u32) -> Result<(), Errno> {

@@ -216,6 +216,9 @@ impl<D: Driver> Mm<'_, D> {
                     if walk.refuse && must_move(frame) {
                         return Err(Stopped::Refused);
                     }
+                    if mapping.kind.is_hugetlb() && self.m.rules.hugetlb_apart && must_move(frame) {
+                        return Err(Stopped::Failed(Errno::ENOMEM));
+                    }
                     if self.m.pin_counts(frame) {
                         self.m.pin(self.folio(frame));
                         self.event(Event::Acquired);

@@ -7,6 +7,7 @@ mod advise;
 mod fault;
 mod fork;
 mod gup;
+mod hugetlb;
 mod memfd;
 mod rmap;
 mod split;

@@ -29,7 +29,7 @@ impl<D: Driver> Mm<'_, D> {
     /// `folio_add_*_rmap_pmd`: likewise of a whole folio.
     pub(in crate::ops) fn add_rmap_pmd(&self, head: Frame, vma: &Vma, index: u32) {
         self.m.memory.add_entire_mapcount(head, 1);
-        if vma.is_locked(index) && self.m.rules.mlock_pmd {
+        if vma.is_locked(index) && self.m.rules.mlock_pmd && !vma.kind.is_hugetlb() {
             self.mlock_folio(head);
         }
     }
@@ -54,6 +54,9 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     fn munlock_unmapped(&self, frame: Frame, vma: &Vma, index: u32) {
+        if vma.kind.is_hugetlb() {
+            return;
+        }
         if vma.is_locked(index) && self.m.rules.mlock_batched {
             self.munlock_folio(frame);
         } else if vma.is_locked(index) {

@@ -107,11 +107,12 @@ impl<D: Driver> Mm<'_, D> {
             return u32::from(self.zap_pte(vma, index, spare_pinned));
         };
         let end = index - index % PTES_PER_TABLE + PTES_PER_TABLE;
-        if !index.is_multiple_of(PTES_PER_TABLE) || end > rest.end {
+        let partly = !index.is_multiple_of(PTES_PER_TABLE) || end > rest.end;
+        if partly && !vma.kind.is_hugetlb() {
             self.split_pmd_locked(&locked, vma, index);
             return 0;
         }
-        rest.start = end;
+        rest.start = end.min(rest.end);
         if pmd.is_migration() && spare_pinned {
             return 0;
         }
@@ -190,6 +191,11 @@ impl<D: Driver> Mm<'_, D> {
         let folio = self.page(head);
         let pages = folio.index()..folio.index() + folio.nr_pages();
         let hole = index..pages.end.min(rest.end);
+        if hole.len() < pages.len() && mapping.kind.is_hugetlb() {
+            // Only whole pages are taken out of the file.
+            rest.start = hole.end;
+            return 0;
+        }
         if hole.len() < pages.len() {
             // `truncate_inode_partial_folio`
             let order = folio.order();

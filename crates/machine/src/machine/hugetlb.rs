@@ -1,0 +1,169 @@
+//! The pool of hugetlb folios: reservations, surplus and overcommit.
+//!
+//! A folio of the pool is of order 9 and is either free in the pool, which holds a reference on
+//! it, or in use. Its last user's reference gone, it returns here ([`Machine::free_hugetlb`])
+//! unless the pool has a surplus, or it is a temporary one: what a migration has moved away from.
+
+use super::page::{Frame, MAX_ORDER, flag};
+use super::payload::Fresh;
+use super::{Gfp, Machine, ZoneKind};
+
+/// What `/proc/meminfo` says of huge pages.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct PoolState {
+    /// `HugePages_Total`
+    pub total: u32,
+    /// `HugePages_Free`
+    pub free: u32,
+    /// `HugePages_Rsvd`
+    pub reserved: u32,
+    /// `HugePages_Surp`
+    pub surplus: u32,
+}
+
+/// The pool. Its lock is held across nothing.
+#[derive(Debug, Default, Clone)]
+pub struct Pool {
+    free: Vec<Frame>,
+    total: u32,
+    reserved: u32,
+    surplus: u32,
+    /// `nr_overcommit_hugepages`
+    overcommit: u32,
+}
+
+impl Machine {
+    /// What there is.
+    pub fn hugetlb_pool(&self) -> PoolState {
+        let pool = self.hugetlb.lock();
+        let Pool { ref free, total, reserved, surplus, .. } = *pool;
+        PoolState { total, free: free.len() as u32, reserved, surplus }
+    }
+
+    /// Frames that are free in the pool, which holds a reference on each.
+    pub fn hugetlb_free(&self) -> Vec<Frame> {
+        self.hugetlb.lock().free.clone()
+    }
+
+    /// `vm.nr_overcommit_hugepages`.
+    pub fn set_hugetlb_overcommit(&self, pages: u32) {
+        self.hugetlb.lock().overcommit = pages;
+    }
+
+    /// `vm.nr_hugepages`: makes the pool larger, in Movable first, as far as there is memory, or
+    /// smaller, as far as its pages are free and not reserved. How large it is then.
+    pub fn set_hugetlb_pool(&self, cpu: usize, pages: u32) -> u32 {
+        while self.hugetlb_pool().total < pages {
+            let Some(head) = self.new_hugetlb(cpu, Gfp::Movable) else { break };
+            let mut pool = self.hugetlb.lock();
+            pool.total += 1;
+            pool.free.push(head);
+        }
+        loop {
+            let mut pool = self.hugetlb.lock();
+            if pool.total <= pages || pool.free.len() as u32 <= pool.reserved {
+                break pool.total;
+            }
+            let head = pool.free.pop();
+            pool.total -= 1;
+            drop(pool);
+            head.into_iter().for_each(|head| self.give_back(cpu, head));
+        }
+    }
+
+    fn new_hugetlb(&self, cpu: usize, gfp: Gfp) -> Option<Frame> {
+        let head = self.memory.alloc(cpu, gfp, MAX_ORDER)?.publish();
+        self.page(head).set(flag::HUGETLB);
+        Some(head)
+    }
+
+    fn give_back(&self, cpu: usize, head: Frame) {
+        let last = self.page(head).put_testzero(1);
+        debug_assert!(last, "the pool shares its free pages with nobody");
+        self.memory.free(cpu, head);
+    }
+
+    /// `hugetlb_reserve_pages`, as `mmap` does; what the pool lacks it gets as surplus
+    /// (`gather_surplus_pages`), within what may be overcommitted. False: there is not enough.
+    pub fn reserve_hugetlb(&self, cpu: usize, pages: u32) -> bool {
+        loop {
+            let mut pool = self.hugetlb.lock();
+            if pool.free.len() as u32 >= pool.reserved + pages {
+                pool.reserved += pages;
+                return true;
+            }
+            if pool.surplus >= pool.overcommit {
+                return false;
+            }
+            drop(pool);
+            let Some(head) = self.new_hugetlb(cpu, Gfp::Movable) else { return false };
+            let mut pool = self.hugetlb.lock();
+            pool.total += 1;
+            pool.surplus += 1;
+            pool.free.push(head);
+        }
+    }
+
+    /// `alloc_hugetlb_folio`: a free page of the pool that lies where `gfp` allows, else a surplus
+    /// one. `reserved`: whether a reservation is used up. Its one reference is the caller's.
+    pub(crate) fn take_hugetlb(&self, cpu: usize, gfp: Gfp, reserved: bool) -> Option<Fresh<'_>> {
+        let pin = gfp == Gfp::Pin;
+        let mut pool = self.hugetlb.lock();
+        let unreserved = pool.free.len() as u32 > pool.reserved;
+        let fits = |&head: &Frame| !pin || ZoneKind::of(self.page(head).flags()) == ZoneKind::Normal;
+        let found = if reserved || unreserved { pool.free.iter().position(fits) } else { None };
+        let head = if let Some(at) = found {
+            pool.free.remove(at)
+        } else {
+            if pool.surplus >= pool.overcommit {
+                return None;
+            }
+            pool.surplus += 1;
+            pool.total += 1;
+            drop(pool);
+            let fresh = self.new_hugetlb(cpu, gfp);
+            pool = self.hugetlb.lock();
+            if fresh.is_none() {
+                pool.surplus -= 1;
+                pool.total -= 1;
+            }
+            fresh?
+        };
+        pool.reserved -= u32::from(reserved && pool.reserved > 0);
+        drop(pool);
+        Some(self.memory.adopt(head))
+    }
+
+    /// `alloc_hugetlb_folio_nodemask` for a migration: a free page of the pool where `gfp`
+    /// allows, else one fresh from the buddy allocator, which stands for it.
+    pub(crate) fn hugetlb_target(&self, cpu: usize, gfp: Gfp) -> Option<Fresh<'_>> {
+        let mut pool = self.hugetlb.lock();
+        let fits = |&head: &Frame| ZoneKind::of(self.page(head).flags()) == ZoneKind::Normal;
+        let at = pool.free.iter().position(fits);
+        if let Some(at) = at.filter(|_| gfp == Gfp::Pin && pool.free.len() as u32 > pool.reserved) {
+            return Some(self.memory.adopt(pool.free.remove(at)));
+        }
+        drop(pool);
+        let head = self.new_hugetlb(cpu, gfp)?;
+        self.page(head).set(flag::TEMPORARY);
+        Some(self.memory.adopt(head))
+    }
+
+    /// `free_huge_folio`: its last reference is gone.
+    pub(crate) fn free_hugetlb(&self, cpu: usize, head: Frame) {
+        let temporary = self.page(head).has(flag::TEMPORARY);
+        let mut pool = self.hugetlb.lock();
+        if temporary || pool.surplus > 0 {
+            if !temporary {
+                pool.surplus -= 1;
+                pool.total -= 1;
+            }
+            drop(pool);
+            self.memory.free(cpu, head);
+            return;
+        }
+        self.memory.renew(head);
+        self.page(head).set(flag::HUGETLB);
+        pool.free.push(head);
+    }
+}
