@@ -295,7 +295,7 @@ mod tests {
         let text = "name = \"two\"\nsteps = [\"cpu 1\", \"map a 4 anon\", \"pin a\"]";
         let scenario = Scenario::parse("two.toml", text).unwrap();
         assert_eq!(cpus(&scenario), 2);
-        let counters = [("acquired", Value::from(8)), ("result", "ok".into()), ("thp_split_page", 0.into())];
+        let counters = [("acquired", Value::from(8)), ("result", "ok".into()), ("numa_hit", 0.into())];
         let counters = counters.map(|(name, value)| (name.to_owned(), value)).into();
         let cells = [MeasuredCell { scenario: "two".to_owned(), counters }];
         let text = measured(&[scenario], &cells, "linux-6.12.117");
