@@ -47,6 +47,8 @@ ELSEWHERE: dict[str, Callable[[], bool]] = {
     "pip install .": lambda: """ lint '.[test]'\n""" in CI,
     "pip install '.[test]'": lambda: """ lint '.[test]'\n""" in CI,
     "pip install '.[report]'": lambda: "\nreport = [\n" in PROJECT,
+    "pip install ./guest": in_ci("pip install --quiet ./guest"),
+    ".ci/run lint": lambda: "step_lint() {" in CI,
     "pytest": in_ci("pytest"),
     "cargo test --release": in_ci("cargo test --locked --profile checked"),
     "cargo bench --bench limits": bench("limits"),

@@ -580,12 +580,13 @@ def test_with_several_numbers_of_threads_a_policy_holds_up_to_one_of_them(
     spurious = {**row["calls"], "failed_spurious": 1, "pinned": row["calls"]["pinned"] - 1}
     slow = {**row, "elapsed_s": 4 * row["elapsed_s"]}
     good = {**row, "calls": {**row["calls"]}}
-    jobs = rows(good, slow, {**row, "calls": spurious}, good)
-    code, out, _ = cli(
+    failed = {"calls": spurious, "causes": {**row["causes"], "pinned": row["causes"]["pinned"] + 1}}
+    jobs = rows(good, slow, {**row, **failed}, good)
+    code, out, err = cli(
         *("matrix", *SIM, "--policy", "linux-7.2", "--profile", "contended"),
         *("--threads", "64,2,8,256", "--json", "m.json"),
     )
-    assert code == 0, out
+    assert code == 0, err
     assert [job["threads"] for job in jobs] == [2, 8, 64, 256]
     result = load("m.json")
     assert result.settings.threads_each == (2, 8, 64, 256)

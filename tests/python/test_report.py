@@ -425,7 +425,7 @@ def unpacked(page: str, name: str) -> str:
     return zlib.decompress(base64.b85decode(packed.replace(",", "<"))).decode()
 
 
-@pytest.mark.parametrize(("repeat", "most"), [(1, 2_000_000), (15, 2_200_000)])
+@pytest.mark.parametrize(("repeat", "most"), [(1, 2 << 20), (15, 2_250_000)])
 def test_a_run_of_the_usual_policies_is_about_2_mb(cli: Cli, repeat: int, most: int) -> None:
     options = ("--driver", "sim", "--threads", "8", "--pins", "4000", "--seed", "1")
     cli("run", *options, "--repeat", str(repeat), "--json", "a.json")

@@ -83,7 +83,9 @@ def test_the_newest_events_are_kept_and_the_lost_are_counted(cli: Cli) -> None:
 def test_every_thread_has_its_name(cli: Cli) -> None:
     _, events = traced(cli)
     names = {args["name"] for args in named(events, "thread_name").values()}
-    assert {"pinner 0", "pinner 1", "churn 0", "short refs 0", "kworker/0", "kworker/1"} <= names
+    assert {"pinner 0", "pinner 1", "churn 0", "short refs 0"} <= names
+    # Those that had work.
+    assert {"kworker/0", "kworker/1"} & names
 
 
 def test_the_python_function_writes_the_same(cli: Cli) -> None:

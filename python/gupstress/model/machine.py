@@ -333,6 +333,18 @@ class Machine:
         """Make the hugetlb pool so many huge pages large, first in Movable."""
         self._play("hugepool", _count("pages", pages), cpu=self._cpu(cpu))
 
+    def overcommit(self, pages: int, cpu: int = 0) -> None:
+        """Let the hugetlb pool take so many huge pages more from the buddy allocator."""
+        self._play("overcommit", _count("pages", pages), cpu=self._cpu(cpu))
+
+    def fragment(self, cpu: int = 0) -> None:
+        """Leave no block of order 9 free outside Movable: long-lived pins lie in each."""
+        self._play("fragment", cpu=self._cpu(cpu))
+
+    def thpon(self, cpu: int = 0) -> None:
+        """Set `transparent_hugepage/enabled` to `always`."""
+        self._play("thpon", cpu=self._cpu(cpu))
+
     def pmdsplit(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Call `mprotect(PROT_READ)` and undo it: what a PMD maps there is mapped by PTEs then."""
         self._act("pmdsplit", part, cpu)

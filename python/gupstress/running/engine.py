@@ -134,18 +134,21 @@ class Plan:
         answer = self._core.run(policy, repeat, told, tracer, json.dumps(abort_on))
         row = json.loads(answer)
         # What was told last was not its end.
-        tell(
-            {
-                "elapsed_s": row["elapsed_s"],
-                "pinned": row["pages"]["pinned"],
-                "target": self.pins,
-                "done": 1.0,
-                "calls": {name: n for name, n in row["calls"].items() if name != "issued"},
-                "drain_all": row["counters"]["drain_all"],
-                "pages_per_s": row["throughput"]["pages_per_s"] or 0.0,
-                "step": "",
-            }
-        )
+        end = {
+            "elapsed_s": row["elapsed_s"],
+            "pinned": row["pages"]["pinned"],
+            "target": self.pins,
+            "done": 1.0,
+            "calls": {name: n for name, n in row["calls"].items() if name != "issued"},
+            "drain_all": row["counters"]["drain_all"],
+            "pages_per_s": row["throughput"]["pages_per_s"] or 0.0,
+            "step": "",
+        }
+        try:
+            tell(end)
+        except KeyboardInterrupt:
+            # It comes too late for this run, and must not take what was counted with it.
+            row["status"] = "interrupted"
         return {**row, "repeat": repeat}
 
 
