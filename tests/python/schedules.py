@@ -36,6 +36,7 @@ _ACTORS = (
     "lockers",
     "writeback",
     "offliner",
+    "contig",
 )
 _SCHEDULES = 1000
 _SHRINK = "4s"

@@ -95,6 +95,8 @@ NEVER_SEEN = {
     ("PolicyResult", "scan"),
     # Of a run that the host's own time ended, see the tests of runs.
     ("PolicyResult", "wall_timeout"),
+    # Of a victim that is held up by what is no pin.
+    ("HeldUp", "obstacle"),
     # Of a page lock that is not waited for, see the core's own tests.
     ("Breakdown", "locked_by"),
 }
@@ -120,9 +122,16 @@ def fields_of(model: type[BaseModel], value: Row, seen: Leaves, known: Leaves) -
         elif value[name] is not None and value[name] != []:
             seen.add(here)
             part = part_of(field.annotation)
-            for one in value[name] if isinstance(value[name], list) else [value[name]]:
-                if part is not None:
-                    fields_of(part, one, seen, known)
+            if part is None:
+                continue
+            inside = value[name]
+            if isinstance(inside, dict) and inside.keys() <= VICTIMS:
+                inside = list(inside.values())
+            for one in inside if isinstance(inside, list) else [inside]:
+                fields_of(part, one, seen, known)
+
+
+VICTIMS = {"offliner", "contig"}
 
 
 def part_of(annotation: Any) -> type[BaseModel] | None:
