@@ -179,15 +179,6 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(())
     }
 
-    /// A folio of an order whose first page is page `index` of the mapping.
-    fn alloc_filled(&self, mapping: &Mapping, index: u32, order: u32) -> Result<Fresh<'a>, Errno> {
-        let gfp = self.gfp.get();
-        let fresh = self.m.memory.alloc(self.cpu(), gfp, order).ok_or(Errno::ENOMEM)?;
-        fresh.fill(|nth| pattern(mapping.id, index + nth));
-        self.page(fresh.frame()).set_mapping(Some(mapping.id), index);
-        Ok(fresh)
-    }
-
     /// A fault where nothing of an anonymous mapping is: `create_huge_pmd`, `do_anonymous_page`.
     fn do_first_touch(&self, mapping: &Mapping, vma: &Vma, index: u32, access: Access) -> Result<(), Errno> {
         let write = access == Access::Write;
@@ -298,13 +289,6 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         self.step(Step::FaultMapped, head);
         Ok(())
-    }
-
-    pub(super) fn discard(&self, head: Frame) {
-        for frame in self.m.memory.frames_of(head) {
-            self.page(frame).clear(flag::ANON | flag::ANON_EXCLUSIVE);
-        }
-        self.put_folio(head, 1);
     }
 
     /// `do_huge_pmd_wp_page`: reuses a huge page that is this mapping's alone, and makes one of
@@ -583,25 +567,6 @@ impl<'a, D: Driver> Mm<'a, D> {
             Kind::Secret => self.with_gfp(Gfp::Pin, || self.alloc_filled(mapping, first, order)),
             _ => self.alloc_filled(mapping, first, order),
         }
-    }
-
-    /// Where faults allocate now.
-    pub(super) fn alloc_gfp(&self) -> Gfp {
-        self.gfp.get()
-    }
-
-    /// Runs `body` with faults allocating outside what a long-term pin must
-    /// leave: `memalloc_pin_save` and `_restore`.
-    pub(in crate::ops) fn memalloc_pin<R>(&self, body: impl FnOnce() -> R) -> R {
-        let gfp = if self.m.rules.pin_alloc_avoids_movable { Gfp::Pin } else { Gfp::NoCma };
-        self.with_gfp(gfp, body)
-    }
-
-    fn with_gfp<R>(&self, gfp: Gfp, body: impl FnOnce() -> R) -> R {
-        let before = self.gfp.replace(gfp);
-        let result = body();
-        self.gfp.set(before);
-        result
     }
 }
 

@@ -1,11 +1,12 @@
 //! Mappings: what faults, forks, walks and gives up the pages of a range.
 //!
-//! `walk` → `rmap` → `fault`, `advise` → `zap`, `fork` → `gup`, `memfd`: each calls only
+//! `walk` → `rmap` → `fresh` → `fault`, `advise` → `zap`, `fork` → `gup`, `memfd`: each calls only
 //! those before it.
 
 mod advise;
 mod fault;
 mod fork;
+mod fresh;
 mod gup;
 mod hugetlb;
 mod memfd;
