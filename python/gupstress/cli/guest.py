@@ -1,15 +1,13 @@
 """`gupstress guest`: the same in a virtual machine that boots another kernel."""
 
 import shlex
-from collections.abc import Callable
-from typing import Any
 
 import click
 
 from gupstress.cli import completion, where
 from gupstress.cli.exits import HELP, CommandError, complain
 from gupstress.cli.litmus import litmus
-from gupstress.cli.params import Gathering, OneOf, mistakes, number
+from gupstress.cli.params import Gathering, OneOf, mistakes, number, reads
 from gupstress.cli.run import run
 from gupstress.values import Bytes
 
@@ -20,23 +18,7 @@ _COMMANDS: dict[str, click.Command] = {"litmus": litmus, "run": run}
 _CPUS = 64
 """A guest with more of them than the host has is slow, and emulation has its own limit."""
 
-
-def _size(low: int) -> Callable[[Any], Any]:
-    """Return what reads an amount of memory, at least so much."""
-    kind = Bytes(low, 1 << 40)
-
-    def read(value: Any) -> Any:
-        # A default comes as it is.
-        if not isinstance(value, str):
-            return value
-        try:
-            return kind.parse(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return read
-
-
+_MOST_BYTES = 1 << 40
 _KERNEL_NEEDS = 128 * MIB
 """What a kernel takes for itself of memory that does not move, and some to spare."""
 
@@ -54,14 +36,14 @@ _KERNEL_NEEDS = 128 * MIB
 @click.option("--cpus", type=number("cpus"), metavar="N", default=4, help="CPUs.  [default: 4]")
 @click.option(
     "--memory",
-    type=_size(2 * _KERNEL_NEEDS),
+    type=reads(Bytes(2 * _KERNEL_NEEDS, _MOST_BYTES)),
     metavar="SIZE",
     default=512 * MIB,
     help="Memory.  [default: 512M]",
 )
 @click.option(
     "--movable",
-    type=_size(16 * MIB),
+    type=reads(Bytes(16 * MIB, _MOST_BYTES)),
     metavar="SIZE",
     default=256 * MIB,
     help="Of it, in ZONE_MOVABLE.  [default: 256M]",

@@ -7,11 +7,16 @@ import click
 
 from gupstress.problems import Problems, nearest
 from gupstress.running.request import EXPLORED, NUMBERS
+from gupstress.values import Bytes, Length, Share, Whole
 
 
 def number(name: str) -> Callable[[Any], Any]:
     """Return what reads a number of a request; its range is the request's to check."""
-    kind = (NUMBERS | EXPLORED)[name]
+    return reads((NUMBERS | EXPLORED)[name])
+
+
+def reads(kind: Whole | Share | Length | Bytes) -> Callable[[Any], Any]:
+    """Return what reads a value of this kind."""
 
     def read(value: Any) -> Any:
         # A default comes as it is.
