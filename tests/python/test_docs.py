@@ -186,6 +186,9 @@ def shape(line: str) -> str:
     if line.startswith("note:") or line == "...":
         # How loaded the host is; what the page leaves out.
         return ""
+    # Which errors there were, and in what order, is the run's.
+    line = re.sub(r"\bE(BUSY|NOMEM|FAULT|AGAIN)\b", "errno", line)
+    line = re.sub(r"^( *)by \w+$", r"\1by cause", line)
     numbers = re.sub(r"\d[\d.,]*(e[+-]?\d+)?[a-zµ%]*\b|\B\.\d+", "#", line)
     return " ".join(re.sub(r"-{2,}", "-", numbers).replace("%", "").split())
 
