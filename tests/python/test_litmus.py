@@ -96,7 +96,7 @@ def test_all_scenarios_are_listed_and_shown(cli: Cli) -> None:
 # ---------------------------------------------------------------- several threads
 
 THREADS = '[threads.A]\nsteps = ["pin a"]\n[threads.B]\ncpu = 1\nsteps = ["pin a"]\n'
-TWO = '["map a 1 anon", "touch a", "settle"]'
+TWO = '["map a 1 anon", "touch a", "drain"]'
 
 
 def race(conditions: str) -> str:
@@ -508,8 +508,8 @@ def test_what_the_host_has_no_time_for_is_unfinished(cli: Cli) -> None:
 
 def test_every_word_has_a_method() -> None:
     words = {row["word"] for row in json.loads(_core.words())}
-    # `cpu` is an argument, `settle` is called what it does, and a pin says how by arguments.
+    # `cpu` is an argument, `drain` is called `drain_all`, and a pin says how by arguments.
     pins = {"pinro", "vfpin", "vfpinro", "udpin"}
     # Nothing of the model goes by while a script sleeps.
-    methods = words - {"cpu", "settle", "sleep"} - pins | {"drain_all"}
+    methods = words - {"cpu", "drain", "sleep"} - pins | {"drain_all"}
     assert [word for word in sorted(methods) if not hasattr(gupstress.Machine, word)] == []

@@ -578,7 +578,7 @@ def test_a_script_makes_the_same_again(tmp_path: Path) -> None:
         "fill 40",
         "cpu 0",
         "hold b 2 3",
-        "settle",
+        "drain",
         "cpu 3",
         "pinro b 3 5",
         "cpu 0",
@@ -665,3 +665,86 @@ def test_files_are_written_read_and_punched(machine: Machine) -> None:
     with pytest.raises(MachineError, match="EFAULT"):
         machine.touch(mapping)
     machine.check()
+
+
+# ---------------------------------------------------------------- huge pages, and the end
+
+
+def test_a_pool_has_so_many_huge_pages_and_may_grow_by_what_is_overcommitted() -> None:
+    machine = Machine(cpus=2, kernel="linux-7.2.13")
+    with pytest.raises(MachineError, match="ENOMEM"):
+        machine.map(512, "hugetlb")
+    machine.hugepool(1)
+    mapping = touched(machine, 512, "hugetlb")
+    assert "PG_hugetlb" in state(machine, mapping).flags
+    with pytest.raises(MachineError, match="ENOMEM"):
+        machine.map(512, "hugetlb")
+    machine.overcommit(1)
+    more = touched(machine, 512, "hugetlb")
+    with pytest.raises(MachineError, match="ENOMEM"):
+        machine.map(512, "hugetlb")
+    # What is unmapped is had again.
+    machine.unmap(more)
+    touched(machine, 512, "hugetlb")
+    assert machine.check() > 0
+
+
+def test_what_was_reserved_is_given_back_by_an_unmap() -> None:
+    machine = Machine(cpus=2, kernel="linux-7.2.13")
+    machine.hugepool(1)
+    for kind in ("hugetlb", "hugeshm"):
+        machine.unmap(machine.map(512, kind))
+    touched(machine, 512, "hugetlb")
+    machine.check()
+
+
+def test_a_huge_page_that_has_no_target_is_split_and_moved_page_by_page() -> None:
+    counts = []
+    for fragmented in (False, True):
+        machine = Machine(cpus=2, kernel="linux-7.2.13")
+        if fragmented:
+            machine.fragment()
+        mapping = machine.map(512, "anon", order=9)
+        machine.touch(mapping)
+        pinned = machine.pin(mapping)
+        assert pinned.ok
+        counted = pinned.counters
+        counts.append((counted.thp_migration_success, counted.thp_migration_split))
+        assert state(machine, mapping).order == (0 if fragmented else 9)
+        machine.check()
+    assert counts == [(1, 0), (0, 1)]
+
+
+def test_huge_pages_are_made_from_then_on_that_they_are_wanted() -> None:
+    machine = Machine(cpus=2, kernel="linux-7.2.13")
+    script = "\n".join(
+        [
+            'name = "thp"',
+            'steps = ["map a 512 anon", "touch a", "thpon", "map b 512 anon", "touch b", "pin b"]',
+            '[expect."linux-7.2.13"]',
+            "isolate_calls = 1",
+        ]
+    )
+    machine.thpon()
+    (line,) = yaml.safe_load(machine.script().partition("steps = ")[2])
+    assert line == "thpon"
+    file = Path("thp.toml")
+    file.write_text(script)
+    (cell,) = litmus.run(litmus.prepare([str(file)], ["linux-7.2.13"], []), []).cells
+    assert cell.differences == ()
+
+
+def test_a_program_that_execs_leaves_its_pins_and_one_that_exits_takes_them_along() -> None:
+    machine = Machine(cpus=2, kernel="linux-7.2.13")
+    mapping = touched(machine)
+    pinned = machine.pin(mapping)
+    machine.exec()
+    assert machine.severed(pinned) == [0, 1, 2, 3]
+    machine.check()
+    machine.unpin(pinned)
+    another = touched(machine)
+    held = machine.pin(another)
+    machine.exit()
+    with pytest.raises(MachineError):
+        machine.unpin(held)
+    assert machine.check() > 0

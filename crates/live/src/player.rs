@@ -259,7 +259,7 @@ impl Player for Script<'_> {
                 self.area(name)?;
                 self.areas.remove(name);
             }
-            Op::Settle(_) => settle().map_err(|errno| refused("settle", errno))?,
+            Op::Drain(_) => settle().map_err(|errno| refused("drain", errno))?,
             // By name, whichever words scripts may have by then.
             other => return Err(cannot(other)),
         }
@@ -306,7 +306,7 @@ pub fn check(op: &Op) -> Result<(), OpError> {
         | Op::Sharew(_)
         | Op::Childexit(_)
         | Op::Unpin(_)
-        | Op::Settle(_) => true,
+        | Op::Drain(_) => true,
         _ => false,
     };
     if possible { Ok(()) } else { Err(cannot(op)) }
@@ -459,7 +459,7 @@ mod tests {
             "childexit",
             "dontneed a 0 1",
             "read a",
-            "settle",
+            "drain",
             "unmap b",
             "pin a",
             "unpin a",

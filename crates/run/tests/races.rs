@@ -43,7 +43,7 @@ fn every_condition_of_every_shipped_race_holds() {
 const RACE: &str = r#"
 name = "two"
 cpus = 2
-steps = ["map a 2 anon", "touch a", "settle"]
+steps = ["map a 2 anon", "touch a", "drain"]
 after = ["unpin a"]
 [threads.A]
 steps = ["map b 2 anon", "pin a 0 1", "touch b", "pin b"]

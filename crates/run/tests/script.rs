@@ -9,7 +9,7 @@ use gupstress_run::script::{End, Fact, Op};
 const RACE: &str = r#"
 name = "lru-add-race"
 cpus = 2
-steps = ["map a 2 anon", "touch a", "settle"]
+steps = ["map a 2 anon", "touch a", "drain"]
 after = ["unpin a"]
 [threads.A]
 steps = ["pin a 0 1"]
@@ -130,7 +130,7 @@ fn threads_and_expectations_do_not_mix() {
              [expect.\"linux-7.2.13\"]\nacquired = 1\n",
             "who is faster",
         ),
-        ("[threads.A]\nsteps = [\"settle\"]\n[forbid]\nunsafe = true\n", "no pin step"),
+        ("[threads.A]\nsteps = [\"drain\"]\n[forbid]\nunsafe = true\n", "no pin step"),
         ("", "no steps"),
     ] {
         let error = Scenario::parse("f.toml", text).unwrap_err().to_string();

@@ -4,7 +4,7 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{Outcome, Session};
-use gupstress_run::machine::{Kind, Layout, ZoneKind, flag};
+use gupstress_run::machine::{Backing, Kind, Layout, ZoneKind, flag};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
@@ -336,5 +336,132 @@ fn udmabuf_pins_a_memfd_where_the_kernel_has_it() {
     s.touch(0, c, 0..40).unwrap();
     sound(&s);
     s.unpin(0, pin).unwrap();
+    sound(&s);
+}
+
+// ------------------------------------------------------------ the end of a program
+
+#[test]
+fn exec_leaves_the_frames_to_the_devices_and_exit_takes_the_pins_too() {
+    for exits in [false, true] {
+        let mut s = session("linux-7.2.13");
+        let a = touched(&mut s, Kind::Anon, 4);
+        let b = touched(&mut s, Kind::Shmem, 4);
+        let pins = [a, b].map(|mapping| s.pin(0, mapping, 0..4, true).unwrap().pin.unwrap());
+        let frames = [a, b].map(|mapping| frame(&s, mapping, 0));
+        if exits {
+            s.exit(0).unwrap();
+            assert!(pins.iter().all(|&pin| s.severed(pin).is_err()), "no pin is left");
+        } else {
+            s.exec(0).unwrap();
+            for (pin, frame) in pins.into_iter().zip(frames) {
+                assert_eq!(s.severed(pin).unwrap(), [0, 1, 2, 3]);
+                let page = s.machine().folio(frame);
+                assert_eq!((page.folio_mapcount(), page.refcount()), (0, s.machine().pin_bias(page)));
+            }
+        }
+        assert!(matches!(s.touch(0, a, 0..1), Err(OpError::Misuse(_))), "it is unmapped");
+        sound(&s);
+        if !exits {
+            pins.into_iter().for_each(|pin| s.unpin(0, pin).unwrap());
+        }
+        s.drain_all().unwrap();
+        assert!(frames.iter().all(|&frame| s.machine().folio(frame).refcount() == 0), "all is free");
+        sound(&s);
+    }
+}
+
+// ------------------------------------------------------------ exclusive pages
+
+#[test]
+fn a_recount_sees_a_page_that_is_exclusive_and_shared() {
+    let mut s = session("linux-7.2.13");
+    let a = touched(&mut s, Kind::Anon, 1);
+    s.share(0, a, 0..1).unwrap();
+    sound(&s);
+    s.machine().page(frame(&s, a, 0)).set(flag::ANON_EXCLUSIVE);
+    let broken: Vec<&str> = s.recount().broken.iter().map(|broken| broken.invariant).collect();
+    assert_eq!(broken, ["an exclusive page is mapped once"]);
+}
+
+#[test]
+fn a_recount_sees_a_pinned_page_that_is_not_exclusive() {
+    for kind in [Backing::from(Kind::Anon), Backing { kind: Kind::Anon, order: 4 }] {
+        let mut s = session("linux-7.2.13");
+        let a = s.map(kind, 16).unwrap();
+        s.touch(0, a, 0..16).unwrap();
+        s.pin(0, a, 0..16, false).unwrap().pin.unwrap();
+        sound(&s);
+        s.machine().page(frame(&s, a, 3)).clear(flag::ANON_EXCLUSIVE);
+        let broken: Vec<&str> = s.recount().broken.iter().map(|broken| broken.invariant).collect();
+        assert_eq!(broken, ["a pinned anonymous page is exclusive"]);
+    }
+}
+
+#[test]
+fn before_5_19_a_pin_for_reading_may_be_of_a_shared_page() {
+    let mut s = session("linux-5.13");
+    let a = touched(&mut s, Kind::Anon, 1);
+    s.share(0, a, 0..1).unwrap();
+    assert!(s.pin(0, a, 0..1, false).unwrap().pin.is_some());
+    sound(&s);
+}
+
+// ------------------------------------------------------------ reservations
+
+/// What the pool has reserved, and as surplus.
+fn reserved(s: &Session) -> (u32, u32) {
+    let pool = s.machine().hugetlb_pool();
+    (pool.reserved, pool.surplus)
+}
+
+#[test]
+fn what_was_reserved_and_never_faulted_in_is_given_back() {
+    let mut s = session("linux-7.2.13");
+    s.hugepool(0, 4).unwrap();
+    let a = s.map(Kind::Hugetlb, 1536).unwrap();
+    s.touch(0, a, 0..1).unwrap();
+    assert_eq!(reserved(&s), (2, 0));
+    // Of private memory a part too.
+    s.munmap(0, a, 1024..1536).unwrap();
+    assert_eq!(reserved(&s), (1, 0));
+    s.unmap(0, a).unwrap();
+    assert_eq!((reserved(&s), s.machine().hugetlb_pool().free), ((0, 0), 4));
+    sound(&s);
+    // Of a file all that nobody punched a hole for, until the file goes.
+    let b = s.map(Kind::Hugeshm, 1536).unwrap();
+    s.munmap(0, b, 0..512).unwrap();
+    assert_eq!(reserved(&s), (3, 0));
+    s.remove(0, b, 512..1024).unwrap();
+    assert_eq!(reserved(&s), (2, 0));
+    s.unmap(0, b).unwrap();
+    assert_eq!(reserved(&s), (0, 0));
+    sound(&s);
+}
+
+#[test]
+fn a_page_that_was_given_up_takes_no_reservation_of_another_mapping() {
+    let mut s = session("linux-7.2.13");
+    s.hugepool(0, 2).unwrap();
+    let a = s.map(Kind::Hugetlb, 512).unwrap();
+    let b = s.map(Kind::Hugetlb, 512).unwrap();
+    s.touch(0, a, 0..1).unwrap();
+    s.dontneed(0, a, 0..512).unwrap();
+    s.touch(0, a, 0..1).unwrap();
+    assert_eq!(reserved(&s), (1, 0), "what is left is b's");
+    s.touch(0, b, 0..1).unwrap();
+    assert_eq!(reserved(&s), (0, 0));
+    sound(&s);
+}
+
+#[test]
+fn surplus_pages_that_nobody_has_a_right_to_go_back_to_the_buddy_allocator() {
+    let mut s = session("linux-7.2.13");
+    s.machine().set_hugetlb_overcommit(2);
+    let a = s.map(Kind::Hugetlb, 1024).unwrap();
+    assert_eq!(reserved(&s), (2, 2));
+    s.unmap(0, a).unwrap();
+    let pool = s.machine().hugetlb_pool();
+    assert_eq!((pool.total, pool.free, reserved(&s)), (0, 0, (0, 0)));
     sound(&s);
 }

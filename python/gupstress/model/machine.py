@@ -385,9 +385,22 @@ class Machine:
         """Unmap part of a mapping, or all of it for good; a pinned frame lives on by its pin."""
         self._act("unmap", part, cpu)
 
+    def exec(self, cpu: int = 0) -> None:
+        """Run another program in this one's place: all is unmapped, and pins stay."""
+        self._play("exec", cpu=self._cpu(cpu))
+
+    def exit(self, cpu: int = 0) -> None:
+        """End the program, as a signal that kills does: all is unmapped, and pins are given back."""
+        self._play("exit", cpu=self._cpu(cpu))
+        self._pins.clear()
+
     def drain_all(self) -> None:
         """Empty every CPU's batches, as was done before each measurement on a real kernel."""
-        self._play("settle")
+        self._play("drain")
+
+    def settle(self, cpu: int = 0) -> None:
+        """Empty every other CPU's batches, as scenarios measured on real kernels call it."""
+        self._play("settle", cpu=self._cpu(cpu))
 
     def pin(
         self,

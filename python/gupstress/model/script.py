@@ -50,7 +50,7 @@ class Script:
             tail: What comes last.
         """
         before, was = len(self._lines), self._cpu
-        if cpu != self._cpu and word != "settle":
+        if cpu != self._cpu and word != "drain":
             self._cpu = cpu
             self._step(f"cpu {cpu}")
         words = [word]

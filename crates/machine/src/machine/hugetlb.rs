@@ -7,6 +7,8 @@
 use super::page::{Frame, MAX_ORDER, flag};
 use super::payload::Fresh;
 use super::{Gfp, Machine, ZoneKind};
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// What `/proc/meminfo` says of huge pages.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -26,18 +28,30 @@ pub struct PoolState {
 pub struct Pool {
     free: Vec<Frame>,
     total: u32,
-    reserved: u32,
+    /// Huge pages that mappings have a right to and have not faulted in: the mapping, and which.
+    reservations: BTreeSet<(u32, u32)>,
     surplus: u32,
     /// `nr_overcommit_hugepages`
     overcommit: u32,
+}
+
+impl Pool {
+    fn reserved(&self) -> u32 {
+        self.reservations.len() as u32
+    }
+
+    /// Free pages that nobody has a right to.
+    fn spare(&self) -> u32 {
+        (self.free.len() as u32).saturating_sub(self.reserved())
+    }
 }
 
 impl Machine {
     /// What there is.
     pub fn hugetlb_pool(&self) -> PoolState {
         let pool = self.hugetlb.lock();
-        let Pool { ref free, total, reserved, surplus, .. } = *pool;
-        PoolState { total, free: free.len() as u32, reserved, surplus }
+        let Pool { ref free, total, surplus, .. } = *pool;
+        PoolState { total, free: free.len() as u32, reserved: pool.reserved(), surplus }
     }
 
     /// Frames that are free in the pool, which holds a reference on each.
@@ -61,7 +75,7 @@ impl Machine {
         }
         loop {
             let mut pool = self.hugetlb.lock();
-            if pool.total <= pages || pool.free.len() as u32 <= pool.reserved {
+            if pool.total <= pages || pool.spare() == 0 {
                 break pool.total;
             }
             let head = pool.free.pop();
@@ -85,11 +99,11 @@ impl Machine {
 
     /// `hugetlb_reserve_pages`, as `mmap` does; what the pool lacks it gets as surplus
     /// (`gather_surplus_pages`), within what may be overcommitted. False: there is not enough.
-    pub fn reserve_hugetlb(&self, cpu: usize, pages: u32) -> bool {
+    pub fn reserve_hugetlb(&self, cpu: usize, mapping: u32, pages: u32) -> bool {
         loop {
             let mut pool = self.hugetlb.lock();
-            if pool.free.len() as u32 >= pool.reserved + pages {
-                pool.reserved += pages;
+            if pool.spare() >= pages {
+                pool.reservations.extend((0..pages).map(|nth| (mapping, nth)));
                 return true;
             }
             if pool.surplus >= pool.overcommit {
@@ -104,14 +118,34 @@ impl Machine {
         }
     }
 
+    /// `hugetlb_unreserve_pages`, `hugetlb_vm_op_close`: gives back what of a mapping was never
+    /// faulted in, and with it the surplus pages that nobody has a right to then
+    /// (`return_unused_surplus_pages`).
+    pub(crate) fn unreserve_hugetlb(&self, cpu: usize, mapping: u32, pages: Range<u32>) {
+        let huge = |page: u32| page >> MAX_ORDER;
+        let mut pool = self.hugetlb.lock();
+        let (first, end) = (huge(pages.start.next_multiple_of(1 << MAX_ORDER)), huge(pages.end));
+        pool.reservations.retain(|&(of, nth)| of != mapping || nth < first || nth >= end);
+        let mut unused = Vec::new();
+        while pool.surplus > 0 && pool.spare() > 0 {
+            unused.extend(pool.free.pop());
+            pool.surplus -= 1;
+            pool.total -= 1;
+        }
+        drop(pool);
+        unused.into_iter().for_each(|head| self.give_back(cpu, head));
+    }
+
     /// `alloc_hugetlb_folio`: a free page of the pool that lies where `gfp` allows, else a surplus
-    /// one. `reserved`: whether a reservation is used up. Its one reference is the caller's.
-    pub(crate) fn take_hugetlb(&self, cpu: usize, gfp: Gfp, reserved: bool) -> Option<Fresh<'_>> {
+    /// one. `page`: of which mapping and page it is to be, if that may have a reservation, which
+    /// is used up then. Its one reference is the caller's.
+    pub(crate) fn take_hugetlb(&self, cpu: usize, gfp: Gfp, page: Option<(u32, u32)>) -> Option<Fresh<'_>> {
         let pin = gfp == Gfp::Pin;
         let mut pool = self.hugetlb.lock();
-        let unreserved = pool.free.len() as u32 > pool.reserved;
+        let page = page.map(|(mapping, index)| (mapping, index >> MAX_ORDER));
+        let reserved = page.is_some_and(|page| pool.reservations.contains(&page));
         let fits = |&head: &Frame| !pin || ZoneKind::of(self.page(head).flags()) == ZoneKind::Normal;
-        let found = if reserved || unreserved { pool.free.iter().position(fits) } else { None };
+        let found = if reserved || pool.spare() > 0 { pool.free.iter().position(fits) } else { None };
         let head = if let Some(at) = found {
             pool.free.remove(at)
         } else {
@@ -129,7 +163,9 @@ impl Machine {
             }
             fresh?
         };
-        pool.reserved -= u32::from(reserved && pool.reserved > 0);
+        if let Some(page) = page {
+            pool.reservations.remove(&page);
+        }
         drop(pool);
         Some(self.memory.adopt(head))
     }
@@ -140,7 +176,7 @@ impl Machine {
         let mut pool = self.hugetlb.lock();
         let fits = |&head: &Frame| ZoneKind::of(self.page(head).flags()) == ZoneKind::Normal;
         let at = pool.free.iter().position(fits);
-        if let Some(at) = at.filter(|_| gfp == Gfp::Pin && pool.free.len() as u32 > pool.reserved) {
+        if let Some(at) = at.filter(|_| gfp == Gfp::Pin && pool.spare() > 0) {
             return Some(self.memory.adopt(pool.free.remove(at)));
         }
         drop(pool);

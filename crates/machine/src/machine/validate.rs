@@ -14,10 +14,14 @@
 //! 5. Nothing is locked, under writeback, frozen or under a migration entry.
 //! 6. The contents of every mapped page that is not pinned are those it was filled with.
 //! 7. LRU lists are well linked, and batches and `pending` agree.
+//! 8. A page that is exclusively mapped (`PageAnonExclusive`) is mapped once, and an anonymous page
+//!    that is pinned is exclusive from 5.19 on: nobody writes to a copy that the device has not got.
 
 use super::GoOn;
+use super::hugetlb::PoolState;
 use super::space::PTES_PER_TABLE;
 use super::{Batch, Frame, Machine, flag, lruvec::Lists, payload::pattern};
+use crate::policy::Unshare;
 use std::collections::{HashMap, HashSet};
 
 /// Pages checked between two questions whether to go on.
@@ -101,6 +105,10 @@ impl Machine {
         self.count_batches(&mut all, &mut recount);
         self.count_lists(&self.lruvec.lock(), &mut all, &mut recount);
         let pool: HashSet<Frame> = self.hugetlb_free().into_iter().collect();
+        let PoolState { free, reserved, .. } = self.hugetlb_pool();
+        recount.check(reserved <= free, "a huge page that is reserved is free", None, || {
+            format!("{reserved} are reserved, {free} free")
+        });
         for (frame, seen) in (0 as Frame..).zip(&all) {
             if frame.is_multiple_of(ASK_EVERY) && !go_on() {
                 return recount;
@@ -119,6 +127,9 @@ impl Machine {
             }
             self.check_folio(frame, &folio, extra, never_on_lru.contains(&frame), &mut recount);
             self.check_mapcount(frame, seen, &mut recount);
+            if self.page(frame).has(flag::ANON) && seen.free == 0 {
+                self.check_exclusive(frame, &all, held, &mut recount);
+            }
         }
         recount.complete = true;
         recount
@@ -212,6 +223,30 @@ impl Machine {
             Some(frame),
             || format!("mapcount {mapcount}, PTEs {}", seen.mapped - seen.entire),
         );
+    }
+
+    /// The pages of an anonymous folio, by its head: who maps them, and whether a device may.
+    fn check_exclusive(&self, head: Frame, all: &[Seen], held: &HashMap<Frame, i32>, recount: &mut Recount) {
+        let folio = self.page(head);
+        let entire = all[head as usize].entire;
+        let pages = self.memory.frames_of(head);
+        let references: i32 = pages.clone().filter_map(|frame| held.get(&frame)).sum();
+        let pins = self.extra(folio, references, 0);
+        for frame in pages {
+            let seen = &all[frame as usize];
+            let mapped = seen.mapped - seen.entire + entire;
+            let exclusive = self.page(frame).has(flag::ANON_EXCLUSIVE);
+            recount.check(!exclusive || mapped <= 1, "an exclusive page is mapped once", Some(frame), || {
+                format!("{mapped} mappings")
+            });
+            // Where others hold references too, nobody can tell whose are pins.
+            let pinned = pins.pins > 0 && pins.rest == 0 && held.get(&frame).is_some_and(|&n| n > 0);
+            if pinned && mapped > 0 && self.rules.unshare != Unshare::Never {
+                recount.check(exclusive, "a pinned anonymous page is exclusive", Some(frame), || {
+                    format!("pinned and shared: {mapped} mappings")
+                });
+            }
+        }
     }
 
     /// A folio, by its head; `seen` is what was seen of all its pages.

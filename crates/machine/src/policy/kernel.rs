@@ -117,6 +117,10 @@ table! {
         key mlock_pmd: bool,
         /// Whether migrate_pages first splits a folio of which a part is mapped no more (6.12 on).
         key splits_partly_mapped: bool,
+        /// Whether splitting a huge page takes what its PMD maps out page by page, as if partly unmapped (to 6.6).
+        key split_unmaps_pages: bool,
+        /// Whether the copy of a folio that was to be split is to be split in its place (6.12.117, 7.2 on).
+        key migrate_keeps_deferred: bool,
         /// Whether a write fault reuses a page of a large folio that this process alone maps (6.15 on).
         key reuses_large: bool,
         /// Whether a write to the huge zero page gets a huge page, in place of a small one (6.14 on).
@@ -166,6 +170,8 @@ impl Rules {
             zero_page_counts: false,
             mlock_pmd: true,
             splits_partly_mapped: true,
+            split_unmaps_pages: false,
+            migrate_keeps_deferred: true,
             reuses_large: true,
             huge_zero_to_huge: true,
             fault_maps_folio: true,

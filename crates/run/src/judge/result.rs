@@ -231,6 +231,21 @@ pub struct Invariants {
     pub findings: Vec<Broken>,
 }
 
+/// What one kind of caller came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OfCaller {
+    /// Its threads.
+    pub threads: u64,
+    /// Calls by class.
+    pub calls: Calls,
+    /// Failures by errno.
+    pub errors: BTreeMap<Errno, u64>,
+    /// Page pins.
+    pub pages: Pages,
+    /// Latency of calls that ended.
+    pub latency_ns: Latency,
+}
+
 /// Shares as `same-range` measurements on real kernels give them (`kernel/contention.json`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Contention {
@@ -296,6 +311,9 @@ pub struct RunResult<R> {
     pub background: Totals,
     /// How evenly the pinners fared.
     pub fairness: Fairness,
+    /// The same by kind of caller, as the profile names them; none: there is one kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub callers: BTreeMap<String, OfCaller>,
     /// Did every call end?
     pub liveness: Liveness,
     /// Was every success true?

@@ -172,6 +172,7 @@ mod tests {
             sweeps: (&none).into(),
             counters: Totals::default(),
             background: Totals::default(),
+            callers: std::collections::BTreeMap::new(),
             fairness: Fairness::of(&[10], 0, 0),
             liveness: Liveness { verdict: LivenessVerdict::Live, findings: Vec::new() },
             safety: Safety { verdict: Safe::Safe, findings: Vec::new() },

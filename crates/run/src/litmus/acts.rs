@@ -24,11 +24,13 @@ impl<S: Stage> Session<S> {
                     "{pages} pages are not whole huge pages; nearest: {near}"
                 )));
             }
-            if !self.m.reserve_hugetlb(0, pages / huge) {
-                return Err(OpError::Refused { word: "map", errno: Errno::ENOMEM });
-            }
         }
-        Ok(self.stage.map(&self.m, backing, pages))
+        let mapping = self.stage.map(&self.m, backing, pages);
+        if backing.kind.is_hugetlb() && !self.m.reserve_hugetlb(0, mapping, pages >> MAX_ORDER) {
+            self.m.mapping(mapping).vma.set_gone();
+            return Err(OpError::Refused { word: "map", errno: Errno::ENOMEM });
+        }
+        Ok(mapping)
     }
 
     /// `vm.nr_hugepages`: first none, then so many.
@@ -256,6 +258,36 @@ impl<S: Stage> Session<S> {
         self.whole_on((cpu, mapping, 0..1), |t, m, _| t.unmap(m))
     }
 
+    /// `exec`: the address space goes, and who holds pins in it keeps them: the frames are the
+    /// devices' alone.
+    pub fn exec(&mut self, cpu: usize) -> Result<(), OpError> {
+        let mapped = |mapping: &&Mapping| !mapping.vma.is_gone();
+        let all: Vec<u32> = self.machine().mappings().filter(mapped).map(|mapping| mapping.id).collect();
+        all.into_iter().try_for_each(|mapping| self.unmap(cpu, mapping))
+    }
+
+    /// `exit`, or a signal that kills: the address space goes, then with the files its pins.
+    pub fn exit(&mut self, cpu: usize) -> Result<(), OpError> {
+        self.exec(cpu)?;
+        let book = self.book.lock();
+        let held: Vec<usize> = (0..book.pins.len()).filter(|&pin| book.pins[pin].is_some()).collect();
+        drop(book);
+        held.into_iter().try_for_each(|pin| self.unpin(cpu, pin))
+    }
+
+    /// Drains every CPU's batches but this one's: what the measurements call so leaves what was
+    /// queued here off the LRU (`o0-share-settled`).
+    pub fn settle(&mut self, cpu: usize) -> Result<(), OpError> {
+        self.call(cpu, move |t| {
+            for other in (0..t.m.cpus.len()).filter(|&other| other != cpu) {
+                t.move_to(other);
+                t.lru_add_drain();
+            }
+            t.move_to(cpu);
+        })?;
+        self.unless_stopped()
+    }
+
     /// Drains every CPU's batches, as the measurements on real kernels did before each run.
     pub fn drain_all(&mut self) -> Result<(), OpError> {
         self.call(0, |t| t.lru_add_drain_all(true))?;
@@ -315,7 +347,10 @@ impl<S: Stage> Player for Session<S> {
                 self.names.insert(fresh.name.clone(), mapping);
             }
             Op::Fill(pages) => self.fill(cpu, *pages)?,
-            Op::Settle(_) => self.drain_all()?,
+            Op::Exec(_) => self.exec(cpu)?,
+            Op::Exit(_) => self.exit(cpu)?,
+            Op::Drain(_) => self.drain_all()?,
+            Op::Settle(_) => self.settle(cpu)?,
             Op::Unmap(on) => self.with(Self::munmap, cpu, on)?,
             Op::Mremap(name) => self.mremap(cpu, self.named(name)?.0)?,
             Op::Split(name) => {

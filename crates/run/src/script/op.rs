@@ -122,7 +122,13 @@ steps! {
     Unpin(Name) = "unpin",
     /// unmaps part of the mapping, or all of it for good
     Unmap(Pages) = "unmap",
+    /// runs another program in its place: all is unmapped, pins stay
+    Exec(Nothing) = "exec",
+    /// the program ends: all is unmapped, and its pins are given back
+    Exit(Nothing) = "exit",
     /// drains every CPU's batches
+    Drain(Nothing) = "drain",
+    /// drains every other CPU's batches, and leaves this one's
     Settle(Nothing) = "settle",
     /// makes the hugetlb pool N pages large, first in Movable: vm.nr_hugepages
     Hugepool(u32) = "hugepool",
@@ -230,6 +236,9 @@ impl Op {
             | Self::Map(_)
             | Self::Fill(_)
             | Self::Childexit(_)
+            | Self::Exec(_)
+            | Self::Exit(_)
+            | Self::Drain(_)
             | Self::Settle(_)
             | Self::Hugepool(_)
             | Self::Overcommit(_)
@@ -486,7 +495,7 @@ mod tests {
             ("map a 4 huge", "usage: map"),
             ("touch a 1", "usage: touch A [lo hi]"),
             ("hold a", "usage: hold A i|lo hi"),
-            ("settle now", "usage: settle"),
+            ("drain now", "usage: drain"),
             ("cpu -1", "usage: cpu N"),
         ] {
             let reason = Op::parse(text).unwrap_err();

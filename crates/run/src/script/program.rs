@@ -226,6 +226,10 @@ impl Scope {
                 self.held.clear();
                 return Ok(());
             }
+            Op::Exec(_) | Op::Exit(_) => {
+                self.pages.clear();
+                return Ok(());
+            }
             _ => {}
         }
         let Some((name, range)) = op.pages() else { return Ok(()) };

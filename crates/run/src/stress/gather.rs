@@ -4,7 +4,7 @@ use super::run::{Resolved, RunResult};
 use super::shared::{Ledger, Shared, Slot};
 use crate::judge;
 use crate::judge::result::{
-    Books, Contention, Fairness, Invariants, Pages, Passing, Safe, Safety, Throughput,
+    Books, Contention, Fairness, Invariants, OfCaller, Pages, Passing, Safe, Safety, Throughput,
 };
 use crate::judge::{Calls, Class, Liveness, MAX_FINDINGS, Sample, Status, Verdict};
 use crate::machine::{Broken, Recount};
@@ -33,10 +33,40 @@ fn totals(slots: &[CachePadded<Slot>]) -> Totals {
 }
 
 /// Sums up what the pinners handed over.
-fn merge(ledgers: &mut Vec<Ledger>) -> Ledger {
-    let mut all = Ledger::new();
-    ledgers.drain(..).for_each(|ledger| all.merge(ledger));
+fn merge(ledgers: Vec<Ledger>) -> Ledger {
+    let mut all = Ledger::new(0);
+    ledgers.into_iter().for_each(|ledger| all.merge(ledger));
     all
+}
+
+/// What each kind of caller came to, where there are several.
+fn by_caller(sh: &Shared, ledgers: &[Ledger]) -> BTreeMap<String, OfCaller> {
+    let mut kinds: BTreeMap<String, (Ledger, Vec<&Slot>)> = BTreeMap::new();
+    for ledger in ledgers {
+        if let Some(name) = sh.profile.callers.name(ledger.pinner) {
+            let (all, slots) = kinds.entry(name).or_insert_with(|| (Ledger::new(0), Vec::new()));
+            all.merge(ledger.clone());
+            slots.push(&sh.pinners()[ledger.pinner]);
+        }
+    }
+    let of = |(ledger, slots): (Ledger, Vec<&Slot>)| OfCaller {
+        threads: slots.len() as u64,
+        calls: Calls::of(sum_classes(slots.iter().copied())),
+        pages: Pages {
+            pinned: slots.iter().map(|slot| slot.pages()).sum(),
+            contended: ledger.contended_pages,
+        },
+        latency_ns: (&ledger.latency.total()).into(),
+        errors: ledger.errors,
+    };
+    kinds.into_iter().map(|(name, found)| (name, of(found))).collect()
+}
+
+fn sum_classes<'a>(slots: impl Iterator<Item = &'a Slot>) -> [u64; Class::COUNT] {
+    slots.fold([0; Class::COUNT], |mut sum, slot| {
+        sum.iter_mut().zip(slot.classes()).for_each(|(sum, n)| *sum += n);
+        sum
+    })
 }
 
 /// The measures of `kernel/contention.json`.
@@ -57,14 +87,11 @@ fn contention(sh: &Shared, counters: &Totals, issued: u64, errors: &BTreeMap<Err
 }
 
 pub(super) fn gather(sh: &Shared, end: End, resolved: Resolved) -> RunResult {
-    let ledger = merge(&mut sh.ledgers.lock());
-    let mut classes = [0; Class::COUNT];
-    let mut pages = Vec::new();
-    for slot in sh.pinners() {
-        classes.iter_mut().zip(slot.classes()).for_each(|(sum, n)| *sum += n);
-        pages.push(slot.pages());
-    }
-    let calls = Calls::of(classes);
+    let ledgers = std::mem::take(&mut *sh.ledgers.lock());
+    let callers = by_caller(sh, &ledgers);
+    let ledger = merge(ledgers);
+    let calls = Calls::of(sum_classes(sh.pinners().iter().map(|slot| &**slot)));
+    let pages: Vec<u64> = sh.pinners().iter().map(|slot| slot.pages()).collect();
     let pinned: u64 = pages.iter().sum();
     let counters = totals(sh.pinners()).since(&ledger.before);
     let rate = |n: u64| (end.elapsed_s > 0.0).then(|| n as f64 / end.elapsed_s);
@@ -91,6 +118,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Resolved) -> RunResult {
         latency_ns: (&ledger.latency.total()).into(),
         sweeps: (&ledger.sweeps.total()).into(),
         fairness: Fairness::of(&pages, ledger.longest_wait_ns, ledger.max_bypass),
+        callers,
         liveness: end.liveness,
         safety: Safety {
             verdict: if calls.pinned_unsafe == 0 { Safe::Safe } else { Safe::Violated },

@@ -27,7 +27,7 @@ pub struct Pinner<'a, D> {
 impl<'a, D: Driver> Pinner<'a, D> {
     /// Pinner number `id`.
     pub fn new(sh: &'a Shared, task: &'a Task<'a, D>, id: usize) -> Self {
-        Self { sh, task, id, slot: &sh.slots[id], pin: Pin::default(), ledger: Ledger::new() }
+        Self { sh, task, id, slot: &sh.slots[id], pin: Pin::default(), ledger: Ledger::new(id) }
     }
 
     /// Its whole life.

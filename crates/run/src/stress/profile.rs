@@ -206,6 +206,16 @@ impl Callers {
         (Caller::IoUring, writes)
     }
 
+    /// What thread `number` is called, by what its kind is; none: all are of one kind.
+    pub fn name(&self, number: usize) -> Option<String> {
+        if self.0.values().filter(|&&share| share != 0).count() < 2 {
+            return None;
+        }
+        let (caller, write) = self.of(number, true);
+        let kind = caller_kinds().find(|&(_, known, writes)| (known, writes) == (caller, write));
+        kind.map(|(name, ..)| name)
+    }
+
     fn has(&self, caller: Caller) -> bool {
         caller_kinds().any(|(name, kind, _)| kind == caller && self.0.get(&name).is_some_and(|&n| n != 0))
     }

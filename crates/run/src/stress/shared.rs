@@ -159,6 +159,8 @@ fn add(cell: &AtomicU64, n: u64) {
 /// What a pinner hands over when it ends.
 #[derive(Debug, Clone)]
 pub struct Ledger {
+    /// Whose it is.
+    pub pinner: usize,
     /// Nanoseconds of each call that ended.
     pub latency: Spread,
     /// Sweeps of each call that ended.
@@ -183,8 +185,9 @@ pub struct Ledger {
 
 impl Ledger {
     /// Empty.
-    pub fn new() -> Self {
+    pub fn new(pinner: usize) -> Self {
         Self {
+            pinner,
             latency: Spread::default(),
             sweeps: Spread::default(),
             errors: BTreeMap::new(),
@@ -449,10 +452,10 @@ mod tests {
 
     #[test]
     fn a_ledger_keeps_the_largest_not_the_last() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(0);
         [3, 9, 4].into_iter().for_each(|others| ledger.ended(1000, 1, others));
         assert_eq!(ledger.max_bypass, 9);
-        let mut less = Ledger::new();
+        let mut less = Ledger::new(0);
         less.ended(5, 7, 2);
         less.longest_wait_ns = 5;
         ledger.longest_wait_ns = 1000;

@@ -185,7 +185,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
         let (mapping, index) = (page.mapping(), page.index());
         target.set_mapping(mapping, index);
         let kept = flag::REFERENCED | flag::DIRTY | flag::SWAPBACKED | flag::ANON | flag::ANON_EXCLUSIVE;
-        page.clear(flag::PARTLY_MAPPED);
+        let deferred = page.clear(flag::PARTLY_MAPPED) & flag::PARTLY_MAPPED != 0;
         let moved = page.clear(flag::ACTIVE | flag::UNEVICTABLE | flag::ANON | flag::ANON_EXCLUSIVE);
         // Active and unevictable exclude each other.
         if page.has(flag::HUGETLB) && target.clear(flag::TEMPORARY) & flag::TEMPORARY != 0 {
@@ -206,6 +206,9 @@ impl<'a, D: Driver> Migrate<'a, D> {
         // Migration entries still name the frame; its number is all they need.
         page.set_mapping(None, 0);
         frozen.unfreeze(1);
+        if deferred && self.m.rules.migrate_keeps_deferred {
+            self.defer_split(dst);
+        }
         Ok(dst)
     }
 

@@ -559,7 +559,8 @@ impl<'a, D: Driver> Mm<'a, D> {
         match mapping.kind {
             _ if !fits => Err(Errno::ENOMEM),
             Kind::Hugeshm => {
-                let fresh = self.m.take_hugetlb(self.cpu(), self.gfp.get(), true).ok_or(Errno::ENOMEM)?;
+                let page = Some((mapping.id, first));
+                let fresh = self.m.take_hugetlb(self.cpu(), self.gfp.get(), page).ok_or(Errno::ENOMEM)?;
                 self.made_hugetlb(mapping, first, &fresh);
                 Ok(fresh)
             }

@@ -23,7 +23,8 @@ impl<'a, D: Driver> Mm<'a, D> {
             Some(_) => Ok(()),
             None => {
                 // Of the pool or not at all: the signal is SIGBUS.
-                let fresh = self.hugetlb_page(mapping, first, true).ok_or(Errno::EFAULT)?;
+                let own = std::ptr::eq(vma, &raw const *mapping.vma);
+                let fresh = self.hugetlb_page(mapping, first, own).ok_or(Errno::EFAULT)?;
                 self.map_hugetlb(vma, first, None, fresh, write);
                 Ok(())
             }
@@ -31,8 +32,10 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// A page of the pool, filled as the mapping's own; `None` without one where it may be pinned.
-    fn hugetlb_page(&self, mapping: &Mapping, first: u32, reserved: bool) -> Option<Fresh<'a>> {
-        let fresh = self.m.take_hugetlb(self.cpu(), self.alloc_gfp(), reserved)?;
+    /// `own`: whether it is the owner's, who may have a reservation.
+    fn hugetlb_page(&self, mapping: &Mapping, first: u32, own: bool) -> Option<Fresh<'a>> {
+        let page = own.then_some((mapping.id, first));
+        let fresh = self.m.take_hugetlb(self.cpu(), self.alloc_gfp(), page)?;
         self.made_hugetlb(mapping, first, &fresh);
         Some(fresh)
     }
@@ -123,7 +126,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     /// A forked child's own copy of a page that may be pinned.
     pub(super) fn copy_hugetlb(&self, mapping: &Mapping, child: &Vma, index: u32) -> Result<(), Errno> {
         let first = index - index % PTES_PER_TABLE;
-        let fresh = self.m.take_hugetlb(self.cpu(), Gfp::Movable, false).ok_or(Errno::ENOMEM)?;
+        let fresh = self.m.take_hugetlb(self.cpu(), Gfp::Movable, None).ok_or(Errno::ENOMEM)?;
         self.made_hugetlb(mapping, first, &fresh);
         self.map_hugetlb(child, first, None, fresh, true);
         Ok(())

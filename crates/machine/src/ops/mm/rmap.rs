@@ -64,16 +64,20 @@ impl<D: Driver> Mm<'_, D> {
         }
     }
 
-    /// `deferred_split_folio`: some page of a large anonymous folio is mapped no more, others are.
+    /// Some page of a large folio is mapped no more, others may be.
     fn partly_unmapped(&self, frame: Frame) {
         let head = self.head(frame);
         let folio = self.page(head);
         let mapped = folio.folio_mapcount() > 0 && self.m.memory.entire_mapcount(head) == 0;
-        if mapped
-            && folio.has(flag::ANON)
-            && !folio.test_set(flag::PARTLY_MAPPED)
-            && folio.order() == MAX_ORDER
-        {
+        if mapped && folio.has(flag::ANON) {
+            self.defer_split(head);
+        }
+    }
+
+    /// `deferred_split_folio`: a folio is partly mapped, and to be split when there is time.
+    pub(in crate::ops) fn defer_split(&self, head: Frame) {
+        let folio = self.page(head);
+        if !folio.test_set(flag::PARTLY_MAPPED) && folio.order() == MAX_ORDER {
             self.event(Event::ThpDeferredSplit);
         }
     }

@@ -78,11 +78,17 @@ impl<D: Driver> Mm<'_, D> {
     /// `unmap_folio`: migration entries for anonymous memory, nothing for files.
     fn unmap_folio(&self, id: u32, head: Frame, pages: &Range<u32>, own: i32) {
         let mapping = self.m.mapping(id);
-        mapping.for_each_vma(|vma| self.split_pmd_of(vma, pages.start, head));
         if self.page(head).has(flag::ANON) {
+            // `split_huge_pmd` with `freeze`: what a PMD maps is unmapped as one.
+            let entire = self.m.memory.entire_mapcount(head) > 0;
             _ = self.try_to_migrate(head, own);
+            mapping.for_each_vma(|vma| self.split_pmd_of(vma, pages.start, head));
+            if entire && self.m.rules.split_unmaps_pages {
+                self.defer_split(head);
+            }
             return;
         }
+        mapping.for_each_vma(|vma| self.split_pmd_of(vma, pages.start, head));
         mapping.for_each_vma(|vma| {
             for (index, frame) in pages.clone().take_while(|&index| index < vma.len()).zip(head..) {
                 let locked = vma.lock(index);

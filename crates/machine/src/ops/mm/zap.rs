@@ -56,11 +56,12 @@ impl<D: Driver> Mm<'_, D> {
         madvise_walk_vmas(mapping, range, |pages| {
             // `folio_batch_release` of what is truncated drains this CPU.
             self.lru_add_drain_inlined();
-            let mut rest = pages;
+            let mut rest = pages.clone();
             while !rest.is_empty() && !self.d.killed() {
                 self.count.add(Event::Zapped, self.truncate(mapping, &mut rest, false).into());
                 self.step_at(Step::Zap);
             }
+            self.unreserve(mapping, pages);
         })
     }
 
@@ -82,7 +83,17 @@ impl<D: Driver> Mm<'_, D> {
         // Nobody finds the area any more; what it was still says how its pages are unmapped.
         while mapping.vma.fix(&range, vm::HOLE, vm::HOLE, into_unfaulted).is_some() {}
         self.split_pmds_across(&mapping.vma, &range);
-        self.zap_range(mapping, range);
+        self.zap_range(mapping, range.clone());
+        if mapping.kind.is_private() {
+            // What was reserved of a file stays the file's.
+            self.unreserve(mapping, range);
+        }
+    }
+
+    fn unreserve(&self, mapping: &Mapping, range: Range<u32>) {
+        if mapping.kind.is_hugetlb() {
+            self.m.unreserve_hugetlb(self.cpu(), mapping.id, range);
+        }
     }
 
     /// `mremap` to another address: the page table moves, pages and pins stay what they are, and
@@ -242,9 +253,11 @@ impl<D: Driver> Mm<'_, D> {
     /// `munmap`: zaps everything, in the children too, for good.
     pub fn unmap(&self, mapping: &Mapping) {
         mapping.for_each_vma(|vma| self.exit(vma));
-        let mut rest = 0..mapping.vma.len();
+        let all = 0..mapping.vma.len();
+        let mut rest = all.clone();
         while !rest.is_empty() {
             self.truncate(mapping, &mut rest, false);
         }
+        self.unreserve(mapping, all);
     }
 }
