@@ -15,6 +15,7 @@ from conftest import SMALL_OPTIONS, Ended, Row, broken, stuck, unsafe
 from gupstress.outcome import units
 from gupstress.outcome.results import PolicyResult, ThresholdResult
 from gupstress.render import columns, page
+from gupstress.render.grid import HELD
 from gupstress.render.junit import junit
 from gupstress.running.result import RunResult
 
@@ -352,3 +353,23 @@ def test_no_color_is_honoured(small_run: RunResult, monkeypatch: pytest.MonkeyPa
 def test_a_pipe_gets_no_escapes(cli: Cli) -> None:
     _, out, err = cli("--policy", "bounded", *SMALL_OPTIONS)
     assert "\x1b" not in out + err
+
+
+def test_kinds_of_callers_have_a_table_of_their_own(small_run: RunResult, row: Row) -> None:
+    assert columns.caller_grid(small_run) is None
+    part = {"threads": 2, **{key: row[key] for key in ("calls", "errors", "pages", "latency_ns")}}
+    none = {**part, "errors": {"ENOMEM": 3}, "threads": 1}
+    result = PolicyResult.model_validate(
+        {**row, "repeat": 1, "callers": {"umem": part, "vfio": none}}
+    )
+    run = run_of(small_run, result)
+    found = columns.caller_grid(run)
+    assert found is not None
+    assert [list(cells[:3]) for cells in found.rows] == [
+        ["bounded", "umem", "2"],
+        ["bounded", "vfio", "1"],
+    ]
+    assert found.rows[1][5] == f"ENOMEM{HELD}3"
+    for text in (page.plain(run, "again"), page.markdown(run, "again"), terminal(run, 300)):
+        assert "umem" in text
+        assert "ENOMEM 3" in text

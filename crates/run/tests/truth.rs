@@ -336,3 +336,27 @@ fn drain_work_is_its_causers() {
     assert!(never.background.get(Event::DrainWork) > 0);
     assert!(drained("all").counters.get(Event::DrainWork) > 0);
 }
+
+#[test]
+fn what_each_kind_of_caller_came_to_adds_up_to_the_whole() {
+    let kinds: &[(&str, &str)] =
+        &[("threads", "4"), ("calls", "400"), ("callers.umem", "1"), ("callers.gup-slow-ro", "3")];
+    let result = simulate("linux-7.2", "short-refs", kinds);
+    let of = &result.callers;
+    assert_eq!(of.keys().collect::<Vec<_>>(), ["gup-slow-ro", "umem"]);
+    assert_eq!((of["gup-slow-ro"].threads, of["umem"].threads), (3, 1));
+    let sum = |count: &dyn Fn(&gupstress_run::judge::Calls) -> u64| {
+        of.values().map(|one| count(&one.calls)).sum::<u64>()
+    };
+    assert_eq!(sum(&|calls| calls.issued), result.calls.issued);
+    assert_eq!(sum(&|calls| calls.failed_spurious), result.calls.failed_spurious);
+    assert!(of.values().all(|one| one.calls.pinned > 0 && one.latency_ns.p50.is_some()));
+    let errors: u64 = of.values().flat_map(|one| one.errors.values()).sum();
+    assert_eq!(errors, result.errors.values().sum::<u64>());
+    assert!(errors > 0, "a run without failures tells nothing of them");
+    assert_eq!(of.values().map(|one| one.pages.pinned).sum::<u64>(), result.pages.pinned);
+    // All of one kind: the whole says it.
+    assert!(
+        simulate("linux-7.2", "short-refs", &[("calls", "20"), ("callers.umem", "2")]).callers.is_empty()
+    );
+}

@@ -390,7 +390,7 @@ class Machine:
         self._play("exec", cpu=self._cpu(cpu))
 
     def exit(self, cpu: int = 0) -> None:
-        """End the program, as a signal that kills does: all is unmapped, and pins are given back."""
+        """End the program, as a signal that kills does: all is unmapped, pins are given back."""
         self._play("exit", cpu=self._cpu(cpu))
         self._pins.clear()
 

@@ -438,6 +438,16 @@ class Safety(Record):
     """The first hundred; `calls.pinned_unsafe` counts all."""
 
 
+class OfCaller(Record):
+    """What one kind of caller came to."""
+
+    threads: Count
+    calls: Calls
+    errors: Errors
+    pages: Pages
+    latency_ns: Latency
+
+
 class Invariants(Record):
     """Whether the machine's own books balance; broken is a bug in gupstress."""
 
@@ -531,6 +541,8 @@ class PolicyResult(Record):
     background: Counters
     """In all other actors."""
     fairness: Fairness
+    callers: dict[str, OfCaller] = {}
+    """By kind, as the profile's `callers` names them; empty where there is one kind."""
     liveness: Liveness
     safety: Safety
     invariants: Invariants

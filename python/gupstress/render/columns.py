@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from gupstress.outcome.results import PolicyResult, Run
+from gupstress.outcome.results import Errors, OfCaller, PolicyResult, Run
 from gupstress.outcome.units import amount, duration, share
 from gupstress.outcome.verdict import label, verdicts, worst
 from gupstress.render.grid import HELD, Align, Grid
@@ -48,15 +48,19 @@ def _worst(index: int) -> Callable[[Repeats], str]:
     return lambda repeats: worst(verdicts(result)[index] for result in repeats)
 
 
-def _errors(repeats: Repeats) -> str:
+def _by_errno(errors: Iterable[Errors]) -> str:
     totals: dict[str, int] = {}
-    for result in repeats:
-        for name, count in result.errors.model_dump().items():
+    for one in errors:
+        for name, count in one.model_dump().items():
             totals[name] = totals.get(name, 0) + count
-    said = [f"{name} {amount(count)}" for name, count in totals.items() if count]
+    return " ".join(f"{name}{HELD}{amount(count)}" for name, count in totals.items() if count)
+
+
+def _errors(repeats: Repeats) -> str:
+    said = _by_errno(result.errors for result in repeats)
     top = top_cause(repeats)
-    parts = [*said, f"by {CAUSES[top]}"] if top else said
-    return " ".join(part.replace(" ", HELD) for part in parts) or "-"
+    parts = [said, f"by {CAUSES[top]}".replace(" ", HELD)] if top else [said]
+    return " ".join(parts) or "-"
 
 
 CAUSES = {
@@ -153,6 +157,37 @@ def grid(run: Run, columns: Sequence[Column]) -> Grid:
         rows=[[column.cell(results) for column in columns] for results in repeats],
         aligns=[column.align for column in columns],
         widths=[column.width for column in columns],
+    )
+
+
+def _of_caller(repeats: Sequence[OfCaller]) -> Iterable[str]:
+    issued = sum(caller.calls.issued for caller in repeats)
+    yield amount(sum(caller.threads for caller in repeats) / len(repeats))
+    yield share(sum(caller.calls.failed_spurious for caller in repeats), issued)
+    yield share(sum(caller.calls.failed_justified for caller in repeats), issued)
+    yield _by_errno(caller.errors for caller in repeats) or "-"
+    for name in ("p50", "p99", "max"):
+        yield duration(_middle(getattr(caller.latency_ns, name) for caller in repeats))
+
+
+def caller_grid(run: Run) -> Grid | None:
+    """Return one row for each kind of caller of each policy; None where all are of one kind."""
+    kinds: dict[tuple[str, str], list[OfCaller]] = {}
+    for result in run.results:
+        for name, caller in result.callers.items():
+            kinds.setdefault((result.policy, name), []).append(caller)
+    headings = ["policy", "caller", "threads", "spurious", "justified", "errors"]
+    headings += ["p50", "p99", "max"]
+    return (
+        Grid(
+            headings=headings,
+            rows=[[*names, *_of_caller(repeats)] for names, repeats in kinds.items()],
+            aligns=["left", "left", "right", "right", "right", "left", *["right"] * 3],
+            widths=[*[None] * 5, 12, *[None] * 3],
+            stubs=2,
+        )
+        if kinds
+        else None
     )
 
 

@@ -19,7 +19,7 @@ from gupstress.outcome.verdict import (
     remarks,
 )
 from gupstress.render.closing import closing
-from gupstress.render.columns import COSTS, DEEDS, LEGEND, grid, threshold_grid
+from gupstress.render.columns import COSTS, DEEDS, LEGEND, caller_grid, grid, threshold_grid
 from gupstress.render.grid import Grid, fitted, piped, ruled, seen
 from gupstress.render.relative import summary
 from gupstress.visible import markdown as marked
@@ -45,10 +45,16 @@ def plain(run: Run, command: str) -> str:
     if run.thresholds:
         blocks.append(ruled(threshold_grid(run)))
     if run.results:
-        blocks += [ruled(grid(run, DEEDS)), ruled(grid(run, COSTS)), "\n".join(LEGEND)]
+        grids = [grid(run, DEEDS), grid(run, COSTS), *_callers(run)]
+        blocks += [*map(ruled, grids), "\n".join(LEGEND)]
     blocks += _lines("", summary(run))
     blocks.append(closing(run, command))
     return "\n\n".join(blocks)
+
+
+def _callers(run: Run) -> Iterable[Grid]:
+    found = caller_grid(run)
+    return [] if found is None else [found]
 
 
 def _lines(before: str, lines: Iterable[str]) -> list[str]:
@@ -66,7 +72,8 @@ def markdown(run: Run, command: str) -> str:
     if run.thresholds:
         blocks.append(piped(threshold_grid(run)))
     if run.results:
-        blocks += [piped(grid(run, DEEDS)), piped(grid(run, COSTS)), " ".join(LEGEND)]
+        grids = [grid(run, DEEDS), grid(run, COSTS), *_callers(run)]
+        blocks += [*map(piped, grids), " ".join(LEGEND)]
     blocks += _lines("- ", map(marked, summary(run)))
     settings, _, end = closing(run, command).split("\n")
     blocks.append(f"{marked(settings)}\n\n```sh\n{command}\n```\n\n**{marked(end)}**")
@@ -86,7 +93,8 @@ def terminal(run: Run, command: str, console: "Console") -> None:
     if run.results:
         whole = grid(run, (*DEEDS, *COSTS[1:]))
         in_one = len(list(fitted(whole, console.width - _EDGES))) == 1
-        for part in [whole] if in_one else [grid(run, DEEDS), grid(run, COSTS)]:
+        parts = [whole] if in_one else [grid(run, DEEDS), grid(run, COSTS)]
+        for part in [*parts, *_callers(run)]:
             _print(part, console)
         console.print(*LEGEND, sep="\n", style="dim", highlight=False)
     for line in summary(run):

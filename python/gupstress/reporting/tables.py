@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 from gupstress.outcome.results import PolicyResult, Run
 from gupstress.outcome.thresholds import metrics, read
 from gupstress.outcome.verdict import BAD, GOOD, UNDECIDED, label, outcome
-from gupstress.render.columns import COSTS, DEEDS, Column, causes
+from gupstress.render.columns import COSTS, DEEDS, Column, caller_grid, causes
 from gupstress.render.grid import Align
 from gupstress.reporting.sources import Source, policies
 from gupstress.reporting.story import failures_by_reason
@@ -62,6 +62,7 @@ def overview(sources: Sequence[Source]) -> list[Table]:
         _runs(sources),
         _by_policy(sources, "What each policy did", DEEDS),
         _by_policy(sources, "What it cost", COSTS),
+        *_by_caller(sources),
         *filter(None, [failures_by_cause(sources)]),
     ]
 
@@ -76,6 +77,21 @@ def _by_policy(sources: Sequence[Source], caption: str, columns: Sequence[Column
             for heading, repeats in by_policy(sources)
         ],
     )
+
+
+def _by_caller(sources: Sequence[Source]) -> Iterator[Table]:
+    for source in sources:
+        if (found := caller_grid(source.run)) is not None:
+            whose_run = f" of {source.name}" if len(sources) > 1 else ""
+            yield Table(
+                caption=f"By kind of caller{whose_run}",
+                headings=list(found.headings),
+                rows=[
+                    [word(text, align) for text, align in zip(row, found.aligns, strict=True)]
+                    for row in found.rows
+                ],
+                stubs=found.stubs,
+            )
 
 
 def whose(sources: Sequence[Source]) -> str:

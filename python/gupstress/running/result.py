@@ -14,7 +14,7 @@ from gupstress.outcome.thresholds import metrics, read
 from gupstress.outcome.verdict import label, outcome, verdicts
 from gupstress.problems import nearest
 from gupstress.render.closing import end_line
-from gupstress.render.columns import COSTS, DEEDS, grid
+from gupstress.render.columns import COSTS, DEEDS, caller_grid, grid
 from gupstress.render.shown import Shown
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ class RunResult(Shown, Run, Assertions):
         return text.getvalue()
 
     def _tables(self) -> list[Any]:
-        return [grid(self, DEEDS), grid(self, COSTS)] if self.results else []
+        callers = caller_grid(self)
+        tables = [grid(self, DEEDS), grid(self, COSTS)] if self.results else []
+        return tables if callers is None else [*tables, callers]
 
     def _end(self) -> str:
         return end_line(self)

@@ -74,6 +74,8 @@ pub struct Machine {
     /// The first frame of the huge zero page, once there is one.
     huge_zero: AtomicU32,
     hugetlb: Mutex<Pool>,
+    /// Pages by pins that were lost: nobody has them to give them back.
+    leaked: Mutex<Vec<Frame>>,
 }
 
 impl Machine {
@@ -102,8 +104,19 @@ impl Machine {
             cache_disabled: AtomicU32::new(0),
             huge_zero: AtomicU32::new(page::NO_FRAME),
             hugetlb: Mutex::new(Pool::default()),
+            leaked: Mutex::new(Vec::new()),
             rules,
         })
+    }
+
+    /// Pages whose pins were lost, once for each pin: nobody has them to give them back.
+    pub fn leaked(&self) -> Vec<Frame> {
+        self.leaked.lock().clone()
+    }
+
+    /// Pins of these pages are nobody's from here on.
+    pub(crate) fn leak(&self, pages: impl Iterator<Item = Frame>) {
+        self.leaked.lock().extend(pages);
     }
 
     /// The page of a frame.
@@ -190,7 +203,7 @@ impl Machine {
 }
 
 crate::restore!(Machine {
-    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero, hugetlb,
+    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero, hugetlb, leaked,
 } keep { rules, passing });
 
 /// Mappings are made before anything runs: both machines have the same.

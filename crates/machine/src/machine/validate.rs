@@ -5,7 +5,7 @@
 //! 1. Every frame is free in exactly one place, or part of a folio in use; a free one is of
 //!    order 0.
 //! 2. A folio's refcount is its mappings + page cache + batch entries + what the
-//!    caller says it holds of any of its pages (pins, holders).
+//!    caller says it holds of any of its pages (pins, holders) + pins that were leaked.
 //! 3. A page's mapcount is the number of PTEs that map it, and a folio's that of all its pages.
 //! 4. `PG_lru` is set exactly if it is on a list (but for a page that queueing
 //!    cleared it of, which stays on its list until the drain), and the list is
@@ -95,6 +95,11 @@ impl Machine {
         go_on: &mut GoOn<'_>,
     ) -> Recount {
         let mut recount = Recount::default();
+        let mut held = held.clone();
+        for frame in self.leaked() {
+            *held.entry(frame).or_default() += self.pin_refs(frame);
+        }
+        let held = &held;
         let never_on_lru: HashSet<Frame> = never_on_lru.iter().copied().collect();
         let mut all = vec![Seen::default(); self.memory.frames() as usize];
         self.memory.count_free(|frame| all[frame as usize].free += 1);

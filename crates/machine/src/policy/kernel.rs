@@ -133,6 +133,8 @@ table! {
         key tmpfs_faults_huge: bool,
         /// Whether pins walk hugetlb mappings by themselves: what lies in Movable is -ENOMEM, for ever (to 6.5).
         key hugetlb_apart: bool,
+        /// Whether a pin without memory for its array of folios fails with its range still pinned (6.11).
+        key folio_array_leaks: bool,
         /// What a pin adds to the refcount (GUP_PIN_COUNTING_BIAS).
         key pin_bias: u32 = 1..=65_536,
     } => rules_keys
@@ -178,6 +180,7 @@ impl Rules {
             hole_splits_to_fit: true,
             tmpfs_faults_huge: false,
             hugetlb_apart: false,
+            folio_array_leaks: false,
             pin_bias: 1024,
         }
     }

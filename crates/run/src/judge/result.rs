@@ -187,7 +187,7 @@ impl Fairness {
     }
 }
 
-/// Was every success true?
+/// Was every success true, and every pin somebody's?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Safe {
@@ -202,6 +202,8 @@ pub enum Safe {
 pub struct Safety {
     /// The verdict.
     pub verdict: Safe,
+    /// Page pins that nobody gives back: `acquired` − `released` at the end of all pinners.
+    pub leaked: u64,
     /// Pins that were not, the first hundred.
     pub findings: Vec<UnsafePin>,
 }

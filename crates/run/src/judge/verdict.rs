@@ -175,7 +175,7 @@ mod tests {
             callers: std::collections::BTreeMap::new(),
             fairness: Fairness::of(&[10], 0, 0),
             liveness: Liveness { verdict: LivenessVerdict::Live, findings: Vec::new() },
-            safety: Safety { verdict: Safe::Safe, findings: Vec::new() },
+            safety: Safety { verdict: Safe::Safe, leaked: 0, findings: Vec::new() },
             invariants: Invariants { verdict: Books::Held, checked: 9, broken: 0, findings: Vec::new() },
             victims: None,
             failures: Vec::new(),

@@ -22,7 +22,7 @@ const POLICIES: &[(&str, &str)] = presets!("policies":
     "busted-wait-cycle");
 
 const KERNELS: &[(&str, &str)] = presets!("kernels":
-    "linux-5.10" "linux-5.13" "linux-6.1.176" "linux-6.1.192" "linux-6.6" "linux-6.12.43" "linux-6.12.57" "linux-6.12.117"
+    "linux-5.10" "linux-5.13" "linux-6.1.176" "linux-6.1.192" "linux-6.6" "linux-6.11" "linux-6.12.43" "linux-6.12.57" "linux-6.12.117"
     "linux-6.14" "linux-6.16.3" "linux-6.16.12" "linux-6.17" "linux-6.17.13" "linux-6.18.15"
     "linux-7.0.13" "linux-7.1.13"
     "linux-7.2.13" "linux-7.3.4");

@@ -94,6 +94,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Resolved) -> RunResult {
     let pages: Vec<u64> = sh.pinners().iter().map(|slot| slot.pages()).collect();
     let pinned: u64 = pages.iter().sum();
     let counters = totals(sh.pinners()).since(&ledger.before);
+    let leaked = sh.m.leaked().len() as u64;
     let rate = |n: u64| (end.elapsed_s > 0.0).then(|| n as f64 / end.elapsed_s);
     let findings = std::mem::take(&mut *sh.findings.lock());
     let result = judge::RunResult {
@@ -121,10 +122,11 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Resolved) -> RunResult {
         callers,
         liveness: end.liveness,
         safety: Safety {
-            verdict: if calls.pinned_unsafe == 0 { Safe::Safe } else { Safe::Violated },
+            verdict: if calls.pinned_unsafe == 0 && leaked == 0 { Safe::Safe } else { Safe::Violated },
+            leaked,
             findings: findings.unsafe_pins,
         },
-        invariants: invariants(end.recount, &counters, &ledger),
+        invariants: invariants(end.recount, &counters, leaked, &ledger),
         victims: {
             let victims = std::mem::take(&mut *sh.victims.lock());
             (!victims.kinds.is_empty()).then_some(victims)
@@ -141,9 +143,11 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Resolved) -> RunResult {
     result.judged()
 }
 
-fn invariants(mut recount: Recount, counters: &Totals, ledger: &Ledger) -> Invariants {
+fn invariants(mut recount: Recount, counters: &Totals, leaked: u64, ledger: &Ledger) -> Invariants {
     let (acquired, released) = (counters.get(Event::Acquired), counters.get(Event::Released));
-    recount.check(acquired == released, "acquired = released", None, || format!("{acquired} ≠ {released}"));
+    recount.check(acquired == released + leaked, "acquired = released", None, || {
+        format!("{acquired} ≠ {released}, leaked {leaked}")
+    });
     recount.checked += counters.get(Event::DmaChecked);
     recount.broken.extend(ledger.dma_errors.iter().map(|error| Broken {
         invariant: "a pin keeps its frame and its data",

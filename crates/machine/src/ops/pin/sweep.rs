@@ -2,7 +2,7 @@
 
 use super::call::{Call, Pin};
 use crate::drive::{Driver, Step, Wait, Waited};
-use crate::machine::{Gfp, flag};
+use crate::machine::{Gfp, Hindrance, Obstacle, ZoneKind, flag};
 use crate::observe::Event;
 use crate::ops::floor::Task;
 use crate::ops::migrate::MigrateMode;
@@ -33,7 +33,13 @@ impl<D: Driver> Task<'_, D> {
                 Do::Clock => Seen::Now(self.d.now()),
                 Do::TakeTurn => call.take_turn(),
                 Do::GiveTurn => call.give_turn(),
-                Do::Pin(walk) => call.pin(walk),
+                Do::Pin(walk) => {
+                    let seen = call.pin(walk);
+                    if matches!(seen, Seen::Pinned { .. }) && call.loses_its_pins() {
+                        return Err(Errno::ENOMEM);
+                    }
+                    seen
+                }
                 Do::AwaitMigration => call.await_migration(),
                 Do::Collect(over) => call.collect(over),
                 Do::Next => call.next(),
@@ -47,6 +53,15 @@ impl<D: Driver> Task<'_, D> {
             });
         }
     }
+}
+
+/// `PAGE_ALLOC_COSTLY_ORDER`: what is no larger is waited for, whatever it takes.
+const COSTLY_ORDER: u32 = 3;
+
+/// Order of an array of pointers to so many folios.
+fn array_order(folios: usize) -> u32 {
+    const IN_A_PAGE: usize = 4096 / size_of::<u64>();
+    folios.div_ceil(IN_A_PAGE).next_power_of_two().trailing_zeros()
 }
 
 impl<D: Driver> Call<'_, '_, D> {
@@ -108,6 +123,23 @@ impl<D: Driver> Call<'_, '_, D> {
         let pages = &self.pin.pages[self.base..];
         (self.busted.after_pin)(self.t, pages);
         Seen::Pinned { must_move: pages.iter().any(|&frame| self.must_move(frame)) }
+    }
+
+    /// 6.11 keeps a range's folios in an array of its own, and forgets the pins where there is no
+    /// memory for that. An allocation that is not costly does not fail.
+    fn loses_its_pins(&mut self) -> bool {
+        let m = self.t.m;
+        let pages = &self.pin.pages[self.base..];
+        let order = array_order(pages.len());
+        let lost =
+            m.rules.folio_array_leaks && order > COSTLY_ORDER && !m.memory.has_block(ZoneKind::Normal, order);
+        if lost {
+            m.leak(self.request.by.pinned(m, pages));
+            self.pin.pages.truncate(self.base);
+            self.count_pinned();
+            self.t.d.hindered(Step::Pinned, Hindrance { obstacle: Obstacle::NoMemory, page: None });
+        }
+        lost
     }
 
     fn await_migration(&mut self) -> Seen {
