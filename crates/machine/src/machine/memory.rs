@@ -319,14 +319,9 @@ impl Memory {
     pub(super) fn renew(&self, head: Frame) {
         let page = self.page(head);
         let (order, place) = (page.order(), page.flags() & flag::PLACE);
-        for frame in head..head + (1 << order) {
-            if frame == head {
-                page.reset()
-            } else {
-                self.page(frame).reset_tail()
-            }
-            self.page(frame).set_order(order, place);
-        }
+        page.reset();
+        (head + 1..head + (1 << order)).for_each(|frame| self.page(frame).reset_tail());
+        (head..head + (1 << order)).for_each(|frame| self.page(frame).set_order(order, place));
         page.first_ref();
     }
 
