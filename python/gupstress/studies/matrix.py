@@ -65,7 +65,7 @@ def prepare(
     """
     shared = replace(
         request,
-        policies=request.policies or tuple(_policies()),
+        policies=request.policies or tuple(in_earnest()),
         seed=secrets.randbits(32) if request.seed is None else request.seed,
     )
     problems = problems or Problems()
@@ -99,7 +99,8 @@ def _growing(threads: Sequence[object], problems: Problems) -> list[int]:
     return sorted(counts)
 
 
-def _policies() -> Iterator[str]:
+def in_earnest() -> Iterator[str]:
+    """Yield the policies that are not broken on purpose."""
     return (name for name in _core.names("policy") if not name.startswith(_BROKEN_ON_PURPOSE))
 
 
