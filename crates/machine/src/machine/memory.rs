@@ -33,6 +33,9 @@ pub const PAGEBLOCK: u32 = 64;
 /// Frames moved between a zone and a page cache at a time.
 const PCP_BATCH: usize = 31;
 
+/// How often an allocation looks again before there is no memory.
+const MAX_RECLAIM_RETRIES: usize = 16;
+
 /// Which part of memory a frame lies in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -237,33 +240,39 @@ impl Memory {
 
     /// Takes a folio from the first zone of `gfp` that has one; its refcount becomes 1.
     pub fn alloc(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
-        if order != 0 {
-            return self.alloc_large(gfp, order);
-        }
-        for kind in self.zones_for(gfp) {
+        let frame = self
+            .get_page_from_freelist(cpu, gfp, order)
+            .or_else(|| self.alloc_pages_slowpath(cpu, gfp, order))?;
+        Some(self.fresh(frame, order))
+    }
+
+    /// From this CPU's page caches and the blocks.
+    fn get_page_from_freelist(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Frame> {
+        self.zones_for(gfp).find_map(|kind| {
+            let blocks = &self.zone(kind).blocks;
+            if order != 0 {
+                return blocks.lock().take(&self.pages, order);
+            }
             let mut caches = self.caches[cpu].lock();
             let cache = &mut caches.0[slot(kind)];
             if cache.is_empty() {
-                let mut blocks = self.zone(kind).blocks.lock();
+                let mut blocks = blocks.lock();
                 cache.extend((0..PCP_BATCH).map_while(|_| blocks.take(&self.pages, 0)));
                 // The first to be taken is the first to be handed out.
                 cache.reverse();
             }
-            if let Some(frame) = cache.pop() {
-                drop(caches);
-                return Some(self.fresh(frame, 0));
-            }
-        }
-        // `drain_all_pages`: what is left may sit in other CPUs' caches.
-        for &kind in gfp.zones() {
-            for cache in &self.caches {
-                let frame = cache.lock().0[slot(kind)].pop();
-                if let Some(frame) = frame {
-                    return Some(self.fresh(frame, 0));
-                }
-            }
-        }
-        None
+            cache.pop()
+        })
+    }
+
+    /// What is left may sit in other CPUs' caches. A frame may go, while they are gone through,
+    /// from one that is yet to come to one that is done: once proves nothing.
+    #[cold]
+    fn alloc_pages_slowpath(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Frame> {
+        (0..MAX_RECLAIM_RETRIES).find_map(|_| {
+            gfp.zones().iter().for_each(|&kind| self.drain_page_caches(kind));
+            self.get_page_from_freelist(cpu, gfp, order)
+        })
     }
 
     /// The zones that an allocation looks into, in order; how much CMA is free is asked only of
@@ -288,16 +297,6 @@ impl Memory {
                 _ => zones[at],
             }
         })
-    }
-
-    /// From the blocks alone; what sits in page caches may make up one, once it is back.
-    fn alloc_large(&self, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
-        let take = |&kind: &ZoneKind| self.zone(kind).blocks.lock().take(&self.pages, order);
-        let frame = self.zones_for(gfp).find_map(|kind| take(&kind)).or_else(|| {
-            gfp.zones().iter().for_each(|&kind| self.drain_page_caches(kind));
-            gfp.zones().iter().find_map(take)
-        })?;
-        Some(self.fresh(frame, order))
     }
 
     /// `drain_all_pages`, of one zone.
