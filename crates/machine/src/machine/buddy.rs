@@ -6,10 +6,10 @@
 //! other: they merge. A block lies in pageblocks that are all being offlined or all not; those
 //! that are lie on lists of their own.
 
+use super::ids::{Frame, Frames, NO_FRAME};
 use super::memory::PAGEBLOCK;
-use super::page::{Frame, MAX_ORDER, NO_FRAME, Page};
+use super::page::{MAX_ORDER, Page};
 use crate::sync::Ordering;
-use std::ops::Range;
 
 const ORDERS: usize = MAX_ORDER as usize + 1;
 const PAGEBLOCK_ORDER: u32 = PAGEBLOCK.trailing_zeros();
@@ -21,7 +21,7 @@ struct Lists([Frame; ORDERS]);
 /// A zone's free blocks. Under the zone's lock.
 #[derive(Debug, Clone)]
 pub(super) struct Buddy {
-    range: Range<Frame>,
+    range: Frames,
     free: Lists,
     /// Of pageblocks that are being offlined: handed out to nobody.
     set_aside: Lists,
@@ -39,27 +39,27 @@ impl Lists {
     const EMPTY: Self = Self([NO_FRAME; ORDERS]);
 
     fn link(&mut self, pages: &[Page], frame: Frame, (order, aside): (u32, bool)) {
-        let page = &pages[frame as usize];
+        let page = &pages[frame.at()];
         let next = std::mem::replace(&mut self.0[order as usize], frame);
         page.set_free_block(Some((order, aside)));
         page.prev.store(NO_FRAME, Ordering::Relaxed);
         page.next.store(next, Ordering::Relaxed);
         if next != NO_FRAME {
-            pages[next as usize].prev.store(frame, Ordering::Relaxed);
+            pages[next.at()].prev.store(frame, Ordering::Relaxed);
         }
     }
 
     fn unlink(&mut self, pages: &[Page], frame: Frame, order: u32) {
-        let page = &pages[frame as usize];
+        let page = &pages[frame.at()];
         page.set_free_block(None);
         let (prev, next) = (page.prev.load(Ordering::Relaxed), page.next.load(Ordering::Relaxed));
         if prev == NO_FRAME {
             self.0[order as usize] = next;
         } else {
-            pages[prev as usize].next.store(next, Ordering::Relaxed);
+            pages[prev.at()].next.store(next, Ordering::Relaxed);
         }
         if next != NO_FRAME {
-            pages[next as usize].prev.store(prev, Ordering::Relaxed);
+            pages[next.at()].prev.store(prev, Ordering::Relaxed);
         }
     }
 
@@ -68,7 +68,7 @@ impl Lists {
             let mut frame = first;
             while frame != NO_FRAME {
                 seen(frame, order);
-                frame = pages[frame as usize].next.load(Ordering::Relaxed);
+                frame = pages[frame.at()].next.load(Ordering::Relaxed);
             }
         }
     }
@@ -76,14 +76,14 @@ impl Lists {
 
 impl Buddy {
     /// A zone of these frames, `from` the first of which is free; none of a block is isolated.
-    pub fn new(pages: &[Page], range: Range<Frame>, from: Frame) -> Self {
+    pub fn new(pages: &[Page], range: &Frames, from: Frame) -> Self {
         let mut buddy = Self { range: range.clone(), free: Lists::EMPTY, set_aside: Lists::EMPTY, frames: 0 };
         // From the end: lists hand out what came last, so low frames first.
         let mut end = range.end;
         while from < end {
             // The largest aligned block that ends here.
             let fits = (end - from).ilog2().min(MAX_ORDER);
-            let order = end.trailing_zeros().min(fits);
+            let order = end.0.trailing_zeros().min(fits);
             end -= 1 << order;
             buddy.free.link(pages, end, (order, false));
             buddy.frames += 1 << order;
@@ -112,7 +112,7 @@ impl Buddy {
     pub fn put<I: Fn(Frame) -> bool>(&mut self, blocks: &Blocks<'_, I>, frame: Frame, order: u32) {
         let isolated = (blocks.is_isolated)(frame);
         if order > PAGEBLOCK_ORDER {
-            let mut parts = (frame..frame + (1 << order)).step_by(PAGEBLOCK as usize);
+            let mut parts = frame.run(1 << order).step_by(PAGEBLOCK as usize);
             if parts.any(|part| (blocks.is_isolated)(part) != isolated) {
                 self.put(blocks, frame, order - 1);
                 self.put(blocks, frame + (1 << (order - 1)), order - 1);
@@ -123,14 +123,13 @@ impl Buddy {
         let lists = self.lists(isolated);
         let (mut first, mut size) = (frame, order);
         while size < MAX_ORDER {
-            let buddy = first ^ 1 << size;
-            if !range.contains(&buddy) || blocks.pages[buddy as usize].free_block() != Some((size, isolated))
-            {
+            let buddy = Frame(first.0 ^ 1 << size);
+            if !range.contains(buddy) || blocks.pages[buddy.at()].free_block() != Some((size, isolated)) {
                 break;
             }
             lists.unlink(blocks.pages, buddy, size);
-            first &= !(1 << size);
             size += 1;
+            first = first.align_down(size);
         }
         lists.link(blocks.pages, first, (size, isolated));
         if !isolated {
@@ -160,13 +159,13 @@ impl Buddy {
     /// Takes every free block that has a frame in a pageblock off its list.
     fn take_within(&mut self, pages: &[Page], pageblock: u32) -> Vec<(Frame, u32)> {
         let mut found = Vec::new();
-        let mut frame = self.range.start.max(pageblock * PAGEBLOCK);
-        let end = self.range.end.min((pageblock + 1) * PAGEBLOCK);
+        let mut frame = self.range.start.max(Frame(pageblock * PAGEBLOCK));
+        let end = self.range.end.min(Frame((pageblock + 1) * PAGEBLOCK));
         while frame < end {
             let block = (0..=MAX_ORDER).find_map(|order| {
-                let first = frame >> order << order;
-                let (size, aside) = pages.get(first as usize)?.free_block()?;
-                (size == order && self.range.contains(&first)).then_some((first, order, aside))
+                let first = frame.align_down(order);
+                let (size, aside) = pages.get(first.at())?.free_block()?;
+                (size == order && self.range.contains(first)).then_some((first, order, aside))
             });
             let Some((first, order, aside)) = block else {
                 frame += 1;
@@ -186,7 +185,7 @@ impl Buddy {
     pub fn each(&self, pages: &[Page], mut seen: impl FnMut(Frame, bool)) {
         for (lists, aside) in [(&self.free, false), (&self.set_aside, true)] {
             lists.each(pages, |first, order| {
-                (first..first + (1 << order)).for_each(|frame| seen(frame, aside));
+                first.run(1 << order).for_each(|frame| seen(frame, aside));
             });
         }
     }
@@ -213,42 +212,45 @@ mod tests {
     fn low_frames_come_first_and_what_is_given_back_merges() {
         let pages: Vec<Page> = (0..1536).map(|_| Page::new(0)).collect();
         let blocks = Blocks { pages: &pages, is_isolated: |_| false };
-        let mut buddy = Buddy::new(&pages, 0..1536, 1);
+        let mut buddy = Buddy::new(&pages, &Frame(0).run(1536), Frame(1));
         assert_eq!(buddy.frames(), 1535);
         assert!(buddy.has(MAX_ORDER), "frames 512..1024");
         let taken: Vec<Frame> = std::iter::from_fn(|| buddy.take(&pages, 0)).collect();
-        assert_eq!(taken, (1..1536).collect::<Vec<_>>());
+        assert_eq!(taken, Frame(1).run(1535).collect::<Vec<_>>());
         assert!(!buddy.has(0));
-        for &frame in taken.iter().rev().filter(|frame| *frame % 2 == 0) {
+        for &frame in taken.iter().rev().filter(|frame| frame.0 % 2 == 0) {
             buddy.put(&blocks, frame, 0);
         }
         assert!(buddy.has(0) && !buddy.has(1), "every second frame is no block of two");
-        for &frame in taken.iter().filter(|frame| *frame % 2 == 1) {
+        for &frame in taken.iter().filter(|frame| frame.0 % 2 == 1) {
             buddy.put(&blocks, frame, 0);
         }
         assert_eq!(buddy.frames(), 1535);
         let mut whole: Vec<Frame> = std::iter::from_fn(|| buddy.take(&pages, MAX_ORDER)).collect();
         whole.sort_unstable();
-        assert_eq!(whole, [512, 1024], "frame 0 is not the zone's to give");
+        assert_eq!(whole, [512, 1024].map(Frame), "frame 0 is not the zone's to give");
         whole.iter().for_each(|&frame| buddy.put(&blocks, frame, MAX_ORDER));
-        assert_eq!(frames(&buddy, &pages, false), (1..1536).collect::<Vec<_>>());
+        assert_eq!(frames(&buddy, &pages, false), Frame(1).run(1535).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_block_that_is_offlined_is_cut_out_and_merges_again() {
         let pages: Vec<Page> = (0..1024).map(|_| Page::new(0)).collect();
         let isolated = Cell::new(false);
-        let is_isolated = |frame: Frame| isolated.get() && frame / PAGEBLOCK == 3;
+        let is_isolated = |frame: Frame| isolated.get() && frame.0 / PAGEBLOCK == 3;
         let blocks = Blocks { pages: &pages, is_isolated };
-        let mut buddy = Buddy::new(&pages, 0..1024, 0);
+        let mut buddy = Buddy::new(&pages, &Frame(0).run(1024), Frame(0));
         let whole = buddy.take(&pages, MAX_ORDER).unwrap();
-        assert_eq!(whole, 0);
+        assert_eq!(whole, Frame(0));
         buddy.isolate(&blocks, 3, || isolated.set(true));
         buddy.put(&blocks, whole, MAX_ORDER);
-        assert_eq!(frames(&buddy, &pages, true), (192..256).collect::<Vec<_>>());
+        assert_eq!(frames(&buddy, &pages, true), Frame(192).run(64).collect::<Vec<_>>());
         assert_eq!(buddy.frames(), 1024 - 64);
         buddy.isolate(&blocks, 3, || isolated.set(false));
         assert_eq!(frames(&buddy, &pages, true), []);
-        assert_eq!((buddy.take(&pages, MAX_ORDER), buddy.take(&pages, MAX_ORDER)), (Some(0), Some(512)));
+        assert_eq!(
+            (buddy.take(&pages, MAX_ORDER), buddy.take(&pages, MAX_ORDER)),
+            (Some(Frame(0)), Some(Frame(512)))
+        );
     }
 }

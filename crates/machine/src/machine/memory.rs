@@ -7,7 +7,8 @@
 
 use super::buddy::{Blocks, Buddy};
 use super::build::{GoOn, Unbuilt, table};
-use super::page::{Frame, MAX_ORDER, Page, ZERO_FRAME, flag};
+use super::ids::{Frame, Frames, ZERO_FRAME};
+use super::page::{MAX_ORDER, Page, flag};
 use super::payload::{Fresh, Frozen, Payload};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
 use crate::table;
@@ -103,7 +104,7 @@ pub struct Zone {
     /// Which one.
     pub kind: ZoneKind,
     /// Its frames.
-    pub frames: std::ops::Range<Frame>,
+    pub frames: Frames,
     blocks: Mutex<Buddy>,
 }
 
@@ -133,23 +134,23 @@ impl Memory {
     /// [`Unbuilt`], as the tables of a machine.
     pub fn build(layout: &Layout, cpus: usize, go_on: &mut GoOn<'_>) -> Result<Self, Unbuilt> {
         // The zero page comes on top, and lies in Movable: where it counts as movable.
-        let movable = 0..layout.movable + 1;
-        let cma = movable.end..movable.end + layout.cma;
-        let normal = cma.end..cma.end + layout.normal;
-        let total = normal.end as usize;
+        let movable = ZERO_FRAME.run(layout.movable + 1);
+        let cma = movable.end.run(layout.cma);
+        let normal = cma.end.run(layout.normal);
+        let total = normal.end.at();
         let ranges = [
             (ZoneKind::Movable, movable, ZERO_FRAME + 1),
             (ZoneKind::Cma, cma.clone(), cma.start),
             (ZoneKind::Normal, normal.clone(), normal.start),
         ];
-        let kind = |frame: Frame| ranges.iter().find(|(_, frames, _)| frames.contains(&frame));
-        let place = |frame: usize| kind(frame as Frame).map_or(0, |(kind, ..)| kind.place());
+        let kind = |frame: Frame| ranges.iter().find(|(_, frames, _)| frames.contains(frame));
+        let place = |frame: usize| kind(Frame(frame as u32)).map_or(0, |(kind, ..)| kind.place());
         let pages: Box<[Page]> = table(total, go_on, |frame| Page::new(place(frame)))?.into();
         let zones = ranges.map(|(kind, frames, first)| {
-            let blocks = Mutex::ranked(Rank::Zone, Buddy::new(&pages, frames.clone(), first));
+            let blocks = Mutex::ranked(Rank::Zone, Buddy::new(&pages, &frames, first));
             Zone { kind, frames, blocks }
         });
-        let zero = &pages[ZERO_FRAME as usize];
+        let zero = &pages[ZERO_FRAME.at()];
         zero.first_ref();
         zero.set(flag::RESERVED);
         Ok(Self {
@@ -167,14 +168,14 @@ impl Memory {
     /// The page of a frame.
     #[inline]
     pub fn page(&self, frame: Frame) -> &Page {
-        &self.pages[frame as usize]
+        &self.pages[frame.at()]
     }
 
     /// The first frame of the folio that a frame is part of: `page_folio`.
     #[inline]
     pub fn head(&self, frame: Frame) -> Frame {
         let order = self.page(frame).order();
-        frame >> order << order
+        frame.align_down(order)
     }
 
     /// The line that has the state of the folio that a frame is part of.
@@ -184,9 +185,9 @@ impl Memory {
     }
 
     /// The frames of the folio that a frame is part of.
-    pub fn frames_of(&self, frame: Frame) -> std::ops::Range<Frame> {
+    pub fn frames_of(&self, frame: Frame) -> Frames {
         let head = self.head(frame);
-        head..head + self.page(head).nr_pages()
+        head.run(self.page(head).nr_pages())
     }
 
     /// The index of a page in its mapping, by that of its folio: `page_pgoff`.
@@ -207,8 +208,19 @@ impl Memory {
     }
 
     /// Number of frames.
-    pub fn frames(&self) -> Frame {
-        self.pages.len() as Frame
+    pub fn frames(&self) -> u32 {
+        self.pages.len() as u32
+    }
+
+    /// Every frame.
+    pub fn all(&self) -> Frames {
+        ZERO_FRAME.run(self.frames())
+    }
+
+    /// The frames of a pageblock; the last one may be smaller.
+    pub fn pageblock(&self, block: u32) -> Frames {
+        let first = block * PAGEBLOCK;
+        Frame(first).run(PAGEBLOCK.min(self.frames() - first))
     }
 
     /// A zone by kind.
@@ -311,7 +323,7 @@ impl Memory {
     /// Makes a folio whose last reference is gone as it was when it was allocated.
     pub(super) fn renew(&self, head: Frame) {
         let order = self.page(head).order();
-        for frame in head..head + (1 << order) {
+        for frame in head.run(1 << order) {
             self.page(frame).reset();
             self.page(frame).set_order(order);
         }
@@ -325,7 +337,7 @@ impl Memory {
     fn fresh(&self, frame: Frame, order: u32) -> Fresh<'_> {
         if order != 0 {
             // Before the first reference: who finds one finds the head that has it.
-            (frame..frame + (1 << order)).for_each(|frame| self.page(frame).set_order(order));
+            frame.run(1 << order).for_each(|frame| self.page(frame).set_order(order));
         }
         self.page(frame).first_ref();
         Fresh::new(self, frame)
@@ -353,7 +365,7 @@ impl Memory {
         debug_assert_eq!((page.folio_mapcount(), page.pincount()), (0, 0), "of folio {head}");
         let kind = ZoneKind::of(page.flags());
         let order = page.order();
-        (head..head + (1 << order)).for_each(|frame| self.page(frame).reset());
+        head.run(1 << order).for_each(|frame| self.page(frame).reset());
         if order != 0 || self.is_isolated(head) {
             self.zone(kind).blocks.lock().put(&self.blocks(), head, order);
             return;
@@ -369,7 +381,7 @@ impl Memory {
 
     /// Whether the frame's block is being offlined.
     pub fn is_isolated(&self, frame: Frame) -> bool {
-        self.isolated[(frame / PAGEBLOCK) as usize].load(Ordering::Relaxed)
+        self.isolated[(frame.0 / PAGEBLOCK) as usize].load(Ordering::Relaxed)
     }
 
     /// `start_isolate_page_range`: from now on no frame of the block is handed
@@ -388,7 +400,7 @@ impl Memory {
     fn set_isolated(&self, block: u32, isolated: bool) {
         for zone in &self.zones {
             self.drain_page_caches(zone.kind);
-            let frames = block * PAGEBLOCK..(block + 1) * PAGEBLOCK;
+            let frames = self.pageblock(block);
             if frames.start < zone.frames.end && zone.frames.start < frames.end {
                 let mark = || self.isolated[block as usize].store(isolated, Ordering::Relaxed);
                 zone.blocks.lock().isolate(&self.blocks(), block, mark);
@@ -398,11 +410,11 @@ impl Memory {
 
     /// Free frames of `block` that have been set aside.
     pub fn set_aside_in(&self, block: u32) -> usize {
-        let first = block * PAGEBLOCK;
-        let kind = ZoneKind::of(self.page(first.min(self.frames() - 1)).flags());
+        let frames = self.pageblock(block);
+        let kind = ZoneKind::of(self.page(frames.start).flags());
         let mut count = 0;
         self.zone(kind).blocks.lock().each(&self.pages, |frame, aside| {
-            count += usize::from(aside && frame / PAGEBLOCK == block);
+            count += usize::from(aside && frames.contains(frame));
         });
         count
     }

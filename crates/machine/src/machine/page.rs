@@ -49,14 +49,7 @@
 
 use crate::sync::{AtomicI32, AtomicU32, Ordering};
 
-/// A page frame number.
-pub type Frame = u32;
-
-/// No frame.
-pub const NO_FRAME: Frame = u32::MAX;
-
-/// The frame of the zero page, always reserved and mapped by read faults.
-pub const ZERO_FRAME: Frame = 0;
+use super::ids::{AtomicFrame, MappingId};
 
 /// A page flag, named as in `include/linux/page-flags.h`.
 pub mod flag {
@@ -139,8 +132,8 @@ pub struct Page {
     mapping: AtomicU32,
     /// Index in that mapping.
     index: AtomicU32,
-    pub(super) prev: AtomicU32,
-    pub(super) next: AtomicU32,
+    pub(super) prev: AtomicFrame,
+    pub(super) next: AtomicFrame,
     /// Which LRU list it is on, plus one; 0 for none.
     pub(super) list: AtomicU32,
     /// `folio->mlock_count`, kept while on the unevictable list.
@@ -172,8 +165,8 @@ impl Page {
             flags: AtomicU32::new(place & flag::PLACE),
             mapping: AtomicU32::new(0),
             index: AtomicU32::new(0),
-            prev: AtomicU32::new(NO_FRAME),
-            next: AtomicU32::new(NO_FRAME),
+            prev: AtomicFrame::default(),
+            next: AtomicFrame::default(),
             list: AtomicU32::new(0),
             mlock_count: AtomicU32::new(0),
             lasting: AtomicU32::new(0),
@@ -391,8 +384,8 @@ impl Page {
 
     /// The mapping's id, if it has one.
     #[inline]
-    pub fn mapping(&self) -> Option<u32> {
-        self.mapping.load(Ordering::Relaxed).checked_sub(1)
+    pub fn mapping(&self) -> Option<MappingId> {
+        self.mapping.load(Ordering::Relaxed).checked_sub(1).map(MappingId)
     }
 
     /// The index in its mapping.
@@ -403,8 +396,8 @@ impl Page {
 
     /// Makes it page `index` of mapping `id`, or of none.
     #[inline]
-    pub fn set_mapping(&self, id: Option<u32>, index: u32) {
-        self.mapping.store(id.map_or(0, |id| id + 1), Ordering::Relaxed);
+    pub fn set_mapping(&self, id: Option<MappingId>, index: u32) {
+        self.mapping.store(id.map_or(0, |id| id.0 + 1), Ordering::Relaxed);
         self.index.store(index, Ordering::Relaxed);
     }
 
@@ -478,7 +471,7 @@ impl Page {
         all.add(u64::from(self.refcount.load(Ordering::Relaxed) as u32) << 32 | of(&self.flags));
         all.add(u64::from(self.mapcount.load(Ordering::Relaxed) as u32) << 32 | of(&self.mapping));
         all.add(of(&self.index) << 32 | of(&self.list));
-        all.add(of(&self.prev) << 32 | of(&self.next));
+        all.add(self.prev.word() << 32 | self.next.word());
         let counts = [&self.large_mapcount, &self.pincount].map(|count| count.load(Ordering::Relaxed) as u32);
         all.add(u64::from(counts[0]) << 32 | u64::from(counts[1]));
     }

@@ -93,7 +93,7 @@ impl Machine {
         let mut recount = Recount::default();
         let never_on_lru: HashSet<Frame> = never_on_lru.iter().copied().collect();
         let mut all = vec![Seen::default(); self.memory.frames() as usize];
-        self.memory.count_free(|frame| all[frame as usize].free += 1);
+        self.memory.count_free(|frame| all[frame.at()].free += 1);
         if !self.count_mappings(&mut all, &mut recount, go_on) {
             // Half of the references prove nothing of any page.
             return recount;
@@ -101,8 +101,8 @@ impl Machine {
         self.count_batches(&mut all, &mut recount);
         self.count_lists(&self.lruvec.lock(), &mut all, &mut recount);
         let pool: HashSet<Frame> = self.hugetlb_free().into_iter().collect();
-        for (frame, seen) in (0 as Frame..).zip(&all) {
-            if frame.is_multiple_of(ASK_EVERY) && !go_on() {
+        for (frame, seen) in self.memory.all().zip(&all) {
+            if frame.0.is_multiple_of(ASK_EVERY) && !go_on() {
                 return recount;
             }
             if self.memory.head(frame) != frame && self.folio(frame).refcount() != 0 {
@@ -113,9 +113,9 @@ impl Machine {
             let pooled = i32::from(pool.contains(&frame));
             let extra = pooled + pages.clone().filter_map(|frame| held.get(&frame)).sum::<i32>();
             let mut folio = seen.clone();
-            for tail in pages.skip(1) {
-                folio.mapped += all[tail as usize].mapped;
-                folio.cached += all[tail as usize].cached;
+            for tail in pages.clone().skip(1) {
+                folio.mapped += all[tail.at()].mapped;
+                folio.cached += all[tail.at()].cached;
             }
             self.check_folio(frame, &folio, extra, never_on_lru.contains(&frame), &mut recount);
             self.check_mapcount(frame, seen, &mut recount);
@@ -142,7 +142,7 @@ impl Machine {
                         format!("page {index} of mapping {} is under a migration entry", mapping.id)
                     });
                     if pte.is_present() {
-                        let seen = &mut seen[pte.frame() as usize];
+                        let seen = &mut seen[pte.frame().at()];
                         seen.mapped += 1;
                         seen.entire += i32::from(huge.is_some());
                     }
@@ -150,7 +150,7 @@ impl Machine {
             });
             for index in 0..mapping.vma.len() {
                 if let Some(frame) = mapping.cached(index) {
-                    seen[frame as usize].cached += 1;
+                    seen[frame.at()].cached += 1;
                 }
             }
         }
@@ -161,10 +161,10 @@ impl Machine {
         for (number, cpu) in self.cpus.iter().enumerate() {
             let batches = cpu.lock();
             for (batch, frame) in batches.entries() {
-                seen[frame as usize].batched += 1;
+                seen[frame.at()].batched += 1;
                 let new = matches!(batch, Batch::LruAdd | Batch::Mlock);
-                seen[frame as usize].unlisted_batch |= new;
-                seen[frame as usize].queued_off_lru |= !new && self.rules.queueing_clears_lru;
+                seen[frame.at()].unlisted_batch |= new;
+                seen[frame.at()].queued_off_lru |= !new && self.rules.queueing_clears_lru;
             }
             let some = batches.entries().next().is_some();
             recount.check(some == cpu.needs_drain(), "pending agrees with the batches", None, || {
@@ -181,7 +181,7 @@ impl Machine {
         lists.validate(
             &self.memory,
             |frame, lru| {
-                seen[frame as usize].on_list += 1;
+                seen[frame.at()].on_list += 1;
                 let right = super::Lru::of(self.page(frame).flags());
                 recount.check(right == lru, "a page is on the list its flags choose", Some(frame), || {
                     format!("on {lru:?}, flags say {right:?}")

@@ -6,7 +6,7 @@ use super::shared::{Ledger, Shared, Slot};
 use crate::drive::{Driver, Step, Wait};
 use crate::judge::class::{Fate, class, fate, unsafe_page};
 use crate::judge::{Class, Failure, MAX_FINDINGS, UnsafePin};
-use crate::machine::page::NO_FRAME;
+use crate::machine::NO_FRAME;
 use crate::machine::{Cause, Mapping, Obstacle};
 use crate::observe::Deed;
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
