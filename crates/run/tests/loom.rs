@@ -297,6 +297,47 @@ fn a_pin_and_a_migration_of_shmem_see_each_other() {
 }
 
 #[test]
+fn a_page_that_another_thread_puts_into_the_cache_is_no_lack_of_memory() {
+    let rules = rules("linux-7.2.13", &[("batch_size", "1")]);
+    let policy = policy();
+    let second = Reached::default();
+    let second_won = second.clone();
+    explore(2, move || {
+        let world = World::new(&rules, &policy);
+        let mapping = world.m.map(Kind::Shmem, 1).id;
+        let touch = move |t: &Task<'_, Threads<'_>>| t.touch(t.m.mapping(mapping), 0..1).unwrap();
+        let other = world.spawn(0, touch);
+        world.on(1, touch);
+        other.join().unwrap();
+        // Frames are handed out in order: who had the second was not the first to find no page.
+        second_won.count(world.m.mapping(mapping).cached(0) != Some(1));
+        world.assert_sound();
+    });
+    second.some("both allocated, and the second was faster");
+}
+
+#[test]
+fn memory_that_moves_between_page_caches_is_found() {
+    let rules = rules("linux-7.2.13", &[]);
+    let policy = policy();
+    explore(2, move || {
+        let m = Machine::new(rules.clone(), &Layout { normal: 2, ..TINY }, 2);
+        let (monitor, policy) = (Monitor::new(), policy.clone());
+        let world = Arc::new(World { m, monitor, policy, kworkers: false });
+        let alloc = |m: &Machine, cpu| m.memory.alloc(cpu, Gfp::Pin, 0).unwrap().publish();
+        let one = alloc(&world.m, 1);
+        // Each has one of two frames at most. What this one gives back comes to a cache that the
+        // other has looked into, before it takes what the other is yet to come to.
+        let other = world.spawn(0, move |t| {
+            t.put(one, 1);
+            alloc(t.m, 1);
+        });
+        alloc(&world.m, 0);
+        other.join().unwrap();
+    });
+}
+
+#[test]
 fn a_fresh_page_is_filled_before_a_pin_finds_it() {
     let rules = rules("linux-7.2.13", &[("batch_size", "1")]);
     let policy = policy();

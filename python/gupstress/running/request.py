@@ -50,6 +50,9 @@ NUMBERS: dict[str, Whole | Share | Length] = {
 }
 """What each number of a request may be."""
 
+MINUTES = Whole(1, 10**6)
+"""Of a soak."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -156,26 +156,30 @@ macro_rules! shown {
 }
 shown!(Frame, MappingId);
 
-/// A frame number, or [`NO_FRAME`], that threads share.
-#[derive(Debug)]
+/// A frame number, or [`NO_FRAME`], that threads share; plus one, so that no frame is zero.
+#[derive(Debug, Default)]
+#[cfg_attr(not(loom), derive(bytemuck::Zeroable))]
 pub struct AtomicFrame(AtomicU32);
 
 impl AtomicFrame {
     /// What is there.
     #[inline]
     pub fn load(&self, order: Ordering) -> Frame {
-        Frame(self.0.load(order))
+        Self::frame(self.0.load(order))
     }
 
-    /// What is there, for a digest.
-    pub(super) fn word(&self) -> u64 {
-        u64::from(self.0.load(Ordering::Relaxed))
+    fn word(frame: Frame) -> u32 {
+        frame.0.wrapping_add(1)
+    }
+
+    fn frame(word: u32) -> Frame {
+        Frame(word.wrapping_sub(1))
     }
 
     /// Puts a frame there.
     #[inline]
     pub fn store(&self, frame: Frame, order: Ordering) {
-        self.0.store(frame.0, order);
+        self.0.store(Self::word(frame), order);
     }
 
     /// Puts a frame where none is, or returns the one that is.
@@ -184,14 +188,8 @@ impl AtomicFrame {
     /// That one.
     #[inline]
     pub fn set_first(&self, frame: Frame) -> Result<(), Frame> {
-        let set = self.0.compare_exchange(NO_FRAME.0, frame.0, Ordering::AcqRel, Ordering::Acquire);
-        set.map(|_| ()).map_err(Frame)
-    }
-}
-
-impl Default for AtomicFrame {
-    fn default() -> Self {
-        Self(AtomicU32::new(NO_FRAME.0))
+        let set = self.0.compare_exchange(0, Self::word(frame), Ordering::AcqRel, Ordering::Acquire);
+        set.map(|_| ()).map_err(Self::frame)
     }
 }
 

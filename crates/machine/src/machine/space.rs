@@ -22,6 +22,7 @@
 
 use super::area::{Area, Areas, vm};
 use super::ids::{AtomicFrame, Frame, MappingId, NO_FRAME, ZERO_FRAME};
+use super::sparse::zeros;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
 use std::ops::Range;
 use std::sync::Arc;
@@ -266,11 +267,11 @@ impl Vma {
             mapping,
             kind,
             is_alias,
-            ptes: (0..pages).map(|_| AtomicU64::new(0)).collect(),
-            pmds: (0..tables).map(|_| AtomicU64::new(0)).collect(),
-            tables: (0..tables).map(|_| AtomicBool::new(false)).collect(),
+            ptes: zeros(pages),
+            pmds: zeros(tables),
+            tables: zeros(tables),
             ptls: (0..tables).map(|_| Mutex::ranked(Rank::PageTable, ())).collect(),
-            flags: (0..pages).map(|_| AtomicU8::new(0)).collect(),
+            flags: zeros(pages),
             areas: Mutex::new(Areas::new(pages as u32)),
             prepared: AtomicBool::new(kind != Kind::Anon),
             gone: AtomicBool::new(false),
@@ -476,7 +477,7 @@ impl Mapping {
             vma: Arc::new(Vma::new(id, kind, pages as usize, false)),
             children: Mutex::new(Vec::new()),
             nr_children: AtomicUsize::new(0),
-            cache: (0..cached).map(|_| AtomicFrame::default()).collect(),
+            cache: zeros(cached),
             xa_lock: Mutex::new(()),
         }
     }
