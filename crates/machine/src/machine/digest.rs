@@ -33,7 +33,7 @@ impl Machine {
         for frame in 0..self.memory.frames() {
             self.page(frame).digest(&mut all);
         }
-        self.memory.count_free(|frame| all.add(u64::from(frame)));
+        self.memory.each_free(|frame, order| all.add(u64::from(order) << 32 | u64::from(frame)));
         for mapping in self.mappings() {
             mapping.for_each_vma(|vma| (0..vma.len()).for_each(|index| all.add(vma.pte(index).bits())));
             for index in 0..mapping.vma.len() {

@@ -5,8 +5,8 @@
 //! order 0 only. The blocks of a zone share one lock; a page cache has its
 //! own. Neither is held across a step.
 
-use super::buddy::{Blocks, Buddy};
-use super::build::{GoOn, Unbuilt, table};
+use super::buddy::{Blocks, Buddy, Pages};
+use super::build::Unbuilt;
 use super::page::{Frame, MAX_ORDER, Page, ZERO_FRAME, flag};
 use super::payload::{Fresh, Frozen, Payload};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
@@ -22,8 +22,8 @@ table! {
         key movable: u32 = 1..=u32::MAX,
         /// Frames in CMA pageblocks.
         key cma: u32,
-        /// Bytes of real contents in a frame, a multiple of 64.
-        key page_bytes: u32 = 64..=262_144,
+        /// Bytes of real contents in a frame, a multiple of 64; 0: nobody looks at what is in them.
+        key page_bytes: u32 = 0..=262_144,
     } => layout_keys
 }
 
@@ -117,7 +117,7 @@ pub struct PageCaches([Vec<Frame>; 3]);
 /// All frames.
 #[derive(Debug)]
 pub struct Memory {
-    pages: Box<[Page]>,
+    pages: Pages,
     /// Contents.
     pub payload: Payload,
     zones: [Zone; 3],
@@ -134,32 +134,30 @@ impl Memory {
     ///
     /// # Errors
     /// [`Unbuilt`], as the tables of a machine.
-    pub fn build(layout: &Layout, cpus: usize, go_on: &mut GoOn<'_>) -> Result<Self, Unbuilt> {
+    pub fn build(layout: &Layout, cpus: usize) -> Result<Self, Unbuilt> {
         // The zero page comes on top, and lies in Movable: where it counts as movable.
         let movable = 0..layout.movable + 1;
         let cma = movable.end..movable.end + layout.cma;
         let normal = cma.end..cma.end + layout.normal;
-        let total = normal.end as usize;
+        let total = normal.end;
         let ranges = [
             (ZoneKind::Movable, movable, ZERO_FRAME + 1),
             (ZoneKind::Cma, cma.clone(), cma.start),
             (ZoneKind::Normal, normal.clone(), normal.start),
         ];
-        let kind = |frame: Frame| ranges.iter().find(|(_, frames, _)| frames.contains(&frame));
-        let place = |frame: usize| kind(frame as Frame).map_or(0, |(kind, ..)| kind.place());
-        let pages: Box<[Page]> = table(total, go_on, |frame| Page::new(place(frame)))?.into();
+        let pages = Pages::build(total)?;
         let zones = ranges.map(|(kind, frames, first)| {
-            let blocks = Mutex::ranked(Rank::Zone, Buddy::new(&pages, frames.clone(), first));
-            Zone { kind, frames, blocks }
+            let buddy = Buddy::new(&pages, frames.clone(), first, kind.place());
+            Zone { kind, frames, blocks: Mutex::ranked(Rank::Zone, buddy) }
         });
-        let zero = &pages[ZERO_FRAME as usize];
+        let zero = pages.of(ZERO_FRAME);
         zero.first_ref();
         zero.set(flag::RESERVED);
         Ok(Self {
             pages,
-            payload: Payload::build(total, layout.page_bytes as usize, go_on)?,
+            payload: Payload::build(total as usize, layout.page_bytes as usize)?,
             zones,
-            isolated: (0..total.div_ceil(PAGEBLOCK as usize)).map(|_| AtomicBool::new(false)).collect(),
+            isolated: (0..total.div_ceil(PAGEBLOCK)).map(|_| AtomicBool::new(false)).collect(),
             caches: (0..cpus)
                 .map(|_| CachePadded::new(Mutex::ranked(Rank::PageCache, PageCaches::default())))
                 .collect(),
@@ -170,7 +168,7 @@ impl Memory {
     /// The page of a frame.
     #[inline]
     pub fn page(&self, frame: Frame) -> &Page {
-        &self.pages[frame as usize]
+        self.pages.of(frame)
     }
 
     /// The first frame of the folio that a frame is part of: `page_folio`.
@@ -211,7 +209,7 @@ impl Memory {
 
     /// Number of frames.
     pub fn frames(&self) -> Frame {
-        self.pages.len() as Frame
+        self.pages.frames()
     }
 
     /// A zone by kind.
@@ -229,6 +227,15 @@ impl Memory {
         debug_assert_eq!(self.page(head).order(), MAX_ORDER);
         self.page(head).add_large_mapcount(n);
         self.page(head + 1).add_large_mapcount(n);
+    }
+
+    /// Whether a page is its mapping's alone (`PageAnonExclusive`): where a PMD maps its folio, the
+    /// head says it for all of them.
+    #[inline]
+    pub fn is_anon_exclusive(&self, frame: Frame) -> bool {
+        let head = self.head(frame);
+        let says = if self.entire_mapcount(head) == 0 { frame } else { head };
+        self.page(says).has(flag::ANON_EXCLUSIVE)
     }
 
     /// Takes a folio from the first zone of `gfp` that has one; its refcount becomes 1.
@@ -309,12 +316,12 @@ impl Memory {
 
     /// Makes a folio whose last reference is gone as it was when it was allocated.
     pub(super) fn renew(&self, head: Frame) {
-        let order = self.page(head).order();
-        for frame in head..head + (1 << order) {
-            self.page(frame).reset();
-            self.page(frame).set_order(order);
-        }
-        self.page(head).first_ref();
+        let page = self.page(head);
+        let (order, place) = (page.order(), page.flags() & flag::PLACE);
+        page.reset();
+        (head + 1..head + (1 << order)).for_each(|frame| self.page(frame).reset_tail());
+        (head..head + (1 << order)).for_each(|frame| self.page(frame).set_order(order, place));
+        page.first_ref();
     }
 
     fn blocks(&self) -> Blocks<'_, impl Fn(Frame) -> bool> {
@@ -324,7 +331,8 @@ impl Memory {
     fn fresh(&self, frame: Frame, order: u32) -> Fresh<'_> {
         if order != 0 {
             // Before the first reference: who finds one finds the head that has it.
-            (frame..frame + (1 << order)).for_each(|frame| self.page(frame).set_order(order));
+            let place = self.page(frame).flags() & flag::PLACE;
+            (frame..frame + (1 << order)).for_each(|frame| self.page(frame).set_order(order, place));
         }
         self.page(frame).first_ref();
         Fresh::new(self, frame)
@@ -352,7 +360,8 @@ impl Memory {
         debug_assert_eq!((page.folio_mapcount(), page.pincount()), (0, 0), "of folio {head}");
         let kind = ZoneKind::of(page.flags());
         let order = page.order();
-        (head..head + (1 << order)).for_each(|frame| self.page(frame).reset());
+        page.reset();
+        (head + 1..head + (1 << order)).for_each(|frame| self.page(frame).reset_tail());
         if order != 0 || self.is_isolated(head) {
             self.zone(kind).blocks.lock().put(&self.blocks(), head, order);
             return;
@@ -398,21 +407,23 @@ impl Memory {
     /// Free frames of `block` that have been set aside.
     pub fn set_aside_in(&self, block: u32) -> usize {
         let first = block * PAGEBLOCK;
-        let kind = ZoneKind::of(self.page(first.min(self.frames() - 1)).flags());
+        let kind = ZoneKind::of(self.folio(first.min(self.frames() - 1)).flags());
         let mut count = 0;
-        self.zone(kind).blocks.lock().each(&self.pages, |frame, aside| {
-            count += usize::from(aside && frame / PAGEBLOCK == block);
+        self.zone(kind).blocks.lock().each(&self.pages, |frame, order, aside| {
+            let (from, to) = (frame.max(first), (frame + (1 << order)).min(first + PAGEBLOCK));
+            count += if aside { to.saturating_sub(from) as usize } else { 0 };
         });
         count
     }
 
-    /// Every free frame, with how often it was found; quiescent machines only.
-    pub fn count_free(&self, mut seen: impl FnMut(Frame)) {
+    /// Every free block, by its first frame and order, as often as it is found; quiescent machines
+    /// only.
+    pub fn each_free(&self, mut seen: impl FnMut(Frame, u32)) {
         for zone in &self.zones {
-            zone.blocks.lock().each(&self.pages, |frame, _| seen(frame));
+            zone.blocks.lock().each(&self.pages, |frame, order, _| seen(frame, order));
         }
         for cache in &self.caches {
-            cache.lock().0.iter().flatten().for_each(|&frame| seen(frame));
+            cache.lock().0.iter().flatten().for_each(|&frame| seen(frame, 0));
         }
     }
 
@@ -446,7 +457,7 @@ mod tests {
     #[test]
     fn a_page_cache_gives_back_what_is_too_much_for_it() {
         let layout = Layout { normal: 256, movable: 64, cma: 0, page_bytes: 64 };
-        let memory = Memory::build(&layout, 1, &mut || true).unwrap();
+        let memory = Memory::build(&layout, 1).unwrap();
         let frames: Vec<Frame> =
             (0..4 * PCP_BATCH).map(|_| memory.alloc(0, Gfp::Pin, 0).unwrap().publish()).collect();
         let free = memory.zone(ZoneKind::Normal).blocks.lock().frames();

@@ -27,6 +27,7 @@ pub mod page;
 pub mod payload;
 mod refs;
 pub mod space;
+mod sparse;
 mod turns;
 mod validate;
 
@@ -82,16 +83,16 @@ impl Machine {
     /// # Panics
     /// If the host has no memory for it.
     pub fn new(rules: Rules, layout: &Layout, cpus: usize) -> Self {
-        Self::build(rules, layout, cpus, &mut || true).unwrap_or_else(|unbuilt| panic!("{unbuilt}"))
+        Self::build(rules, layout, cpus).unwrap_or_else(|unbuilt| panic!("{unbuilt}"))
     }
 
-    /// An empty machine, unless `go_on` says no meanwhile.
+    /// An empty machine, however large: what of it is never used takes no memory.
     ///
     /// # Errors
-    /// [`Unbuilt`]: no memory, or cut off.
-    pub fn build(rules: Rules, layout: &Layout, cpus: usize, go_on: &mut GoOn<'_>) -> Result<Self, Unbuilt> {
+    /// [`Unbuilt`]: no memory.
+    pub fn build(rules: Rules, layout: &Layout, cpus: usize) -> Result<Self, Unbuilt> {
         Ok(Self {
-            memory: Memory::build(layout, cpus, go_on)?,
+            memory: Memory::build(layout, cpus)?,
             lruvec: CachePadded::new(Lruvec::new()),
             cpus: (0..cpus).map(|_| CachePadded::new(Cpu::new(rules.batch_size as usize))).collect(),
             mappings: boxcar::Vec::new(),

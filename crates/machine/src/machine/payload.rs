@@ -16,7 +16,7 @@
 //! ```compile_fail,E0624
 //! use gupstress_machine::machine::Page;
 //! // Nobody can freeze a page of his own making, to copy a frame that is in use.
-//! Page::new(0).freeze(1);
+//! Page::default().freeze(1);
 //! ```
 //!
 //! ```compile_fail,E0624
@@ -28,8 +28,9 @@
 //! ```
 
 use super::Memory;
-use super::build::{GoOn, Unbuilt, table};
+use super::build::Unbuilt;
 use super::page::{Frame, flag};
+use super::sparse::Sparse;
 use crate::sync::{AtomicU64, Exclusive, Ordering};
 
 /// A folio just allocated that nobody else has seen.
@@ -103,7 +104,7 @@ impl<'a> Frozen<'a> {
         let end = memory.frames_of(head).end;
         let (mapping, index) = (folio.mapping(), folio.index());
         folio.clear(flag::PARTLY_MAPPED);
-        let shared = folio.flags() & flag::SPLIT;
+        let (shared, place) = (folio.flags() & flag::SPLIT, folio.flags() & flag::PLACE);
         let mut parts = Vec::with_capacity(orders.len());
         let mut first = head;
         for &order in orders {
@@ -112,7 +113,7 @@ impl<'a> Frozen<'a> {
             page.set_mapping(mapping, index + (first - head));
             parts.push((first, refs(order)));
             // Last: whoever finds the order finds the head made.
-            (first..first + (1 << order)).for_each(|frame| memory.page(frame).set_order(order));
+            (first..first + (1 << order)).for_each(|frame| memory.page(frame).set_order(order, place));
             first += 1 << order;
         }
         assert_eq!(first, end, "a folio is split into all of its pages");
@@ -136,9 +137,9 @@ impl Drop for Frozen<'_> {
 /// The payload of every frame.
 #[derive(Debug)]
 pub struct Payload {
-    words: Box<[AtomicU64]>,
+    words: Sparse<AtomicU64>,
     per_frame: usize,
-    marks: Box<[Exclusive]>,
+    marks: Sparse<Exclusive>,
 }
 
 impl Payload {
@@ -146,13 +147,13 @@ impl Payload {
     ///
     /// # Errors
     /// [`Unbuilt`], as the tables of a machine.
-    pub fn build(frames: usize, bytes: usize, go_on: &mut GoOn<'_>) -> Result<Self, Unbuilt> {
+    pub fn build(frames: usize, bytes: usize) -> Result<Self, Unbuilt> {
         let per_frame = bytes / 8;
         Ok(Self {
-            words: table(frames.saturating_mul(per_frame), go_on, |_| AtomicU64::new(0))?.into(),
+            words: Sparse::build(frames.saturating_mul(per_frame))?,
             per_frame,
             // One marker a frame costs nothing where a marker is empty.
-            marks: table(frames, go_on, |_| Exclusive::new())?.into(),
+            marks: Sparse::build(frames)?,
         })
     }
 

@@ -21,7 +21,8 @@
 //! taken away after they have been written.
 
 use super::area::{Area, Areas, vm};
-use super::page::{Frame, NO_FRAME, ZERO_FRAME};
+use super::page::{Frame, ZERO_FRAME};
+use super::sparse::zeros;
 use crate::sync::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Rank,
 };
@@ -268,11 +269,11 @@ impl Vma {
             mapping,
             kind,
             is_alias,
-            ptes: (0..pages).map(|_| AtomicU64::new(0)).collect(),
-            pmds: (0..tables).map(|_| AtomicU64::new(0)).collect(),
-            tables: (0..tables).map(|_| AtomicBool::new(false)).collect(),
+            ptes: zeros(pages),
+            pmds: zeros(tables),
+            tables: zeros(tables),
             ptls: (0..tables).map(|_| Mutex::ranked(Rank::PageTable, ())).collect(),
-            flags: (0..pages).map(|_| AtomicU8::new(0)).collect(),
+            flags: zeros(pages),
             areas: Mutex::new(Areas::new(pages as u32)),
             prepared: AtomicBool::new(kind != Kind::Anon),
             gone: AtomicBool::new(false),
@@ -460,7 +461,7 @@ pub struct Mapping {
     /// Areas of forked children, and second ones of its own address space.
     children: Mutex<Vec<Arc<Vma>>>,
     nr_children: AtomicUsize,
-    /// Page cache of shmem, [`NO_FRAME`] where empty; changed under `xa_lock`.
+    /// Page cache of shmem, frames plus one, 0 where empty; changed under `xa_lock`.
     cache: Box<[AtomicU32]>,
     /// `i_pages.xa_lock`. Never held across a step.
     xa_lock: Mutex<()>,
@@ -478,7 +479,7 @@ impl Mapping {
             vma: Arc::new(Vma::new(id, kind, pages as usize, false)),
             children: Mutex::new(Vec::new()),
             nr_children: AtomicUsize::new(0),
-            cache: (0..cached).map(|_| AtomicU32::new(NO_FRAME)).collect(),
+            cache: zeros(cached),
             xa_lock: Mutex::new(()),
         }
     }
@@ -547,8 +548,7 @@ impl Mapping {
 
     /// The cached page, without the lock.
     pub fn cached(&self, index: u32) -> Option<Frame> {
-        let frame = self.cache.get(index as usize)?.load(Ordering::Acquire);
-        (frame != NO_FRAME).then_some(frame)
+        self.cache.get(index as usize)?.load(Ordering::Acquire).checked_sub(1)
     }
 
     /// Takes `xa_lock` and runs `change` on the cache slots of a folio's pages.
@@ -570,13 +570,13 @@ pub struct CacheSlots<'a>(&'a [AtomicU32]);
 impl CacheSlots<'_> {
     /// Whether nothing is in them.
     pub fn are_empty(&self) -> bool {
-        self.0.iter().all(|slot| slot.load(Ordering::Relaxed) == NO_FRAME)
+        self.0.iter().all(|slot| slot.load(Ordering::Relaxed) == 0)
     }
 
     /// Puts the pages of a folio, by its first frame, or nothing into them.
     pub fn set(&self, head: Option<Frame>) {
         for (nth, slot) in (0..).zip(self.0) {
-            slot.store(head.map_or(NO_FRAME, |head| head + nth), Ordering::Release);
+            slot.store(head.map_or(0, |head| head + nth + 1), Ordering::Release);
         }
     }
 }

@@ -233,9 +233,8 @@ impl<'a, D: Driver> Mm<'a, D> {
         };
         let folio = self.page(fresh.frame());
         folio.set(flag::ANON | flag::SWAPBACKED);
-        for frame in self.m.memory.frames_of(fresh.frame()) {
-            self.page(frame).set(flag::ANON_EXCLUSIVE);
-        }
+        let apart = if huge { 1 } else { 1 << order };
+        (0..apart).for_each(|nth| _ = self.page(fresh.frame() + nth).set(flag::ANON_EXCLUSIVE));
         if self.m.rules.cold == Cold::NotOldest {
             folio.set(flag::REFERENCED);
         }
@@ -314,9 +313,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         if !self.m.is_zero(head) {
             let folio = self.page(head);
             if folio.has(flag::ANON_EXCLUSIVE) || folio.refcount() == 1 {
-                for frame in self.m.memory.frames_of(head) {
-                    self.page(frame).set(flag::ANON_EXCLUSIVE);
-                }
+                folio.set(flag::ANON_EXCLUSIVE);
                 if access == Access::Write {
                     locked.set_pmd(index, pmd.made_writable());
                 }

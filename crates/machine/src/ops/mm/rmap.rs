@@ -150,6 +150,10 @@ impl<D: Driver> Mm<'_, D> {
                     continue;
                 }
                 self.add_rmap(frame, vma, here);
+                if entry.is_writable() && vma.kind == Kind::Anon {
+                    // It was a PMD's alone when it was moved, and the PMD has been split since.
+                    self.page(frame).set(flag::ANON_EXCLUSIVE);
+                }
                 locked.set(here, entry.from_migration(frame));
                 drop(locked);
                 if vma.is_locked(here) && self.m.rules.mlock_batched {
@@ -179,8 +183,11 @@ impl<D: Driver> Mm<'_, D> {
                 self.put_folio(head, 1);
             }
         } else {
+            let pages = self.m.memory.frames_of(head);
+            if self.page(head).has(flag::ANON_EXCLUSIVE) {
+                pages.clone().for_each(|frame| _ = self.page(frame).set(flag::ANON_EXCLUSIVE));
+            }
             if pmd.is_present() {
-                let pages = self.m.memory.frames_of(head);
                 self.page(head).get(pages.len() as i32 - 1);
                 pages.for_each(|frame| _ = self.m.memory.add_mapcount(frame, 1));
                 self.m.memory.add_entire_mapcount(head, -1);
