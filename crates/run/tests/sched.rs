@@ -3,7 +3,7 @@
 
 use gupstress_run::drive::sim::{Lab, SimEnd, SimReport, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Host, Sched, Step, Timed, Wait};
-use gupstress_run::machine::page::NO_FRAME;
+use gupstress_run::machine::NO_FRAME;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
