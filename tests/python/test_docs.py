@@ -73,6 +73,7 @@ MENTIONS = {
     "gupstress compare",
     "gupstress explore",
     "gupstress replay",
+    "gupstress soak",
 } | {"gupstress report"}
 """Names of commands: what is meant is the command, not a call of it without anything."""
 

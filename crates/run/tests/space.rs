@@ -4,7 +4,7 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{Outcome, Session};
-use gupstress_run::machine::{Backing, Kind, Layout, ZoneKind, flag};
+use gupstress_run::machine::{Backing, Frame, Kind, Layout, MappingId, ZoneKind, flag};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
@@ -19,14 +19,14 @@ fn session(kernel: &str) -> Session {
 }
 
 /// A mapping with every page written, on the LRU.
-fn touched(session: &mut Session, kind: Kind, pages: u32) -> u32 {
+fn touched(session: &mut Session, kind: Kind, pages: u32) -> MappingId {
     let mapping = session.map(kind, pages).unwrap();
     session.touch(0, mapping, 0..pages).unwrap();
     session.drain_all().unwrap();
     mapping
 }
 
-fn frame(session: &Session, mapping: u32, index: u32) -> u32 {
+fn frame(session: &Session, mapping: MappingId, index: u32) -> Frame {
     session.page(mapping, index).unwrap().unwrap().frame
 }
 
@@ -86,7 +86,7 @@ fn a_read_only_area_takes_pins_that_read() {
 fn unmapping_drains_this_cpu_to_6_13() {
     for (kernel, drains) in [("linux-6.1.192", true), ("linux-6.12.117", true), ("linux-6.16.12", false)] {
         for act in [
-            (|s: &mut Session, a| s.munmap(0, a, 0..1)) as fn(&mut Session, u32) -> Result<(), OpError>,
+            (|s: &mut Session, a| s.munmap(0, a, 0..1)) as fn(&mut Session, MappingId) -> Result<(), OpError>,
             |s, a| s.mremap(0, a),
             |s, a| s.dontneed(0, a, 0..1),
         ] {
@@ -208,7 +208,7 @@ fn a_pipe_takes_a_files_page_from_the_page_cache_and_vmsplice_maps_it() {
 
 #[test]
 fn a_frame_lives_by_its_pin_and_the_program_gets_another() {
-    type Act = fn(&mut Session, u32) -> Result<(), OpError>;
+    type Act = fn(&mut Session, MappingId) -> Result<(), OpError>;
     let acts: [(Kind, Act, bool); 6] = [
         (Kind::Anon, |s, a| s.munmap(0, a, 1..2), true),
         (Kind::Anon, |s, a| s.dontneed(0, a, 1..2), true),
@@ -246,7 +246,7 @@ fn a_mapping_is_unmapped_under_its_pins() {
     let mut s = session("linux-7.2.13");
     let a = touched(&mut s, Kind::Anon, 4);
     let pin = s.pin(0, a, 0..4, true).unwrap().pin.unwrap();
-    let frames: Vec<u32> = (0..4).map(|index| frame(&s, a, index)).collect();
+    let frames: Vec<Frame> = (0..4).map(|index| frame(&s, a, index)).collect();
     s.unmap(0, a).unwrap();
     sound(&s);
     assert_eq!(s.severed(pin).unwrap(), [0, 1, 2, 3]);
@@ -464,4 +464,30 @@ fn surplus_pages_that_nobody_has_a_right_to_go_back_to_the_buddy_allocator() {
     let pool = s.machine().hugetlb_pool();
     assert_eq!((pool.total, pool.free, reserved(&s)), (0, 0, (0, 0)));
     sound(&s);
+}
+
+// ------------------------------------------------------------ pins that are lost
+
+#[test]
+fn on_6_11_a_pin_without_memory_for_its_array_of_folios_loses_its_pins() {
+    for (kernel, pages, lost) in
+        [("linux-6.11", 4608, 4608), ("linux-6.11", 4096, 0), ("linux-6.12.43", 4608, 0)]
+    {
+        let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
+        let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
+        let mut s = Session::new(rules, policy, &Layout { movable: 8192, ..LAYOUT }, 2);
+        s.fragment(0).unwrap();
+        let a = s.map(Kind::Anon, pages).unwrap();
+        s.touch(0, a, 0..pages).unwrap();
+        let pinned = s.pin(0, a, 0..pages, true).unwrap();
+        let [acquired, released] = counts(&pinned, [Event::Acquired, Event::Released]);
+        let held = if pinned.error.is_none() { u64::from(pages) } else { 0 };
+        assert_eq!(acquired - released, held + lost, "{kernel}, {pages} pages");
+        assert_eq!(s.machine().leaked().len() as u64, lost, "{kernel}, {pages} pages");
+        if lost > 0 {
+            assert_eq!((pinned.error, counts(&pinned, [Event::MigrateCalls])), (Some(Errno::ENOMEM), [0]));
+        }
+        // Lost is not broken: the references are there, and they are the kernel's own mistake.
+        sound(&s);
+    }
 }

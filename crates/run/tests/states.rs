@@ -2,7 +2,7 @@
 #![cfg(not(loom))]
 
 use gupstress_run::litmus::{SESSION_LAYOUT, Session};
-use gupstress_run::machine::{Layout, MAX_ORDER, Obstacle, PageState, ZoneKind};
+use gupstress_run::machine::{Layout, MAX_ORDER, MappingId, Obstacle, PageState, ZoneKind};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::script::{Name, Op, OpError, Player as _};
 use serde_json::Value;
@@ -36,7 +36,7 @@ fn name_of(page: &PageState, mapped: u32) -> String {
 }
 
 /// The state of a mapping's pages in the words of the file.
-fn state(session: &Session, mapping: u32) -> String {
+fn state(session: &Session, mapping: MappingId) -> String {
     let pages = session.machine().mapping(mapping).vma.len();
     let mut runs: Vec<Run> = Vec::new();
     let mut push = |name: String, count: u32| match runs.last_mut() {
@@ -50,11 +50,12 @@ fn state(session: &Session, mapping: u32) -> String {
             index += 1;
             continue;
         };
-        let head = page.frame >> page.order << page.order;
+        let head = page.frame.align_down(page.order);
         let same = |next: &u32| {
-            session.page(mapping, *next).unwrap().is_some_and(|other| {
-                other.order == page.order && other.frame >> page.order << page.order == head
-            })
+            session
+                .page(mapping, *next)
+                .unwrap()
+                .is_some_and(|other| other.order == page.order && other.frame.align_down(page.order) == head)
         };
         let mapped = (index..pages).take_while(same).count() as u32;
         push(name_of(&page, mapped), 1);
@@ -99,7 +100,7 @@ fn pages_are_before_and_after_a_pin_as_on_three_kernels() {
                 let rules = load_kernel(Source::Preset(&kernel), &[]).unwrap();
                 let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
                 let mut session = Session::new(rules, policy, &Layout { movable, ..SESSION_LAYOUT }, 4);
-                let mut names: HashMap<Name, u32> = HashMap::new();
+                let mut names: HashMap<Name, MappingId> = HashMap::new();
                 let (mut cpu, mut found) = (0, Vec::new());
                 for (nth, op) in ops.iter().enumerate() {
                     let pinned = op.as_pin().map(|(pages, ..)| names[&pages.name]);

@@ -4,9 +4,10 @@
 //! it, or in use. Its last user's reference gone, it returns here ([`Machine::free_hugetlb`])
 //! unless the pool has a surplus, or it is a temporary one: what a migration has moved away from.
 
-use super::page::{Frame, MAX_ORDER, flag};
+use super::ids::Frame;
+use super::page::{MAX_ORDER, flag};
 use super::payload::Fresh;
-use super::{Gfp, Machine, ZoneKind};
+use super::{Gfp, Machine, MappingId, ZoneKind};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -29,7 +30,7 @@ pub struct Pool {
     free: Vec<Frame>,
     total: u32,
     /// Huge pages that mappings have a right to and have not faulted in: the mapping, and which.
-    reservations: BTreeSet<(u32, u32)>,
+    reservations: BTreeSet<(MappingId, u32)>,
     surplus: u32,
     /// `nr_overcommit_hugepages`
     overcommit: u32,
@@ -99,7 +100,7 @@ impl Machine {
 
     /// `hugetlb_reserve_pages`, as `mmap` does; what the pool lacks it gets as surplus
     /// (`gather_surplus_pages`), within what may be overcommitted. False: there is not enough.
-    pub fn reserve_hugetlb(&self, cpu: usize, mapping: u32, pages: u32) -> bool {
+    pub fn reserve_hugetlb(&self, cpu: usize, mapping: MappingId, pages: u32) -> bool {
         loop {
             let mut pool = self.hugetlb.lock();
             if pool.spare() >= pages {
@@ -121,7 +122,7 @@ impl Machine {
     /// `hugetlb_unreserve_pages`, `hugetlb_vm_op_close`: gives back what of a mapping was never
     /// faulted in, and with it the surplus pages that nobody has a right to then
     /// (`return_unused_surplus_pages`).
-    pub(crate) fn unreserve_hugetlb(&self, cpu: usize, mapping: u32, pages: Range<u32>) {
+    pub(crate) fn unreserve_hugetlb(&self, cpu: usize, mapping: MappingId, pages: Range<u32>) {
         let huge = |page: u32| page >> MAX_ORDER;
         let mut pool = self.hugetlb.lock();
         let (first, end) = (huge(pages.start.next_multiple_of(1 << MAX_ORDER)), huge(pages.end));
@@ -139,7 +140,12 @@ impl Machine {
     /// `alloc_hugetlb_folio`: a free page of the pool that lies where `gfp` allows, else a surplus
     /// one. `page`: of which mapping and page it is to be, if that may have a reservation, which
     /// is used up then. Its one reference is the caller's.
-    pub(crate) fn take_hugetlb(&self, cpu: usize, gfp: Gfp, page: Option<(u32, u32)>) -> Option<Fresh<'_>> {
+    pub(crate) fn take_hugetlb(
+        &self,
+        cpu: usize,
+        gfp: Gfp,
+        page: Option<(MappingId, u32)>,
+    ) -> Option<Fresh<'_>> {
         let pin = gfp == Gfp::Pin;
         let mut pool = self.hugetlb.lock();
         let page = page.map(|(mapping, index)| (mapping, index >> MAX_ORDER));
