@@ -373,3 +373,18 @@ def test_kinds_of_callers_have_a_table_of_their_own(small_run: RunResult, row: R
     for text in (page.plain(run, "again"), page.markdown(run, "again"), terminal(run, 300)):
         assert "umem" in text
         assert "ENOMEM 3" in text
+
+
+def test_pins_that_nobody_gives_back_are_a_finding(cli: Cli) -> None:
+    sizes = ("ranges.pages=4608", "pinner.pages_min=4608", "pinner.pages_max=4608", "calls=1")
+    sets = [word for size in (*sizes, "memory.movable=8192") for word in ("--set", size)]
+    options = ("--profile", "oom", "--policy", "kernel", "--driver", "sim", "--threads", "1")
+    again = ("run", *options, *sets, "--seed", "1", "--json", "r.json", "--kernel")
+    code, out, _ = cli(*again, "linux-6.11")
+    assert code == 1
+    assert "leaked: 4608 page pins that nobody gives back" in out
+    (result,) = RunResult.load("r.json").results
+    assert (result.safety.leaked, result.safety.verdict) == (4608, "violated")
+    assert result.invariants.verdict == "held"
+    code, out, _ = cli(*again, "linux-6.12.43")
+    assert (code, "leaked" in out) == (0, False)

@@ -431,9 +431,11 @@ class Liveness(Record):
 
 
 class Safety(Record):
-    """Whether every success was true."""
+    """Whether every success was true, and every pin somebody's."""
 
     verdict: Literal["safe", "violated"]
+    leaked: Count = 0
+    """Page pins that nobody gives back: `acquired` − `released` when all pinners are done."""
     findings: tuple[UnsafePin, ...]
     """The first hundred; `calls.pinned_unsafe` counts all."""
 

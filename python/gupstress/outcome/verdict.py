@@ -95,8 +95,11 @@ def result_findings(result: PolicyResult) -> Iterator[str]:
     for part in (result.liveness, result.safety, result.invariants):
         if part.verdict not in BAD:
             continue
+        leaked = result.safety.leaked if part is result.safety else 0
+        if leaked:
+            yield f"leaked: {leaked} page pins that nobody gives back"
         # A verdict stands even where no single case of it was recorded.
-        if not part.findings:
+        if not part.findings and not leaked:
             yield part.verdict
         for finding in part.findings:
             yield f"{part.verdict}: {describe(finding)}"
