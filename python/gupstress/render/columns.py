@@ -176,18 +176,17 @@ def caller_grid(run: Run) -> Grid | None:
     for result in run.results:
         for name, caller in result.callers.items():
             kinds.setdefault((result.policy, name), []).append(caller)
+    if not kinds:
+        return None
     headings = ["policy", "caller", "threads", "spurious", "justified", "errors"]
-    headings += ["p50", "p99", "max"]
-    return (
-        Grid(
-            headings=headings,
-            rows=[[*names, *_of_caller(repeats)] for names, repeats in kinds.items()],
-            aligns=["left", "left", "right", "right", "right", "left", *["right"] * 3],
-            widths=[*[None] * 5, 12, *[None] * 3],
-            stubs=2,
-        )
-        if kinds
-        else None
+    left: Align = "left"
+    right: Align = "right"
+    return Grid(
+        headings=[*headings, "p50", "p99", "max"],
+        rows=[[*names, *_of_caller(repeats)] for names, repeats in kinds.items()],
+        aligns=[left, left, right, right, right, left, right, right, right],
+        widths=[*[None] * 5, 12, *[None] * 3],
+        stubs=2,
     )
 
 
