@@ -349,6 +349,7 @@ fn exec_leaves_the_frames_to_the_devices_and_exit_takes_the_pins_too() {
         let b = touched(&mut s, Kind::Shmem, 4);
         let pins = [a, b].map(|mapping| s.pin(0, mapping, 0..4, true).unwrap().pin.unwrap());
         let frames = [a, b].map(|mapping| frame(&s, mapping, 0));
+        s.drain_all().unwrap();
         if exits {
             s.exit(0).unwrap();
             assert!(pins.iter().all(|&pin| s.severed(pin).is_err()), "no pin is left");

@@ -357,7 +357,7 @@ fn drain_work_is_its_causers() {
 fn what_each_kind_of_caller_came_to_adds_up_to_the_whole() {
     let kinds: &[(&str, &str)] =
         &[("threads", "4"), ("calls", "400"), ("callers.umem", "1"), ("callers.gup-slow-ro", "3")];
-    let result = simulate("linux-7.2", "short-refs", kinds);
+    let result = simulate("linux-7.2", "same-range", kinds);
     let of = &result.callers;
     assert_eq!(of.keys().collect::<Vec<_>>(), ["gup-slow-ro", "umem"]);
     assert_eq!((of["gup-slow-ro"].threads, of["umem"].threads), (3, 1));
