@@ -396,6 +396,13 @@ impl Memory {
         }
     }
 
+    /// The pageblocks that lie wholly in a zone. The zero page's is none that could be emptied.
+    pub fn whole_blocks(&self, kind: ZoneKind) -> std::ops::Range<u32> {
+        let frames = &self.zone(kind).frames;
+        let first = if frames.contains(&ZERO_FRAME) { ZERO_FRAME + 1 } else { frames.start };
+        first.div_ceil(PAGEBLOCK)..frames.end / PAGEBLOCK
+    }
+
     /// Free frames of `block` that have been set aside.
     pub fn set_aside_in(&self, block: u32) -> usize {
         let first = block * PAGEBLOCK;

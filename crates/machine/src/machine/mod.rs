@@ -43,7 +43,7 @@ pub use page::{Frame, MAX_ORDER, Page, ZERO_FRAME, flag};
 pub(crate) use refs::Grab;
 pub use space::{Backing, Kind, Mapping, Pte, Vma};
 pub use turns::Turns;
-pub use validate::{Broken, Recount};
+pub use validate::{Broken, Known, Recount};
 
 use crate::policy::Rules;
 use crate::sync::{AtomicU32, Gauge, Mutex, Ordering};

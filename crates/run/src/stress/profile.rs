@@ -454,6 +454,22 @@ impl Profile {
         ]
     }
 
+    /// How many threads each of these groups has, in the same order, to be changed.
+    pub fn actor_threads(&mut self) -> [&mut u32; 10] {
+        [
+            &mut self.churn.threads,
+            &mut self.drainers.threads,
+            &mut self.reclaim.threads,
+            &mut self.compaction.threads,
+            &mut self.short_refs.threads,
+            &mut self.lockers.threads,
+            &mut self.writeback.threads,
+            &mut self.offliner.threads,
+            &mut self.contig.threads,
+            &mut self.forkers.threads,
+        ]
+    }
+
     /// What each thread of a run is called, by number: pinners, actors, kworkers.
     pub fn thread_names(&self) -> impl Iterator<Item = String> + '_ {
         let pinners = (0..self.threads).map(|n| format!("pinner {n}"));
