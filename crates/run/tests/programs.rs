@@ -9,8 +9,8 @@ mod lab;
 
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Driver, Listed, Step, Uniform};
-use gupstress_run::machine::page::NO_FRAME;
-use gupstress_run::machine::{Frame, Kind, Known, Layout, Lru, Machine, ZERO_FRAME};
+use gupstress_run::machine::NO_FRAME;
+use gupstress_run::machine::{Frame, Kind, Known, Layout, Lru, Machine, MappingId, ZERO_FRAME};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Errno, Pin, PinRequest, Task};
 use gupstress_run::policy::{
@@ -20,7 +20,7 @@ use lab::Body;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ struct Ended {
 /// What a thread's ops need beside the task.
 struct Thread {
     number: usize,
-    mappings: [u32; 2],
+    mappings: [MappingId; 2],
     policy: Policy,
     ended: Rc<RefCell<Vec<Ended>>>,
 }

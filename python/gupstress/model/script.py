@@ -61,11 +61,7 @@ class Script:
         if mapping is not None:
             words.append(self._names[mapping])
         # All of a mapping needs no numbers; only what takes some pages for granted does.
-        if (
-            word in _OF_PAGES
-            or mapping is None
-            or numbers != (0, self._sizes[mapping])
-        ):
+        if word in _OF_PAGES or mapping is None or numbers != (0, self._sizes[mapping]):
             words += map(str, numbers)
         self._step(" ".join((*words, *tail)))
         try:

@@ -120,7 +120,7 @@ impl OsRun {
     fn monitor(&self, on: Wait) -> &Monitor {
         match on {
             Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame) => {
-                &self.pages[frame as usize % PAGE_MONITORS]
+                &self.pages[frame.at() % PAGE_MONITORS]
             }
             // Waiters of one turn each: spread over the same monitors.
             Wait::Turn(ticket) | Wait::DrainMutex(ticket) => &self.pages[ticket as usize % PAGE_MONITORS],
@@ -326,7 +326,7 @@ impl Drop for OsThread<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::machine::page::NO_FRAME;
+    use crate::machine::NO_FRAME;
     use crate::sync::AtomicBool;
 
     #[test]
@@ -376,7 +376,7 @@ mod tests {
             });
             let killed = scope.spawn(|| {
                 let me = OsThread::new(&run, &b, 1, true, 1);
-                me.wait_until(Wait::PageLock(3), u64::MAX, &|| false)
+                me.wait_until(Wait::PageLock(Frame(3)), u64::MAX, &|| false)
             });
             let me = OsThread::new(&run, &c, 2, true, 1);
             flag.store(true, Ordering::Release);
