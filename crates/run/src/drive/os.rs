@@ -121,7 +121,7 @@ impl OsRun {
     fn monitor(&self, on: Wait) -> &Monitor {
         match on {
             Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame) => {
-                &self.pages[frame as usize % self.pages.len()]
+                &self.pages[frame.at() % self.pages.len()]
             }
             // Waiters of one turn each: spread over the same monitors.
             Wait::Turn(ticket) | Wait::DrainMutex(ticket) => &self.pages[ticket as usize % self.pages.len()],
@@ -327,7 +327,7 @@ impl Drop for OsThread<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::machine::page::NO_FRAME;
+    use crate::machine::NO_FRAME;
     use crate::sync::AtomicBool;
 
     #[test]
@@ -377,7 +377,7 @@ mod tests {
             });
             let killed = scope.spawn(|| {
                 let me = OsThread::new(&run, &b, 1, true, 1);
-                me.wait_until(Wait::PageLock(3), u64::MAX, &|| false)
+                me.wait_until(Wait::PageLock(Frame(3)), u64::MAX, &|| false)
             });
             let me = OsThread::new(&run, &c, 2, true, 1);
             flag.store(true, Ordering::Release);
