@@ -49,7 +49,7 @@ def kernel(given: str) -> Image:
             head = image.read(_MAGIC_AT + len(_MAGIC))
         if head.startswith(package.MAGIC):
             contents = package.image(path.read_bytes())
-            head = contents[: len(head)]
+            head = contents[: _MAGIC_AT + len(_MAGIC)]
     except OSError as error:
         raise ConfigError(
             [("KERNEL", f"{path}: {error.strerror}; nearest: {_near(given)}")]
