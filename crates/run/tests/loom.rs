@@ -14,7 +14,7 @@
 #![allow(clippy::disallowed_types)]
 
 use gupstress_run::drive::{Driver, Step, Wait, Waited};
-use gupstress_run::machine::{Frame, Gfp, Kind, Layout, Machine, flag};
+use gupstress_run::machine::{Frame, Gfp, Kind, Layout, Machine, MappingId, flag};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
@@ -162,7 +162,7 @@ impl Driver for Threads<'_> {
 }
 
 /// Pins page 0, transfers through the pin, checks the transfer, unpins; true if the fast path did.
-fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: u32, policy: &Policy) -> bool {
+fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: MappingId, policy: &Policy) -> bool {
     let mapping = t.m.mapping(mapping);
     let request = PinRequest::new(policy, mapping, 0..1, true);
     let mut pin = Pin::default();
@@ -175,7 +175,7 @@ fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: u32, policy: &Policy) ->
 }
 
 /// Isolates page 0 and migrates it; true if it moved.
-fn isolate_and_migrate(t: &Task<'_, Threads<'_>>, mapping: u32) -> bool {
+fn isolate_and_migrate(t: &Task<'_, Threads<'_>>, mapping: MappingId) -> bool {
     let mut isolated = Vec::new();
     t.with_short_ref(t.m.mapping(mapping), 0, |frame| {
         if t.isolate_lru(frame) {
@@ -294,6 +294,47 @@ fn a_pin_and_a_migration_of_anon_memory_see_each_other_by_the_freeze_alone() {
 #[test]
 fn a_pin_and_a_migration_of_shmem_see_each_other() {
     gup_fast_against_migration(Kind::Shmem, "linux-7.2.13");
+}
+
+#[test]
+fn a_page_that_another_thread_puts_into_the_cache_is_no_lack_of_memory() {
+    let rules = rules("linux-7.2.13", &[("batch_size", "1")]);
+    let policy = policy();
+    let second = Reached::default();
+    let second_won = second.clone();
+    explore(2, move || {
+        let world = World::new(&rules, &policy);
+        let mapping = world.m.map(Kind::Shmem, 1).id;
+        let touch = move |t: &Task<'_, Threads<'_>>| t.touch(t.m.mapping(mapping), 0..1).unwrap();
+        let other = world.spawn(0, touch);
+        world.on(1, touch);
+        other.join().unwrap();
+        // Frames are handed out in order: who had the second was not the first to find no page.
+        second_won.count(world.m.mapping(mapping).cached(0) != Some(1));
+        world.assert_sound();
+    });
+    second.some("both allocated, and the second was faster");
+}
+
+#[test]
+fn memory_that_moves_between_page_caches_is_found() {
+    let rules = rules("linux-7.2.13", &[]);
+    let policy = policy();
+    explore(2, move || {
+        let m = Machine::new(rules.clone(), &Layout { normal: 2, ..TINY }, 2);
+        let (monitor, policy) = (Monitor::new(), policy.clone());
+        let world = Arc::new(World { m, monitor, policy, kworkers: false });
+        let alloc = |m: &Machine, cpu| m.memory.alloc(cpu, Gfp::Pin, 0).unwrap().publish();
+        let one = alloc(&world.m, 1);
+        // Each has one of two frames at most. What this one gives back comes to a cache that the
+        // other has looked into, before it takes what the other is yet to come to.
+        let other = world.spawn(0, move |t| {
+            t.put(one, 1);
+            alloc(t.m, 1);
+        });
+        alloc(&world.m, 0);
+        other.join().unwrap();
+    });
 }
 
 #[test]

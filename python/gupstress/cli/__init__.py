@@ -22,6 +22,7 @@ from gupstress.cli.live import live
 from gupstress.cli.matrix import matrix
 from gupstress.cli.report import report
 from gupstress.cli.run import run
+from gupstress.cli.soak import soak
 from gupstress.cli.tune import tune
 
 
@@ -82,6 +83,7 @@ commands.add_command(live)
 commands.add_command(guest)
 commands.add_command(fit)
 commands.add_command(tune)
+commands.add_command(soak)
 commands.add_command(explore)
 commands.add_command(replay)
 commands.add_command(compare)

@@ -12,6 +12,7 @@ from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.live import LiveCheck
 from gupstress.outcome.matrix import MatrixResult
 from gupstress.outcome.results import Document, Run
+from gupstress.outcome.soak import SoakResult
 from gupstress.outcome.suite import SuiteResult
 from gupstress.outcome.tune import TuneResult
 from gupstress.problems import nearest
@@ -22,6 +23,7 @@ _MODELS: dict[str, type[Document]] = {
     "litmus": LitmusResult,
     "fit": FitResult,
     "tune": TuneResult,
+    "soak": SoakResult,
     "live": LiveCheck,
     "explore": ExploreResult,
     "replay": ReplayResult,
@@ -36,8 +38,8 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix`, `litmus`, `fit`, `tune`, `live`, `compare`, `beside` for
-            `compare --model`, `pytest` for `--gupstress-json`, or `job` for a job file of
+        command: `run`, `matrix`, `litmus`, `fit`, `tune`, `soak`, `live`, `compare`, `beside`
+            for `compare --model`, `pytest` for `--gupstress-json`, or `job` for a job file of
             several sections.
 
     Raises:

@@ -32,6 +32,23 @@ class Finds(NamedTuple):
     more: Sequence[str]
 
 
+class Parts(list[str]):
+    """What of the page is packed: its script puts each part in its place when it is loaded.
+
+    What grows with runs and repeats is here, so that the page does not.
+    """
+
+    def keep(self, part: str) -> int:
+        """Keep a part, and return its number."""
+        self.append(part)
+        return len(self) - 1
+
+    @property
+    def packed(self) -> str:
+        """All of them, once everything is kept."""
+        return packed(json.dumps(self))
+
+
 class Section(NamedTuple):
     """All about one policy."""
 
@@ -84,6 +101,7 @@ def html(sources: Sequence[Source], studies: Sequence[Study] = ()) -> str:
         sections=sections,
         hosts=tables.hosts(sources),
         settings=tables.settings(sources),
+        parts=Parts(),
         # Each figure is known to the script by its number.
         drawn=packed(json.dumps([_drawn(figure) for figure in drawn])),
         plotly=_plotly() if drawn else "",

@@ -22,6 +22,7 @@ from gupstress.outcome.verdict import (
     why_undecided,
 )
 from gupstress.problems import Problems
+from gupstress.render import junit
 from gupstress.running import engine, host, runner
 from gupstress.running.request import NUMBERS, Request
 from gupstress.running.runner import Job, Watch, unwatched
@@ -64,7 +65,7 @@ def prepare(
     """
     shared = replace(
         request,
-        policies=request.policies or tuple(_policies()),
+        policies=request.policies or tuple(in_earnest()),
         seed=secrets.randbits(32) if request.seed is None else request.seed,
     )
     problems = problems or Problems()
@@ -98,7 +99,8 @@ def _growing(threads: Sequence[object], problems: Problems) -> list[int]:
     return sorted(counts)
 
 
-def _policies() -> Iterator[str]:
+def in_earnest() -> Iterator[str]:
+    """Yield the policies that are not broken on purpose."""
     return (name for name in _core.names("policy") if not name.startswith(_BROKEN_ON_PURPOSE))
 
 
@@ -226,6 +228,7 @@ def _cell(results: Sequence[PolicyResult], job: Job) -> Cell:
         repeats=len(results),
         status=of.status,
         elapsed_s=elapsed,
+        wall_s=sum(map(junit.wall_s, results)),
         calls=Calls(**calls),
         pages_per_s=pinned / elapsed if elapsed else None,
         finding=_finding(of, judged.verdict),

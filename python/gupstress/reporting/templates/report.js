@@ -1,7 +1,6 @@
 "use strict";
 
 let figures = [];
-const plots = document.querySelectorAll(".plot");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const PRINT_WIDTH = 640;
 
@@ -45,7 +44,7 @@ function draw(width) {
   if (!window.Plotly) {
     return;
   }
-  for (const plot of plots) {
+  for (const plot of document.querySelectorAll(".plot")) {
     const figure = figures[plot.dataset.figure];
     Plotly.react(plot, figure.traces.map(painted), layout(figure.layout, { width, height: height(figure.traces) }), {
       displayModeBar: false,
@@ -78,10 +77,22 @@ async function unpacked(text) {
   return new Response(stream).text();
 }
 
+function brought(name) {
+  return unpacked(document.getElementById(name).textContent);
+}
+
+// A part may have the place of another in it.
+function complete(parts) {
+  for (let place; (place = document.querySelector("[data-part]")); ) {
+    place.outerHTML = parts[place.dataset.part];
+  }
+}
+
 async function load() {
+  complete(JSON.parse(await brought("parts")));
   const script = document.createElement("script");
-  script.textContent = await unpacked(document.getElementById("plotly").textContent);
-  figures = JSON.parse(await unpacked(document.getElementById("figures").textContent));
+  script.textContent = await brought("plotly");
+  figures = JSON.parse(await brought("figures"));
   document.body.append(script);
   dark.addEventListener("change", () => draw());
   draw();
@@ -99,6 +110,6 @@ addEventListener("afterprint", () => {
   draw();
 });
 
-if (plots.length) {
+if (document.querySelector(".plot")) {
   load();
 }

@@ -1,0 +1,1 @@
+"""Soaks: run after run of everything there is, until something is wrong."""

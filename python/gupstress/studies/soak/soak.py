@@ -1,0 +1,282 @@
+"""The soak itself: cycle after cycle, kept as it goes, until time is up or something is wrong."""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from math import inf
+from pathlib import Path
+from typing import NamedTuple
+
+from gupstress import _core
+from gupstress.errors import ConfigError, ResourceError
+from gupstress.outcome import files, stored
+from gupstress.outcome.results import Build, Run
+from gupstress.outcome.soak import Held, SoakFinding, SoakResult, SoakSettings
+from gupstress.problems import Problems
+from gupstress.running import host, jobfile, runner
+from gupstress.running.request import MINUTES, NUMBERS, Driver, Request
+from gupstress.running.runner import Job
+from gupstress.studies.matrix import in_earnest
+from gupstress.studies.soak import cycles, judge
+from gupstress.studies.soak.judge import Wrong
+from gupstress.values import is_file
+
+_SCHEMA = "gupstress.soak/1"
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What is asked of a soak."""
+
+    minutes: int | None = None
+    """Of the host's time; a cycle that has begun is ended. None: as long as there are cycles."""
+    most_cycles: int | None = None
+    """Of this part; None: as many as there is time for."""
+    seed: int | None = None
+    """None: that of the state, or drawn."""
+    policies: tuple[str, ...] = ()
+    """Empty, here and below: all presets, of policies those not broken on purpose."""
+    profiles: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
+    drivers: tuple[Driver, ...] = ("os", "sim")
+    jobs: tuple[str, ...] = ()
+    """Job files, whose sections are loads as profiles are."""
+    state: str | None = None
+    """File that keeps what was found, from which a soak goes on."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A soak that can be run."""
+
+    soak: Soak
+    settings: SoakSettings
+    sections: Mapping[str, Request]
+    """Of the job files."""
+    kept: SoakResult | None
+    """Of its earlier parts."""
+
+    @property
+    def files(self) -> list[str]:
+        """The files that it reads."""
+        named = (*self.soak.policies, *self.soak.profiles, *self.soak.kernels)
+        read = [file for request in self.sections.values() for file in request.files]
+        return [*filter(is_file, named), *self.soak.jobs, *read]
+
+    @property
+    def first(self) -> int:
+        """Number of the cycle that it begins with."""
+        return self.kept.cycles if self.kept else 0
+
+
+class Cycle(NamedTuple):
+    """One that has ended."""
+
+    number: int
+    section: str | None
+    """Of a job file, if it was that."""
+    run: Run
+    held: Held
+
+
+Told = Callable[[Cycle], None]
+"""Told of each cycle as it ends."""
+
+
+def prepare(soak: Soak, problems: Problems) -> Plan:
+    """Look everything up, and read the state.
+
+    Raises:
+        ConfigError: Everything wrong with it, at once.
+    """
+    limits = {
+        "--minutes": (MINUTES, soak.minutes),
+        "--cycles": (NUMBERS["repeat"], soak.most_cycles),
+    }
+    for option, (kind, value) in {**limits, "--seed": (NUMBERS["seed"], soak.seed)}.items():
+        if value is not None:
+            with problems.noting(option):
+                kind.check(value)
+    sections = [one for file in soak.jobs for one in jobfile.read(file, {}, problems)]
+    for section in sections:
+        _check([section.request], problems, section.placed)
+    names = [section.name for section in sections]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        problems.add(name, "a section of two job files; nearest: another name")
+    policies = soak.policies or tuple(in_earnest())
+    profiles = soak.profiles or tuple(_core.names("profile"))
+    kernels = soak.kernels or tuple(_core.names("kernel"))
+    asked = Request(policies=policies, driver="sim", threads=1, cpus=1, pins=1, seed=0)
+    for kernel in kernels:
+        _check([replace(asked, kernel=kernel)], problems)
+    for profile in profiles:
+        _check([replace(asked, profile=profile, kernel=kernel) for kernel in kernels], problems)
+    problems.refuse()
+    kept = _kept(soak.state)
+    seed = soak.seed
+    if seed is None:
+        seed = kept.settings.seed if kept else secrets.randbits(32)
+    settings = SoakSettings(
+        seed=seed,
+        policies=policies,
+        profiles=profiles,
+        kernels=kernels,
+        drivers=soak.drivers,
+        jobs={one.name: jobfile.shown_in_full([one]) for one in sections},
+    )
+    if kept and kept.settings != settings:
+        before, now = kept.settings.model_dump(), settings.model_dump()
+        differs = ", ".join(key for key in now if before.get(key) != now[key])
+        reason = f"{soak.state} is of a soak with another {differs}; nearest: another file"
+        raise ConfigError([("--state", reason)])
+    return Plan(soak, settings, {one.name: one.request for one in sections}, kept)
+
+
+def _check(
+    requests: Iterable[Request], problems: Problems, placed: Callable[[str], str] = str
+) -> None:
+    """Note what is wrong with the last of some requests, unless one of them is right."""
+    try:
+        # Whether the host carries it is asked when its turn comes.
+        with suppress(ResourceError):
+            cycles.first_fitting(requests)
+    except ConfigError as error:
+        for place, message in error.problems:
+            problems.add(placed(place), message)
+
+
+def _kept(state: str | None) -> SoakResult | None:
+    if state is None or not Path(state).exists():
+        return None
+    return stored.read(state, {_SCHEMA: SoakResult})
+
+
+def run(
+    plan: Plan,
+    argv: Sequence[str],
+    told: Told = lambda cycle: None,
+    again: Callable[[Request], str] = str,
+) -> SoakResult:
+    """Run cycle after cycle until time is up or one has a finding.
+
+    Ctrl-C ends it. What was found is in the state after every cycle. A cycle with a finding
+    does not count: a soak that goes on begins with it.
+
+    Args:
+        plan: What to run.
+        argv: The command line, for the result.
+        told: Told of each cycle.
+        again: Returns the command that makes a cycle again.
+
+    Raises:
+        OSError: The state cannot be written.
+    """
+    soak = _Under(plan, argv, again)
+    minutes = plan.soak.minutes
+    ends_at = inf if minutes is None else time.monotonic() + 60 * minutes
+    try:
+        while soak.made != plan.soak.most_cycles and time.monotonic() < ends_at:
+            if not soak.cycle(told):
+                return soak.keep("finding")
+            soak.keep("interrupted")
+    except KeyboardInterrupt:
+        return soak.keep("interrupted")
+    return soak.keep("complete")
+
+
+class _Under:
+    """A soak that is under way."""
+
+    def __init__(self, plan: Plan, argv: Sequence[str], again: Callable[[Request], str]) -> None:
+        kept = plan.kept
+        self.plan, self.argv, self.again = plan, argv, again
+        self.began = time.monotonic()
+        self.before_s = kept.elapsed_s if kept else 0.0
+        self.started_at = kept.started_at if kept else datetime.now(timezone.utc)
+        self.facts = host.facts()
+        self.made = 0
+        self.calls, self.pins = (kept.calls, kept.pins) if kept else (0, 0)
+        self.refused = kept.refused if kept else 0
+        self.verdicts = _counters(kept.verdicts if kept else {})
+        self.run_on = _counters(kept.run_on if kept else {})
+        self.finding: SoakFinding | None = None
+        self.held: tuple[Held, Held] | None = None
+
+    def cycle(self, told: Told) -> bool:
+        """Run the next one; false if it has a finding."""
+        number = self.plan.first + self.made
+        try:
+            section, job = cycles.prepare(self.plan.settings, self.plan.sections, number)
+            run, wrong = self._run(job, section, number, told)
+        except (ResourceError, MemoryError):
+            self.refused += 1
+            run, wrong = None, None
+        if wrong is not None:
+            self.finding = SoakFinding(
+                cycle=number, **wrong._asdict(), command=self.again(job.request), run=run
+            )
+            return False
+        self.made += 1
+        return True
+
+    def _run(
+        self, job: Job, section: str | None, number: int, told: Told
+    ) -> tuple[Run | None, Wrong | None]:
+        before = judge.held()
+        try:
+            run = runner.run(job, self.argv)
+        except (KeyboardInterrupt, ResourceError, MemoryError):
+            raise
+        except BaseException as error:  # noqa: BLE001 -- a panic in the core is no Exception
+            return None, Wrong("panic", f"{type(error).__name__}: {error}")
+        if run.status == "interrupted":
+            raise KeyboardInterrupt
+        self._count(run, section)
+        wrong = judge.wrong(run) or judge.leaked(before)
+        now = judge.held()
+        self.held = (self.held[0] if self.held else now, now)
+        told(Cycle(number, section, run, now))
+        return run, wrong
+
+    def _count(self, run: Run, section: str | None) -> None:
+        for result in run.results:
+            self.verdicts.setdefault(result.policy, Counter())[result.verdict or "?"] += 1
+            self.calls += result.calls.issued
+            self.pins += result.pages.pinned
+        kinds = {"driver": run.settings.driver, "kernel": run.settings.kernel}
+        kinds |= {"profile": run.settings.profile} if section is None else {"job": section}
+        for kind, name in kinds.items():
+            self.run_on.setdefault(kind, Counter())[name] += 1
+
+    def keep(self, status: str) -> SoakResult:
+        """Return what was found so far, and write the state if there is one."""
+        result = SoakResult.model_validate(
+            {
+                "gupstress": Build(version=_core.__version__, build_profile=_core.build_profile),
+                "argv": tuple(self.argv),
+                "started_at": self.started_at,
+                "status": status,
+                "host": self.facts,
+                "settings": self.plan.settings,
+                "cycles": self.plan.first + self.made,
+                "refused": self.refused,
+                "elapsed_s": self.before_s + time.monotonic() - self.began,
+                "calls": self.calls,
+                "pins": self.pins,
+                "verdicts": self.verdicts,
+                "run_on": self.run_on,
+                "held": self.held,
+                "finding": self.finding,
+            }
+        )
+        if self.plan.soak.state is not None:
+            files.write_whole(self.plan.soak.state, result.to_json())
+        return result
+
+
+def _counters(table: "dict[str, dict[str, int]]") -> dict[str, Counter[str]]:
+    return {name: Counter(counts) for name, counts in table.items()}
