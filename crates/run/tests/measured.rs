@@ -1,10 +1,11 @@
 //! The machine counts like real kernels: every scenario of `data/measured`, cell by cell.
 #![cfg(not(loom))]
 
-use gupstress_run::litmus::{Limits, Scenario};
+use gupstress_run::litmus::Limits;
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::script::Counted as _;
 use std::fmt::Write as _;
+use std::path::Path;
 
 mod counted;
 use counted::{Counted, Measured, read, scenario};
