@@ -48,7 +48,7 @@ pub fn cut(profile: &Profile, size: Size) -> Profile {
     small.pinner.pages_max = small.pinner.pages_max.min(pages);
     small.pinner.pages_min = small.pinner.pages_min.min(small.pinner.pages_max);
     small.memory.page_bytes = 64;
-    small.actor_threads().into_iter().for_each(|threads| *threads = (*threads).min(1));
+    small.actors_mut().into_iter().for_each(|group| group.threads = group.threads.min(1));
     let mapped = small.mappings() * pages + threads * small.pinner.fill;
     // Whole blocks where blocks are taken offline.
     let blocks = if small.offliner.threads + small.contig.threads == 0 { 0 } else { 192 };

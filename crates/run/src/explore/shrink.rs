@@ -67,7 +67,7 @@ fn smaller_profiles(profile: &Profile, calls: u32) -> Vec<What> {
     let sized = sizes.into_iter().map(|size| with(cut(profile, size), size.calls));
     let actors = (0..profile.actors().len()).filter_map(|group| {
         let mut quiet = profile.clone();
-        (std::mem::take(quiet.actor_threads()[group]) != 0).then(|| with(quiet, calls))
+        (std::mem::take(&mut quiet.actors_mut()[group].threads) != 0).then(|| with(quiet, calls))
     });
     actors.chain(sized).collect()
 }

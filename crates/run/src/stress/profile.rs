@@ -454,19 +454,19 @@ impl Profile {
         ]
     }
 
-    /// How many threads each of these groups has, in the same order, to be changed.
-    pub fn actor_threads(&mut self) -> [&mut u32; 10] {
+    /// The same, to be changed.
+    pub fn actors_mut(&mut self) -> [&mut ActorCfg; 10] {
         [
-            &mut self.churn.threads,
-            &mut self.drainers.threads,
-            &mut self.reclaim.threads,
-            &mut self.compaction.threads,
-            &mut self.short_refs.threads,
-            &mut self.lockers.threads,
-            &mut self.writeback.threads,
-            &mut self.offliner.threads,
-            &mut self.contig.threads,
-            &mut self.forkers.threads,
+            &mut self.churn,
+            &mut self.drainers,
+            &mut self.reclaim,
+            &mut self.compaction,
+            &mut self.short_refs,
+            &mut self.lockers,
+            &mut self.writeback,
+            &mut self.offliner,
+            &mut self.contig,
+            &mut self.forkers,
         ]
     }
 
