@@ -74,6 +74,26 @@ fn a_wake_up_preempts_nobody_and_waits_for_those_before_it() {
 }
 
 #[test]
+fn who_is_woken_after_its_deadline_and_before_its_turn_has_one_turn() {
+    let ended: Rc<RefCell<Vec<&str>>> = Rc::default();
+    let (sleeps, wakes) = (Rc::clone(&ended), Rc::clone(&ended));
+    let sleeper = task(0, move |thread| {
+        thread.wait_until(Wait::Paused, 1_000, &|| false);
+        sleeps.borrow_mut().push("sleeper");
+    });
+    let waker = task(0, move |thread| {
+        while thread.now() < 5_000 {
+            thread.step(Step::GupWalk, NO_FRAME);
+        }
+        thread.wake(Wait::Paused);
+        wakes.borrow_mut().push("waker");
+    });
+    // Within a slice: the sleeper's deadline passes, and its turn is the next one.
+    run(Sched::ideal(1_000_000), vec![sleeper, waker], 1);
+    assert_eq!(*ended.borrow(), ["waker", "sleeper"]);
+}
+
+#[test]
 fn a_woken_task_runs_after_the_wake_up_s_latency_and_another_task_costs_a_switch() {
     let sched = Sched { wakeup_ns: 5_000, switch_ns: 700, ..Sched::ideal(1_000_000) };
     let late = Rc::default();
