@@ -6,7 +6,7 @@ use super::cpu_clock::CpuClock;
 use super::gather::{End, gather};
 use super::limit::{Cut, Host, Limit};
 use super::pinner::Pinner;
-use super::profile::{Profile, STACK, Special as SpecialPages};
+use super::profile::{Profile, STACK, Special};
 use super::shared::Shared;
 use super::watchdog::{Limits, Watchdog};
 use crate::drive::os::{OsRun, OsThread};
@@ -70,7 +70,7 @@ impl Job {
         let mut alone = self.clone();
         let profile = &mut alone.profile;
         (profile.threads, profile.calls) = (1, UNCONTENDED_CALLS);
-        profile.ranges.special = SpecialPages::None;
+        profile.ranges.special = Special::None;
         profile.actors_mut().into_iter().for_each(|actor| actor.threads = 0);
         (alone.pins, alone.trace, alone.abort_on) = (u64::MAX, None, Vec::new());
         alone
