@@ -390,6 +390,11 @@ def gone(machine: Machine, mapping: Mapping) -> Mapping:
     return mapping
 
 
+def written_back(machine: Machine, part: Mapping) -> Machine:
+    machine.startwriteback(part[0])
+    return machine
+
+
 Use = Callable[[Machine, Mapping], object]
 
 MISUSE: dict[str, tuple[Use, str]] = {
@@ -434,7 +439,7 @@ MISUSE: dict[str, tuple[Use, str]] = {
     "release what is not held": (lambda m, a: m.release(a[3]), "page 3 .* held by nobody"),
     "unlock what is not locked": (lambda m, a: m.unlock(a[3]), "page 3 .* locked by nobody"),
     "writeback of what is under it": (
-        lambda m, a: [m.startwriteback(part) for part in (a[0], a[0])],
+        lambda m, a: written_back(m, a).startwriteback(a[0]),
         "startwriteback: EBUSY",
     ),
     "block that there is not": (lambda m, a: m.contig(10**6), "no pageblock 1000000.*nearest"),
