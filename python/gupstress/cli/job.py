@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from gupstress.cli import cluster as cluster_option
 from gupstress.cli import interrupts, output
 from gupstress.cli.exits import Exit, complain
 
@@ -94,6 +95,7 @@ def run(
     format_: str,
     json_file: str | None,
     quiet: bool,
+    cluster: str | None,
 ) -> int:
     """Run several sections one after another, and show each as if it had been run alone."""
     from gupstress.outcome import verdict
@@ -103,15 +105,17 @@ def run(
 
     results: list[JobSection] = []
     commands = [again(section.job.request) for section in ready]
-    for section in ready:
-        if not quiet:
-            complain(f"{section.name}: seed {section.job.seed}")
-        watch = runner.unwatched if quiet else progress.watch(sys.stderr, section.name)
-        result = runner.run(section.job, sys.argv, watch)
-        results.append(JobSection(name=section.name, run=result))
-        if result.status == "interrupted":
-            break
-    interrupts.settle()
+    with cluster_option.opened(cluster, quiet) as over:
+        made = None if over is None else runner.spread((one.job for one in ready), over)
+        for section in ready:
+            if not quiet:
+                complain(f"{section.name}: seed {section.job.seed}")
+            watch = runner.unwatched if quiet else progress.watch(sys.stderr, section.name)
+            result = runner.run(section.job, sys.argv, watch, made=made)
+            results.append(JobSection(name=section.name, run=result))
+            if result.status == "interrupted":
+                break
+        interrupts.settle()
     whole = JobResult(
         status="interrupted" if results[-1].run.status == "interrupted" else "complete",
         sections=tuple(results),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gupstress import _core
+from gupstress.cli import cluster as cluster_option
 from gupstress.cli import completion, interrupts, output, where
 from gupstress.cli import job as job_file
 from gupstress.cli.compare import EXITS, add_to_step_summary
@@ -206,6 +207,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
     help="What runs it: the model, or the kernel that runs, under its own policy."
     "  [default: model; live in a guest]",
 )
+@cluster_option.option
 @click.option("--quiet", is_flag=True, help="No progress, nothing but the result.")
 @click.pass_context
 def run(
@@ -220,6 +222,7 @@ def run(
     csv_file: str | None,
     dry: bool,
     quiet: bool,
+    cluster: str | None,
     **asked: Any,
 ) -> int:
     """Run retry policies under a load: do their pins return, are they true, what do they cost?
@@ -247,6 +250,11 @@ def run(
     lists = {name: tuple(value) for name, value in asked.items() if isinstance(value, Several)}
     asked |= {**dict.fromkeys(lists), "scan": (*lists.items(), *asked["scan"])}
     sections = job_file.sections(ctx, asked, problems)
+    for section in sections:
+        cluster_option.check(cluster, section.request.driver, problems)
+    if cluster is not None and (trace_file is not None or target is not None):
+        other = "--trace" if target is None else "--on live"
+        problems.add(f"--cluster {cluster}", f"not with {other}; nearest: {other} alone")
     if ctx.args:
         said = f"unexpected argument {ctx.args[0]!r}; a sub-command stands before all options"
         problems.add("", said)
@@ -280,7 +288,7 @@ def run(
         def shown(one: "Run", command: str) -> None:
             _print(one, None, format_, command, quiet)
 
-        return job_file.run(ready, again, shown, format_, json_file, quiet)
+        return job_file.run(ready, again, shown, format_, json_file, quiet, cluster)
     if not quiet:
         complain(f"seed {job.seed}")
     if target is not None:
@@ -298,10 +306,13 @@ def run(
     watch = runner.unwatched if quiet else progress.watch(sys.stderr)
     refused = None
     try:
-        result = runner.run(job, sys.argv, watch, recorder)
+        with cluster_option.opened(cluster, quiet) as over:
+            made = None if over is None else runner.spread([job], over)
+            result = runner.run(job, sys.argv, watch, recorder, made)
+            interrupts.settle()
     except runner.RefusedError as error:
         refused, result = error, error.kept
-    interrupts.settle()
+        interrupts.settle()
     found = None
     # An interrupt may have left nothing to compare.
     if base is not None and result.results:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gupstress.cli import cluster as cluster_option
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import Gathering, Several, mistakes, number, numbers
@@ -122,6 +123,7 @@ _AS_IN_RUN = ("kernel", "seed", "cpus", "sets", "quiet")
     metavar="FILE.html",
     help="Write a page with the Pareto front and what each axis does.",
 )
+@cluster_option.option
 @output.options(("table", "json"))
 def tune(
     policy_file: str | None,
@@ -129,6 +131,7 @@ def tune(
     format_: str,
     json_file: str | None,
     quiet: bool,
+    cluster: str | None,
     **asked: Any,
 ) -> int:
     """Search over the axes of a retry policy, on the simulator.
@@ -152,6 +155,7 @@ def tune(
         complain(f"tune needs {missing}: pip install 'gupstress[tune]'")
         return Exit.UNAVAILABLE
     problems = mistakes()
+    cluster_option.check(cluster, "sim", problems)
     counts = study.counts(asked.pop("threads"), problems)
     own = ("profiles", "base", "fixed", "budget_s", "trials", "confirm", "state")
     given = {name: asked.pop(name) for name in own}
@@ -172,8 +176,9 @@ def tune(
         if not quiet:
             complain(_said(trial))
 
-    result = study.run(plan, sys.argv, told)
-    interrupts.settle()
+    with cluster_option.opened(cluster, quiet) as over:
+        result = study.run(plan, sys.argv, told, over)
+        interrupts.settle()
     if policy_file is not None and result.policy_toml is not None:
         output.write(policy_file, result.policy_toml, "--output")
     if page_file is not None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
@@ -30,8 +30,12 @@ from gupstress.outcome.tune import (
 from gupstress.problems import Problems
 from gupstress.running import host, runner
 from gupstress.running.request import NUMBERS, Request
+from gupstress.running.runner import Job, Row
 from gupstress.studies.tune.space import Space, repaired, space
 from gupstress.studies.tune.text import policy_toml
+
+if TYPE_CHECKING:
+    from gupstress.running.cluster import Spread
 
 _STUDY = "gupstress tune"
 _NAME = "tuned"
@@ -167,17 +171,23 @@ def _opened(state: str | None, seed: int) -> optuna.Study:
     )
 
 
-def run(plan: Plan, argv: Sequence[str], told: Told = lambda trial: None) -> TuneResult:
+def run(
+    plan: Plan,
+    argv: Sequence[str],
+    told: Told = lambda trial: None,
+    over: "Spread | None" = None,
+) -> TuneResult:
     """Search until the budget is spent, then run the best on real threads.
 
-    Ctrl-C ends it and keeps what was found.
+    Ctrl-C ends it and keeps what was found. `over` says who runs the cells of a trial, None:
+    this process; real threads are always of this host.
     """
     started_at, facts = datetime.now(timezone.utc), host.facts()
     trials = list(plan.kept)
     confirmed: list[Confirmed] = []
     interrupted = True
     try:
-        for trial in _trials(plan):
+        for trial in _trials(plan, over):
             trials.append(trial)
             told(trial)
         confirmed.extend(_confirm(plan, best) for best in front(trials)[: plan.search.confirm])
@@ -205,7 +215,7 @@ def run(plan: Plan, argv: Sequence[str], told: Told = lambda trial: None) -> Tun
     return result.model_copy(update={"policy_toml": policy_toml(result, _NAME)})
 
 
-def _trials(plan: Plan) -> Iterator[Trial]:
+def _trials(plan: Plan, over: "Spread | None") -> Iterator[Trial]:
     """Yield trials until the budget is spent."""
     ends_at = time.monotonic() + plan.search.budget_s
     made = 0
@@ -216,7 +226,7 @@ def _trials(plan: Plan) -> Iterator[Trial]:
             for axis, values in plan.space.items()
         }
         with _told_if_cut_off(plan.study, asked):
-            trial = _try(plan, asked.number, repaired(chosen))
+            trial = _try(plan, asked.number, repaired(chosen), over)
         asked.set_user_attr("found", trial.model_dump(mode="json"))
         asked.set_constraint("violation", trial.violation)
         plan.study.tell(asked, [trial.pages_per_s, trial.p99_ns, trial.drains])
@@ -233,11 +243,14 @@ def _told_if_cut_off(study: optuna.Study, trial: optuna.trial.Trial) -> Iterator
         raise
 
 
-def _try(plan: Plan, number: int, axes: Mapping[str, AxisValue]) -> Trial:
+def _try(plan: Plan, number: int, axes: Mapping[str, AxisValue], over: "Spread | None") -> Trial:
     wanted = [(profile, n) for profile in plan.search.profiles for n in plan.search.threads]
     cells: list[TuneCell] = []
-    for profile, threads in wanted:
-        cells.append(_cell(plan.search, axes, profile, threads, {"driver": "sim"}))
+    jobs = [_job(plan.search, axes, profile, n, {"driver": "sim"}) for profile, n in wanted]
+    # Those behind a cell that breaks a constraint are given up.
+    made = None if over is None else runner.spread(jobs, over)
+    for (profile, threads), job in zip(wanted, jobs, strict=True):
+        cells.append(_cell(job, profile, threads, made))
         # What breaks a constraint with few threads is not worth the time of many.
         if cells[-1].violation:
             break
@@ -258,7 +271,11 @@ def _confirm(plan: Plan, trial: Trial) -> Confirmed:
     search = plan.search
     on_threads = {"driver": "os", "pins": search.confirm_pins, "timeout_s": 60.0}
     cells = tuple(
-        _cell(search, trial.axes, profile, threads, {**on_threads, "stall_after_s": None})
+        _cell(
+            _job(search, trial.axes, profile, threads, {**on_threads, "stall_after_s": None}),
+            profile,
+            threads,
+        )
         for profile in search.profiles
         for threads in search.threads
     )
@@ -267,20 +284,24 @@ def _confirm(plan: Plan, trial: Trial) -> Confirmed:
     )
 
 
-def _cell(
+def _job(
     search: Search,
     axes: Mapping[str, AxisValue],
     profile: str,
     threads: int,
     changes: Mapping[str, Any],
-) -> TuneCell:
+) -> Job:
     policy = Policy(name=_NAME, base=search.base, **axes)
     asked = replace(search.request, policies=(policy,), profile=profile, threads=threads, **changes)
-    run_ = runner.run(runner.prepare(asked), ())
+    return runner.prepare(asked)
+
+
+def _cell(job: Job, profile: str, threads: int, made: Iterator[Row] | None = None) -> TuneCell:
+    run_ = runner.run(job, (), made=made)
     if run_.status == "interrupted":
         raise _InterruptedError
     (result,) = run_.results
-    return _found(result, profile, threads, asked.driver)
+    return _found(result, profile, threads, job.request.driver)
 
 
 def _found(result: PolicyResult, profile: str, threads: int, driver: str) -> TuneCell:
