@@ -39,7 +39,7 @@ def of_virtual_time(found: Any) -> Any:
             for key, value in found.items()
             if key not in OF_THE_HOST
             # Of a row it is the simulator's clock.
-            or (key == "elapsed_s" and "policy" in found)
+            or (key == "elapsed_s" and "liveness" in found)
         }
     return [of_virtual_time(one) for one in found] if isinstance(found, list) else found
 
@@ -75,15 +75,12 @@ def test_a_job_file_comes_to_the_same(cli: Cli, address: str) -> None:
     assert [one["name"] for one in found["sections"]] == ["a", "b"]
 
 
-def test_a_matrix_comes_to_the_same_and_runs_what_is_close_again(
-    cli: Cli, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_matrix_comes_to_the_same_and_runs_what_is_close_again(cli: Cli, address: str) -> None:
     args = ("matrix", "--driver", "sim", "--seed", "1", "--pins", "300", "--threads", "2,4")
-    of = ("--profile", "short-refs", "--profile", "drain-race", "--policy", "none")
-    found, _ = both(cli, address, *args, *of, "--policy", "linux-7.2")
+    of = ("--profile", "mlock-batch", "--profile", "drain-race", "--policy", "bounded")
+    found, _ = both(cli, address, *args, *of, "--policy", "none")
     assert len(found["cells"]) == 8
-    repeats = {cell["repeats"] for cell in found["cells"]}
-    assert repeats - {1}, "none was close"
+    assert {cell["repeats"] for cell in found["cells"]} > {1}, "none was close"
 
 
 def test_a_soak_comes_to_the_same(cli: Cli, address: str) -> None:
