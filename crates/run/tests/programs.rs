@@ -9,8 +9,8 @@ mod lab;
 
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Driver, Listed, Step, Uniform};
-use gupstress_run::machine::page::NO_FRAME;
-use gupstress_run::machine::{Frame, Kind, Layout, Lru, Machine, ZERO_FRAME};
+use gupstress_run::machine::NO_FRAME;
+use gupstress_run::machine::{Frame, Kind, Layout, Lru, Machine, MappingId, ZERO_FRAME};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Errno, Pin, PinRequest, Task};
 use gupstress_run::policy::{
@@ -115,7 +115,7 @@ struct Ended {
 /// What a thread's ops need beside the task.
 struct Thread {
     number: usize,
-    mappings: [u32; 2],
+    mappings: [MappingId; 2],
     policy: Policy,
     ended: Rc<RefCell<Vec<Ended>>>,
 }

@@ -1,5 +1,6 @@
 //! Each class and each detector is right about what a profile or a broken policy does, on its own.
 
+use gupstress_run::judge::Class;
 use gupstress_run::observe::Event;
 use gupstress_run::ops::Errno;
 use gupstress_run::policy::{Policy, Source, load_kernel, load_policy, policy_names};
@@ -301,6 +302,21 @@ fn a_failure_is_put_down_to_what_caused_it() {
             (1, Some(cause)),
             "{profile}: {found:?}"
         );
+    }
+}
+
+/// Many pin pages of which one is held for ever: of each failure class, obstacle and what is said
+/// of it agree, whichever page it failed over.
+#[test]
+fn a_failure_is_called_permanent_where_it_is_justified_and_nowhere_else() {
+    let sets = [("ranges.special", "held"), ("ranges.special_pages", "1"), ("pins", "3000")];
+    let result = run(&job(5, policy("none", &[]), "contended", &sets), &mut ()).unwrap();
+    let of = |class: Class| result.failures.iter().filter(move |failure| failure.class == class);
+    assert!(of(Class::FailedSpurious).count() > 0 && of(Class::FailedJustified).count() > 0);
+    for failure in &result.failures {
+        let obstacle = failure.obstacle.unwrap();
+        let justified = failure.class == Class::FailedJustified;
+        assert_eq!((failure.permanent, obstacle.is_permanent()), (justified, justified), "{failure:?}");
     }
 }
 

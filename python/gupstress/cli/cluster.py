@@ -1,7 +1,6 @@
 """`--cluster`: the option, and who does the work."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,13 +33,11 @@ def check(cluster: str | None, driver: object, problems: "Problems") -> None:
         )
 
 
-@contextmanager
-def opened(cluster: str | None, quiet: bool = False) -> "Iterator[Spread | None]":
-    """Give what spreads work over a cluster, None without one."""
+def opened(cluster: str | None, quiet: bool = False) -> "Spread | None":
+    """Return what spreads work over a cluster until the command ends, None without one."""
     if cluster is None:
-        yield None
-        return
+        return None
     from gupstress.running import cluster as running
 
-    with running.opened(cluster, (lambda _: None) if quiet else complain) as over:
-        yield over
+    told = (lambda _: None) if quiet else complain
+    return click.get_current_context().with_resource(running.opened(cluster, told))

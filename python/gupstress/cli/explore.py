@@ -154,9 +154,8 @@ def explore(
     output.check({"--json": json_file}, wanted.files)
     if not Path(folder).is_dir():
         raise CommandError(f"--output {folder}: no such folder; nearest: .")
-    with cluster_option.opened(cluster) as over:
-        result = study.run(wanted, _teller(), over)
-        interrupts.settle()
+    result = study.run(wanted, _teller(), cluster_option.opened(cluster))
+    interrupts.settle()
     files = _write(result, folder)
     output.deliver(json_file, result.to_json, lambda: _print(result, files, format_))
     if result.status == "interrupted":

@@ -118,9 +118,8 @@ def matrix(
         complain(profile)
         return progress.watch(sys.stderr, profile)
 
-    with cluster_option.opened(cluster, quiet) as over:
-        result = model.run(plan, sys.argv, watch, over)
-        interrupts.settle()
+    result = model.run(plan, sys.argv, watch, cluster_option.opened(cluster, quiet))
+    interrupts.settle()
     output.deliver(json_file, result.to_json, lambda: _print(result, format_, _again(plan), quiet))
     if result.status == "interrupted":
         return Exit.INTERRUPTED

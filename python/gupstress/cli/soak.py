@@ -125,9 +125,9 @@ def soak(
     def again(request: "Request") -> str:
         return command_line(run, request)
 
-    with cluster_option.opened(cluster, quiet) as over:
-        result = study.run(plan, sys.argv, told, again, over or here)
-        interrupts.settle()
+    over = cluster_option.opened(cluster, quiet) or here
+    result = study.run(plan, sys.argv, told, again, over)
+    interrupts.settle()
     output.deliver(json_file, result.to_json, lambda: _print(result, format_))
     if result.status == "interrupted":
         return Exit.INTERRUPTED

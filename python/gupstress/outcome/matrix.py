@@ -38,6 +38,8 @@ class Cell(Record):
     """Runs that the verdict is of: more than were asked for where it was close."""
     status: Literal["complete", "timeout", "stuck", "interrupted", "aborted"]
     elapsed_s: Amount
+    wall_s: Amount | None = None
+    """Of the host's time, of all repeats; null in files older than this."""
     calls: Calls
     """Of all repeats."""
     pages_per_s: Amount | None = None

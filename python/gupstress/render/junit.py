@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
+from gupstress.outcome.matrix import Cell
 from gupstress.outcome.results import PolicyResult, Run
 from gupstress.outcome.verdict import UNDECIDED, label, missed, result_findings, verdicts
 from gupstress.render.closing import closing
@@ -28,7 +29,7 @@ def suite(run: Run, command: str, name: str = "") -> ET.Element:
         "testsuite",
         name=f"gupstress.{name}" if name else "gupstress",
         timestamp=run.started_at.isoformat(timespec="seconds"),
-        time=f"{sum(map(_wall_s, run.results)):.3f}",
+        time=f"{sum(map(wall_s, run.results)):.3f}",
     )
     for result in run.results:
         _add_case(suite, run, result)
@@ -68,9 +69,9 @@ def complete(suite: ET.Element, said: str) -> ET.Element:
     return suite
 
 
-def _wall_s(result: PolicyResult) -> float:
-    """Return how long a run took; an older file knows its own clock only."""
-    return result.elapsed_s if result.wall_s is None else result.wall_s
+def wall_s(of: PolicyResult | Cell) -> float:
+    """Return how long it took; an older file knows its own clock only."""
+    return of.elapsed_s if of.wall_s is None else of.wall_s
 
 
 def _add_case(suite: ET.Element, run: Run, result: PolicyResult) -> None:
@@ -79,7 +80,7 @@ def _add_case(suite: ET.Element, run: Run, result: PolicyResult) -> None:
         "testcase",
         classname=f"gupstress.{run.settings.profile}",
         name=label(result, run),
-        time=f"{_wall_s(result):.3f}",
+        time=f"{wall_s(result):.3f}",
     )
     failures = [*result_findings(result)] + [
         missed(threshold)

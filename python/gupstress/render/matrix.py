@@ -167,6 +167,7 @@ def junit_xml(result: MatrixResult, again: Again) -> str:
         "testsuite",
         name="gupstress.matrix",
         timestamp=result.started_at.isoformat(timespec="seconds"),
+        time=f"{sum(map(junit.wall_s, result.cells)):.3f}",
     )
     for cell in result.cells:
         at = "" if cell.threads is None else f" threads={cell.threads}"
@@ -175,6 +176,7 @@ def junit_xml(result: MatrixResult, again: Again) -> str:
             "testcase",
             classname=f"gupstress.matrix.{cell.profile}",
             name=f"{cell.policy}{at}",
+            time=f"{junit.wall_s(cell):.3f}",
         )
         if cell.worse or undecided(cell):
             kind = "failure" if cell.worse else "error"

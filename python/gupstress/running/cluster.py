@@ -64,8 +64,8 @@ def check(address: str, problems: Problems) -> None:
 
 
 @contextmanager
-def opened(address: str | None, told: Callable[[str], None]) -> Iterator[Spread | None]:
-    """Give what spreads work over a cluster, None without one.
+def opened(address: str, told: Callable[[str], None]) -> Iterator[Spread]:
+    """Give what spreads work over a cluster.
 
     Args:
         address: `local`, `local:N` or a scheduler's address, as `check` lets it pass.
@@ -75,9 +75,6 @@ def opened(address: str | None, told: Callable[[str], None]) -> Iterator[Spread 
         ConfigError: No scheduler answers there.
         UnavailableError: The extra is not installed.
     """
-    if address is None:
-        yield None
-        return
     try:
         # Its functions have no types.
         dask: Any = import_module("distributed")

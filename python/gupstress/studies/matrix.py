@@ -23,6 +23,7 @@ from gupstress.outcome.verdict import (
     why_undecided,
 )
 from gupstress.problems import Problems
+from gupstress.render import junit
 from gupstress.running import engine, host, runner
 from gupstress.running.request import NUMBERS, Request
 from gupstress.running.runner import Job, Watch, unwatched
@@ -248,6 +249,7 @@ def _cell(results: Sequence[PolicyResult], job: Job) -> Cell:
         repeats=len(results),
         status=of.status,
         elapsed_s=elapsed,
+        wall_s=sum(map(junit.wall_s, results)),
         calls=Calls(**calls),
         pages_per_s=pinned / elapsed if elapsed else None,
         finding=_finding(of, judged.verdict),

@@ -2,26 +2,35 @@
 //!
 //! A free block is 2^order frames, naturally aligned. Its first page says so (`PG_buddy`) and
 //! links it, by its otherwise unused LRU links, into the list of its order; the other pages of
-//! the block say nothing. Two blocks that make up one of the next order never stay beside each
+//! the block say nothing. Those of a block of the largest order may never have been written to:
+//! who makes smaller ones of it makes each a page of its own first ([`Lists::open`]). Two blocks that make up one of the next order never stay beside each
 //! other: they merge. A block lies in pageblocks that are all being offlined or all not; those
 //! that are lie on lists of their own.
 
+use super::ids::{Frame, Frames, NO_FRAME};
 use super::memory::PAGEBLOCK;
-use super::page::{Frame, MAX_ORDER, NO_FRAME, Page};
+use super::page::{MAX_ORDER, Page};
+use super::sparse::PerFrame;
 use crate::sync::Ordering;
-use std::ops::Range;
 
 const ORDERS: usize = MAX_ORDER as usize + 1;
 const PAGEBLOCK_ORDER: u32 = PAGEBLOCK.trailing_zeros();
 
+/// The line of each frame.
+pub(super) type Pages = PerFrame<Page>;
+
 /// Blocks of each order, by their first frames.
 #[derive(Debug, Clone, Copy)]
-struct Lists([Frame; ORDERS]);
+struct Lists {
+    first: [Frame; ORDERS],
+    /// Flags of the place where all of them lie.
+    place: u32,
+}
 
 /// A zone's free blocks. Under the zone's lock.
 #[derive(Debug, Clone)]
 pub(super) struct Buddy {
-    range: Range<Frame>,
+    range: Frames,
     free: Lists,
     /// Of pageblocks that are being offlined: handed out to nobody.
     set_aside: Lists,
@@ -31,60 +40,73 @@ pub(super) struct Buddy {
 
 /// What the blocks are made of: page lines, and which pageblocks are being offlined.
 pub(super) struct Blocks<'m, I> {
-    pub pages: &'m [Page],
+    pub pages: &'m Pages,
     pub is_isolated: I,
 }
 
 impl Lists {
-    const EMPTY: Self = Self([NO_FRAME; ORDERS]);
+    fn empty(place: u32) -> Self {
+        Self { first: [NO_FRAME; ORDERS], place }
+    }
 
-    fn link(&mut self, pages: &[Page], frame: Frame, (order, aside): (u32, bool)) {
-        let page = &pages[frame as usize];
-        let next = std::mem::replace(&mut self.0[order as usize], frame);
-        page.set_free_block(Some((order, aside)));
+    /// Makes each frame of a block of no folio a page of its own.
+    fn open(&self, pages: &Pages, frames: Frames) {
+        frames.for_each(|frame| pages.of(frame).set_order(0, self.place));
+    }
+
+    fn link(&mut self, pages: &Pages, frame: Frame, (order, aside): (u32, bool)) {
+        let page = pages.of(frame);
+        let next = std::mem::replace(&mut self.first[order as usize], frame);
+        page.set_free_block(Some((order, aside)), self.place);
         page.prev.store(NO_FRAME, Ordering::Relaxed);
         page.next.store(next, Ordering::Relaxed);
         if next != NO_FRAME {
-            pages[next as usize].prev.store(frame, Ordering::Relaxed);
+            pages.of(next).prev.store(frame, Ordering::Relaxed);
         }
     }
 
-    fn unlink(&mut self, pages: &[Page], frame: Frame, order: u32) {
-        let page = &pages[frame as usize];
-        page.set_free_block(None);
+    fn unlink(&mut self, pages: &Pages, frame: Frame, order: u32) {
+        let page = pages.of(frame);
+        page.set_free_block(None, self.place);
         let (prev, next) = (page.prev.load(Ordering::Relaxed), page.next.load(Ordering::Relaxed));
         if prev == NO_FRAME {
-            self.0[order as usize] = next;
+            self.first[order as usize] = next;
         } else {
-            pages[prev as usize].next.store(next, Ordering::Relaxed);
+            pages.of(prev).next.store(next, Ordering::Relaxed);
         }
         if next != NO_FRAME {
-            pages[next as usize].prev.store(prev, Ordering::Relaxed);
+            pages.of(next).prev.store(prev, Ordering::Relaxed);
         }
     }
 
-    fn each(&self, pages: &[Page], mut seen: impl FnMut(Frame, u32)) {
-        for (order, &first) in (0..).zip(&self.0) {
+    fn each(&self, pages: &Pages, mut seen: impl FnMut(Frame, u32)) {
+        for (order, &first) in (0..).zip(&self.first) {
             let mut frame = first;
             while frame != NO_FRAME {
                 seen(frame, order);
-                frame = pages[frame as usize].next.load(Ordering::Relaxed);
+                frame = pages.of(frame).next.load(Ordering::Relaxed);
             }
         }
     }
 }
 
 impl Buddy {
-    /// A zone of these frames, `from` the first of which is free; none of a block is isolated.
-    pub fn new(pages: &[Page], range: Range<Frame>, from: Frame) -> Self {
-        let mut buddy = Self { range: range.clone(), free: Lists::EMPTY, set_aside: Lists::EMPTY, frames: 0 };
+    /// A zone of these frames, in a place, `from` the first of which is free; none of a block is
+    /// isolated.
+    pub fn new(pages: &Pages, range: &Frames, from: Frame, place: u32) -> Self {
+        let lists = Lists::empty(place);
+        let mut buddy = Self { range: range.clone(), free: lists, set_aside: lists, frames: 0 };
+        lists.open(pages, Frames { start: range.start, end: from });
         // From the end: lists hand out what came last, so low frames first.
         let mut end = range.end;
         while from < end {
             // The largest aligned block that ends here.
             let fits = (end - from).ilog2().min(MAX_ORDER);
-            let order = end.trailing_zeros().min(fits);
+            let order = end.0.trailing_zeros().min(fits);
             end -= 1 << order;
+            if order < MAX_ORDER {
+                lists.open(pages, end.run(1 << order));
+            }
             buddy.free.link(pages, end, (order, false));
             buddy.frames += 1 << order;
         }
@@ -97,10 +119,13 @@ impl Buddy {
     }
 
     /// Takes a block of an order: of the smallest that there are, what is too much is split off.
-    pub fn take(&mut self, pages: &[Page], order: u32) -> Option<Frame> {
-        let found = (order..=MAX_ORDER).find(|&order| self.free.0[order as usize] != NO_FRAME)?;
-        let frame = self.free.0[found as usize];
+    pub fn take(&mut self, pages: &Pages, order: u32) -> Option<Frame> {
+        let found = (order..=MAX_ORDER).find(|&order| self.free.first[order as usize] != NO_FRAME)?;
+        let frame = self.free.first[found as usize];
         self.free.unlink(pages, frame, found);
+        if found == MAX_ORDER && order != MAX_ORDER {
+            self.free.open(pages, frame.run(1 << MAX_ORDER));
+        }
         for half in (order..found).rev() {
             self.free.link(pages, frame + (1 << half), (half, false));
         }
@@ -112,8 +137,11 @@ impl Buddy {
     pub fn put<I: Fn(Frame) -> bool>(&mut self, blocks: &Blocks<'_, I>, frame: Frame, order: u32) {
         let isolated = (blocks.is_isolated)(frame);
         if order > PAGEBLOCK_ORDER {
-            let mut parts = (frame..frame + (1 << order)).step_by(PAGEBLOCK as usize);
+            let mut parts = frame.run(1 << order).step_by(PAGEBLOCK as usize);
             if parts.any(|part| (blocks.is_isolated)(part) != isolated) {
+                if order == MAX_ORDER {
+                    self.free.open(blocks.pages, frame.run(1 << MAX_ORDER));
+                }
                 self.put(blocks, frame, order - 1);
                 self.put(blocks, frame + (1 << (order - 1)), order - 1);
                 return;
@@ -123,14 +151,13 @@ impl Buddy {
         let lists = self.lists(isolated);
         let (mut first, mut size) = (frame, order);
         while size < MAX_ORDER {
-            let buddy = first ^ 1 << size;
-            if !range.contains(&buddy) || blocks.pages[buddy as usize].free_block() != Some((size, isolated))
-            {
+            let buddy = Frame(first.0 ^ 1 << size);
+            if !range.contains(buddy) || blocks.pages.of(buddy).free_block() != Some((size, isolated)) {
                 break;
             }
             lists.unlink(blocks.pages, buddy, size);
-            first &= !(1 << size);
             size += 1;
+            first = first.align_down(size);
         }
         lists.link(blocks.pages, first, (size, isolated));
         if !isolated {
@@ -158,15 +185,15 @@ impl Buddy {
     }
 
     /// Takes every free block that has a frame in a pageblock off its list.
-    fn take_within(&mut self, pages: &[Page], pageblock: u32) -> Vec<(Frame, u32)> {
+    fn take_within(&mut self, pages: &Pages, pageblock: u32) -> Vec<(Frame, u32)> {
         let mut found = Vec::new();
-        let mut frame = self.range.start.max(pageblock * PAGEBLOCK);
-        let end = self.range.end.min((pageblock + 1) * PAGEBLOCK);
+        let mut frame = self.range.start.max(Frame(pageblock * PAGEBLOCK));
+        let end = self.range.end.min(Frame((pageblock + 1) * PAGEBLOCK));
         while frame < end {
             let block = (0..=MAX_ORDER).find_map(|order| {
-                let first = frame >> order << order;
-                let (size, aside) = pages.get(first as usize)?.free_block()?;
-                (size == order && self.range.contains(&first)).then_some((first, order, aside))
+                let first = frame.align_down(order);
+                let (size, aside) = pages.of(first).free_block()?;
+                (size == order && self.range.contains(first)).then_some((first, order, aside))
             });
             let Some((first, order, aside)) = block else {
                 frame += 1;
@@ -182,73 +209,83 @@ impl Buddy {
         found
     }
 
-    /// Calls `seen` with every free frame, and whether it is set aside.
-    pub fn each(&self, pages: &[Page], mut seen: impl FnMut(Frame, bool)) {
+    /// Calls `seen` with the first frame and the order of every free block, and whether it is set
+    /// aside.
+    pub fn each(&self, pages: &Pages, mut seen: impl FnMut(Frame, u32, bool)) {
         for (lists, aside) in [(&self.free, false), (&self.set_aside, true)] {
-            lists.each(pages, |first, order| {
-                (first..first + (1 << order)).for_each(|frame| seen(frame, aside));
-            });
+            lists.each(pages, |first, order| seen(first, order, aside));
         }
     }
 
     /// Whether a block of an order could be handed out.
     pub fn has(&self, order: u32) -> bool {
-        self.free.0[order as usize..].iter().any(|&first| first != NO_FRAME)
+        self.free.first[order as usize..].iter().any(|&first| first != NO_FRAME)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::flag;
     use std::cell::Cell;
 
-    fn frames(buddy: &Buddy, pages: &[Page], aside: bool) -> Vec<Frame> {
+    fn frames(buddy: &Buddy, pages: &Pages, aside: bool) -> Vec<Frame> {
         let mut all = Vec::new();
-        buddy.each(pages, |frame, is_aside| all.extend((is_aside == aside).then_some(frame)));
+        buddy.each(pages, |first, order, is_aside| {
+            if is_aside == aside {
+                all.extend(first.run(1 << order));
+            }
+        });
         all.sort_unstable();
         all
     }
 
     #[test]
     fn low_frames_come_first_and_what_is_given_back_merges() {
-        let pages: Vec<Page> = (0..1536).map(|_| Page::new(0)).collect();
+        let pages = Pages::build(1536).unwrap();
         let blocks = Blocks { pages: &pages, is_isolated: |_| false };
-        let mut buddy = Buddy::new(&pages, 0..1536, 1);
+        let mut buddy = Buddy::new(&pages, &Frame(0).run(1536), Frame(1), flag::CMA);
         assert_eq!(buddy.frames(), 1535);
         assert!(buddy.has(MAX_ORDER), "frames 512..1024");
+        assert!(Frame(513).run(511).all(|frame| pages.of(frame).flags() == 0), "nothing is written to those");
         let taken: Vec<Frame> = std::iter::from_fn(|| buddy.take(&pages, 0)).collect();
-        assert_eq!(taken, (1..1536).collect::<Vec<_>>());
+        assert_eq!(taken, Frame(1).run(1535).collect::<Vec<_>>());
         assert!(!buddy.has(0));
-        for &frame in taken.iter().rev().filter(|frame| *frame % 2 == 0) {
+        let lines = Frame(0).run(1536).map(|frame| pages.of(frame));
+        assert!(lines.clone().all(|page| page.order() == 0 && page.has(flag::CMA)), "each is its own");
+        for &frame in taken.iter().rev().filter(|frame| frame.0 % 2 == 0) {
             buddy.put(&blocks, frame, 0);
         }
         assert!(buddy.has(0) && !buddy.has(1), "every second frame is no block of two");
-        for &frame in taken.iter().filter(|frame| *frame % 2 == 1) {
+        for &frame in taken.iter().filter(|frame| frame.0 % 2 == 1) {
             buddy.put(&blocks, frame, 0);
         }
         assert_eq!(buddy.frames(), 1535);
         let mut whole: Vec<Frame> = std::iter::from_fn(|| buddy.take(&pages, MAX_ORDER)).collect();
         whole.sort_unstable();
-        assert_eq!(whole, [512, 1024], "frame 0 is not the zone's to give");
+        assert_eq!(whole, [512, 1024].map(Frame), "frame 0 is not the zone's to give");
         whole.iter().for_each(|&frame| buddy.put(&blocks, frame, MAX_ORDER));
-        assert_eq!(frames(&buddy, &pages, false), (1..1536).collect::<Vec<_>>());
+        assert_eq!(frames(&buddy, &pages, false), Frame(1).run(1535).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_block_that_is_offlined_is_cut_out_and_merges_again() {
-        let pages: Vec<Page> = (0..1024).map(|_| Page::new(0)).collect();
+        let pages = Pages::build(1024).unwrap();
         let isolated = Cell::new(false);
-        let is_isolated = |frame: Frame| isolated.get() && frame / PAGEBLOCK == 3;
+        let is_isolated = |frame: Frame| isolated.get() && frame.0 / PAGEBLOCK == 3;
         let blocks = Blocks { pages: &pages, is_isolated };
-        let mut buddy = Buddy::new(&pages, 0..1024, 0);
+        let mut buddy = Buddy::new(&pages, &Frame(0).run(1024), Frame(0), 0);
         let whole = buddy.take(&pages, MAX_ORDER).unwrap();
-        assert_eq!(whole, 0);
+        assert_eq!(whole, Frame(0));
         buddy.isolate(&blocks, 3, || isolated.set(true));
         buddy.put(&blocks, whole, MAX_ORDER);
-        assert_eq!(frames(&buddy, &pages, true), (192..256).collect::<Vec<_>>());
+        assert_eq!(frames(&buddy, &pages, true), Frame(192).run(64).collect::<Vec<_>>());
         assert_eq!(buddy.frames(), 1024 - 64);
         buddy.isolate(&blocks, 3, || isolated.set(false));
         assert_eq!(frames(&buddy, &pages, true), []);
-        assert_eq!((buddy.take(&pages, MAX_ORDER), buddy.take(&pages, MAX_ORDER)), (Some(0), Some(512)));
+        assert_eq!(
+            (buddy.take(&pages, MAX_ORDER), buddy.take(&pages, MAX_ORDER)),
+            (Some(Frame(0)), Some(Frame(512)))
+        );
     }
 }

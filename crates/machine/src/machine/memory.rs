@@ -5,9 +5,10 @@
 //! order 0 only. The blocks of a zone share one lock; a page cache has its
 //! own. Neither is held across a step.
 
-use super::buddy::{Blocks, Buddy};
-use super::build::{GoOn, Unbuilt, table};
-use super::page::{Frame, MAX_ORDER, Page, ZERO_FRAME, flag};
+use super::buddy::{Blocks, Buddy, Pages};
+use super::build::Unbuilt;
+use super::ids::{Frame, Frames, ZERO_FRAME};
+use super::page::{MAX_ORDER, Page, flag};
 use super::payload::{Fresh, Frozen, Payload};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
 use crate::table;
@@ -22,8 +23,8 @@ table! {
         key movable: u32 = 1..=u32::MAX,
         /// Frames in CMA pageblocks.
         key cma: u32,
-        /// Bytes of real contents in a frame, a multiple of 64.
-        key page_bytes: u32 = 64..=262_144,
+        /// Bytes of real contents in a frame, a multiple of 64; 0: nobody looks at what is in them.
+        key page_bytes: u32 = 0..=262_144,
     } => layout_keys
 }
 
@@ -32,6 +33,9 @@ pub const PAGEBLOCK: u32 = 64;
 
 /// Frames moved between a zone and a page cache at a time.
 const PCP_BATCH: usize = 31;
+
+/// How often an allocation looks again before there is no memory.
+const MAX_RECLAIM_RETRIES: usize = 16;
 
 /// Which part of memory a frame lies in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -103,7 +107,7 @@ pub struct Zone {
     /// Which one.
     pub kind: ZoneKind,
     /// Its frames.
-    pub frames: std::ops::Range<Frame>,
+    pub frames: Frames,
     blocks: Mutex<Buddy>,
 }
 
@@ -114,7 +118,7 @@ pub struct PageCaches([Vec<Frame>; 3]);
 /// All frames.
 #[derive(Debug)]
 pub struct Memory {
-    pages: Box<[Page]>,
+    pages: Pages,
     /// Contents.
     pub payload: Payload,
     zones: [Zone; 3],
@@ -131,32 +135,30 @@ impl Memory {
     ///
     /// # Errors
     /// [`Unbuilt`], as the tables of a machine.
-    pub fn build(layout: &Layout, cpus: usize, go_on: &mut GoOn<'_>) -> Result<Self, Unbuilt> {
+    pub fn build(layout: &Layout, cpus: usize) -> Result<Self, Unbuilt> {
         // The zero page comes on top, and lies in Movable: where it counts as movable.
-        let movable = 0..layout.movable + 1;
-        let cma = movable.end..movable.end + layout.cma;
-        let normal = cma.end..cma.end + layout.normal;
-        let total = normal.end as usize;
+        let movable = ZERO_FRAME.run(layout.movable + 1);
+        let cma = movable.end.run(layout.cma);
+        let normal = cma.end.run(layout.normal);
+        let total = normal.end.0;
         let ranges = [
             (ZoneKind::Movable, movable, ZERO_FRAME + 1),
             (ZoneKind::Cma, cma.clone(), cma.start),
             (ZoneKind::Normal, normal.clone(), normal.start),
         ];
-        let kind = |frame: Frame| ranges.iter().find(|(_, frames, _)| frames.contains(&frame));
-        let place = |frame: usize| kind(frame as Frame).map_or(0, |(kind, ..)| kind.place());
-        let pages: Box<[Page]> = table(total, go_on, |frame| Page::new(place(frame)))?.into();
+        let pages = Pages::build(total)?;
         let zones = ranges.map(|(kind, frames, first)| {
-            let blocks = Mutex::ranked(Rank::Zone, Buddy::new(&pages, frames.clone(), first));
-            Zone { kind, frames, blocks }
+            let buddy = Buddy::new(&pages, &frames, first, kind.place());
+            Zone { kind, frames, blocks: Mutex::ranked(Rank::Zone, buddy) }
         });
-        let zero = &pages[ZERO_FRAME as usize];
+        let zero = pages.of(ZERO_FRAME);
         zero.first_ref();
         zero.set(flag::RESERVED);
         Ok(Self {
             pages,
-            payload: Payload::build(total, layout.page_bytes as usize, go_on)?,
+            payload: Payload::build(total as usize, layout.page_bytes as usize)?,
             zones,
-            isolated: (0..total.div_ceil(PAGEBLOCK as usize)).map(|_| AtomicBool::new(false)).collect(),
+            isolated: (0..total.div_ceil(PAGEBLOCK)).map(|_| AtomicBool::new(false)).collect(),
             caches: (0..cpus)
                 .map(|_| CachePadded::new(Mutex::ranked(Rank::PageCache, PageCaches::default())))
                 .collect(),
@@ -167,14 +169,14 @@ impl Memory {
     /// The page of a frame.
     #[inline]
     pub fn page(&self, frame: Frame) -> &Page {
-        &self.pages[frame as usize]
+        self.pages.of(frame)
     }
 
     /// The first frame of the folio that a frame is part of: `page_folio`.
     #[inline]
     pub fn head(&self, frame: Frame) -> Frame {
         let order = self.page(frame).order();
-        frame >> order << order
+        frame.align_down(order)
     }
 
     /// The line that has the state of the folio that a frame is part of.
@@ -184,9 +186,9 @@ impl Memory {
     }
 
     /// The frames of the folio that a frame is part of.
-    pub fn frames_of(&self, frame: Frame) -> std::ops::Range<Frame> {
+    pub fn frames_of(&self, frame: Frame) -> Frames {
         let head = self.head(frame);
-        head..head + self.page(head).nr_pages()
+        head.run(self.page(head).nr_pages())
     }
 
     /// The index of a page in its mapping, by that of its folio: `page_pgoff`.
@@ -207,8 +209,19 @@ impl Memory {
     }
 
     /// Number of frames.
-    pub fn frames(&self) -> Frame {
-        self.pages.len() as Frame
+    pub fn frames(&self) -> u32 {
+        self.pages.frames()
+    }
+
+    /// Every frame.
+    pub fn all(&self) -> Frames {
+        ZERO_FRAME.run(self.frames())
+    }
+
+    /// The frames of a pageblock; the last one may be smaller.
+    pub fn pageblock(&self, block: u32) -> Frames {
+        let first = block * PAGEBLOCK;
+        Frame(first).run(PAGEBLOCK.min(self.frames() - first))
     }
 
     /// A zone by kind.
@@ -228,35 +241,50 @@ impl Memory {
         self.page(head + 1).add_large_mapcount(n);
     }
 
+    /// Whether a page is its mapping's alone (`PageAnonExclusive`): where a PMD maps its folio, the
+    /// head says it for all of them.
+    #[inline]
+    pub fn is_anon_exclusive(&self, frame: Frame) -> bool {
+        let head = self.head(frame);
+        let says = if self.entire_mapcount(head) == 0 { frame } else { head };
+        self.page(says).has(flag::ANON_EXCLUSIVE)
+    }
+
     /// Takes a folio from the first zone of `gfp` that has one; its refcount becomes 1.
     pub fn alloc(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
-        if order != 0 {
-            return self.alloc_large(gfp, order);
-        }
-        for kind in self.zones_for(gfp) {
+        let frame = self
+            .get_page_from_freelist(cpu, gfp, order)
+            .or_else(|| self.alloc_pages_slowpath(cpu, gfp, order))?;
+        Some(self.fresh(frame, order))
+    }
+
+    /// From this CPU's page caches and the blocks.
+    fn get_page_from_freelist(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Frame> {
+        self.zones_for(gfp).find_map(|kind| {
+            let blocks = &self.zone(kind).blocks;
+            if order != 0 {
+                return blocks.lock().take(&self.pages, order);
+            }
             let mut caches = self.caches[cpu].lock();
             let cache = &mut caches.0[slot(kind)];
             if cache.is_empty() {
-                let mut blocks = self.zone(kind).blocks.lock();
+                let mut blocks = blocks.lock();
                 cache.extend((0..PCP_BATCH).map_while(|_| blocks.take(&self.pages, 0)));
                 // The first to be taken is the first to be handed out.
                 cache.reverse();
             }
-            if let Some(frame) = cache.pop() {
-                drop(caches);
-                return Some(self.fresh(frame, 0));
-            }
-        }
-        // `drain_all_pages`: what is left may sit in other CPUs' caches.
-        for &kind in gfp.zones() {
-            for cache in &self.caches {
-                let frame = cache.lock().0[slot(kind)].pop();
-                if let Some(frame) = frame {
-                    return Some(self.fresh(frame, 0));
-                }
-            }
-        }
-        None
+            cache.pop()
+        })
+    }
+
+    /// What is left may sit in other CPUs' caches. A frame may go, while they are gone through,
+    /// from one that is yet to come to one that is done: once proves nothing.
+    #[cold]
+    fn alloc_pages_slowpath(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Frame> {
+        (0..MAX_RECLAIM_RETRIES).find_map(|_| {
+            gfp.zones().iter().for_each(|&kind| self.drain_page_caches(kind));
+            self.get_page_from_freelist(cpu, gfp, order)
+        })
     }
 
     /// The zones that an allocation looks into, in order; how much CMA is free is asked only of
@@ -283,16 +311,6 @@ impl Memory {
         })
     }
 
-    /// From the blocks alone; what sits in page caches may make up one, once it is back.
-    fn alloc_large(&self, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
-        let take = |&kind: &ZoneKind| self.zone(kind).blocks.lock().take(&self.pages, order);
-        let frame = self.zones_for(gfp).find_map(|kind| take(&kind)).or_else(|| {
-            gfp.zones().iter().for_each(|&kind| self.drain_page_caches(kind));
-            gfp.zones().iter().find_map(take)
-        })?;
-        Some(self.fresh(frame, order))
-    }
-
     /// `drain_all_pages`, of one zone.
     fn drain_page_caches(&self, kind: ZoneKind) {
         for cache in &self.caches {
@@ -310,12 +328,12 @@ impl Memory {
 
     /// Makes a folio whose last reference is gone as it was when it was allocated.
     pub(super) fn renew(&self, head: Frame) {
-        let order = self.page(head).order();
-        for frame in head..head + (1 << order) {
-            self.page(frame).reset();
-            self.page(frame).set_order(order);
-        }
-        self.page(head).first_ref();
+        let page = self.page(head);
+        let (order, place) = (page.order(), page.flags() & flag::PLACE);
+        page.reset();
+        head.run(1 << order).skip(1).for_each(|frame| self.page(frame).reset_tail());
+        head.run(1 << order).for_each(|frame| self.page(frame).set_order(order, place));
+        page.first_ref();
     }
 
     fn blocks(&self) -> Blocks<'_, impl Fn(Frame) -> bool> {
@@ -325,7 +343,8 @@ impl Memory {
     fn fresh(&self, frame: Frame, order: u32) -> Fresh<'_> {
         if order != 0 {
             // Before the first reference: who finds one finds the head that has it.
-            (frame..frame + (1 << order)).for_each(|frame| self.page(frame).set_order(order));
+            let place = self.page(frame).flags() & flag::PLACE;
+            frame.run(1 << order).for_each(|frame| self.page(frame).set_order(order, place));
         }
         self.page(frame).first_ref();
         Fresh::new(self, frame)
@@ -353,7 +372,8 @@ impl Memory {
         debug_assert_eq!((page.folio_mapcount(), page.pincount()), (0, 0), "of folio {head}");
         let kind = ZoneKind::of(page.flags());
         let order = page.order();
-        (head..head + (1 << order)).for_each(|frame| self.page(frame).reset());
+        page.reset();
+        head.run(1 << order).skip(1).for_each(|frame| self.page(frame).reset_tail());
         if order != 0 || self.is_isolated(head) {
             self.zone(kind).blocks.lock().put(&self.blocks(), head, order);
             return;
@@ -369,7 +389,7 @@ impl Memory {
 
     /// Whether the frame's block is being offlined.
     pub fn is_isolated(&self, frame: Frame) -> bool {
-        self.isolated[(frame / PAGEBLOCK) as usize].load(Ordering::Relaxed)
+        self.isolated[(frame.0 / PAGEBLOCK) as usize].load(Ordering::Relaxed)
     }
 
     /// `start_isolate_page_range`: from now on no frame of the block is handed
@@ -388,7 +408,7 @@ impl Memory {
     fn set_isolated(&self, block: u32, isolated: bool) {
         for zone in &self.zones {
             self.drain_page_caches(zone.kind);
-            let frames = block * PAGEBLOCK..(block + 1) * PAGEBLOCK;
+            let frames = self.pageblock(block);
             if frames.start < zone.frames.end && zone.frames.start < frames.end {
                 let mark = || self.isolated[block as usize].store(isolated, Ordering::Relaxed);
                 zone.blocks.lock().isolate(&self.blocks(), block, mark);
@@ -398,22 +418,24 @@ impl Memory {
 
     /// Free frames of `block` that have been set aside.
     pub fn set_aside_in(&self, block: u32) -> usize {
-        let first = block * PAGEBLOCK;
-        let kind = ZoneKind::of(self.page(first.min(self.frames() - 1)).flags());
+        let Frames { start, end } = self.pageblock(block);
+        let kind = ZoneKind::of(self.folio(start).flags());
         let mut count = 0;
-        self.zone(kind).blocks.lock().each(&self.pages, |frame, aside| {
-            count += usize::from(aside && frame / PAGEBLOCK == block);
+        self.zone(kind).blocks.lock().each(&self.pages, |frame, order, aside| {
+            let within = Frames { start: frame.max(start), end: (frame + (1 << order)).min(end) };
+            count += if aside { within.len() } else { 0 };
         });
         count
     }
 
-    /// Every free frame, with how often it was found; quiescent machines only.
-    pub fn count_free(&self, mut seen: impl FnMut(Frame)) {
+    /// Every free block, by its first frame and order, as often as it is found; quiescent machines
+    /// only.
+    pub fn each_free(&self, mut seen: impl FnMut(Frame, u32)) {
         for zone in &self.zones {
-            zone.blocks.lock().each(&self.pages, |frame, _| seen(frame));
+            zone.blocks.lock().each(&self.pages, |frame, order, _| seen(frame, order));
         }
         for cache in &self.caches {
-            cache.lock().0.iter().flatten().for_each(|&frame| seen(frame));
+            cache.lock().0.iter().flatten().for_each(|&frame| seen(frame, 0));
         }
     }
 
@@ -447,7 +469,7 @@ mod tests {
     #[test]
     fn a_page_cache_gives_back_what_is_too_much_for_it() {
         let layout = Layout { normal: 256, movable: 64, cma: 0, page_bytes: 64 };
-        let memory = Memory::build(&layout, 1, &mut || true).unwrap();
+        let memory = Memory::build(&layout, 1).unwrap();
         let frames: Vec<Frame> =
             (0..4 * PCP_BATCH).map(|_| memory.alloc(0, Gfp::Pin, 0).unwrap().publish()).collect();
         let free = memory.zone(ZoneKind::Normal).blocks.lock().frames();

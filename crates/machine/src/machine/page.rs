@@ -7,7 +7,12 @@
 //! mappings, flags, place on a list. Every line of it says the order, so the
 //! head of any frame is one shift away ([`Memory::head`](super::Memory::head)); a frame
 //! alone is a folio of order 0 and its own head. What each page of a folio has for itself:
-//! how many PTEs map it, `PageAnonExclusive`, poison.
+//! how many PTEs map it, `PageAnonExclusive` unless a PMD maps it, poison.
+//!
+//! A line of zeros is that of a page of a huge folio, or of a free block as large, that has nothing
+//! to say for itself: where its head does not say otherwise all is as there. So the order is kept
+//! as what it lacks to the largest, and which place a frame lies in is said by every line but
+//! those. Nobody writes to them without need: they take no memory ([`sparse`](super::sparse)).
 //!
 //! A folio's order changes only while its refcount is zero or frozen. So whoever holds a
 //! reference may look it up as often as he likes; who has looked first and got his reference
@@ -49,14 +54,7 @@
 
 use crate::sync::{AtomicI32, AtomicU32, Ordering};
 
-/// A page frame number.
-pub type Frame = u32;
-
-/// No frame.
-pub const NO_FRAME: Frame = u32::MAX;
-
-/// The frame of the zero page, always reserved and mapped by read faults.
-pub const ZERO_FRAME: Frame = 0;
+use super::ids::{AtomicFrame, MappingId};
 
 /// A page flag, named as in `include/linux/page-flags.h`.
 pub mod flag {
@@ -79,9 +77,9 @@ pub mod flag {
     pub const WAITERS: u32 = 1 << 13;
     /// Put into the oldest generation of the multi-gen LRU, where `MADV_COLD` leaves it.
     pub const OLDEST: u32 = 1 << 14;
-    /// In `ZONE_MOVABLE`; never changes.
+    /// In `ZONE_MOVABLE`; never changes. Of a huge folio, or a free block as large, its head says it.
     pub const ZONE_MOVABLE: u32 = 1 << 16;
-    /// In a CMA pageblock; never changes.
+    /// In a CMA pageblock; likewise.
     pub const CMA: u32 = 1 << 17;
     /// A driver's page, never on an LRU list; known to the model only.
     pub const NEVER_LRU: u32 = 1 << 18;
@@ -97,8 +95,10 @@ pub mod flag {
     pub const TEMPORARY: u32 = 1 << 23;
     /// `hugetlb_migratable`: in use, and in nobody's hands.
     pub const MIGRATABLE: u32 = 1 << 24;
-    /// Where the order of the folio that a page is part of begins; four bits.
+    /// Where begins what the order of the folio that a page is part of lacks to the largest; four bits.
     pub const ORDER: u32 = 28;
+    /// The bits of it.
+    pub const ORDERS: u32 = u32::MAX << ORDER;
     /// Flags that the parts of a split folio take over from it.
     pub const SPLIT: u32 = ACTIVE | REFERENCED | UNEVICTABLE | MLOCKED | SWAPBACKED | DIRTY | ANON | OLDEST;
     /// Flags that tell where a frame lies and that outlive its contents.
@@ -128,8 +128,9 @@ pub mod flag {
 pub const MAX_ORDER: u32 = 9;
 
 /// A page frame's line: its own state and, in a head, its folio's.
-#[repr(align(64))]
-#[derive(Debug)]
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+#[cfg_attr(not(loom), derive(bytemuck::Zeroable))]
 pub struct Page {
     refcount: AtomicI32,
     /// PTEs that map this very page.
@@ -139,8 +140,8 @@ pub struct Page {
     mapping: AtomicU32,
     /// Index in that mapping.
     index: AtomicU32,
-    pub(super) prev: AtomicU32,
-    pub(super) next: AtomicU32,
+    pub(super) prev: AtomicFrame,
+    pub(super) next: AtomicFrame,
     /// Which LRU list it is on, plus one; 0 for none.
     pub(super) list: AtomicU32,
     /// `folio->mlock_count`, kept while on the unevictable list.
@@ -163,33 +164,16 @@ pub struct Page {
 
 const _: () = assert!(size_of::<Page>() == 64 || cfg!(loom));
 
-impl Page {
-    /// A free page with the flags of the place where it lies.
-    pub fn new(place: u32) -> Self {
-        Self {
-            refcount: AtomicI32::new(0),
-            mapcount: AtomicI32::new(0),
-            flags: AtomicU32::new(place & flag::PLACE),
-            mapping: AtomicU32::new(0),
-            index: AtomicU32::new(0),
-            prev: AtomicU32::new(NO_FRAME),
-            next: AtomicU32::new(NO_FRAME),
-            list: AtomicU32::new(0),
-            mlock_count: AtomicU32::new(0),
-            lasting: AtomicU32::new(0),
-            lasting_pins: AtomicU32::new(0),
-            lock_owner: AtomicU32::new(0),
-            writeback_owner: AtomicU32::new(0),
-            isolator: AtomicU32::new(0),
-            large_mapcount: AtomicI32::new(0),
-            pincount: AtomicI32::new(0),
-        }
-    }
+/// The flags that say an order.
+const fn of_order(order: u32) -> u32 {
+    (MAX_ORDER - order) << flag::ORDER
+}
 
+impl Page {
     /// Order of the folio that it is part of: `folio_order`.
     #[inline]
     pub fn order(&self) -> u32 {
-        self.flags.load(Ordering::Acquire) >> flag::ORDER
+        MAX_ORDER - (self.flags.load(Ordering::Acquire) >> flag::ORDER)
     }
 
     /// Pages of that folio: `folio_nr_pages`.
@@ -204,12 +188,17 @@ impl Page {
         self.order() != 0
     }
 
-    /// Makes it part of a folio, or the first page of a free block, of this order.
-    pub(super) fn set_order(&self, order: u32) {
+    /// Makes it part of a folio of this order; `place`: which flags of [`flag::PLACE`] it has
+    /// where that is smaller than the largest.
+    pub(super) fn set_order(&self, order: u32, place: u32) {
+        let place = if order == MAX_ORDER { 0 } else { place };
+        let with = |flags: u32| flags & !flag::ORDERS | of_order(order) | place;
         // Others may set `PG_waiters` of a folio that is split. Whoever sees the order sees what
         // the page was made before.
         let mut old = self.flags.load(Ordering::Relaxed);
-        let with = |flags: u32| flags & !(u32::MAX << flag::ORDER) | order << flag::ORDER;
+        if old == with(old) {
+            return;
+        }
         while let Err(now) =
             self.flags.compare_exchange_weak(old, with(old), Ordering::Release, Ordering::Relaxed)
         {
@@ -221,17 +210,17 @@ impl Page {
     /// Under the zone's lock.
     pub(super) fn free_block(&self) -> Option<(u32, bool)> {
         let flags = self.flags.load(Ordering::Relaxed);
-        let block = (flags >> flag::ORDER, flags & flag::SET_ASIDE != 0);
+        let block = (MAX_ORDER - (flags >> flag::ORDER), flags & flag::SET_ASIDE != 0);
         (flags & flag::BUDDY != 0).then_some(block)
     }
 
-    /// Makes it the first page of a free block, or no longer. Under the zone's lock.
-    pub(super) fn set_free_block(&self, block: Option<(u32, bool)>) {
-        let none = !(flag::BUDDY | flag::SET_ASIDE | u32::MAX << flag::ORDER);
-        let flags = block.map_or(0, |(order, aside)| {
-            flag::BUDDY | order << flag::ORDER | if aside { flag::SET_ASIDE } else { 0 }
+    /// Makes it the first page of a free block, or one of none, in a place. Under the zone's lock.
+    pub(super) fn set_free_block(&self, block: Option<(u32, bool)>, place: u32) {
+        let none = !(flag::BUDDY | flag::SET_ASIDE | flag::ORDERS);
+        let flags = block.map_or(of_order(0), |(order, aside)| {
+            flag::BUDDY | of_order(order) | if aside { flag::SET_ASIDE } else { 0 }
         });
-        self.flags.store(self.flags.load(Ordering::Relaxed) & none | flags, Ordering::Relaxed);
+        self.flags.store(self.flags.load(Ordering::Relaxed) & none | flags | place, Ordering::Relaxed);
     }
 
     /// `folio_ref_count`. `SeqCst`, for the pattern named above.
@@ -391,8 +380,8 @@ impl Page {
 
     /// The mapping's id, if it has one.
     #[inline]
-    pub fn mapping(&self) -> Option<u32> {
-        self.mapping.load(Ordering::Relaxed).checked_sub(1)
+    pub fn mapping(&self) -> Option<MappingId> {
+        self.mapping.load(Ordering::Relaxed).checked_sub(1).map(MappingId)
     }
 
     /// The index in its mapping.
@@ -403,8 +392,8 @@ impl Page {
 
     /// Makes it page `index` of mapping `id`, or of none.
     #[inline]
-    pub fn set_mapping(&self, id: Option<u32>, index: u32) {
-        self.mapping.store(id.map_or(0, |id| id + 1), Ordering::Relaxed);
+    pub fn set_mapping(&self, id: Option<MappingId>, index: u32) {
+        self.mapping.store(id.map_or(0, |id| id.0 + 1), Ordering::Relaxed);
         self.index.store(index, Ordering::Relaxed);
     }
 
@@ -460,11 +449,22 @@ impl Page {
         self.lasting.fetch_add(n as u32, Ordering::Relaxed);
     }
 
+    /// Resets a page of a folio, but its head, that is the allocator's: where the folio is of the
+    /// largest order, it had nothing but flags.
+    pub(super) fn reset_tail(&self) {
+        if self.order() == MAX_ORDER {
+            debug_assert_eq!(self.mapcount(), 0, "a mapped page is freed");
+            self.clear(!(flag::PLACE | flag::HWPOISON | flag::ORDERS));
+        } else {
+            self.reset();
+        }
+    }
+
     /// Resets everything but its place; the page is the allocator's, and of order 0.
     pub(super) fn reset(&self) {
         debug_assert_eq!(self.mapcount(), 0, "a mapped page is freed");
         let place = self.flags.load(Ordering::Relaxed) & (flag::PLACE | flag::HWPOISON);
-        self.flags.store(place, Ordering::Relaxed);
+        self.flags.store(place | of_order(0), Ordering::Relaxed);
         self.set_mapping(None, 0);
         self.mlock_count.store(0, Ordering::Relaxed);
         self.set_isolator(None);
@@ -478,7 +478,8 @@ impl Page {
         all.add(u64::from(self.refcount.load(Ordering::Relaxed) as u32) << 32 | of(&self.flags));
         all.add(u64::from(self.mapcount.load(Ordering::Relaxed) as u32) << 32 | of(&self.mapping));
         all.add(of(&self.index) << 32 | of(&self.list));
-        all.add(of(&self.prev) << 32 | of(&self.next));
+        let link = |to: &AtomicFrame| u64::from(to.load(Ordering::Relaxed).0);
+        all.add(link(&self.prev) << 32 | link(&self.next));
         let counts = [&self.large_mapcount, &self.pincount].map(|count| count.load(Ordering::Relaxed) as u32);
         all.add(u64::from(counts[0]) << 32 | u64::from(counts[1]));
     }
@@ -509,7 +510,7 @@ mod tests {
 
     #[test]
     fn a_frozen_page_gives_no_reference() {
-        let page = Page::new(0);
+        let page = Page::default();
         page.first_ref();
         assert!(page.try_get(1024));
         assert_eq!(page.freeze(1).err(), Some(1025), "an extra reference must refuse the freeze");
@@ -523,11 +524,20 @@ mod tests {
 
     #[test]
     fn test_clear_needs_the_flag() {
-        let page = Page::new(flag::ZONE_MOVABLE);
+        let page = Page::default();
+        page.set_free_block(None, flag::ZONE_MOVABLE);
         assert!(!page.test_clear(flag::LRU));
         page.set(flag::LRU);
         assert!(page.test_clear(flag::LRU));
         assert!(!page.test_clear(flag::LRU));
-        assert_eq!(page.flags(), flag::ZONE_MOVABLE);
+        assert_eq!(page.flags() & !flag::ORDERS, flag::ZONE_MOVABLE);
+    }
+
+    #[test]
+    fn a_line_of_zeros_is_of_a_page_of_a_huge_folio() {
+        let page = Page::default();
+        assert_eq!((page.order(), page.flags()), (MAX_ORDER, 0));
+        page.set_order(2, flag::CMA);
+        assert_eq!((page.order(), page.flags() & !flag::ORDERS), (2, flag::CMA));
     }
 }

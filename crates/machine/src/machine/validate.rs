@@ -2,8 +2,8 @@
 //!
 //! For a quiescent machine (no operation under way):
 //!
-//! 1. Every frame is free in exactly one place, or part of a folio in use; a free one is of
-//!    order 0.
+//! 1. Every frame is free in exactly one place, or part of a folio in use; a free one is a page of
+//!    its own, or of a free block of the largest order.
 //! 2. A folio's refcount is its mappings + page cache + batch entries + what the
 //!    caller says it holds of any of its pages (pins, holders).
 //! 3. A page's mapcount is the number of PTEs that map it, and a folio's that of all its pages.
@@ -15,9 +15,9 @@
 //! 6. The contents of every mapped page that is not pinned are those it was filled with.
 //! 7. LRU lists are well linked, and batches and `pending` agree.
 
-use super::GoOn;
 use super::space::PTES_PER_TABLE;
-use super::{Batch, Frame, Machine, flag, lruvec::Lists, payload::pattern};
+use super::sparse::PerFrame;
+use super::{Batch, Frame, GoOn, MAX_ORDER, Machine, flag, lruvec::Lists, payload::pattern};
 use std::collections::{HashMap, HashSet};
 
 /// Pages checked between two questions whether to go on.
@@ -61,9 +61,14 @@ impl Recount {
     }
 }
 
+/// Where a frame was seen.
 #[derive(Default, Clone)]
+#[cfg_attr(not(loom), derive(bytemuck::Zeroable))]
 struct Seen {
+    /// How often it is free, but for the free blocks of the largest order, which their first
+    /// frame alone says.
     free: u32,
+    huge_free: u32,
     /// PTEs and PMDs that map it, and the PMDs among them.
     mapped: i32,
     entire: i32,
@@ -92,8 +97,14 @@ impl Machine {
     ) -> Recount {
         let mut recount = Recount::default();
         let never_on_lru: HashSet<Frame> = never_on_lru.iter().copied().collect();
-        let mut all = vec![Seen::default(); self.memory.frames() as usize];
-        self.memory.count_free(|frame| all[frame as usize].free += 1);
+        let Ok(mut all) = PerFrame::<Seen>::build(self.memory.frames()) else { return recount };
+        self.memory.each_free(|first, order| {
+            if order == MAX_ORDER {
+                all.of_mut(first).huge_free += 1;
+            } else {
+                first.run(1 << order).for_each(|frame| all.of_mut(frame).free += 1);
+            }
+        });
         if !self.count_mappings(&mut all, &mut recount, go_on) {
             // Half of the references prove nothing of any page.
             return recount;
@@ -101,31 +112,33 @@ impl Machine {
         self.count_batches(&mut all, &mut recount);
         self.count_lists(&self.lruvec.lock(), &mut all, &mut recount);
         let pool: HashSet<Frame> = self.hugetlb_free().into_iter().collect();
-        for (frame, seen) in (0 as Frame..).zip(&all) {
-            if frame.is_multiple_of(ASK_EVERY) && !go_on() {
+        for frame in self.memory.all() {
+            if frame.0.is_multiple_of(ASK_EVERY) && !go_on() {
                 return recount;
             }
-            if self.memory.head(frame) != frame && self.folio(frame).refcount() != 0 {
-                self.check_tail(frame, seen, &mut recount);
+            let mut seen = all.of(frame).clone();
+            seen.free += all.of(frame.align_down(MAX_ORDER)).huge_free;
+            if self.memory.head(frame) != frame {
+                self.check_tail(frame, &seen, &mut recount);
                 continue;
             }
-            let pages = self.memory.frames_of(frame);
-            let pooled = i32::from(pool.contains(&frame));
-            let extra = pooled + pages.clone().filter_map(|frame| held.get(&frame)).sum::<i32>();
             let mut folio = seen.clone();
-            for tail in pages.skip(1) {
-                folio.mapped += all[tail as usize].mapped;
-                folio.cached += all[tail as usize].cached;
+            let pages = self.memory.frames_of(frame);
+            for tail in pages.clone().skip(1) {
+                folio.mapped += all.of(tail).mapped;
+                folio.cached += all.of(tail).cached;
             }
+            let pooled = i32::from(pool.contains(&frame));
+            let extra = pooled + pages.filter_map(|frame| held.get(&frame)).sum::<i32>();
             self.check_folio(frame, &folio, extra, never_on_lru.contains(&frame), &mut recount);
-            self.check_mapcount(frame, seen, &mut recount);
+            self.check_mapcount(frame, &seen, &mut recount);
         }
         recount.complete = true;
         recount
     }
 
     /// False if it was cut off.
-    fn count_mappings(&self, seen: &mut [Seen], recount: &mut Recount, go_on: &mut GoOn<'_>) -> bool {
+    fn count_mappings(&self, seen: &mut PerFrame<Seen>, recount: &mut Recount, go_on: &mut GoOn<'_>) -> bool {
         for mapping in self.mappings() {
             if !go_on() {
                 return false;
@@ -142,7 +155,7 @@ impl Machine {
                         format!("page {index} of mapping {} is under a migration entry", mapping.id)
                     });
                     if pte.is_present() {
-                        let seen = &mut seen[pte.frame() as usize];
+                        let seen = seen.of_mut(pte.frame());
                         seen.mapped += 1;
                         seen.entire += i32::from(huge.is_some());
                     }
@@ -150,21 +163,21 @@ impl Machine {
             });
             for index in 0..mapping.vma.len() {
                 if let Some(frame) = mapping.cached(index) {
-                    seen[frame as usize].cached += 1;
+                    seen.of_mut(frame).cached += 1;
                 }
             }
         }
         true
     }
 
-    fn count_batches(&self, seen: &mut [Seen], recount: &mut Recount) {
+    fn count_batches(&self, seen: &mut PerFrame<Seen>, recount: &mut Recount) {
         for (number, cpu) in self.cpus.iter().enumerate() {
             let batches = cpu.lock();
             for (batch, frame) in batches.entries() {
-                seen[frame as usize].batched += 1;
+                seen.of_mut(frame).batched += 1;
                 let new = matches!(batch, Batch::LruAdd | Batch::Mlock);
-                seen[frame as usize].unlisted_batch |= new;
-                seen[frame as usize].queued_off_lru |= !new && self.rules.queueing_clears_lru;
+                seen.of_mut(frame).unlisted_batch |= new;
+                seen.of_mut(frame).queued_off_lru |= !new && self.rules.queueing_clears_lru;
             }
             let some = batches.entries().next().is_some();
             recount.check(some == cpu.needs_drain(), "pending agrees with the batches", None, || {
@@ -176,12 +189,12 @@ impl Machine {
         }
     }
 
-    fn count_lists(&self, lists: &Lists, seen: &mut [Seen], recount: &mut Recount) {
+    fn count_lists(&self, lists: &Lists, seen: &mut PerFrame<Seen>, recount: &mut Recount) {
         let mut broken = Vec::new();
         lists.validate(
             &self.memory,
             |frame, lru| {
-                seen[frame as usize].on_list += 1;
+                seen.of_mut(frame).on_list += 1;
                 let right = super::Lru::of(self.page(frame).flags());
                 recount.check(right == lru, "a page is on the list its flags choose", Some(frame), || {
                     format!("on {lru:?}, flags say {right:?}")
@@ -194,11 +207,16 @@ impl Machine {
         }
     }
 
-    /// A page of a large folio in use that is not its head.
+    /// A page of a large folio, or of a free block as large, that is not its head.
     fn check_tail(&self, frame: Frame, seen: &Seen, recount: &mut Recount) {
-        let used = seen.free + seen.on_list + seen.batched as u32;
-        recount.check(used == 0, "a frame is in one place", Some(frame), || {
-            format!("part of folio {}, and in {used} other places", self.memory.head(frame))
+        let head = self.memory.head(frame);
+        let free = self.page(head).refcount() == 0;
+        let places = seen.free + seen.on_list + seen.batched as u32;
+        recount.check(places == u32::from(free), "a frame is in one place", Some(frame), || {
+            format!(
+                "part of {head}, whose refcount is {}, and in {places} places",
+                self.page(head).refcount()
+            )
         });
         self.check_mapcount(frame, seen, recount);
     }

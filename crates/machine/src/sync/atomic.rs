@@ -61,6 +61,8 @@ macro_rules! atomic {
     ($Name:ident, $T:ty) => {
         #[doc = concat!("An atomic `", stringify!($T), "`.")]
         #[derive(Debug)]
+        #[cfg_attr(not(loom), derive(bytemuck::Zeroable))]
+        #[repr(transparent)]
         pub struct $Name(imp::$Name);
 
         impl $Name {

@@ -227,6 +227,7 @@ impl Monitor {
 /// Under loom every shared and exclusive access is recorded and a race is an
 /// error; otherwise it is nothing at all.
 #[derive(Debug)]
+#[cfg_attr(not(loom), derive(bytemuck::Zeroable))]
 pub struct Exclusive {
     #[cfg(loom)]
     cell: loom::cell::UnsafeCell<()>,

@@ -1,6 +1,6 @@
 //! How a call that ended is judged: by the truth about its pages, at that moment.
 
-use crate::machine::{Frame, Machine, ZERO_FRAME};
+use crate::machine::{Frame, Hindrance, Machine, Obstacle, ZERO_FRAME};
 use crate::ops::{Errno, Lookup, PinRequest};
 use crate::policy::ZeroPage;
 use gupstress_machine::words;
@@ -73,22 +73,41 @@ fn to_move<'a>(m: &'a Machine, request: &'a PinRequest<'_>) -> impl Iterator<Ite
     in_the_way.map(|(_, frame)| frame)
 }
 
+/// What would have made a call fail however long it had waited, if anything: the truth behind a failure.
+fn lasting(m: &Machine, request: &PinRequest<'_>) -> Option<Obstacle> {
+    let pages = to_move(m, request);
+    if request.is_bad_address(&m.rules) {
+        Some(Obstacle::BadAddress)
+    } else if m.lacks_targets(pages.clone().count()) {
+        Some(Obstacle::NoMemory)
+    } else {
+        pages.into_iter().find_map(|frame| m.permanent_obstacle(frame))
+    }
+}
+
 /// The class of a call that has ended; `Stuck` is for the watchdog to say.
 pub fn class(m: &Machine, request: &PinRequest<'_>, result: Result<(), Errno>, pages: &[Frame]) -> Class {
     match result {
         Ok(()) if unsafe_page(m, pages).is_some() => Class::PinnedUnsafe,
         Ok(()) => Class::Pinned,
-        Err(_) => {
-            let mut pages = to_move(m, request);
-            let lacking = m.lacks_targets(pages.clone().count());
-            if lacking
-                || request.is_bad_address(&m.rules)
-                || pages.any(|frame| m.permanent_obstacle(frame).is_some())
-            {
-                Class::FailedJustified
-            } else {
-                Class::FailedSpurious
-            }
-        }
+        Err(_) if lasting(m, request).is_some() => Class::FailedJustified,
+        Err(_) => Class::FailedSpurious,
     }
+}
+
+/// What a failed call of this class is put down to: what refused it, unless that passes and
+/// something else does not.
+///
+/// Whether it lasts is what the class says and nothing else: memory that was out is back for a
+/// call that failed without need.
+pub fn put_down_to(
+    m: &Machine,
+    request: &PinRequest<'_>,
+    class: Class,
+    refused: Option<Hindrance>,
+) -> Option<Hindrance> {
+    if class == Class::FailedJustified && !refused.as_ref().is_some_and(|by| by.obstacle.is_permanent()) {
+        return lasting(m, request).map(|obstacle| Hindrance { obstacle, page: None }).or(refused);
+    }
+    refused
 }

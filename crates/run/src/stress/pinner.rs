@@ -4,10 +4,9 @@ use super::profile::Age;
 use super::setup::{populate, set_up};
 use super::shared::{Ledger, Shared, Slot};
 use crate::drive::{Driver, Step, Wait};
-use crate::judge::class::{Fate, class, fate, unsafe_page};
+use crate::judge::class::{Fate, class, fate, put_down_to, unsafe_page};
 use crate::judge::{Class, Failure, MAX_FINDINGS, UnsafePin};
-use crate::machine::page::NO_FRAME;
-use crate::machine::{Cause, Mapping, Obstacle};
+use crate::machine::{Cause, Mapping, NO_FRAME};
 use crate::observe::Deed;
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Unshare, ZeroPage};
@@ -186,7 +185,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
             Fate::Counted(class) => {
                 let others = sh.ended.fetch_add(1, Ordering::Relaxed) - ended_before;
                 self.ledger.ended(took, self.pin.sweeps, others);
-                self.report(class, result);
+                self.report(class, result, &request);
                 let pages = if result.is_ok() { range.len() as u64 } else { 0 };
                 self.slot.count(class, pages);
                 if result.is_ok() {
@@ -214,20 +213,18 @@ impl<'a, D: Driver> Pinner<'a, D> {
     }
 
     /// Records what there is to find in a call that was counted.
-    fn report(&mut self, class: Class, result: Result<(), Errno>) {
+    fn report(&mut self, class: Class, result: Result<(), Errno>, request: &PinRequest<'_>) {
         let m = &self.sh.m;
         match result {
             Err(errno) => {
                 *self.ledger.errors.entry(errno).or_default() += 1;
-                let hindrance = self.slot.place.hindered();
-                self.ledger
-                    .causes
-                    .add(hindrance.as_ref().map_or(Cause::Unknown, |(_, by)| by.obstacle.into()));
+                let (step, refused) = self.slot.place.hindered().unzip();
+                let by = put_down_to(m, request, class, refused);
+                self.ledger.causes.add(by.as_ref().map_or(Cause::Unknown, |by| by.obstacle.into()));
                 let mut findings = self.sh.findings.lock();
                 let wanted = findings.failures.len() < MAX_FINDINGS;
                 drop(findings);
                 if wanted {
-                    let (step, by) = hindrance.unzip();
                     let obstacle = by.as_ref().map(|by| by.obstacle);
                     let found = by.and_then(|by| by.page);
                     let failure = Failure {
@@ -237,7 +234,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
                         step: step.unwrap_or_else(|| self.slot.place.step()).name(),
                         sweeps: self.pin.sweeps,
                         obstacle,
-                        permanent: obstacle.is_some_and(Obstacle::is_permanent),
+                        permanent: class == Class::FailedJustified,
                         page: found.as_ref().map(|found| m.page_state(found.frame)),
                         found,
                     };

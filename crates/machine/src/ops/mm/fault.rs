@@ -233,9 +233,8 @@ impl<'a, D: Driver> Mm<'a, D> {
         };
         let folio = self.page(fresh.frame());
         folio.set(flag::ANON | flag::SWAPBACKED);
-        for frame in self.m.memory.frames_of(fresh.frame()) {
-            self.page(frame).set(flag::ANON_EXCLUSIVE);
-        }
+        let apart = if huge { 1 } else { 1 << order };
+        (0..apart).for_each(|nth| _ = self.page(fresh.frame() + nth).set(flag::ANON_EXCLUSIVE));
         if self.m.rules.cold == Cold::NotOldest {
             folio.set(flag::REFERENCED);
         }
@@ -258,7 +257,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             self.event(Event::ThpFaultAlloc);
             self.m.memory.add_entire_mapcount(head, 1);
         } else {
-            pages.clone().zip(head..).for_each(|(_, frame)| _ = self.m.memory.add_mapcount(frame, 1));
+            pages.clone().zip(head.on()).for_each(|(_, frame)| _ = self.m.memory.add_mapcount(frame, 1));
             if order != 0 {
                 folio.get((1 << order) - 1);
             }
@@ -276,7 +275,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             if mapping.order == MAX_ORDER {
                 locked.set_table(index);
             }
-            let ptes = pages.zip(head..);
+            let ptes = pages.zip(head.on());
             ptes.for_each(|(index, frame)| locked.set(index, Pte::present(frame, write, write)));
         }
         let replaced = old.is_present() && !self.m.is_zero(old.frame());
@@ -314,9 +313,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         if !self.m.is_zero(head) {
             let folio = self.page(head);
             if folio.has(flag::ANON_EXCLUSIVE) || folio.refcount() == 1 {
-                for frame in self.m.memory.frames_of(head) {
-                    self.page(frame).set(flag::ANON_EXCLUSIVE);
-                }
+                folio.set(flag::ANON_EXCLUSIVE);
                 if access == Access::Write {
                     locked.set_pmd(index, pmd.made_writable());
                 }
@@ -513,15 +510,9 @@ impl<'a, D: Driver> Mm<'a, D> {
             }
             return Ok(Some(frame));
         }
-        let order = if mapping.kind.is_hugetlb() { MAX_ORDER } else { order };
-        let first = index >> order << order;
-        let pages = first..first + (1 << order);
-        let fits = pages.end <= mapping.vma.len() && mapping.has_none_of(pages);
-        let fresh = match self.alloc_cached(mapping, first, order, fits) {
-            // Without memory for it, or a place, it is a page.
-            Err(_) if order != 0 && !mapping.kind.is_hugetlb() => {
-                self.alloc_cached(mapping, index, 0, true)?
-            }
+        let fresh = match self.alloc_cached(mapping, index, order) {
+            // Without memory for it it is a page.
+            Err(_) if order != 0 && !mapping.kind.is_hugetlb() => self.alloc_cached(mapping, index, 0)?,
             fresh => fresh?,
         };
         let folio = self.page(fresh.frame());
@@ -549,24 +540,28 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(None)
     }
 
-    fn alloc_cached(
-        &self,
-        mapping: &Mapping,
-        first: u32,
-        order: u32,
-        fits: bool,
-    ) -> Result<Fresh<'a>, Errno> {
-        match mapping.kind {
-            _ if !fits => Err(Errno::ENOMEM),
-            Kind::Hugeshm => {
-                let fresh = self.m.take_hugetlb(self.cpu(), self.gfp.get(), true).ok_or(Errno::ENOMEM)?;
-                self.made_hugetlb(mapping, first, &fresh);
-                Ok(fresh)
+    /// A folio for a page that a cache had not; of `order` if there is a place for it. Whether another
+    /// came first is for who adds it to see: here that would look like a lack of memory.
+    fn alloc_cached(&self, mapping: &Mapping, index: u32, order: u32) -> Result<Fresh<'a>, Errno> {
+        let around = |order: u32| {
+            let first = index >> order << order;
+            first..first + (1 << order)
+        };
+        if mapping.kind == Kind::Hugeshm {
+            let pages = around(MAX_ORDER);
+            if pages.end > mapping.vma.len() {
+                return Err(Errno::ENOMEM);
             }
-            // `GFP_HIGHUSER`: nobody may move what the kernel cannot read.
-            Kind::Secret => self.with_gfp(Gfp::Pin, || self.alloc_filled(mapping, first, order)),
-            _ => self.alloc_filled(mapping, first, order),
+            let fresh = self.m.take_hugetlb(self.cpu(), self.gfp.get(), true).ok_or(Errno::ENOMEM)?;
+            self.made_hugetlb(mapping, pages.start, &fresh);
+            return Ok(fresh);
         }
+        let pages = around(order);
+        let fits = pages.end <= mapping.vma.len() && mapping.has_none_of(pages);
+        let order = if fits { order } else { 0 };
+        let fill = || self.alloc_filled(mapping, around(order).start, order);
+        // `GFP_HIGHUSER`: nobody may move what the kernel cannot read.
+        if mapping.kind == Kind::Secret { self.with_gfp(Gfp::Pin, fill) } else { fill() }
     }
 }
 

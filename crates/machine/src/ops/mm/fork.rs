@@ -109,9 +109,7 @@ impl<D: Driver> Mm<'_, D> {
             }
             folio.get(1);
             self.m.memory.add_entire_mapcount(head, 1);
-            for frame in self.m.memory.frames_of(head) {
-                self.page(frame).clear(flag::ANON_EXCLUSIVE);
-            }
+            folio.clear(flag::ANON_EXCLUSIVE);
             locked.replace(index, true, pmd.write_protected());
         }
         child.lock_nested(index).set_pmd(index, pmd.write_protected());

@@ -145,7 +145,7 @@ impl<D: Driver> Mm<'_, D> {
             return false;
         }
         if self.folio(frame).has(flag::ANON) {
-            return !self.page(frame).has(flag::ANON_EXCLUSIVE);
+            return !self.m.memory.is_anon_exclusive(frame);
         }
         self.m.is_zero(frame)
             && self.m.rules.unshare == Unshare::Cow

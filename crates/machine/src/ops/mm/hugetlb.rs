@@ -43,11 +43,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         folio.set_mapping(Some(mapping.id), first);
         folio.set(flag::MIGRATABLE);
         if mapping.kind.is_private() {
-            folio.set(flag::ANON);
-            self.m
-                .memory
-                .frames_of(fresh.frame())
-                .for_each(|page| _ = self.page(page).set(flag::ANON_EXCLUSIVE));
+            folio.set(flag::ANON | flag::ANON_EXCLUSIVE);
         }
     }
 
@@ -89,7 +85,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             return Ok(());
         }
         if self.page(head).folio_mapcount() == 1 {
-            self.m.memory.frames_of(head).for_each(|page| _ = self.page(page).set(flag::ANON_EXCLUSIVE));
+            self.page(head).set(flag::ANON_EXCLUSIVE);
             if write {
                 locked.set_pmd(first, old.made_writable());
             }

@@ -10,7 +10,7 @@
 
 use crate::drive::Driver;
 use crate::machine::space::{PTES_PER_TABLE, PtLocked};
-use crate::machine::{Frame, Kind, MAX_ORDER, Pte, Test, Vma, flag};
+use crate::machine::{Frame, Kind, MAX_ORDER, MappingId, Pte, Test, Vma, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use std::ops::Range;
@@ -129,7 +129,13 @@ impl<D: Driver> Mm<'_, D> {
     /// `remove_migration_ptes`: every migration entry of the pages from `old` on maps those from
     /// `new` on again (`new` = `old` where the migration failed, or the folio was split); `pages`
     /// are their places in mapping `id`.
-    pub(in crate::ops) fn remove_migration_ptes(&self, id: u32, pages: Range<u32>, old: Frame, new: Frame) {
+    pub(in crate::ops) fn remove_migration_ptes(
+        &self,
+        id: MappingId,
+        pages: Range<u32>,
+        old: Frame,
+        new: Frame,
+    ) {
         self.m.mapping(id).for_each_vma(|vma| {
             let mut index = pages.start;
             while index < pages.end.min(vma.len()) {
@@ -150,6 +156,10 @@ impl<D: Driver> Mm<'_, D> {
                     continue;
                 }
                 self.add_rmap(frame, vma, here);
+                if entry.is_writable() && vma.kind == Kind::Anon {
+                    // It was a PMD's alone when it was moved, and the PMD has been split since.
+                    self.page(frame).set(flag::ANON_EXCLUSIVE);
+                }
                 locked.set(here, entry.from_migration(frame));
                 drop(locked);
                 if vma.is_locked(here) && self.m.rules.mlock_batched {
@@ -179,8 +189,11 @@ impl<D: Driver> Mm<'_, D> {
                 self.put_folio(head, 1);
             }
         } else {
+            let pages = self.m.memory.frames_of(head);
+            if self.page(head).has(flag::ANON_EXCLUSIVE) {
+                pages.clone().for_each(|frame| _ = self.page(frame).set(flag::ANON_EXCLUSIVE));
+            }
             if pmd.is_present() {
-                let pages = self.m.memory.frames_of(head);
                 self.page(head).get(pages.len() as i32 - 1);
                 pages.for_each(|frame| _ = self.m.memory.add_mapcount(frame, 1));
                 self.m.memory.add_entire_mapcount(head, -1);
