@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gupstress._core import __version__
-    from gupstress.api import compare, explore, litmus, matrix, replay, report, run
+    from gupstress.api import compare, explore, litmus, matrix, replay, report, run, tune
     from gupstress.errors import ConfigError, GupstressError, MachineError, ResourceError
     from gupstress.model.catalog import kernels, policies, profiles
     from gupstress.model.machine import Machine, Mapping, PageState, PinOutcome
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gupstress.outcome.results import PolicyResult
     from gupstress.outcome.schemas import schema
     from gupstress.running.result import RunResult
-    from gupstress.studies.shown import Comparison, LitmusResult, MatrixResult
+    from gupstress.studies.shown import Comparison, LitmusResult, MatrixResult, TuneResult
 
 _HOMES = {
     "Comparison": "studies.shown",
@@ -37,6 +37,7 @@ _HOMES = {
     "PolicyResult": "outcome.results",
     "ResourceError": "errors",
     "RunResult": "running.result",
+    "TuneResult": "studies.shown",
     "__version__": "_core",
     "compare": "api",
     "explore": "api",
@@ -49,6 +50,7 @@ _HOMES = {
     "report": "api",
     "run": "api",
     "schema": "outcome.schemas",
+    "tune": "api",
 }
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "PolicyResult",
     "ResourceError",
     "RunResult",
+    "TuneResult",
     "__version__",
     "compare",
     "explore",
@@ -78,6 +81,7 @@ __all__ = [
     "report",
     "run",
     "schema",
+    "tune",
 ]
 
 

@@ -1,8 +1,10 @@
 """The functions that a Python program calls."""
 
 import os
+import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gupstress import values
@@ -16,14 +18,23 @@ from gupstress.outcome.results import Document
 from gupstress.problems import Problems
 from gupstress.running import runner
 from gupstress.running import scan as sweeps
-from gupstress.running.request import CELL_TIMEOUT_S, EXPLORED, NUMBERS, Driver, Request
+from gupstress.running.request import (
+    CELL_TIMEOUT_S,
+    CONFIRMED,
+    EXPLORED,
+    NUMBERS,
+    TUNE_BUDGET_S,
+    TUNED,
+    Driver,
+    Request,
+)
 from gupstress.running.result import RunResult
 from gupstress.running.trace import DEFAULT_LAST, Recorder
 from gupstress.studies import exploration as search
 from gupstress.studies import litmus as scenarios
 from gupstress.studies import matrix as cells
 from gupstress.studies.comparison import judge, rules
-from gupstress.studies.shown import Comparison, LitmusResult, MatrixResult
+from gupstress.studies.shown import Comparison, LitmusResult, MatrixResult, TuneResult
 from gupstress.values import shown
 
 _DEFAULT = Request()
@@ -311,6 +322,88 @@ def replay(path: str | os.PathLike[str], format: str = "text") -> ReplayResult: 
         ConfigError: It cannot be read, is no schedule or one of another version.
     """
     return search.replay(path, format)
+
+
+@in_python
+def tune(
+    profile: Name | Iterable[Name],
+    *,
+    threads: int | Sequence[int],
+    base: Name = "linux-7.2",
+    fix: str | Iterable[str] = (),
+    kernel: Name = _DEFAULT.kernel,
+    sets: Mapping[str, AxisValue] | None = None,
+    cpus: int | None = None,
+    pins: int | None = TUNED.pins,
+    budget: str | float = TUNE_BUDGET_S,
+    trials: int | None = None,
+    timeout: str | float = TUNED.timeout_s,
+    stall_after: str | float | None = TUNED.stall_after_s,
+    confirm: int = 3,
+    seed: int | None = None,
+    state: Name | None = None,
+) -> TuneResult:
+    """Search over the axes of a policy for one that holds on loads, as `gupstress tune` does.
+
+    Ctrl-C ends the search; the result then has the status `interrupted` and what was found so far.
+
+    Args:
+        profile: One or more loads: presets' names or paths of TOML files.
+        threads: One or more numbers of pinning threads; each is a cell.
+        base: The policy that the search starts from: a preset's name or the path of a TOML file.
+        fix: One or more axes that stay as they are in the base.
+        kernel: The rule set: a preset's name or the path of a TOML file.
+        sets: Keys of policy, profile or kernel set by themselves.
+        cpus: Simulated CPUs; None: as each profile says.
+        pins: Page pins of a cell; None: as each profile says.
+        budget: Time of this host for the search, seconds or words such as `"20m"`.
+        trials: Most policies that are tried; None: as many as the budget has time for.
+        timeout: Longest virtual time of a cell.
+        stall_after: Virtual time without progress after which a call may be judged stuck.
+        confirm: Policies of the front that are run on real threads.
+        seed: None: drawn.
+        state: File that keeps the trials, and that a search goes on from.
+
+    Raises:
+        ConfigError: Everything wrong with the arguments, at once.
+        ModuleNotFoundError: `gupstress[tune]` is not installed.
+        ResourceError: The host has too few threads or too little memory left.
+    """
+    from gupstress.studies.tune import search as policies
+
+    problems = Problems()
+    asked: dict[str, Any] = {
+        "kernel": kernel,
+        "sets": tuple(_words(sets, problems)),
+        "cpus": cpus,
+        "pins": pins,
+        "timeout_s": timeout,
+        "stall_after_s": stall_after,
+        "seed": secrets.randbits(32) if seed is None else seed,
+    }
+    numbers: dict[str, Any] = {}
+    for name, kind, value in (("budget", "timeout_s", budget), ("trials", "repeat", trials)):
+        with problems.noting(f"--{name}"):
+            numbers[name] = None if value is None else NUMBERS[kind].check(value)
+    with problems.noting("--confirm"):
+        numbers["confirm"] = CONFIRMED.check(confirm)
+    counts = policies.counts(threads, problems)
+    problems.refuse()
+    plan = policies.prepare(
+        policies.Search(
+            request=replace(TUNED, **asked),
+            profiles=[os.fspath(name) for name in several(profile)],
+            threads=counts,
+            base=os.fspath(base),
+            fixed=several(fix),
+            budget_s=numbers["budget"],
+            trials=numbers["trials"],
+            state=None if state is None else os.fspath(state),
+            confirm=numbers["confirm"],
+        ),
+        problems,
+    )
+    return policies.run(plan, _command_line())
 
 
 @in_python

@@ -1,8 +1,9 @@
 """Says what is wrong with the arguments of a call in the words of Python."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
+from inspect import signature
 from typing import ParamSpec, TypeVar
 
 from gupstress.errors import ConfigError, ResourceError
@@ -13,6 +14,7 @@ Found = TypeVar("Found")
 
 def in_python(function: Callable[Given, Found]) -> Callable[Given, Found]:
     """Let a function's errors name its arguments where a command's name options."""
+    arguments = frozenset(signature(function).parameters)
 
     @wraps(function)
     def call(*args: Given.args, **kwargs: Given.kwargs) -> Found:
@@ -20,11 +22,14 @@ def in_python(function: Callable[Given, Found]) -> Callable[Given, Found]:
         try:
             return function(*args, **kwargs)
         except ConfigError as error:
-            found = [(_place(place), _message(message)) for place, message in error.problems]
+            found = [
+                (_place(place, arguments), _message(message, arguments))
+                for place, message in error.problems
+            ]
             raise ConfigError(found) from error.__cause__
         except ResourceError as error:
             # The error itself: it may hold what had ended before it.
-            error.args = (_message(str(error)),)
+            error.args = (_message(str(error), arguments),)
             raise
 
     return call
@@ -38,14 +43,15 @@ _NAMES = {"set": "sets", "base": "base_policy"}
 """Arguments that are not called as their options are."""
 
 
-def _name(option: str) -> str:
-    return _NAMES.get(option, option.replace("-", "_"))
+def _name(option: str, arguments: Collection[str]) -> str:
+    name = _NAMES.get(option, option)
+    return name if name in arguments else option.replace("-", "_")
 
 
-def _place(place: str) -> str:
-    return _OPTION.sub(lambda found: _name(found[2]), place)
+def _place(place: str, arguments: Collection[str]) -> str:
+    return _OPTION.sub(lambda found: _name(found[2], arguments), place)
 
 
-def _message(message: str) -> str:
-    said = _WITH_VALUE.sub(lambda found: f"{_name(found[1])}={found[2]}", message)
-    return _OPTION.sub(lambda found: _name(found[2]), said)
+def _message(message: str, arguments: Collection[str]) -> str:
+    said = _WITH_VALUE.sub(lambda found: f"{_name(found[1], arguments)}={found[2]}", message)
+    return _OPTION.sub(lambda found: _name(found[2], arguments), said)

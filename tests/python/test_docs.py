@@ -187,6 +187,8 @@ def shape(line: str) -> str:
     if line.startswith("note:") or line == "...":
         # How loaded the host is; what the page leaves out.
         return ""
+    # pytest says a time of more than a minute twice.
+    line = re.sub(r" \(\d+:\d\d:\d\d\)$", "", line)
     # Which errors there were, and in what order, is the run's.
     line = re.sub(r"\bE(BUSY|NOMEM|FAULT|AGAIN)\b", "errno", line)
     line = re.sub(r"^( *)by \w+$", r"\1by cause", line)

@@ -495,7 +495,7 @@ ENDLESS = ("anon-held-ref", "--kernel", "linux-7.2.13", "--set", "migrate_retrie
 
 
 def test_a_pin_of_endlessly_many_tries_is_stuck(cli: Cli) -> None:
-    code, out, _ = cli("litmus", *ENDLESS)
+    code, out, _ = cli("litmus", *ENDLESS, "--wall-timeout", "20m")
     assert code == 1
     assert "result stuck≠ENOMEM" in out
 

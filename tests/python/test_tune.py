@@ -1,9 +1,12 @@
 """`gupstress tune`: a search over a policy's axes, what it keeps, and what it refuses."""
 
 import json
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -161,6 +164,67 @@ def test_ctrl_c_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.number for one in result.trials] == [0, 1]
 
 
+def test_a_search_cut_off_has_its_best_though_nothing_was_confirmed() -> None:
+    request = Request(driver="sim", pins=600, seed=1, timeout_s=5.0, stall_after_s=2.0)
+    asked = study.Search(
+        request=request, profiles=("free-loop",), threads=(2,), base="look", confirm=3
+    )
+
+    def told(one: Trial) -> None:
+        raise KeyboardInterrupt
+
+    settled: list[bool] = []
+    plan = study.prepare(asked, Problems())
+    result = study.run(plan, (), told, lambda: settled.append(True))
+    assert (result.status, result.best, settled) == ("interrupted", 0, [True])
+    assert result.policy_toml is not None
+    assert "# Not confirmed on real threads.\n" in result.policy_toml
+
+
+def test_being_asked_to_end_writes_every_file(tmp_path: Path) -> None:
+    files = ("--json", "a.json", "-o", "best.toml", "--page", "page.html")
+    args = [*SMALL[:-2], "--base", "look", "--confirm", "3", *files]
+    command = [sys.executable, "-m", "gupstress", *args]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "trial 1: " in line:
+                process.terminate()
+                break
+        process.stderr.read()
+    assert process.returncode == 130
+    assert load(str(tmp_path / "a.json")).status == "interrupted"
+    assert "# Not confirmed" in (tmp_path / "best.toml").read_text(encoding="utf-8")
+    assert "Pareto front" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_program_searches_as_the_command_does(cli: Cli) -> None:
+    found = gupstress.tune(
+        "free-loop", threads=[4, 2], pins=600, seed=3, base="look", trials=2, confirm=0
+    )
+    cli(*SMALL, "--base", "look", "--trials", "2", "--json", "a.json")
+    assert found.trials == load("a.json").trials
+    assert str(found).splitlines()[-1].startswith("gupstress: 2 trials, ")
+    assert found.policy_toml is not None
+    assert "tuned" in found.policy_toml
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"threads": "many"}, "threads many: 'many' is not a whole number"),
+        ({"base": "linux-7.3"}, 'no policy "linux-7.3"; nearest: linux-7.2'),
+        ({"fix": "drains"}, "fix: no axis 'drains' to search; nearest: drain"),
+        ({"budget": "soon"}, "budget: "),
+        ({"confirm": -1}, "confirm: -1 is below 0; nearest: 0"),
+        ({"sets": {"drain": "never"}}, "nearest: another base, and fix=drain"),
+    ],
+)
+def test_bad_arguments_are_named_as_they_are_called(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(gupstress.ConfigError, match=re.escape(said)):
+        gupstress.tune("free-loop", **{"threads": 2, **given})
+
+
 def _interrupted(*_: object, **__: object) -> object:
     raise KeyboardInterrupt
 
@@ -173,7 +237,7 @@ def _interrupted(*_: object, **__: object) -> object:
         (("--threads", "2,many"), "--threads"),
         (("--profile", "free-lop"), "nearest: free-loop"),
         (("--budget", "soon"), "--budget"),
-        (("--set", "drain=never"), "is searched; nearest: --base"),
+        (("--set", "drain=never"), "is searched; nearest: another --base"),
         (("-o", "nowhere/x.toml"), "--output nowhere/x.toml: cannot be written"),
         (("--state", "nowhere/s.log"), "--state: nowhere/s.log"),
     ],

@@ -3,6 +3,7 @@
 use super::signals::Signals;
 use super::{MachineError, Result};
 use gupstress_run::litmus::{Limits, Outcome, SESSION_LAYOUT, Session};
+use gupstress_run::machine::MappingId;
 use gupstress_run::request;
 use gupstress_run::script::{Name, Op, OpError, Player, kind_named};
 use pyo3::prelude::*;
@@ -35,7 +36,7 @@ impl Machine {
         let kind = kind_named(kind).map_err(MachineError::new_err)?;
         let mapping = self.session.map(kind, pages)?;
         self.session.call_it(Name(mapping.to_string()), mapping);
-        Ok(mapping)
+        Ok(mapping.0)
     }
 
     /// Does one step of a script; JSON of what a pin came to. A refusal by the kernel is an error here.
@@ -54,7 +55,7 @@ impl Machine {
     }
 
     fn page(&self, mapping: u32, index: u32) -> Result<String> {
-        Ok(json!(self.session.page(mapping, index)?).to_string())
+        Ok(json!(self.session.page(MappingId(mapping), index)?).to_string())
     }
 
     fn check(&self) -> String {

@@ -4,6 +4,7 @@
 use gupstress_run::drive::sim::{Lab, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Listed, Step, Uniform};
 use gupstress_run::explore::{Bounded, Load, Pct, Runner, Size, cut};
+use gupstress_run::machine::NO_FRAME;
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::stress::load_profile;
 use rustix::time::{ClockId, clock_gettime};
@@ -37,7 +38,9 @@ fn bare_step(tasks: usize) -> f64 {
         place: std::sync::Arc::default(),
         killable: true,
         daemon: false,
-        body: Box::new(|thread: &SimThread<'_>| (0..STEPS).for_each(|_| thread.step(Step::GupFast, 1))),
+        body: Box::new(|thread: &SimThread<'_>| {
+            (0..STEPS).for_each(|_| thread.step(Step::GupFast, NO_FRAME));
+        }),
     };
     let mut took = || {
         let tasks: Vec<SimTask> = (0..tasks).map(|_| task()).collect();

@@ -2,7 +2,7 @@
 
 use gupstress_run::drive::sim::{Lab, SimTask};
 use gupstress_run::drive::{Costs, Decision, Driver, Listed, Place, Step, Strategy, Timed, Uniform};
-use gupstress_run::machine::page::NO_FRAME;
+use gupstress_run::machine::NO_FRAME;
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 

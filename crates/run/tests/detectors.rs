@@ -8,7 +8,9 @@ mod lab;
 
 use gupstress_run::drive::sim::{Lab, SimEnd, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Timed};
-use gupstress_run::machine::{Batch, Frame, Gfp, Kind, Layout, Machine, flag, payload::pattern, vm};
+use gupstress_run::machine::{
+    Batch, Frame, Gfp, Kind, Layout, Machine, MappingId, NO_FRAME, flag, payload::pattern, vm,
+};
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Rules, Source, kernel_names, load_kernel, load_policy};
@@ -45,7 +47,7 @@ fn assert_sound(m: &Machine, what: &str) {
 }
 
 /// Isolates every page of a mapping and migrates it out of Movable.
-fn migrate_all(t: &Task<'_, SimThread<'_>>, id: u32) {
+fn migrate_all(t: &Task<'_, SimThread<'_>>, id: MappingId) {
     let mapping = t.m.mapping(id);
     let mut isolated = Vec::new();
     for index in 0..mapping.vma.len() {
@@ -91,7 +93,7 @@ fn a_migrated_page_is_mapped_again_with_its_contents() {
 }
 
 /// Puts pages of `id` into `batch` of CPU 0, from an LRU list or fresh.
-fn fill_batch(t: &Task<'_, SimThread<'_>>, id: u32, batch: Batch) {
+fn fill_batch(t: &Task<'_, SimThread<'_>>, id: MappingId, batch: Batch) {
     let mapping = t.m.mapping(id);
     if batch == Batch::LruAdd {
         return t.touch(mapping, 0..3).unwrap();
@@ -234,7 +236,7 @@ fn a_lock_held_across_a_step_of_the_simulator_is_caught() {
         let m = Arc::clone(&m);
         move |thread: &SimThread<'_>| {
             let _lists = m.lruvec.lock();
-            thread.step(gupstress_run::drive::Step::Idle, 0);
+            thread.step(gupstress_run::drive::Step::Idle, NO_FRAME);
         }
     };
     let task = SimTask { cpu: 0, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) };
@@ -260,7 +262,7 @@ fn who_watches_is_asked_by_steps_and_not_by_virtual_time() {
                 if thread.killed() {
                     return;
                 }
-                thread.step(gupstress_run::drive::Step::Idle, 0);
+                thread.step(gupstress_run::drive::Step::Idle, NO_FRAME);
             }
         };
         let task =

@@ -14,7 +14,7 @@
 #![allow(clippy::disallowed_types)]
 
 use gupstress_run::drive::{Driver, Step, Wait, Waited};
-use gupstress_run::machine::{Frame, Gfp, Kind, Layout, Machine, flag};
+use gupstress_run::machine::{Frame, Gfp, Kind, Layout, Machine, MappingId, flag};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
@@ -162,7 +162,7 @@ impl Driver for Threads<'_> {
 }
 
 /// Pins page 0, transfers through the pin, checks the transfer, unpins; true if the fast path did.
-fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: u32, policy: &Policy) -> bool {
+fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: MappingId, policy: &Policy) -> bool {
     let mapping = t.m.mapping(mapping);
     let request = PinRequest::new(policy, mapping, 0..1, true);
     let mut pin = Pin::default();
@@ -175,7 +175,7 @@ fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: u32, policy: &Policy) ->
 }
 
 /// Isolates page 0 and migrates it; true if it moved.
-fn isolate_and_migrate(t: &Task<'_, Threads<'_>>, mapping: u32) -> bool {
+fn isolate_and_migrate(t: &Task<'_, Threads<'_>>, mapping: MappingId) -> bool {
     let mut isolated = Vec::new();
     t.with_short_ref(t.m.mapping(mapping), 0, |frame| {
         if t.isolate_lru(frame) {

@@ -9,8 +9,7 @@ mod lab;
 
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Driver, Listed, Step, Uniform};
-use gupstress_run::machine::page::NO_FRAME;
-use gupstress_run::machine::{Backing, Frame, Kind, Layout, Lru, Machine};
+use gupstress_run::machine::{Backing, Frame, Kind, Layout, Lru, Machine, MappingId, NO_FRAME};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno, Pin, PinRequest, Task};
 use gupstress_run::policy::{
@@ -139,7 +138,7 @@ struct Ended {
 /// What a thread's ops need beside the task.
 struct Thread {
     number: usize,
-    mappings: [u32; 2],
+    mappings: [MappingId; 2],
     policy: Policy,
     ended: Rc<RefCell<Vec<Ended>>>,
 }

@@ -8,7 +8,9 @@ use gupstress_run::drive::{Driver, Timed};
 use gupstress_run::machine::cpu::{Entry, Tag};
 use gupstress_run::machine::lruvec::Lists;
 use gupstress_run::machine::payload::pattern;
-use gupstress_run::machine::{Batch, Frame, Gfp, Kind, Layout, Lru, Machine, PAGEBLOCK, ZoneKind, flag, vm};
+use gupstress_run::machine::{
+    Batch, Frame, Gfp, Kind, Layout, Lru, Machine, MappingId, PAGEBLOCK, ZoneKind, flag, vm,
+};
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
@@ -31,7 +33,7 @@ fn policy(base: &str, sets: &[(&str, &str)]) -> Policy {
 }
 
 /// A machine of two CPUs with a mapping of `pages` pages.
-fn machine(kernel: &str, kind: Kind, pages: u32) -> (Arc<Machine>, u32) {
+fn machine(kernel: &str, kind: Kind, pages: u32) -> (Arc<Machine>, MappingId) {
     let m = Arc::new(Machine::new(rules(kernel), &LAYOUT, 2));
     let id = m.map(kind, pages).id;
     (m, id)
@@ -51,7 +53,7 @@ fn body(body: impl FnOnce(&Task<'_, SimThread<'_>>) + 'static) -> Body {
     Box::new(body)
 }
 
-fn frame_of(m: &Machine, id: u32, index: u32) -> Frame {
+fn frame_of(m: &Machine, id: MappingId, index: u32) -> Frame {
     m.mapping(id).vma.pte(index).frame()
 }
 
@@ -354,8 +356,8 @@ fn the_frames_of_an_offlined_block_come_back() {
                 t.touch(t.m.mapping(id), 0..60).unwrap();
                 let zone = &t.m.memory.zone(ZoneKind::Movable).frames;
                 // The first has the zero page.
-                let block = zone.start / PAGEBLOCK + 1;
-                assert!((block + 1) * PAGEBLOCK <= zone.end);
+                let block = zone.start.0 / PAGEBLOCK + 1;
+                assert!((block + 1) * PAGEBLOCK <= zone.end.0);
                 let free = |t: &Task<'_, SimThread<'_>>| t.m.memory.free_in(ZoneKind::Movable);
                 let before = free(t);
                 assert!(t.offline(block, 3), "nothing is in the way");

@@ -3,7 +3,7 @@
 
 use gupstress_run::drive::sim::{Lab, SimEnd, SimReport, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Host, Sched, Step, Timed, Wait};
-use gupstress_run::machine::page::NO_FRAME;
+use gupstress_run::machine::NO_FRAME;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,6 +71,26 @@ fn a_wake_up_preempts_nobody_and_waits_for_those_before_it() {
     // About half of the others, a slice each.
     assert!((4_000_000..=12_000_000).contains(&late(16)), "{}", late(16));
     assert!(late(16) > late(4), "{} {}", late(16), late(4));
+}
+
+#[test]
+fn who_is_woken_after_its_deadline_and_before_its_turn_has_one_turn() {
+    let ended: Rc<RefCell<Vec<&str>>> = Rc::default();
+    let (sleeps, wakes) = (Rc::clone(&ended), Rc::clone(&ended));
+    let sleeper = task(0, move |thread| {
+        thread.wait_until(Wait::Paused, 1_000, &|| false);
+        sleeps.borrow_mut().push("sleeper");
+    });
+    let waker = task(0, move |thread| {
+        while thread.now() < 5_000 {
+            thread.step(Step::GupWalk, NO_FRAME);
+        }
+        thread.wake(Wait::Paused);
+        wakes.borrow_mut().push("waker");
+    });
+    // Within a slice: the sleeper's deadline passes, and its turn is the next one.
+    run(Sched::ideal(1_000_000), vec![sleeper, waker], 1);
+    assert_eq!(*ended.borrow(), ["waker", "sleeper"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{Limits, Session};
-use gupstress_run::machine::{Kind, Layout, ZoneKind};
+use gupstress_run::machine::{Kind, Layout, MappingId, ZERO_FRAME, ZoneKind};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::policy::{Source, Unshare, kernel_names, load_kernel, load_policy, policy_names};
@@ -92,7 +92,7 @@ fn calls() -> impl Strategy<Value = Vec<(usize, u32, Call)>> {
 }
 
 /// True if it was done, false if it was refused.
-fn play(session: &mut Session, cpu: usize, mapping: u32, call: Call) -> Result<bool, TestCaseError> {
+fn play(session: &mut Session, cpu: usize, mapping: MappingId, call: Call) -> Result<bool, TestCaseError> {
     let result = match call {
         Call::Map(kind, pages) => session.map(kind, pages).map(|_| ()),
         Call::Touch(range) => session.touch(cpu, mapping, range),
@@ -163,18 +163,18 @@ fn run(
     session.map(Kind::Shmem, PAGES).unwrap();
     let count = calls.len();
     for (cpu, mapping, call) in calls {
-        play(&mut session, cpu, mapping, call)?;
+        play(&mut session, cpu, MappingId(mapping), call)?;
         sound(&session)?;
     }
     // Whatever was pinned and held can be let go, and then everything unmapped.
     for pin in 0..count {
-        play(&mut session, 0, 0, Call::Unpin(pin))?;
+        play(&mut session, 0, MappingId(0), Call::Unpin(pin))?;
     }
-    let mappings: Vec<u32> = session.machine().mappings().map(|mapping| mapping.id).collect();
+    let mappings: Vec<MappingId> = session.machine().mappings().map(|mapping| mapping.id).collect();
     for mapping in mappings {
         play(&mut session, 0, mapping, Call::Unmap)?;
     }
-    play(&mut session, 0, 0, Call::DrainAll)?;
+    play(&mut session, 0, MappingId(0), Call::DrainAll)?;
     sound(&session)
 }
 
@@ -214,8 +214,8 @@ fn misuse_is_refused_and_changes_nothing() {
         session.unmap(CPUS, a).unwrap_err(),
         session.touch(0, a, 2..5).unwrap_err(),
         session.touch(0, a, 2..2).unwrap_err(),
-        session.touch(0, 9, 0..1).unwrap_err(),
-        session.share(0, 9, 0..1).unwrap_err(),
+        session.touch(0, MappingId(9), 0..1).unwrap_err(),
+        session.share(0, MappingId(9), 0..1).unwrap_err(),
         session.share(0, a, 2..5).unwrap_err(),
         session.unpin(0, pin + 1).unwrap_err(),
         session.release(0, a, 0..1).unwrap_err(),
@@ -505,7 +505,7 @@ fn a_pin_for_reading_takes_the_zero_page_where_it_does_not_unshare_it() {
         let acquired = outcome.counters.get(Event::Acquired);
         // The kernel's own count of it is all that tells.
         assert_eq!(
-            (session.page(mapping, 0).unwrap().unwrap().frame == 0, acquired),
+            (session.page(mapping, 0).unwrap().unwrap().frame == ZERO_FRAME, acquired),
             (stays, counted),
             "{kernel}"
         );

@@ -5,7 +5,7 @@ use gupstress_run::drive::sim::{Kworkers, Lab, SimEnd, SimReport, SimTask, SimTh
 use gupstress_run::drive::{
     Costs, Decision, Driver, Listed, Pending, Pick, Step, Strategy, TaskId, Timed, Uniform, Wait,
 };
-use gupstress_run::machine::page::NO_FRAME;
+use gupstress_run::machine::NO_FRAME;
 use gupstress_run::machine::{Kind, Layout, Machine};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::Task;

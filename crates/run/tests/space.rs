@@ -4,7 +4,7 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{Outcome, Session};
-use gupstress_run::machine::{Kind, Layout, ZoneKind, flag};
+use gupstress_run::machine::{Frame, Kind, Layout, MappingId, ZoneKind, flag};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
@@ -19,14 +19,14 @@ fn session(kernel: &str) -> Session {
 }
 
 /// A mapping with every page written, on the LRU.
-fn touched(session: &mut Session, kind: Kind, pages: u32) -> u32 {
+fn touched(session: &mut Session, kind: Kind, pages: u32) -> MappingId {
     let mapping = session.map(kind, pages).unwrap();
     session.touch(0, mapping, 0..pages).unwrap();
     session.drain_all().unwrap();
     mapping
 }
 
-fn frame(session: &Session, mapping: u32, index: u32) -> u32 {
+fn frame(session: &Session, mapping: MappingId, index: u32) -> Frame {
     session.page(mapping, index).unwrap().unwrap().frame
 }
 
@@ -86,7 +86,7 @@ fn a_read_only_area_takes_pins_that_read() {
 fn unmapping_drains_this_cpu_to_6_13() {
     for (kernel, drains) in [("linux-6.1.192", true), ("linux-6.12.117", true), ("linux-6.16.12", false)] {
         for act in [
-            (|s: &mut Session, a| s.munmap(0, a, 0..1)) as fn(&mut Session, u32) -> Result<(), OpError>,
+            (|s: &mut Session, a| s.munmap(0, a, 0..1)) as fn(&mut Session, MappingId) -> Result<(), OpError>,
             |s, a| s.mremap(0, a),
             |s, a| s.dontneed(0, a, 0..1),
         ] {
@@ -208,7 +208,7 @@ fn a_pipe_takes_a_files_page_from_the_page_cache_and_vmsplice_maps_it() {
 
 #[test]
 fn a_frame_lives_by_its_pin_and_the_program_gets_another() {
-    type Act = fn(&mut Session, u32) -> Result<(), OpError>;
+    type Act = fn(&mut Session, MappingId) -> Result<(), OpError>;
     let acts: [(Kind, Act, bool); 6] = [
         (Kind::Anon, |s, a| s.munmap(0, a, 1..2), true),
         (Kind::Anon, |s, a| s.dontneed(0, a, 1..2), true),
@@ -246,7 +246,7 @@ fn a_mapping_is_unmapped_under_its_pins() {
     let mut s = session("linux-7.2.13");
     let a = touched(&mut s, Kind::Anon, 4);
     let pin = s.pin(0, a, 0..4, true).unwrap().pin.unwrap();
-    let frames: Vec<u32> = (0..4).map(|index| frame(&s, a, index)).collect();
+    let frames: Vec<Frame> = (0..4).map(|index| frame(&s, a, index)).collect();
     s.unmap(0, a).unwrap();
     sound(&s);
     assert_eq!(s.severed(pin).unwrap(), [0, 1, 2, 3]);

@@ -8,7 +8,7 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{SESSION_LAYOUT, Session};
-use gupstress_run::machine::{Layout, MAX_ORDER};
+use gupstress_run::machine::{Layout, MAX_ORDER, MappingId};
 use gupstress_run::policy::{DrainRule, Source, kernel_names, load_kernel, load_policy, policy_names};
 use gupstress_run::script::{Op, OpError, Player, Word};
 use rand_core::{RngCore, SeedableRng};
@@ -130,7 +130,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     session.stage.sweep_limit = 20;
     let mut writer = Writer { dice, pages: BTreeMap::new() };
     let (mut cpu, mut script) = (0, Vec::new());
-    let mut mappings: BTreeMap<String, u32> = BTreeMap::new();
+    let mut mappings: BTreeMap<String, MappingId> = BTreeMap::new();
     for _ in 0..STEPS {
         let (word, op) = writer.step();
         script.push(op.to_string());
@@ -168,7 +168,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
 }
 
 /// Whether something that lasts stands in the way of a page of a range.
-fn is_hindered(session: &Session, mapping: u32, range: Range<u32>) -> bool {
+fn is_hindered(session: &Session, mapping: MappingId, range: Range<u32>) -> bool {
     range.into_iter().any(|index| {
         let page = session.page(mapping, index).unwrap();
         page.is_none_or(|page| page.obstacle.is_some_and(|obstacle| obstacle.is_permanent()))

@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,7 @@ from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import Gathering, Several, mistakes, number, numbers
 from gupstress.cli.run import run
-from gupstress.running.request import Request
+from gupstress.running.request import CONFIRMED, TUNE_BUDGET_S, TUNED
 
 if TYPE_CHECKING:
     from gupstress.outcome.tune import Trial, TuneResult
@@ -62,7 +63,7 @@ _AS_IN_RUN = ("kernel", "seed", "cpus", "sets", "quiet")
     "budget_s",
     type=number("timeout_s"),
     metavar="TIME",
-    default=600.0,
+    default=TUNE_BUDGET_S,
     help="Time of this host for the search.  [default: 600s]",
 )
 @click.option(
@@ -75,7 +76,7 @@ _AS_IN_RUN = ("kernel", "seed", "cpus", "sets", "quiet")
     "--pins",
     type=number("pins"),
     metavar="N",
-    default=100_000,
+    default=TUNED.pins,
     help="Page pins of a cell.  [default: 100k]",
 )
 @click.option(
@@ -83,7 +84,7 @@ _AS_IN_RUN = ("kernel", "seed", "cpus", "sets", "quiet")
     "timeout_s",
     type=number("timeout_s"),
     metavar="TIME",
-    default=5.0,
+    default=TUNED.timeout_s,
     help="Longest virtual time of a cell.  [default: 5s]",
 )
 @click.option(
@@ -91,12 +92,12 @@ _AS_IN_RUN = ("kernel", "seed", "cpus", "sets", "quiet")
     "stall_after_s",
     type=number("stall_after_s"),
     metavar="TIME",
-    default=2.0,
+    default=TUNED.stall_after_s,
     help="Virtual time without progress after which a call may be judged stuck.  [default: 2s]",
 )
 @click.option(
     "--confirm",
-    type=click.IntRange(0, 100),
+    type=click.IntRange(CONFIRMED.low, CONFIRMED.high),
     metavar="N",
     default=3,
     help="Policies of the front that are run on real threads.  [default: 3]",
@@ -161,7 +162,7 @@ def tune(
             asked[name] = None
     if asked["seed"] is None:
         asked["seed"] = secrets.randbits(32)
-    request = Request(driver="sim", wall_timeout_s=600.0, **asked)
+    request = replace(TUNED, **asked)
     plan = study.prepare(study.Search(request=request, threads=counts, **given), problems)
     files = {"--json": json_file, "--output": policy_file, "--page": page_file}
     output.check(files, [name for name in given["profiles"] if name.endswith(".toml")])
@@ -172,8 +173,8 @@ def tune(
         if not quiet:
             complain(_said(trial))
 
-    result = study.run(plan, sys.argv, told)
-    interrupts.settle()
+    # From there on what was found is written down, whoever asks for an end.
+    result = study.run(plan, sys.argv, told, interrupts.settle)
     if policy_file is not None and result.policy_toml is not None:
         output.write(policy_file, result.policy_toml, "--output")
     if page_file is not None:

@@ -112,7 +112,8 @@ class TuneResult(Document):
     confirmed: tuple[Confirmed, ...]
     effects: tuple[Effect, ...]
     best: Count | None
-    """The fastest of the front that held on real threads, or of the front if none was run there."""
+    """The fastest of the front that held on real threads; where that was not asked for, or the
+    search was cut off before, of the front."""
     policy_toml: str | None
     """It as a file that `--policy` takes."""
 

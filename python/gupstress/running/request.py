@@ -155,6 +155,15 @@ class Request:
 
 
 DEFAULT = Request()
+
+TUNED = Request(driver="sim", pins=100_000, timeout_s=5.0, stall_after_s=2.0, wall_timeout_s=600.0)
+"""What the cells of a search over policies have in common, unless another is asked for."""
+
+CONFIRMED = Whole(0, 100)
+"""Policies that such a search runs on real threads."""
+
+TUNE_BUDGET_S = 600.0
+"""Of the host's time, for such a search."""
 _SEVERAL = {"policies": "--policy", "thresholds": "--threshold", "abort_on": "--abort-on"}
 """What there may be several of, with its option."""
 

@@ -1,10 +1,11 @@
 """What the studies found as those who asked for it hold it: it shows its own table."""
 
-from gupstress.outcome import comparison, litmus, matrix
+from gupstress.outcome import comparison, litmus, matrix, tune
 from gupstress.render import comparison as compared
 from gupstress.render import cross
 from gupstress.render import litmus as counted
 from gupstress.render import matrix as judged
+from gupstress.render import tune as searched
 from gupstress.render.grid import Grid
 from gupstress.render.shown import Shown
 
@@ -46,3 +47,16 @@ class Comparison(Shown, comparison.Comparison):
 
     def __repr__(self) -> str:
         return f"<Comparison {self._end().removeprefix('gupstress: ')}>"
+
+
+class TuneResult(Shown, tune.TuneResult):
+    """Everything that one `gupstress tune` found."""
+
+    def _tables(self) -> list[Grid]:
+        return [searched.front(self), searched.effects(self)] if self.front else []
+
+    def _end(self) -> str:
+        return searched.end_line(self)
+
+    def __repr__(self) -> str:
+        return f"<TuneResult {self._end().removeprefix('gupstress: ')}>"

@@ -42,12 +42,12 @@ impl Wait {
     /// As one word, for publishing; 0 is none.
     pub fn encode(self) -> u64 {
         let (kind, detail) = match self {
-            Self::PageLock(frame) => (1, frame),
-            Self::Writeback(frame) => (2, frame),
+            Self::PageLock(frame) => (1, frame.0),
+            Self::Writeback(frame) => (2, frame.0),
             Self::DrainWork(cpu) => (3, cpu as u32),
             Self::DrainMutex(thread) => (4, thread),
             Self::Work(cpu) => (5, cpu as u32),
-            Self::Returned(frame) => (6, frame),
+            Self::Returned(frame) => (6, frame.0),
             Self::Time => (7, 0),
             Self::Barrier => (8, 0),
             Self::Paused => (9, 0),
@@ -60,12 +60,12 @@ impl Wait {
     pub fn decode(word: u64) -> Option<Self> {
         let detail = word as u32;
         Some(match word >> 32 {
-            1 => Self::PageLock(detail),
-            2 => Self::Writeback(detail),
+            1 => Self::PageLock(Frame(detail)),
+            2 => Self::Writeback(Frame(detail)),
             3 => Self::DrainWork(detail as usize),
             4 => Self::DrainMutex(detail),
             5 => Self::Work(detail as usize),
-            6 => Self::Returned(detail),
+            6 => Self::Returned(Frame(detail)),
             7 => Self::Time,
             8 => Self::Barrier,
             9 => Self::Paused,

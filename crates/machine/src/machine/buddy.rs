@@ -7,11 +7,11 @@
 //! other: they merge. A block lies in pageblocks that are all being offlined or all not; those
 //! that are lie on lists of their own.
 
+use super::ids::{Frame, Frames, NO_FRAME};
 use super::memory::PAGEBLOCK;
-use super::page::{Frame, MAX_ORDER, NO_FRAME, Page};
+use super::page::{MAX_ORDER, Page};
 use super::sparse::PerFrame;
 use crate::sync::Ordering;
-use std::ops::Range;
 
 const ORDERS: usize = MAX_ORDER as usize + 1;
 const PAGEBLOCK_ORDER: u32 = PAGEBLOCK.trailing_zeros();
@@ -30,7 +30,7 @@ struct Lists {
 /// A zone's free blocks. Under the zone's lock.
 #[derive(Debug, Clone)]
 pub(super) struct Buddy {
-    range: Range<Frame>,
+    range: Frames,
     free: Lists,
     /// Of pageblocks that are being offlined: handed out to nobody.
     set_aside: Lists,
@@ -50,7 +50,7 @@ impl Lists {
     }
 
     /// Makes each frame of a block of no folio a page of its own.
-    fn open(&self, pages: &Pages, frames: Range<Frame>) {
+    fn open(&self, pages: &Pages, frames: Frames) {
         frames.for_each(|frame| pages.of(frame).set_order(0, self.place));
     }
 
@@ -93,19 +93,19 @@ impl Lists {
 impl Buddy {
     /// A zone of these frames, in a place, `from` the first of which is free; none of a block is
     /// isolated.
-    pub fn new(pages: &Pages, range: Range<Frame>, from: Frame, place: u32) -> Self {
+    pub fn new(pages: &Pages, range: &Frames, from: Frame, place: u32) -> Self {
         let lists = Lists::empty(place);
         let mut buddy = Self { range: range.clone(), free: lists, set_aside: lists, frames: 0 };
-        lists.open(pages, range.start..from);
+        lists.open(pages, Frames { start: range.start, end: from });
         // From the end: lists hand out what came last, so low frames first.
         let mut end = range.end;
         while from < end {
             // The largest aligned block that ends here.
             let fits = (end - from).ilog2().min(MAX_ORDER);
-            let order = end.trailing_zeros().min(fits);
+            let order = end.0.trailing_zeros().min(fits);
             end -= 1 << order;
             if order < MAX_ORDER {
-                lists.open(pages, end..end + (1 << order));
+                lists.open(pages, end.run(1 << order));
             }
             buddy.free.link(pages, end, (order, false));
             buddy.frames += 1 << order;
@@ -124,7 +124,7 @@ impl Buddy {
         let frame = self.free.first[found as usize];
         self.free.unlink(pages, frame, found);
         if found == MAX_ORDER && order != MAX_ORDER {
-            self.free.open(pages, frame..frame + (1 << MAX_ORDER));
+            self.free.open(pages, frame.run(1 << MAX_ORDER));
         }
         for half in (order..found).rev() {
             self.free.link(pages, frame + (1 << half), (half, false));
@@ -137,10 +137,10 @@ impl Buddy {
     pub fn put<I: Fn(Frame) -> bool>(&mut self, blocks: &Blocks<'_, I>, frame: Frame, order: u32) {
         let isolated = (blocks.is_isolated)(frame);
         if order > PAGEBLOCK_ORDER {
-            let mut parts = (frame..frame + (1 << order)).step_by(PAGEBLOCK as usize);
+            let mut parts = frame.run(1 << order).step_by(PAGEBLOCK as usize);
             if parts.any(|part| (blocks.is_isolated)(part) != isolated) {
                 if order == MAX_ORDER {
-                    self.free.open(blocks.pages, frame..frame + (1 << MAX_ORDER));
+                    self.free.open(blocks.pages, frame.run(1 << MAX_ORDER));
                 }
                 self.put(blocks, frame, order - 1);
                 self.put(blocks, frame + (1 << (order - 1)), order - 1);
@@ -151,13 +151,13 @@ impl Buddy {
         let lists = self.lists(isolated);
         let (mut first, mut size) = (frame, order);
         while size < MAX_ORDER {
-            let buddy = first ^ 1 << size;
-            if !range.contains(&buddy) || blocks.pages.of(buddy).free_block() != Some((size, isolated)) {
+            let buddy = Frame(first.0 ^ 1 << size);
+            if !range.contains(buddy) || blocks.pages.of(buddy).free_block() != Some((size, isolated)) {
                 break;
             }
             lists.unlink(blocks.pages, buddy, size);
-            first &= !(1 << size);
             size += 1;
+            first = first.align_down(size);
         }
         lists.link(blocks.pages, first, (size, isolated));
         if !isolated {
@@ -187,13 +187,13 @@ impl Buddy {
     /// Takes every free block that has a frame in a pageblock off its list.
     fn take_within(&mut self, pages: &Pages, pageblock: u32) -> Vec<(Frame, u32)> {
         let mut found = Vec::new();
-        let mut frame = self.range.start.max(pageblock * PAGEBLOCK);
-        let end = self.range.end.min((pageblock + 1) * PAGEBLOCK);
+        let mut frame = self.range.start.max(Frame(pageblock * PAGEBLOCK));
+        let end = self.range.end.min(Frame((pageblock + 1) * PAGEBLOCK));
         while frame < end {
             let block = (0..=MAX_ORDER).find_map(|order| {
-                let first = frame >> order << order;
+                let first = frame.align_down(order);
                 let (size, aside) = pages.of(first).free_block()?;
-                (size == order && self.range.contains(&first)).then_some((first, order, aside))
+                (size == order && self.range.contains(first)).then_some((first, order, aside))
             });
             let Some((first, order, aside)) = block else {
                 frame += 1;
@@ -233,7 +233,7 @@ mod tests {
         let mut all = Vec::new();
         buddy.each(pages, |first, order, is_aside| {
             if is_aside == aside {
-                all.extend(first..first + (1 << order));
+                all.extend(first.run(1 << order));
             }
         });
         all.sort_unstable();
@@ -244,45 +244,48 @@ mod tests {
     fn low_frames_come_first_and_what_is_given_back_merges() {
         let pages = Pages::build(1536).unwrap();
         let blocks = Blocks { pages: &pages, is_isolated: |_| false };
-        let mut buddy = Buddy::new(&pages, 0..1536, 1, flag::CMA);
+        let mut buddy = Buddy::new(&pages, &Frame(0).run(1536), Frame(1), flag::CMA);
         assert_eq!(buddy.frames(), 1535);
         assert!(buddy.has(MAX_ORDER), "frames 512..1024");
-        assert!((513..1024).all(|frame| pages.of(frame).flags() == 0), "nothing is written to those");
+        assert!(Frame(513).run(511).all(|frame| pages.of(frame).flags() == 0), "nothing is written to those");
         let taken: Vec<Frame> = std::iter::from_fn(|| buddy.take(&pages, 0)).collect();
-        assert_eq!(taken, (1..1536).collect::<Vec<_>>());
+        assert_eq!(taken, Frame(1).run(1535).collect::<Vec<_>>());
         assert!(!buddy.has(0));
-        let lines = (0..1536).map(|frame| pages.of(frame));
+        let lines = Frame(0).run(1536).map(|frame| pages.of(frame));
         assert!(lines.clone().all(|page| page.order() == 0 && page.has(flag::CMA)), "each is its own");
-        for &frame in taken.iter().rev().filter(|frame| *frame % 2 == 0) {
+        for &frame in taken.iter().rev().filter(|frame| frame.0 % 2 == 0) {
             buddy.put(&blocks, frame, 0);
         }
         assert!(buddy.has(0) && !buddy.has(1), "every second frame is no block of two");
-        for &frame in taken.iter().filter(|frame| *frame % 2 == 1) {
+        for &frame in taken.iter().filter(|frame| frame.0 % 2 == 1) {
             buddy.put(&blocks, frame, 0);
         }
         assert_eq!(buddy.frames(), 1535);
         let mut whole: Vec<Frame> = std::iter::from_fn(|| buddy.take(&pages, MAX_ORDER)).collect();
         whole.sort_unstable();
-        assert_eq!(whole, [512, 1024], "frame 0 is not the zone's to give");
+        assert_eq!(whole, [512, 1024].map(Frame), "frame 0 is not the zone's to give");
         whole.iter().for_each(|&frame| buddy.put(&blocks, frame, MAX_ORDER));
-        assert_eq!(frames(&buddy, &pages, false), (1..1536).collect::<Vec<_>>());
+        assert_eq!(frames(&buddy, &pages, false), Frame(1).run(1535).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_block_that_is_offlined_is_cut_out_and_merges_again() {
         let pages = Pages::build(1024).unwrap();
         let isolated = Cell::new(false);
-        let is_isolated = |frame: Frame| isolated.get() && frame / PAGEBLOCK == 3;
+        let is_isolated = |frame: Frame| isolated.get() && frame.0 / PAGEBLOCK == 3;
         let blocks = Blocks { pages: &pages, is_isolated };
-        let mut buddy = Buddy::new(&pages, 0..1024, 0, 0);
+        let mut buddy = Buddy::new(&pages, &Frame(0).run(1024), Frame(0), 0);
         let whole = buddy.take(&pages, MAX_ORDER).unwrap();
-        assert_eq!(whole, 0);
+        assert_eq!(whole, Frame(0));
         buddy.isolate(&blocks, 3, || isolated.set(true));
         buddy.put(&blocks, whole, MAX_ORDER);
-        assert_eq!(frames(&buddy, &pages, true), (192..256).collect::<Vec<_>>());
+        assert_eq!(frames(&buddy, &pages, true), Frame(192).run(64).collect::<Vec<_>>());
         assert_eq!(buddy.frames(), 1024 - 64);
         buddy.isolate(&blocks, 3, || isolated.set(false));
         assert_eq!(frames(&buddy, &pages, true), []);
-        assert_eq!((buddy.take(&pages, MAX_ORDER), buddy.take(&pages, MAX_ORDER)), (Some(0), Some(512)));
+        assert_eq!(
+            (buddy.take(&pages, MAX_ORDER), buddy.take(&pages, MAX_ORDER)),
+            (Some(Frame(0)), Some(Frame(512)))
+        );
     }
 }

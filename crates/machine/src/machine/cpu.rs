@@ -12,7 +12,7 @@
 //! came after (B), hence after his entries (`ops::drain`). What is in a batch is
 //! read under its lock, so `pending` itself orders nothing.
 
-use super::page::Frame;
+use super::ids::Frame;
 use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, Rank};
 
 /// A per-CPU batch of pages on their way to or between LRU lists.

@@ -30,14 +30,14 @@ impl Machine {
     /// quiescent machines with equal ones are both valid or neither.
     pub fn digest(&self) -> u64 {
         let mut all = Digest::default();
-        for frame in 0..self.memory.frames() {
+        for frame in self.memory.all() {
             self.page(frame).digest(&mut all);
         }
-        self.memory.each_free(|frame, order| all.add(u64::from(order) << 32 | u64::from(frame)));
+        self.memory.each_free(|frame, order| all.add(u64::from(order) << 32 | u64::from(frame.0)));
         for mapping in self.mappings() {
             mapping.for_each_vma(|vma| (0..vma.len()).for_each(|index| all.add(vma.pte(index).bits())));
             for index in 0..mapping.vma.len() {
-                all.add(mapping.cached(index).map_or(u64::MAX, u64::from));
+                all.add(mapping.cached(index).map_or(u64::MAX, |frame| u64::from(frame.0)));
             }
         }
         for cpu in &self.cpus {
@@ -45,7 +45,7 @@ impl Machine {
             if cpu.needs_drain() {
                 cpu.lock()
                     .entries()
-                    .for_each(|(batch, frame)| all.add((batch as u64) << 32 | u64::from(frame)));
+                    .for_each(|(batch, frame)| all.add((batch as u64) << 32 | u64::from(frame.0)));
             }
         }
         let pool = self.hugetlb_pool();

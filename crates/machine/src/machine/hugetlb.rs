@@ -4,7 +4,8 @@
 //! it, or in use. Its last user's reference gone, it returns here ([`Machine::free_hugetlb`])
 //! unless the pool has a surplus, or it is a temporary one: what a migration has moved away from.
 
-use super::page::{Frame, MAX_ORDER, flag};
+use super::ids::Frame;
+use super::page::{MAX_ORDER, flag};
 use super::payload::Fresh;
 use super::{Gfp, Machine, ZoneKind};
 

@@ -3,8 +3,9 @@
 //! Links are frame numbers in the pages themselves. [`Lists::validate`]
 //! recounts everything that is kept twice (length, list tag, back links).
 
+use super::ids::{Frame, NO_FRAME};
 use super::memory::Memory;
-use super::page::{Frame, NO_FRAME, Page, flag};
+use super::page::{Page, flag};
 use crate::sync::{Mutex, MutexGuard, Ordering, Rank};
 
 /// `enum lru_list`.

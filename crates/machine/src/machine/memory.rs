@@ -7,7 +7,8 @@
 
 use super::buddy::{Blocks, Buddy, Pages};
 use super::build::Unbuilt;
-use super::page::{Frame, MAX_ORDER, Page, ZERO_FRAME, flag};
+use super::ids::{Frame, Frames, ZERO_FRAME};
+use super::page::{MAX_ORDER, Page, flag};
 use super::payload::{Fresh, Frozen, Payload};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
 use crate::table;
@@ -106,7 +107,7 @@ pub struct Zone {
     /// Which one.
     pub kind: ZoneKind,
     /// Its frames.
-    pub frames: std::ops::Range<Frame>,
+    pub frames: Frames,
     blocks: Mutex<Buddy>,
 }
 
@@ -136,10 +137,10 @@ impl Memory {
     /// [`Unbuilt`], as the tables of a machine.
     pub fn build(layout: &Layout, cpus: usize) -> Result<Self, Unbuilt> {
         // The zero page comes on top, and lies in Movable: where it counts as movable.
-        let movable = 0..layout.movable + 1;
-        let cma = movable.end..movable.end + layout.cma;
-        let normal = cma.end..cma.end + layout.normal;
-        let total = normal.end;
+        let movable = ZERO_FRAME.run(layout.movable + 1);
+        let cma = movable.end.run(layout.cma);
+        let normal = cma.end.run(layout.normal);
+        let total = normal.end.0;
         let ranges = [
             (ZoneKind::Movable, movable, ZERO_FRAME + 1),
             (ZoneKind::Cma, cma.clone(), cma.start),
@@ -147,7 +148,7 @@ impl Memory {
         ];
         let pages = Pages::build(total)?;
         let zones = ranges.map(|(kind, frames, first)| {
-            let buddy = Buddy::new(&pages, frames.clone(), first, kind.place());
+            let buddy = Buddy::new(&pages, &frames, first, kind.place());
             Zone { kind, frames, blocks: Mutex::ranked(Rank::Zone, buddy) }
         });
         let zero = pages.of(ZERO_FRAME);
@@ -175,7 +176,7 @@ impl Memory {
     #[inline]
     pub fn head(&self, frame: Frame) -> Frame {
         let order = self.page(frame).order();
-        frame >> order << order
+        frame.align_down(order)
     }
 
     /// The line that has the state of the folio that a frame is part of.
@@ -185,9 +186,9 @@ impl Memory {
     }
 
     /// The frames of the folio that a frame is part of.
-    pub fn frames_of(&self, frame: Frame) -> std::ops::Range<Frame> {
+    pub fn frames_of(&self, frame: Frame) -> Frames {
         let head = self.head(frame);
-        head..head + self.page(head).nr_pages()
+        head.run(self.page(head).nr_pages())
     }
 
     /// The index of a page in its mapping, by that of its folio: `page_pgoff`.
@@ -208,8 +209,19 @@ impl Memory {
     }
 
     /// Number of frames.
-    pub fn frames(&self) -> Frame {
+    pub fn frames(&self) -> u32 {
         self.pages.frames()
+    }
+
+    /// Every frame.
+    pub fn all(&self) -> Frames {
+        ZERO_FRAME.run(self.frames())
+    }
+
+    /// The frames of a pageblock; the last one may be smaller.
+    pub fn pageblock(&self, block: u32) -> Frames {
+        let first = block * PAGEBLOCK;
+        Frame(first).run(PAGEBLOCK.min(self.frames() - first))
     }
 
     /// A zone by kind.
@@ -319,8 +331,8 @@ impl Memory {
         let page = self.page(head);
         let (order, place) = (page.order(), page.flags() & flag::PLACE);
         page.reset();
-        (head + 1..head + (1 << order)).for_each(|frame| self.page(frame).reset_tail());
-        (head..head + (1 << order)).for_each(|frame| self.page(frame).set_order(order, place));
+        head.run(1 << order).skip(1).for_each(|frame| self.page(frame).reset_tail());
+        head.run(1 << order).for_each(|frame| self.page(frame).set_order(order, place));
         page.first_ref();
     }
 
@@ -332,7 +344,7 @@ impl Memory {
         if order != 0 {
             // Before the first reference: who finds one finds the head that has it.
             let place = self.page(frame).flags() & flag::PLACE;
-            (frame..frame + (1 << order)).for_each(|frame| self.page(frame).set_order(order, place));
+            frame.run(1 << order).for_each(|frame| self.page(frame).set_order(order, place));
         }
         self.page(frame).first_ref();
         Fresh::new(self, frame)
@@ -361,7 +373,7 @@ impl Memory {
         let kind = ZoneKind::of(page.flags());
         let order = page.order();
         page.reset();
-        (head + 1..head + (1 << order)).for_each(|frame| self.page(frame).reset_tail());
+        head.run(1 << order).skip(1).for_each(|frame| self.page(frame).reset_tail());
         if order != 0 || self.is_isolated(head) {
             self.zone(kind).blocks.lock().put(&self.blocks(), head, order);
             return;
@@ -377,7 +389,7 @@ impl Memory {
 
     /// Whether the frame's block is being offlined.
     pub fn is_isolated(&self, frame: Frame) -> bool {
-        self.isolated[(frame / PAGEBLOCK) as usize].load(Ordering::Relaxed)
+        self.isolated[(frame.0 / PAGEBLOCK) as usize].load(Ordering::Relaxed)
     }
 
     /// `start_isolate_page_range`: from now on no frame of the block is handed
@@ -396,7 +408,7 @@ impl Memory {
     fn set_isolated(&self, block: u32, isolated: bool) {
         for zone in &self.zones {
             self.drain_page_caches(zone.kind);
-            let frames = block * PAGEBLOCK..(block + 1) * PAGEBLOCK;
+            let frames = self.pageblock(block);
             if frames.start < zone.frames.end && zone.frames.start < frames.end {
                 let mark = || self.isolated[block as usize].store(isolated, Ordering::Relaxed);
                 zone.blocks.lock().isolate(&self.blocks(), block, mark);
@@ -406,12 +418,12 @@ impl Memory {
 
     /// Free frames of `block` that have been set aside.
     pub fn set_aside_in(&self, block: u32) -> usize {
-        let first = block * PAGEBLOCK;
-        let kind = ZoneKind::of(self.folio(first.min(self.frames() - 1)).flags());
+        let Frames { start, end } = self.pageblock(block);
+        let kind = ZoneKind::of(self.folio(start).flags());
         let mut count = 0;
         self.zone(kind).blocks.lock().each(&self.pages, |frame, order, aside| {
-            let (from, to) = (frame.max(first), (frame + (1 << order)).min(first + PAGEBLOCK));
-            count += if aside { to.saturating_sub(from) as usize } else { 0 };
+            let within = Frames { start: frame.max(start), end: (frame + (1 << order)).min(end) };
+            count += if aside { within.len() } else { 0 };
         });
         count
     }

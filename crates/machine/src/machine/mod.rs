@@ -19,6 +19,7 @@ mod build;
 pub mod cpu;
 mod digest;
 mod hugetlb;
+mod ids;
 pub mod lruvec;
 pub mod memory;
 mod mutex;
@@ -36,11 +37,12 @@ pub use build::{GoOn, Unbuilt};
 pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
 pub use hugetlb::{Pool, PoolState};
+pub use ids::{Frame, Frames, MappingId, NO_FRAME, ZERO_FRAME};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use mutex::SleepMutex;
 pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
-pub use page::{Frame, MAX_ORDER, Page, ZERO_FRAME, flag};
+pub use page::{MAX_ORDER, Page, flag};
 pub(crate) use refs::Grab;
 pub use space::{Backing, Kind, Mapping, Pte, Vma};
 pub use turns::Turns;
@@ -49,6 +51,7 @@ pub use validate::{Broken, Recount};
 use crate::policy::Rules;
 use crate::sync::{AtomicU32, Gauge, Mutex, Ordering};
 use crossbeam_utils::CachePadded;
+use ids::AtomicFrame;
 
 /// The whole machine. Shared by reference between the threads of a run.
 #[derive(Debug)]
@@ -73,7 +76,7 @@ pub struct Machine {
     /// `lru_disable_count`.
     cache_disabled: AtomicU32,
     /// The first frame of the huge zero page, once there is one.
-    huge_zero: AtomicU32,
+    huge_zero: AtomicFrame,
     hugetlb: Mutex<Pool>,
 }
 
@@ -101,7 +104,7 @@ impl Machine {
             turns: Turns::default(),
             passing: CachePadded::default(),
             cache_disabled: AtomicU32::new(0),
-            huge_zero: AtomicU32::new(page::NO_FRAME),
+            huge_zero: AtomicFrame::default(),
             hugetlb: Mutex::new(Pool::default()),
             rules,
         })
@@ -122,14 +125,14 @@ impl Machine {
     /// Makes a mapping of `pages` pages, none present.
     pub fn map(&self, backing: impl Into<Backing>, pages: u32) -> &Mapping {
         let backing = backing.into();
-        let at = self.mappings.push_with(|id| Mapping::new(id as u32, backing, pages));
+        let at = self.mappings.push_with(|id| Mapping::new(MappingId(id as u32), backing, pages));
         &self.mappings[at]
     }
 
     /// A mapping by id.
     #[inline]
-    pub fn mapping(&self, id: u32) -> &Mapping {
-        &self.mappings[id as usize]
+    pub fn mapping(&self, id: MappingId) -> &Mapping {
+        &self.mappings[id.0 as usize]
     }
 
     /// Every mapping ever made.
@@ -140,19 +143,19 @@ impl Machine {
     /// Whether a page is the zero page, or one of the huge zero page.
     #[inline]
     pub fn is_zero(&self, frame: Frame) -> bool {
-        frame == ZERO_FRAME || frame >> MAX_ORDER == self.huge_zero.load(Ordering::Relaxed) >> MAX_ORDER
+        frame == ZERO_FRAME || frame.align_down(MAX_ORDER) == self.huge_zero.load(Ordering::Relaxed)
     }
 
     /// `mm_get_huge_zero_folio`: made when it is first asked for, outside Movable; `None` without
     /// memory for it.
     pub(crate) fn huge_zero(&self, cpu: usize) -> Option<Frame> {
         let known = self.huge_zero.load(Ordering::Acquire);
-        if known != page::NO_FRAME {
+        if known != NO_FRAME {
             return Some(known);
         }
         let fresh = self.memory.alloc(cpu, Gfp::Pin, MAX_ORDER)?.publish();
         self.page(fresh).set(flag::RESERVED);
-        let won = self.huge_zero.compare_exchange(page::NO_FRAME, fresh, Ordering::AcqRel, Ordering::Acquire);
+        let won = self.huge_zero.set_first(fresh);
         if won.is_err() && self.page(fresh).put_testzero(1) {
             self.memory.free(cpu, fresh);
         }

@@ -408,7 +408,7 @@ impl Machine {
 mod tests {
     use super::super::cpu::{Entry, Tag};
     use super::*;
-    use crate::machine::page::NO_FRAME;
+    use crate::machine::NO_FRAME;
     use crate::machine::{Gfp, Layout};
     use crate::policy::Rules;
 

@@ -54,14 +54,7 @@
 
 use crate::sync::{AtomicI32, AtomicU32, Ordering};
 
-/// A page frame number.
-pub type Frame = u32;
-
-/// No frame.
-pub const NO_FRAME: Frame = u32::MAX;
-
-/// The frame of the zero page, always reserved and mapped by read faults.
-pub const ZERO_FRAME: Frame = 0;
+use super::ids::{AtomicFrame, MappingId};
 
 /// A page flag, named as in `include/linux/page-flags.h`.
 pub mod flag {
@@ -147,8 +140,8 @@ pub struct Page {
     mapping: AtomicU32,
     /// Index in that mapping.
     index: AtomicU32,
-    pub(super) prev: AtomicU32,
-    pub(super) next: AtomicU32,
+    pub(super) prev: AtomicFrame,
+    pub(super) next: AtomicFrame,
     /// Which LRU list it is on, plus one; 0 for none.
     pub(super) list: AtomicU32,
     /// `folio->mlock_count`, kept while on the unevictable list.
@@ -387,8 +380,8 @@ impl Page {
 
     /// The mapping's id, if it has one.
     #[inline]
-    pub fn mapping(&self) -> Option<u32> {
-        self.mapping.load(Ordering::Relaxed).checked_sub(1)
+    pub fn mapping(&self) -> Option<MappingId> {
+        self.mapping.load(Ordering::Relaxed).checked_sub(1).map(MappingId)
     }
 
     /// The index in its mapping.
@@ -399,8 +392,8 @@ impl Page {
 
     /// Makes it page `index` of mapping `id`, or of none.
     #[inline]
-    pub fn set_mapping(&self, id: Option<u32>, index: u32) {
-        self.mapping.store(id.map_or(0, |id| id + 1), Ordering::Relaxed);
+    pub fn set_mapping(&self, id: Option<MappingId>, index: u32) {
+        self.mapping.store(id.map_or(0, |id| id.0 + 1), Ordering::Relaxed);
         self.index.store(index, Ordering::Relaxed);
     }
 
@@ -485,7 +478,8 @@ impl Page {
         all.add(u64::from(self.refcount.load(Ordering::Relaxed) as u32) << 32 | of(&self.flags));
         all.add(u64::from(self.mapcount.load(Ordering::Relaxed) as u32) << 32 | of(&self.mapping));
         all.add(of(&self.index) << 32 | of(&self.list));
-        all.add(of(&self.prev) << 32 | of(&self.next));
+        let link = |to: &AtomicFrame| u64::from(to.load(Ordering::Relaxed).0);
+        all.add(link(&self.prev) << 32 | link(&self.next));
         let counts = [&self.large_mapcount, &self.pincount].map(|count| count.load(Ordering::Relaxed) as u32);
         all.add(u64::from(counts[0]) << 32 | u64::from(counts[1]));
     }

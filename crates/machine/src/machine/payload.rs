@@ -21,7 +21,7 @@
 //!
 //! ```compile_fail,E0624
 //! # use gupstress_machine::machine::Memory;
-//! # fn f(memory: &Memory, in_use: u32, target: &gupstress_machine::machine::payload::Fresh<'_>) {
+//! # fn f(memory: &Memory, in_use: gupstress_machine::machine::Frame, target: &gupstress_machine::machine::payload::Fresh<'_>) {
 //! // A frame number alone is no leave to copy it.
 //! memory.payload.copy(in_use, target.frame());
 //! # }
@@ -29,7 +29,8 @@
 
 use super::Memory;
 use super::build::Unbuilt;
-use super::page::{Frame, flag};
+use super::ids::{Frame, MappingId};
+use super::page::flag;
 use super::sparse::Sparse;
 use crate::sync::{AtomicU64, Exclusive, Ordering};
 
@@ -113,7 +114,7 @@ impl<'a> Frozen<'a> {
             page.set_mapping(mapping, index + (first - head));
             parts.push((first, refs(order)));
             // Last: whoever finds the order finds the head made.
-            (first..first + (1 << order)).for_each(|frame| memory.page(frame).set_order(order, place));
+            first.run(1 << order).for_each(|frame| memory.page(frame).set_order(order, place));
             first += 1 << order;
         }
         assert_eq!(first, end, "a folio is split into all of its pages");
@@ -164,26 +165,26 @@ impl Payload {
 
     #[inline]
     fn frame(&self, frame: Frame) -> &[AtomicU64] {
-        let start = frame as usize * self.per_frame;
+        let start = frame.at() * self.per_frame;
         &self.words[start..start + self.per_frame]
     }
 
     /// Reads one word, as DMA or a user does.
     #[inline]
     pub(crate) fn load(&self, frame: Frame, word: usize) -> u64 {
-        self.marks[frame as usize].shared(|| self.frame(frame)[word].load(Ordering::Relaxed))
+        self.marks[frame.at()].shared(|| self.frame(frame)[word].load(Ordering::Relaxed))
     }
 
     /// Writes one word, as DMA or a user does.
     #[inline]
     pub(crate) fn store(&self, frame: Frame, word: usize, value: u64) {
-        self.marks[frame as usize].shared(|| self.frame(frame)[word].store(value, Ordering::Relaxed));
+        self.marks[frame.at()].shared(|| self.frame(frame)[word].store(value, Ordering::Relaxed));
     }
 
     /// Copies a frozen frame into a fresh one.
     fn copy(&self, src: Frame, dst: Frame) {
-        self.marks[src as usize].exclusive(|| {
-            self.marks[dst as usize].exclusive(|| self.copy_words(src, dst));
+        self.marks[src.at()].exclusive(|| {
+            self.marks[dst.at()].exclusive(|| self.copy_words(src, dst));
         });
     }
 
@@ -214,7 +215,7 @@ impl Payload {
 
     /// Fills a fresh frame.
     fn fill(&self, dst: Frame, value: u64) {
-        self.marks[dst as usize].exclusive(|| self.fill_words(dst, value));
+        self.marks[dst.at()].exclusive(|| self.fill_words(dst, value));
     }
 
     #[cfg(not(loom))]
@@ -241,9 +242,9 @@ impl Payload {
 
 /// The word that page `index` of mapping `id` is filled with.
 #[inline]
-pub fn pattern(id: u32, index: u32) -> u64 {
+pub fn pattern(id: MappingId, index: u32) -> u64 {
     // splitmix64's finaliser: neighbouring pages differ in half their bits.
-    let mut x = (u64::from(id) << 32 | u64::from(index)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut x = (u64::from(id.0) << 32 | u64::from(index)).wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

@@ -21,11 +21,9 @@
 //! taken away after they have been written.
 
 use super::area::{Area, Areas, vm};
-use super::page::{Frame, ZERO_FRAME};
+use super::ids::{AtomicFrame, Frame, MappingId, NO_FRAME, ZERO_FRAME};
 use super::sparse::zeros;
-use crate::sync::{
-    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Rank,
-};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -136,11 +134,11 @@ impl Pte {
     /// Nothing mapped.
     pub const NONE: Self = Self(0);
     /// The zero page, read-only.
-    pub const ZERO: Self = Self(Self::PRESENT | (ZERO_FRAME as u64) << Self::FRAME);
+    pub const ZERO: Self = Self(Self::PRESENT | (ZERO_FRAME.0 as u64) << Self::FRAME);
 
     /// A present entry.
     pub fn present(frame: Frame, write: bool, dirty: bool) -> Self {
-        let mut bits = Self::PRESENT | u64::from(frame) << Self::FRAME;
+        let mut bits = Self::PRESENT | u64::from(frame.0) << Self::FRAME;
         if write {
             bits |= Self::WRITE;
         }
@@ -162,7 +160,7 @@ impl Pte {
 
     /// The entry that stands where this frame was mapped until it was poisoned.
     pub fn poison(frame: Frame) -> Self {
-        Self(Self::POISON | u64::from(frame) << Self::FRAME)
+        Self(Self::POISON | u64::from(frame.0) << Self::FRAME)
     }
 
     /// Whether the page that was here is poisoned: `is_hwpoison_entry`.
@@ -223,7 +221,7 @@ impl Pte {
 
     /// The frame that a present, migration or poison entry names.
     pub fn frame(self) -> Frame {
-        (self.0 >> Self::FRAME) as Frame
+        Frame((self.0 >> Self::FRAME) as u32)
     }
 }
 
@@ -234,7 +232,7 @@ pub const PTES_PER_TABLE: u32 = 512;
 #[derive(Debug)]
 pub struct Vma {
     /// The mapping's id.
-    pub mapping: u32,
+    pub mapping: MappingId,
     /// What it is made of.
     pub kind: Kind,
     /// Whether it is a second mapping of the same address space, not a child's.
@@ -263,7 +261,7 @@ pub struct PtLocked<'a> {
 }
 
 impl Vma {
-    fn new(mapping: u32, kind: Kind, pages: usize, is_alias: bool) -> Self {
+    fn new(mapping: MappingId, kind: Kind, pages: usize, is_alias: bool) -> Self {
         let tables = pages.div_ceil(PTES_PER_TABLE as usize);
         Self {
             mapping,
@@ -451,7 +449,7 @@ impl PtLocked<'_> {
 #[derive(Debug)]
 pub struct Mapping {
     /// Its number; pages name it.
-    pub id: u32,
+    pub id: MappingId,
     /// Anonymous or shared memory.
     pub kind: Kind,
     /// Order of the folios that faults make where they can; 0: single pages.
@@ -461,15 +459,15 @@ pub struct Mapping {
     /// Areas of forked children, and second ones of its own address space.
     children: Mutex<Vec<Arc<Vma>>>,
     nr_children: AtomicUsize,
-    /// Page cache of shmem, frames plus one, 0 where empty; changed under `xa_lock`.
-    cache: Box<[AtomicU32]>,
+    /// Page cache of shmem, [`NO_FRAME`] where empty; changed under `xa_lock`.
+    cache: Box<[AtomicFrame]>,
     /// `i_pages.xa_lock`. Never held across a step.
     xa_lock: Mutex<()>,
 }
 
 impl Mapping {
     /// A mapping of `pages` pages, none present.
-    pub fn new(id: u32, backing: Backing, pages: u32) -> Self {
+    pub fn new(id: MappingId, backing: Backing, pages: u32) -> Self {
         let Backing { kind, order } = backing;
         let cached = if kind.is_cached() { pages as usize } else { 0 };
         Self {
@@ -548,7 +546,8 @@ impl Mapping {
 
     /// The cached page, without the lock.
     pub fn cached(&self, index: u32) -> Option<Frame> {
-        self.cache.get(index as usize)?.load(Ordering::Acquire).checked_sub(1)
+        let frame = self.cache.get(index as usize)?.load(Ordering::Acquire);
+        (frame != NO_FRAME).then_some(frame)
     }
 
     /// Takes `xa_lock` and runs `change` on the cache slots of a folio's pages.
@@ -565,18 +564,18 @@ impl Mapping {
 
 /// The page-cache slots of a folio's pages, under `xa_lock`.
 #[derive(Debug)]
-pub struct CacheSlots<'a>(&'a [AtomicU32]);
+pub struct CacheSlots<'a>(&'a [AtomicFrame]);
 
 impl CacheSlots<'_> {
     /// Whether nothing is in them.
     pub fn are_empty(&self) -> bool {
-        self.0.iter().all(|slot| slot.load(Ordering::Relaxed) == 0)
+        self.0.iter().all(|slot| slot.load(Ordering::Relaxed) == NO_FRAME)
     }
 
     /// Puts the pages of a folio, by its first frame, or nothing into them.
     pub fn set(&self, head: Option<Frame>) {
         for (nth, slot) in (0..).zip(self.0) {
-            slot.store(head.map_or(0, |head| head + nth + 1), Ordering::Release);
+            slot.store(head.map_or(NO_FRAME, |head| head + nth), Ordering::Release);
         }
     }
 }
@@ -610,11 +609,11 @@ mod tests {
     #[test]
     fn a_migration_entry_keeps_what_the_pte_allowed() {
         for (write, dirty) in [(false, false), (true, false), (true, true)] {
-            let pte = Pte::present(7, write, dirty);
+            let pte = Pte::present(Frame(7), write, dirty);
             let entry = pte.to_migration();
             assert!(entry.is_migration() && !entry.is_present() && !entry.is_none());
-            assert_eq!(entry.frame(), 7);
-            assert_eq!(entry.from_migration(9), Pte::present(9, write, dirty));
+            assert_eq!(entry.frame(), Frame(7));
+            assert_eq!(entry.from_migration(Frame(9)), Pte::present(Frame(9), write, dirty));
         }
         assert!(!Pte::ZERO.is_none() && Pte::ZERO.is_present());
     }

@@ -5,7 +5,8 @@
 //! "nothing of its own", and the host gives memory for those parts that are written to.
 
 use super::build::Unbuilt;
-use super::page::{Frame, MAX_ORDER};
+use super::ids::Frame;
+use super::page::MAX_ORDER;
 use std::ops::{Deref, DerefMut};
 
 #[cfg(not(loom))]
@@ -131,20 +132,20 @@ mod inner {
 #[derive(Debug)]
 pub(super) struct PerFrame<T> {
     entries: Sparse<T>,
-    frames: Frame,
+    frames: u32,
 }
 
 /// Frames of the largest block.
-const BLOCK: Frame = 1 << MAX_ORDER;
+const BLOCK: u32 = 1 << MAX_ORDER;
 /// Entries of each that come before all others.
-const FIRST: Frame = 2;
+const FIRST: u32 = 2;
 
 impl<T: Zeroable> PerFrame<T> {
     /// All zeros.
     ///
     /// # Errors
     /// As [`Sparse::build`].
-    pub fn build(frames: Frame) -> Result<Self, Unbuilt> {
+    pub fn build(frames: u32) -> Result<Self, Unbuilt> {
         Ok(Self { entries: Sparse::build(firsts(frames) + frames as usize)?, frames })
     }
 }
@@ -164,22 +165,22 @@ impl<T> PerFrame<T> {
 
     /// How many there are.
     #[inline]
-    pub fn frames(&self) -> Frame {
+    pub fn frames(&self) -> u32 {
         self.frames
     }
 
     #[inline]
     fn place(&self, frame: Frame) -> usize {
-        if frame % BLOCK < FIRST {
-            (frame / BLOCK * FIRST + frame % FIRST) as usize
+        if frame.0 % BLOCK < FIRST {
+            (frame.0 / BLOCK * FIRST + frame.0 % FIRST) as usize
         } else {
-            firsts(self.frames) + frame as usize
+            firsts(self.frames) + frame.at()
         }
     }
 }
 
 #[inline]
-fn firsts(frames: Frame) -> usize {
+fn firsts(frames: u32) -> usize {
     (frames.div_ceil(BLOCK) * FIRST) as usize
 }
 
@@ -207,9 +208,13 @@ mod tests {
         for frames in [1, 2, 3, 511, 512, 513, 514, 2000] {
             let mut table = PerFrame::<u32>::build(frames).unwrap();
             for frame in 0..frames {
-                assert_eq!(std::mem::replace(table.of_mut(frame), frame + 1), 0, "{frame} of {frames}");
+                assert_eq!(
+                    std::mem::replace(table.of_mut(Frame(frame)), frame + 1),
+                    0,
+                    "{frame} of {frames}"
+                );
             }
-            assert!((0..frames).all(|frame| *table.of(frame) == frame + 1));
+            assert!((0..frames).all(|frame| *table.of(Frame(frame)) == frame + 1));
         }
     }
 

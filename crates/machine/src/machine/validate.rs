@@ -102,7 +102,7 @@ impl Machine {
             if order == MAX_ORDER {
                 all.of_mut(first).huge_free += 1;
             } else {
-                (first..first + (1 << order)).for_each(|frame| all.of_mut(frame).free += 1);
+                first.run(1 << order).for_each(|frame| all.of_mut(frame).free += 1);
             }
         });
         if !self.count_mappings(&mut all, &mut recount, go_on) {
@@ -112,12 +112,12 @@ impl Machine {
         self.count_batches(&mut all, &mut recount);
         self.count_lists(&self.lruvec.lock(), &mut all, &mut recount);
         let pool: HashSet<Frame> = self.hugetlb_free().into_iter().collect();
-        for frame in 0..self.memory.frames() {
-            if frame.is_multiple_of(ASK_EVERY) && !go_on() {
+        for frame in self.memory.all() {
+            if frame.0.is_multiple_of(ASK_EVERY) && !go_on() {
                 return recount;
             }
             let mut seen = all.of(frame).clone();
-            seen.free += all.of(frame >> MAX_ORDER << MAX_ORDER).huge_free;
+            seen.free += all.of(frame.align_down(MAX_ORDER)).huge_free;
             if self.memory.head(frame) != frame {
                 self.check_tail(frame, &seen, &mut recount);
                 continue;

@@ -2,7 +2,7 @@
 
 use super::floor::Refs;
 use crate::drive::{Driver, Step};
-use crate::machine::page::NO_FRAME;
+use crate::machine::NO_FRAME;
 use crate::machine::{Cpu, Frame, Page, flag};
 use crate::observe::Event;
 

@@ -1,7 +1,7 @@
 //! Where a thread is, for whoever looks.
 
 use super::{Step, Wait};
-use crate::machine::page::NO_FRAME;
+use crate::machine::NO_FRAME;
 use crate::machine::{Frame, Hindrance};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 
@@ -38,7 +38,7 @@ pub struct Waiting {
 }
 
 /// No page, no step but the one between operations.
-const NOWHERE: u64 = (NO_FRAME as u64) << 32 | Step::Idle as u64;
+const NOWHERE: u64 = (NO_FRAME.0 as u64) << 32 | Step::Idle as u64;
 
 impl Default for Place {
     fn default() -> Self {
@@ -62,7 +62,7 @@ impl Place {
 
     /// The page it was about.
     pub fn frame(&self) -> Option<Frame> {
-        Some((self.at.load(Ordering::Relaxed) >> 32) as Frame).filter(|&frame| frame != NO_FRAME)
+        Some(Frame((self.at.load(Ordering::Relaxed) >> 32) as u32)).filter(|&frame| frame != NO_FRAME)
     }
 
     /// The step at which the call under way last failed to get on, and why.
@@ -126,7 +126,8 @@ impl Place {
         if step.holds_nothing() {
             self.rests.store(self.rests().wrapping_add(1), Ordering::Relaxed);
         }
-        let frame = if frame == NO_FRAME { self.at.load(Ordering::Relaxed) >> 32 } else { u64::from(frame) };
+        let frame =
+            if frame == NO_FRAME { self.at.load(Ordering::Relaxed) >> 32 } else { u64::from(frame.0) };
         self.at.store(frame << 32 | step as u64, Ordering::Relaxed);
     }
 }

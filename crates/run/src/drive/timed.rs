@@ -375,7 +375,10 @@ impl Strategy for Timed {
         known.cpu = cpu;
         known.ticket = known.ticket.wrapping_add(1);
         if known.is_runnable {
-            queue.goes_on = Some(start);
+            // Somebody else has the CPU where it waits for a turn that its deadline had brought it.
+            if queue.current == Some(task) {
+                queue.goes_on = Some(start);
+            }
             return;
         }
         let start = start.saturating_add(if woken || asleep { sched.wakeup_ns } else { 0 });

@@ -2,7 +2,7 @@
 
 use super::choice::{Pending, Strategy, TaskId};
 use super::{Costs, Driver, Place, Step, Wait, Waited};
-use crate::machine::page::NO_FRAME;
+use crate::machine::NO_FRAME;
 use crate::machine::{Frame, Hindrance};
 use crate::observe::{Deed, Ring, Traced};
 use crate::sync::assert_unlocked;

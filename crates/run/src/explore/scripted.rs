@@ -9,8 +9,8 @@ use crate::drive::{Costs, Driver, Step, TaskId};
 use crate::error::{Error, Result};
 use crate::judge::Class;
 use crate::litmus::{Book, Names, Scenario, Session, Stage};
-use crate::machine::page::NO_FRAME;
-use crate::machine::{Backing, Digest, Frame, Kind as Contents, Layout, Machine, Recount};
+use crate::machine::NO_FRAME;
+use crate::machine::{Backing, Digest, Frame, Kind as Contents, Layout, Machine, MappingId, Recount};
 use crate::observe::{Event, Totals};
 use crate::ops::Task;
 use crate::policy::{Policy, Rules};
@@ -34,7 +34,7 @@ struct Beside<'t> {
     slot: &'t Slot,
     cpu: usize,
     /// The mappings that its steps make, made before: which number one gets depends on nobody else.
-    fresh: std::slice::Iter<'t, u32>,
+    fresh: std::slice::Iter<'t, MappingId>,
 }
 
 impl Stage for Beside<'_> {
@@ -53,7 +53,7 @@ impl Stage for Beside<'_> {
         Ok(operation(&Task::new(self.m, self.thread, &self.slot.counters, cpu)))
     }
 
-    fn map(&mut self, _: &Machine, _: Backing, _: u32) -> u32 {
+    fn map(&mut self, _: &Machine, _: Backing, _: u32) -> MappingId {
         *self.fresh.next().expect("one was made for each step that maps")
     }
 
@@ -101,7 +101,7 @@ struct Inner {
     names: Names,
     book: Arc<Mutex<Book>>,
     /// Of each thread, then of what comes last: the mappings that its steps make.
-    fresh: Vec<Vec<u32>>,
+    fresh: Vec<Vec<MappingId>>,
     /// Of each thread, then of what comes last, then of each kworker.
     slots: Arc<[Slot]>,
     came: RefCell<Vec<Came>>,
@@ -338,12 +338,12 @@ impl Subject for Script {
             all.add(m.digest());
             let book = inner.book.lock();
             let live = book.pins.iter().flatten().flat_map(|pin| &pin.pages).copied();
-            live.for_each(|frame| all.add(u64::from(frame)));
-            all.add(u64::from(NO_FRAME));
+            live.for_each(|frame| all.add(u64::from(frame.0)));
+            all.add(u64::from(NO_FRAME.0));
             let mut held: Vec<Frame> = book.held.values().flatten().copied().collect();
             drop(book);
             held.sort_unstable();
-            held.into_iter().for_each(|frame| all.add(u64::from(frame)));
+            held.into_iter().for_each(|frame| all.add(u64::from(frame.0)));
             if known.is_broken(all.finish(), || !inner.recount().broken.is_empty()) {
                 found |= Kind::Broken.bit();
             }

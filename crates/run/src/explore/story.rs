@@ -11,7 +11,7 @@ use super::settings::Settings;
 use super::subject::Kind;
 use crate::drive::{Deed, Step, Wait};
 use crate::error::Result;
-use crate::machine::page::NO_FRAME;
+use crate::machine::NO_FRAME;
 use crate::machine::{Frame, PageState};
 use crate::sync::Mutex;
 use serde::Serialize;

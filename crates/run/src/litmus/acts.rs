@@ -2,7 +2,7 @@
 
 use super::session::{Live, Outcome, Session, Stage};
 use crate::drive::sim::SimThread;
-use crate::machine::{Backing, Frame, Kind, MAX_ORDER, Mapping};
+use crate::machine::{Backing, Frame, Kind, MAX_ORDER, Mapping, MappingId};
 use crate::ops::{Errno, Task};
 use crate::script::{Counted, Name, Op, OpError, Pages, Player};
 use std::ops::Range;
@@ -10,7 +10,7 @@ use toml::Value;
 
 impl<S: Stage> Session<S> {
     /// Maps `pages` fresh pages, none present; returns the mapping's number.
-    pub fn map(&mut self, backing: impl Into<Backing>, pages: u32) -> Result<u32, OpError> {
+    pub fn map(&mut self, backing: impl Into<Backing>, pages: u32) -> Result<MappingId, OpError> {
         let frames = self.machine().memory.frames();
         if pages == 0 || pages > frames {
             return Err(OpError::Misuse(format!("{pages} pages cannot be mapped: 1 to {frames} can")));
@@ -46,7 +46,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Lets scripts know a mapping by a name.
-    pub fn call_it(&mut self, name: Name, mapping: u32) {
+    pub fn call_it(&mut self, name: Name, mapping: MappingId) {
         self.names.insert(name, mapping);
     }
 
@@ -54,7 +54,7 @@ impl<S: Stage> Session<S> {
     pub(super) fn on<R: 'static>(
         &mut self,
         cpu: usize,
-        mapping: u32,
+        mapping: MappingId,
         range: Range<u32>,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> R + 'static,
     ) -> Result<R, OpError> {
@@ -66,7 +66,7 @@ impl<S: Stage> Session<S> {
     fn try_on<R: 'static>(
         &mut self,
         word: &'static str,
-        (cpu, mapping, range): (usize, u32, Range<u32>),
+        (cpu, mapping, range): (usize, MappingId, Range<u32>),
         operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> Result<R, Errno> + 'static,
     ) -> Result<R, OpError> {
         let result = self.on(cpu, mapping, range, operation)?;
@@ -82,7 +82,7 @@ impl<S: Stage> Session<S> {
     /// Runs one that cannot fail, unless it was given up.
     fn whole_on(
         &mut self,
-        (cpu, mapping, range): (usize, u32, Range<u32>),
+        (cpu, mapping, range): (usize, MappingId, Range<u32>),
         operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) + 'static,
     ) -> Result<(), OpError> {
         self.on(cpu, mapping, range, operation)?;
@@ -90,12 +90,12 @@ impl<S: Stage> Session<S> {
     }
 
     /// Writes each page.
-    pub fn touch(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn touch(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("touch", (cpu, mapping, range), |t, m, r| t.touch(m, r))
     }
 
     /// Reads each page.
-    pub fn read(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn read(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("read", (cpu, mapping, range), |t, m, r| t.read(m, r))
     }
 
@@ -106,68 +106,68 @@ impl<S: Stage> Session<S> {
     }
 
     /// `mlock2(MLOCK_ONFAULT)`.
-    pub fn mlock(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn mlock(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("mlock", (cpu, mapping, range), |t, m, r| t.mlock(m, r))
     }
 
     /// `munlock`.
-    pub fn munlock(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn munlock(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("munlock", (cpu, mapping, range), |t, m, r| t.munlock(m, r))
     }
 
     /// `madvise(MADV_COLD)`.
-    pub fn cold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn cold(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("cold", (cpu, mapping, range), |t, m, r| t.madvise_cold(m, r))
     }
 
     /// `madvise(MADV_FREE)`.
-    pub fn lazyfree(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn lazyfree(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("lazyfree", (cpu, mapping, range), |t, m, r| t.madvise_free(m, r))
     }
 
     /// `madvise(MADV_DONTNEED)`: the next access gets another page, or the cached one of
     /// shared memory. What is pinned stays with its device alone.
-    pub fn dontneed(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn dontneed(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.check(mapping, &range)?;
         self.end_transfers(cpu, mapping, &range)?;
         self.try_on("dontneed", (cpu, mapping, range), |t, m, r| t.madvise_dontneed(m, r))
     }
 
     /// `madvise(MADV_REMOVE)`: a hole in the file. What is pinned stays with its device alone.
-    pub fn remove(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn remove(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.check(mapping, &range)?;
         self.end_transfers(cpu, mapping, &range)?;
         self.try_on("remove", (cpu, mapping, range), |t, m, r| t.madvise_remove(m, r))
     }
 
     /// `mprotect(PROT_READ)`.
-    pub fn rdonly(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn rdonly(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("rdonly", (cpu, mapping, range), |t, m, r| t.mprotect_readonly(m, r))
     }
 
     /// Moves the mapping to another address.
-    pub fn mremap(&mut self, cpu: usize, mapping: u32) -> Result<(), OpError> {
+    pub fn mremap(&mut self, cpu: usize, mapping: MappingId) -> Result<(), OpError> {
         self.whole_on((cpu, mapping, 0..1), |t, m, _| t.mremap(m))
     }
 
     /// Writes each page through a second mapping of the file.
-    pub fn alias(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn alias(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("alias", (cpu, mapping, range), |t, m, r| t.touch_alias(m, r))
     }
 
     /// `pwrite` of each page of the file.
-    pub fn write(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn write(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("write", (cpu, mapping, range), |t, m, r| t.pwrite(m, r))
     }
 
     /// Another holder takes one plain reference on each page and keeps it: by `splice` of a
     /// file, else by `vmsplice`.
-    pub fn hold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn hold(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.hold_by("hold", cpu, mapping, range)
     }
 
     /// The same by `vmsplice`, which maps what it takes.
-    pub fn vhold(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn vhold(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.hold_by("vhold", cpu, mapping, range)
     }
 
@@ -175,7 +175,7 @@ impl<S: Stage> Session<S> {
         &mut self,
         word: &'static str,
         cpu: usize,
-        mapping: u32,
+        mapping: MappingId,
         range: Range<u32>,
     ) -> Result<(), OpError> {
         let splice = word == "hold";
@@ -188,7 +188,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Lets go of one such reference on each page, the latest, wherever the page is by now.
-    pub fn release(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn release(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
         let mut book = self.book.lock();
         let here = |index| book.held.get(&(mapping, index)).is_some_and(|frames| !frames.is_empty());
@@ -212,22 +212,22 @@ impl<S: Stage> Session<S> {
     }
 
     /// Makes single pages of every folio of the range, where nobody else has references on it.
-    pub fn split(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn split(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.whole_on((cpu, mapping, range), |t, m, r| t.split_folios(m, r))
     }
 
     /// `mprotect` to read-only and back: only that PMDs across its edges are gone stays of it.
-    pub fn pmdsplit(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn pmdsplit(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.whole_on((cpu, mapping, range), |t, m, r| t.mprotect_and_back(m, r))
     }
 
     /// Forks a child that keeps a range shared copy-on-write; the rest is not the child's.
-    pub fn share(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn share(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("share", (cpu, mapping, range), |t, m, r| t.fork(m, r))
     }
 
     /// The same, and the child writes them first.
-    pub fn sharew(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn sharew(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.try_on("sharew", (cpu, mapping, range), |t, m, r| t.fork_writing(m, r))
     }
 
@@ -239,7 +239,7 @@ impl<S: Stage> Session<S> {
 
     /// Unmaps part of a mapping, or all of it for good. A frame that is pinned lives until its pin
     /// is dropped.
-    pub fn munmap(&mut self, cpu: usize, mapping: u32, range: Range<u32>) -> Result<(), OpError> {
+    pub fn munmap(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
         self.check(mapping, &range)?;
         if range == (0..self.machine().mapping(mapping).vma.len()) {
             return self.unmap(cpu, mapping);
@@ -249,7 +249,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Unmaps a mapping for good. A frame that is pinned lives until its pin is dropped.
-    pub fn unmap(&mut self, cpu: usize, mapping: u32) -> Result<(), OpError> {
+    pub fn unmap(&mut self, cpu: usize, mapping: MappingId) -> Result<(), OpError> {
         self.check(mapping, &(0..1))?;
         let pages = self.machine().mapping(mapping).vma.len();
         self.end_transfers(cpu, mapping, &(0..pages))?;
@@ -263,7 +263,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Takes what devices have written over into the mapping, as long as it shows their pages.
-    fn end_transfers(&mut self, cpu: usize, mapping: u32, range: &Range<u32>) -> Result<(), OpError> {
+    fn end_transfers(&mut self, cpu: usize, mapping: MappingId, range: &Range<u32>) -> Result<(), OpError> {
         // Before anything is taken: what is refused must change nothing.
         self.check_cpu(cpu)?;
         let meets = |live: &Live| {
@@ -289,13 +289,13 @@ impl<S: Stage> Session<S> {
     }
 
     /// The mapping that a script calls so, and its pages.
-    fn named(&self, name: &Name) -> Result<(u32, u32), OpError> {
+    fn named(&self, name: &Name) -> Result<(MappingId, u32), OpError> {
         let mapping = self.names.get(name).copied();
         let mapping = mapping.ok_or_else(|| OpError::Misuse(format!("{:?} is not mapped", name.0)))?;
         Ok((mapping, self.machine().mapping(mapping).vma.len()))
     }
 
-    fn pages(&self, on: &Pages) -> Result<(u32, Range<u32>), OpError> {
+    fn pages(&self, on: &Pages) -> Result<(MappingId, Range<u32>), OpError> {
         let (mapping, pages) = self.named(&on.name)?;
         Ok((mapping, on.range.clone().unwrap_or(0..pages)))
     }
@@ -364,7 +364,7 @@ impl<S: Stage> Player for Session<S> {
 }
 
 /// Something that is done to a range of a mapping on a CPU.
-type Act<S> = fn(&mut Session<S>, usize, u32, Range<u32>) -> Result<(), OpError>;
+type Act<S> = fn(&mut Session<S>, usize, MappingId, Range<u32>) -> Result<(), OpError>;
 
 impl<S: Stage> Session<S> {
     fn with(&mut self, act: Act<S>, cpu: usize, on: &Pages) -> Result<(), OpError> {

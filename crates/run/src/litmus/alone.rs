@@ -4,8 +4,8 @@ use super::session::Stage;
 use crate::config::{Count, Ns};
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
 use crate::drive::{Costs, Decision, Timed};
-use crate::machine::page::NO_FRAME;
-use crate::machine::{Backing, Frame, Machine};
+use crate::machine::NO_FRAME;
+use crate::machine::{Backing, Frame, Machine, MappingId};
 use crate::observe::{Counters, Deed, Event, Ring, Totals, Traced};
 use crate::ops::Task;
 use crate::policy::Policy;
@@ -153,7 +153,7 @@ impl Alone {
 }
 
 impl Stage for Alone {
-    fn map(&mut self, m: &Machine, backing: Backing, pages: u32) -> u32 {
+    fn map(&mut self, m: &Machine, backing: Backing, pages: u32) -> MappingId {
         m.map(backing, pages).id
     }
 

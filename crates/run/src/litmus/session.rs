@@ -4,7 +4,7 @@ use super::alone::{Alone, Taken};
 use crate::drive::Driver;
 use crate::drive::sim::SimThread;
 use crate::judge::class::{Class, class};
-use crate::machine::{Backing, Frame, Layout, Machine, PageState, Recount};
+use crate::machine::{Backing, Frame, Layout, Machine, MappingId, PageState, Recount};
 use crate::observe::{Deed, Totals};
 use crate::ops::{Caller, Dma, Errno, Lookup, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
@@ -33,7 +33,7 @@ pub struct Outcome {
 /// A pin that is held.
 #[derive(Clone)]
 pub(crate) struct Live {
-    pub mapping: u32,
+    pub mapping: MappingId,
     pub range: Range<u32>,
     pub pages: Vec<Frame>,
     pub by: Lookup,
@@ -47,10 +47,10 @@ pub(crate) struct Live {
 pub(crate) struct Book {
     pub pins: Vec<Option<Live>>,
     /// By page of a mapping: what was held there, which may have left it since.
-    pub held: HashMap<(u32, u32), Vec<Frame>>,
+    pub held: HashMap<(MappingId, u32), Vec<Frame>>,
     transfers: u64,
     /// Words of a mapping's pages that a call under way has for its device.
-    reserved: Vec<(u32, usize)>,
+    reserved: Vec<(MappingId, usize)>,
 }
 
 impl Book {
@@ -69,7 +69,7 @@ impl Book {
     }
 
     /// A word of every page that no device of another pin of the mapping owns.
-    fn reserve(&mut self, mapping: u32, words: usize) -> Option<usize> {
+    fn reserve(&mut self, mapping: MappingId, words: usize) -> Option<usize> {
         let live = self.pins.iter().flatten().filter(|pin| pin.mapping == mapping);
         let taken = live.filter_map(|pin| Some(pin.dma?.word));
         let underway = self.reserved.iter().filter(|(of, _)| *of == mapping).map(|&(_, word)| word);
@@ -81,7 +81,7 @@ impl Book {
 }
 
 /// The mappings that a script knows by name.
-pub(crate) type Names = HashMap<Name, u32>;
+pub(crate) type Names = HashMap<Name, MappingId>;
 
 /// Who does what is asked of a session: somebody alone, or one of several threads.
 pub trait Stage {
@@ -93,7 +93,7 @@ pub trait Stage {
     ) -> Result<R, OpError>;
 
     /// The number of a mapping of `pages` fresh pages, none present.
-    fn map(&mut self, m: &Machine, backing: Backing, pages: u32) -> u32;
+    fn map(&mut self, m: &Machine, backing: Backing, pages: u32) -> MappingId;
 
     /// What was counted so far, by whoever a pin's counters are those of.
     fn totals(&self) -> Totals;
@@ -212,7 +212,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Checks that a range lies in a mapping that is still there.
-    pub(super) fn check(&self, mapping: u32, range: &Range<u32>) -> Result<(), OpError> {
+    pub(super) fn check(&self, mapping: MappingId, range: &Range<u32>) -> Result<(), OpError> {
         let Some(found) = self.m.mappings().find(|known| known.id == mapping) else {
             return Err(OpError::Misuse(format!("no mapping {mapping}")));
         };
@@ -233,7 +233,7 @@ impl<S: Stage> Session<S> {
     pub fn pin(
         &mut self,
         cpu: usize,
-        mapping: u32,
+        mapping: MappingId,
         range: Range<u32>,
         write: bool,
     ) -> Result<Outcome, OpError> {
@@ -245,7 +245,7 @@ impl<S: Stage> Session<S> {
         &mut self,
         caller: Caller,
         cpu: usize,
-        mapping: u32,
+        mapping: MappingId,
         range: Range<u32>,
         write: bool,
     ) -> Result<Outcome, OpError> {
@@ -305,7 +305,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Checks that `memfd_pin_folios` takes a mapping's file, on this kernel.
-    fn check_memfd(&self, mapping: u32) -> Result<(), OpError> {
+    fn check_memfd(&self, mapping: MappingId) -> Result<(), OpError> {
         let kind = self.m.mapping(mapping).kind;
         if !self.m.rules.memfd_pin {
             let kernel = &self.m.rules.name;
@@ -353,7 +353,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// The state of one page of a mapping; `None` where none is present.
-    pub fn page(&self, mapping: u32, index: u32) -> Result<Option<PageState>, OpError> {
+    pub fn page(&self, mapping: MappingId, index: u32) -> Result<Option<PageState>, OpError> {
         self.check(mapping, &(index..index + 1))?;
         let pte = self.m.mapping(mapping).vma.pte(index);
         Ok(pte.is_present().then(|| self.m.page_state(pte.frame())))

@@ -5,7 +5,7 @@
 //! [`write_chrome`] says it in the Trace Event Format, which Perfetto and
 //! `chrome://tracing` open.
 
-use crate::machine::page::NO_FRAME;
+use crate::machine::NO_FRAME;
 use gupstress_machine::drive::Deed;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -148,6 +148,7 @@ impl Chrome {
 mod tests {
     use super::*;
     use gupstress_machine::drive::{Step, Wait};
+    use gupstress_machine::machine::Frame;
 
     fn at(at_ns: u64, deed: Deed) -> Traced {
         Traced { at_ns, thread: 0, cpu: 1, deed }
@@ -169,8 +170,8 @@ mod tests {
             &[
                 at(1000, Deed::Call(4)),
                 at(1000, Deed::Step(Step::Sweep, NO_FRAME)),
-                at(1500, Deed::Step(Step::GupWalk, 9)),
-                at(2000, Deed::Wait(Wait::PageLock(9))),
+                at(1500, Deed::Step(Step::GupWalk, Frame(9))),
+                at(2000, Deed::Wait(Wait::PageLock(Frame(9)))),
                 at(5000, Deed::Woken),
                 at(6000, Deed::Return("pinned")),
             ],

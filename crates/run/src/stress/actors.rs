@@ -4,7 +4,7 @@ use super::profile::{ActorCfg, Role};
 use super::shared::Shared;
 use crate::drive::{Driver, Step};
 use crate::judge::Attempt;
-use crate::machine::page::NO_FRAME;
+use crate::machine::NO_FRAME;
 use crate::machine::{Frame, Lru, Mapping};
 use crate::ops::{Errno, Task};
 use std::ops::Range;

@@ -4,7 +4,7 @@ use super::profile::Profile;
 use super::spread::Spread;
 use crate::drive::{Driver, Place, Wait};
 use crate::judge::{Causes, Class, Findings, UnsafePins, Victims};
-use crate::machine::{Frame, Kind, MAX_ORDER, Machine, Turns};
+use crate::machine::{Frame, Kind, MAX_ORDER, Machine, MappingId, Turns};
 use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
@@ -243,7 +243,7 @@ pub struct Shared {
     /// Page pins after which the run is complete.
     pub goal: u64,
     /// The mappings that everybody works on.
-    pub mappings: Vec<u32>,
+    pub mappings: Vec<MappingId>,
     /// Pinners first, then actors, then kworkers.
     pub slots: Box<[CachePadded<Slot>]>,
     /// What pinners hand over.
@@ -251,7 +251,7 @@ pub struct Shared {
     /// Findings.
     pub findings: Mutex<Findings>,
     /// A mapping for each pinner to push others' pages out of batches with.
-    pub fillers: Vec<u32>,
+    pub fillers: Vec<MappingId>,
     /// Pages with an obstacle of their own.
     pub special: Mutex<Special>,
     /// Whose turn it is, where calls are made one after the other.
@@ -476,7 +476,7 @@ mod tests {
         let profile = load_profile(Source::Preset("steady"), &[("threads".into(), "3".into())]).unwrap();
         let m = Machine::new(rules, &profile.layout(), profile.cpus as usize);
         let sh = Shared::new(m, policy, profile, 1);
-        let run = OsRun::new(sh.m.cpus.len(), 0.0, 0);
+        let run = OsRun::new(sh.m.cpus.len(), 2, 0.0, 0);
         let place = Place::default();
         let d = OsThread::new(&run, &place, 0, true, 1);
         assert!(!sh.is_over());

@@ -22,7 +22,6 @@ from gupstress.outcome.tune import (
     Confirmed,
     Trial,
     TuneCell,
-    TuneResult,
     TuneSettings,
     effects,
     front,
@@ -30,6 +29,7 @@ from gupstress.outcome.tune import (
 from gupstress.problems import Problems
 from gupstress.running import host, runner
 from gupstress.running.request import NUMBERS, Request
+from gupstress.studies.shown import TuneResult
 from gupstress.studies.tune.space import Space, repaired, space
 from gupstress.studies.tune.text import policy_toml
 
@@ -108,7 +108,7 @@ def prepare(search: Search, problems: Problems) -> Plan:
                 runner.prepare(replace(asked, threads=threads))
     for axis, word in search.request.sets:
         if axis.removeprefix("policy.") in axes:
-            near = f"--base with {axis} as it is to be, and --fix {axis}"
+            near = f"another --base, and --fix {axis}"
             problems.add(f"--set {axis}={word}", f"is searched; nearest: {near}")
     problems.refuse()
     request = search.request
@@ -167,10 +167,15 @@ def _opened(state: str | None, seed: int) -> optuna.Study:
     )
 
 
-def run(plan: Plan, argv: Sequence[str], told: Told = lambda trial: None) -> TuneResult:
+def run(
+    plan: Plan,
+    argv: Sequence[str],
+    told: Told = lambda trial: None,
+    settle: Callable[[], None] = lambda: None,
+) -> TuneResult:
     """Search until the budget is spent, then run the best on real threads.
 
-    Ctrl-C ends it and keeps what was found.
+    Ctrl-C ends it and keeps what was found; `settle` is called before that is put together.
     """
     started_at, facts = datetime.now(timezone.utc), host.facts()
     trials = list(plan.kept)
@@ -180,14 +185,13 @@ def run(plan: Plan, argv: Sequence[str], told: Told = lambda trial: None) -> Tun
         for trial in _trials(plan):
             trials.append(trial)
             told(trial)
-        confirmed.extend(_confirm(plan, best) for best in front(trials)[: plan.search.confirm])
+        for best in front(trials)[: plan.search.confirm]:
+            confirmed.append(_confirm(plan, best))  # noqa: PERF401 -- kept if the next is cut off
         interrupted = False
     except (KeyboardInterrupt, _InterruptedError):
         pass
+    settle()
     found = front(trials)
-    held = [one.number for one in confirmed if one.held]
-    chosen = held if plan.search.confirm else [trial.number for trial in found]
-    best_number = chosen[0] if chosen else None
     result = TuneResult(
         gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
         argv=tuple(argv),
@@ -199,10 +203,18 @@ def run(plan: Plan, argv: Sequence[str], told: Told = lambda trial: None) -> Tun
         front=tuple(trial.number for trial in found),
         confirmed=tuple(confirmed),
         effects=tuple(effects(trials)),
-        best=best_number,
+        best=_best(found, confirmed, asked=plan.search.confirm != 0 and not interrupted),
         policy_toml=None,
     )
     return result.model_copy(update={"policy_toml": policy_toml(result, _NAME)})
+
+
+def _best(found: Sequence[Trial], confirmed: Sequence[Confirmed], *, asked: bool) -> int | None:
+    """Return the best that held on real threads, or that was not run there and need not be."""
+    held = {one.number: one.held for one in confirmed}
+    sure = [trial.number for trial in found if held.get(trial.number)]
+    open_ = [trial.number for trial in found if trial.number not in held and not asked]
+    return next(iter(sure + open_), None)
 
 
 def _trials(plan: Plan) -> Iterator[Trial]:

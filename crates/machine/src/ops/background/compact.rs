@@ -1,15 +1,14 @@
 //! Compaction: moves pages from one end of Movable to the other.
 
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Gfp, ZoneKind, flag};
+use crate::machine::{Frame, Frames, Gfp, ZoneKind, flag};
 use crate::ops::floor::Task;
 use crate::ops::migrate::MigrateMode;
-use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
     /// `isolate_migratepages_block`: takes what is on the LRU among `frames`, at most `n` folios;
     /// `large`: also those of more than one page, which compaction leaves alone.
-    pub(super) fn isolate_migratepages(&self, frames: Range<Frame>, n: usize, large: bool) -> Vec<Frame> {
+    pub(super) fn isolate_migratepages(&self, frames: &Frames, n: usize, large: bool) -> Vec<Frame> {
         let mut taken = Vec::new();
         let mut next = frames.start;
         while next < frames.end && taken.len() < n {
@@ -40,9 +39,8 @@ impl<D: Driver> Task<'_, D> {
     /// Returns the pages migrated.
     pub fn compact(&self, n: usize) -> usize {
         let zone = self.m.memory.zone(ZoneKind::Movable).frames.clone();
-        let start = zone.start + self.d.below(u64::from(zone.end - zone.start)) as Frame;
-        let end = zone.end.min(start + 8 * n as Frame);
-        let taken = self.isolate_migratepages(start..end, n, false);
+        let start = zone.start + self.d.below(u64::from(zone.end - zone.start)) as u32;
+        let taken = self.isolate_migratepages(&start.run((8 * n as u32).min(zone.end - start)), n, false);
         if taken.is_empty() {
             return 0;
         }

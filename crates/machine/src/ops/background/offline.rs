@@ -1,7 +1,7 @@
 //! Offlining a block, as memory hot-unplug and contiguous allocation do.
 
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Gfp, PAGEBLOCK, ZoneKind};
+use crate::machine::{Frame, Frames, Gfp, ZoneKind};
 use crate::observe::Event;
 use crate::ops::floor::Task;
 use crate::ops::migrate::MigrateMode;
@@ -36,14 +36,13 @@ impl<D: Driver> Task<'_, D> {
     }
 
     fn take_block(&self, block: u32, tries: u32, mut look: impl FnMut(&[Frame])) -> bool {
-        let first = block * PAGEBLOCK;
-        let frames = first..(first + PAGEBLOCK).min(self.m.memory.frames());
+        let frames = self.m.memory.pageblock(block);
         self.m.memory.isolate_block(block);
         self.lru_cache_disable();
         self.step_at(Step::Offline);
         let mut empty = false;
         for _ in 0..tries {
-            self.empty_block(frames.clone());
+            self.empty_block(&frames);
             // What was just freed may have gone to a page cache before the block was isolated.
             self.m.memory.isolate_block(block);
             empty = self.m.memory.set_aside_in(block) == frames.len();
@@ -61,12 +60,12 @@ impl<D: Driver> Task<'_, D> {
         empty
     }
 
-    fn empty_block(&self, frames: std::ops::Range<Frame>) {
+    fn empty_block(&self, frames: &Frames) {
         let gfp = match ZoneKind::of(self.folio(frames.start).flags()) {
             ZoneKind::Movable => Gfp::WithinMovable,
             _ => Gfp::Pin,
         };
-        let taken = self.isolate_migratepages(frames.clone(), frames.len(), true);
+        let taken = self.isolate_migratepages(frames, frames.len(), true);
         if !taken.is_empty() {
             let result = self.migrate_pages(&taken, gfp, MigrateMode::Sync);
             self.putback_movable(result.left);

@@ -74,7 +74,7 @@ impl<D: Driver> Task<'_, D> {
         // What others take meanwhile is gone.
         let _ = self.touch_pinnable(eaten, 0..frames);
         for index in 0..frames {
-            if eaten.vma.pte(index).is_present() && eaten.vma.pte(index).frame() % 2 == 1 {
+            if eaten.vma.pte(index).is_present() && eaten.vma.pte(index).frame().0 % 2 == 1 {
                 self.zap(eaten, index..index + 1, false);
             }
         }

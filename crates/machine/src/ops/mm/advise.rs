@@ -169,7 +169,7 @@ impl<D: Driver> Mm<'_, D> {
                 page.clear(flag::DIRTY);
                 self.unlock(frame);
             }
-            for (index, frame) in pages.zip(frame..) {
+            for (index, frame) in pages.zip(frame.on()) {
                 let locked = mapping.vma.lock(index);
                 let (huge, pte) = (locked.pmd(index), locked.get(index));
                 if pte.is_present() && pte.frame() == frame {

@@ -257,7 +257,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             self.event(Event::ThpFaultAlloc);
             self.m.memory.add_entire_mapcount(head, 1);
         } else {
-            pages.clone().zip(head..).for_each(|(_, frame)| _ = self.m.memory.add_mapcount(frame, 1));
+            pages.clone().zip(head.on()).for_each(|(_, frame)| _ = self.m.memory.add_mapcount(frame, 1));
             if order != 0 {
                 folio.get((1 << order) - 1);
             }
@@ -275,7 +275,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             if mapping.order == MAX_ORDER {
                 locked.set_table(index);
             }
-            let ptes = pages.zip(head..);
+            let ptes = pages.zip(head.on());
             ptes.for_each(|(index, frame)| locked.set(index, Pte::present(frame, write, write)));
         }
         let replaced = old.is_present() && !self.m.is_zero(old.frame());

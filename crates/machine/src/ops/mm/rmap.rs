@@ -10,7 +10,7 @@
 
 use crate::drive::Driver;
 use crate::machine::space::{PTES_PER_TABLE, PtLocked};
-use crate::machine::{Frame, Kind, MAX_ORDER, Pte, Test, Vma, flag};
+use crate::machine::{Frame, Kind, MAX_ORDER, MappingId, Pte, Test, Vma, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use std::ops::Range;
@@ -129,7 +129,13 @@ impl<D: Driver> Mm<'_, D> {
     /// `remove_migration_ptes`: every migration entry of the pages from `old` on maps those from
     /// `new` on again (`new` = `old` where the migration failed, or the folio was split); `pages`
     /// are their places in mapping `id`.
-    pub(in crate::ops) fn remove_migration_ptes(&self, id: u32, pages: Range<u32>, old: Frame, new: Frame) {
+    pub(in crate::ops) fn remove_migration_ptes(
+        &self,
+        id: MappingId,
+        pages: Range<u32>,
+        old: Frame,
+        new: Frame,
+    ) {
         self.m.mapping(id).for_each_vma(|vma| {
             let mut index = pages.start;
             while index < pages.end.min(vma.len()) {

@@ -1,7 +1,7 @@
 //! Splitting a folio into smaller ones: `split_huge_page_to_list`, `folio_split`.
 
 use crate::drive::Driver;
-use crate::machine::{Frame, MAX_ORDER, Pte, flag};
+use crate::machine::{Frame, MAX_ORDER, MappingId, Pte, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
@@ -76,7 +76,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `unmap_folio`: migration entries for anonymous memory, nothing for files.
-    fn unmap_folio(&self, id: u32, head: Frame, pages: &Range<u32>, own: i32) {
+    fn unmap_folio(&self, id: MappingId, head: Frame, pages: &Range<u32>, own: i32) {
         let mapping = self.m.mapping(id);
         mapping.for_each_vma(|vma| self.split_pmd_of(vma, pages.start, head));
         if self.page(head).has(flag::ANON) {
@@ -84,7 +84,7 @@ impl<D: Driver> Mm<'_, D> {
             return;
         }
         mapping.for_each_vma(|vma| {
-            for (index, frame) in pages.clone().take_while(|&index| index < vma.len()).zip(head..) {
+            for (index, frame) in pages.clone().take_while(|&index| index < vma.len()).zip(head.on()) {
                 let locked = vma.lock(index);
                 let pte = locked.get(index);
                 if pte.is_present() && pte.frame() == frame {

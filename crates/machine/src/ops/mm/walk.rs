@@ -59,7 +59,7 @@ impl<D: Driver> Mm<'_, D> {
             let pte = vma.pte(index);
             pte.is_present() && pte.frame() == frame
         };
-        let run = range.clone().zip(frame..end).take_while(mapped).count();
+        let run = range.clone().zip(frame.run(end - frame)).take_while(mapped).count();
         range.start..range.start + run as u32
     }
 }

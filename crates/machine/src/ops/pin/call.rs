@@ -2,7 +2,7 @@
 
 use super::busted::Hooks;
 use crate::drive::{Driver, Step};
-use crate::machine::page::NO_FRAME;
+use crate::machine::NO_FRAME;
 use crate::machine::{Frame, Hindrance, Obstacle, Test};
 use crate::ops::floor::Task;
 use crate::ops::mm::{Lookup, PinRequest};

@@ -6,7 +6,7 @@
 
 use super::call::{Call, Cursor};
 use crate::drive::{Driver, Step};
-use crate::machine::page::NO_FRAME;
+use crate::machine::NO_FRAME;
 use crate::machine::{Frame, Test, ZERO_FRAME, flag};
 use crate::ops::floor::Task;
 use crate::ops::mm::{Access, Lookup, place_of};

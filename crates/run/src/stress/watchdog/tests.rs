@@ -1,7 +1,7 @@
 //! Each rule of the watchdog by itself: threads that are nowhere but in their slots.
 
 use super::*;
-use crate::machine::page::NO_FRAME;
+use crate::machine::{Frame, NO_FRAME};
 use crate::machine::{Machine, flag};
 use crate::observe::Event;
 use crate::policy::{Source, load_kernel, load_policy};
@@ -17,7 +17,7 @@ const SUSPECT: usize = 0;
 const OTHER: usize = 1;
 const LOCKER: usize = 2;
 const KWORKER: usize = 3;
-const FRAME: u32 = 7;
+const FRAME: Frame = Frame(7);
 
 /// CPU time as the test says, and who the others were paused for.
 #[derive(Default)]
