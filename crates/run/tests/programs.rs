@@ -9,7 +9,7 @@ mod lab;
 
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Driver, Listed, Step, Uniform};
-use gupstress_run::machine::{Backing, Frame, Kind, Layout, Lru, Machine, MappingId, NO_FRAME};
+use gupstress_run::machine::{Backing, Frame, Kind, Known, Layout, Lru, Machine, MappingId, NO_FRAME};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno, Pin, PinRequest, Task};
 use gupstress_run::policy::{
@@ -19,7 +19,7 @@ use lab::Body;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -286,7 +286,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     }
     tally.huge += ran.totals.get(Event::ThpMigrationSuccess);
     tally.split += ran.totals.get(Event::ThpSplitPage) + ran.totals.get(Event::ThpSplitPmd);
-    let recount = m.validate(&HashMap::new(), &[]);
+    let recount = m.validate(&Known::default());
     if recount.checked > 0 && recount.broken.is_empty() {
         Ok(())
     } else {

@@ -10,7 +10,8 @@ const ALONE: &[(&str, &str)] = presets!("litmus":
     "anon-mlock-local" "anon-64-local" "anon-cold-remote" "anon-held-ref"
     "anon-zero-page" "anon-repin" "anon-batch-edge-27" "anon-three-cpus"
     "anon-half-pinned-before" "shmem-munlock-remote" "anon-partial-range" "anon-lazyfree-local"
-    "race-drain-sweep" "race-drain-unsafe" "race-isolation" "race-contended" "race-short-refs");
+    "race-drain-sweep" "race-drain-unsafe" "race-isolation" "race-contended" "race-short-refs"
+    "race-lock" "race-writeback" "race-contig" "race-udmabuf");
 
 /// Files of several scenarios.
 const TOGETHER: &[(&str, &str)] = presets!("litmus": "folios");
