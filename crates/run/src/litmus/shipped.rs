@@ -2,7 +2,6 @@
 
 use crate::error::Result;
 use crate::policy::{preset_text, presets};
-use std::sync::LazyLock;
 
 const ALONE: &[(&str, &str)] = presets!("litmus":
     "anon-local" "anon-remote" "anon-fault-in-pin" "anon-on-lru-local"
@@ -13,26 +12,17 @@ const ALONE: &[(&str, &str)] = presets!("litmus":
     "race-drain-sweep" "race-drain-unsafe" "race-isolation" "race-contended" "race-short-refs"
     "race-lock" "race-writeback" "race-contig" "race-udmabuf");
 
-/// Files of several scenarios.
+/// Files of several scenarios: each begins with the line of its table, and has its name first.
 const TOGETHER: &[(&str, &str)] = presets!("litmus": "folios");
 
-/// Names and texts of those in files of several.
-static PARTS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
-    let files = TOGETHER.iter().map(|(_, text)| text.parse::<toml::Table>().expect("shipped TOML"));
-    let part = |part: &toml::Value| {
-        let name = part["name"].as_str().expect("a scenario has a name");
-        (name.to_owned(), part.as_table().expect("a scenario is a table").to_string())
-    };
-    files
-        .flat_map(|file| {
-            file["scenario"].as_array().expect("[[scenario]]").iter().map(part).collect::<Vec<_>>()
-        })
-        .collect()
-});
-
+/// Names and texts.
 fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let parts = PARTS.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-    ALONE.iter().copied().chain(parts)
+    let texts = TOGETHER.iter().flat_map(|(_, text)| text.split("\n[[scenario]]\n").skip(1));
+    let named = texts.map(|text| {
+        let name = text.strip_prefix("name = \"").and_then(|rest| rest.split('"').next());
+        (name.expect("a shipped scenario begins with its name"), text)
+    });
+    ALONE.iter().copied().chain(named)
 }
 
 /// The scenarios shipped with the crate.
