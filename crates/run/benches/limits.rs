@@ -137,7 +137,7 @@ impl Bench {
         Self {
             m: Machine::new(load_kernel(Source::Preset(KERNEL), &[]).unwrap(), layout, 1),
             policy: load_policy(Source::Preset(POLICY), &[]).unwrap(),
-            run: OsRun::new(1, 0.0, 0),
+            run: OsRun::new(1, 1, 0.0, 0),
             place: Place::default(),
             count: Counters::default(),
         }

@@ -75,13 +75,14 @@ fn turns(ns: u64) -> u64 {
     (u128::from(ns) * u128::from(TRIAL) / u128::from(trial_ns)).clamp(1, u128::from(u64::MAX)) as u64
 }
 
-/// Enough that two pages which are waited for rarely share a place.
-const PAGE_MONITORS: usize = 256;
+/// Places where pages are waited for, for each thread: so many that two pages which are waited for rarely
+/// share one. Who waits where another page's waiters are woken is woken for nothing.
+const PAGE_MONITORS: usize = 4;
 
 impl OsRun {
-    /// A run on `cpus` simulated CPUs whose threads yield at a step with probability `perturb`, and
+    /// A run of `threads` on `cpus` simulated CPUs that yield at a step with probability `perturb`, and
     /// busy-wait `delay_ns` at each.
-    pub fn new(cpus: usize, perturb: f64, delay_ns: u64) -> Self {
+    pub fn new(cpus: usize, threads: usize, perturb: f64, delay_ns: u64) -> Self {
         let monitors = |n| (0..n).map(|_| CachePadded::new(Monitor::new())).collect();
         let perturb = (perturb.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
         let control = if perturb == 0 { 0 } else { PERTURB } | if delay_ns == 0 { 0 } else { DELAY };
@@ -91,7 +92,7 @@ impl OsRun {
             exempt: AtomicU32::new(NOBODY),
             perturb,
             delay: turns(delay_ns),
-            pages: monitors(PAGE_MONITORS),
+            pages: monitors((PAGE_MONITORS * threads.max(1)).next_power_of_two()),
             work: monitors(cpus),
             drained: monitors(cpus),
             time: CachePadded::default(),
@@ -120,10 +121,10 @@ impl OsRun {
     fn monitor(&self, on: Wait) -> &Monitor {
         match on {
             Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame) => {
-                &self.pages[frame.at() % PAGE_MONITORS]
+                &self.pages[frame.at() % self.pages.len()]
             }
             // Waiters of one turn each: spread over the same monitors.
-            Wait::Turn(ticket) | Wait::DrainMutex(ticket) => &self.pages[ticket as usize % PAGE_MONITORS],
+            Wait::Turn(ticket) | Wait::DrainMutex(ticket) => &self.pages[ticket as usize % self.pages.len()],
             Wait::Work(cpu) => &self.work[cpu],
             Wait::DrainWork(cpu) => &self.drained[cpu],
             Wait::Time => &self.time,
@@ -332,7 +333,7 @@ mod tests {
     #[test]
     fn a_step_yields_as_often_as_was_asked_for() {
         for share in [0.02, 0.5, 0.9] {
-            let run = OsRun::new(1, share, 0);
+            let run = OsRun::new(1, 1, share, 0);
             let place = Place::default();
             let me = OsThread::new(&run, &place, 0, true, 7);
             let yields = (0..10_000).filter(|_| run.yields(me.random())).count();
@@ -342,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_for_everybody_but_one() {
-        let run = OsRun::new(1, 0.0, 0);
+        let run = OsRun::new(1, 2, 0.0, 0);
         run.pause_all_but(1);
         let (other, suspect, gone_on) = (Place::default(), Place::default(), AtomicBool::new(false));
         thread::scope(|scope| {
@@ -366,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_when_woken_and_when_killed() {
-        let run = OsRun::new(1, 0.0, 0);
+        let run = OsRun::new(1, 2, 0.0, 0);
         let flag = AtomicBool::new(false);
         let (a, b, c) = (Place::default(), Place::default(), Place::default());
         thread::scope(|scope| {
@@ -392,7 +393,7 @@ mod tests {
     #[cfg(debug_assertions)]
     #[should_panic(expected = "an internal lock is held across a step")]
     fn a_lock_held_across_a_step_is_caught() {
-        let run = OsRun::new(1, 0.0, 0);
+        let run = OsRun::new(1, 2, 0.0, 0);
         let place = Place::default();
         let lock = crate::sync::Mutex::new(());
         let _guard = lock.lock();

@@ -274,7 +274,8 @@ impl Control for OsControl<'_> {
 }
 
 fn on_threads(job: &Job, sh: &Shared, mut watchdog: Watchdog, limit: &mut Limit<'_>) -> Result<Ended> {
-    let run = OsRun::new(sh.m.cpus.len(), job.profile.perturb.0, job.profile.step_delay.0);
+    let (cpus, threads) = (sh.m.cpus.len(), sh.slots.len());
+    let run = OsRun::new(cpus, threads, job.profile.perturb.0, job.profile.step_delay.0);
     let run = &match job.trace {
         Some(last) => run.tracing(last as usize),
         None => run,

@@ -471,7 +471,7 @@ mod tests {
         let profile = load_profile(Source::Preset("steady"), &[("threads".into(), "3".into())]).unwrap();
         let m = Machine::new(rules, &profile.layout(), profile.cpus as usize);
         let sh = Shared::new(m, policy, profile, 1);
-        let run = OsRun::new(sh.m.cpus.len(), 0.0, 0);
+        let run = OsRun::new(sh.m.cpus.len(), 2, 0.0, 0);
         let place = Place::default();
         let d = OsThread::new(&run, &place, 0, true, 1);
         assert!(!sh.is_over());
