@@ -74,4 +74,4 @@ mutants-known *args:
 
 # Weaken each memory ordering: does its model fail? just mutants-ordering page.rs
 mutants-ordering *args:
-    scripts/mutants-ordering "$@"
+    scripts/mutants loom "$@"

@@ -34,8 +34,10 @@ from gupstress import _core
 from gupstress.cli.exits import HELP
 from gupstress.model import catalog
 from gupstress.outcome import ratios, thresholds
+from gupstress.render import beside as render
 from gupstress.running import runner
 from gupstress.running.request import Request
+from gupstress.studies import beside as study
 
 DOCS = Path(__file__).parent
 PAGES = sorted(DOCS.glob("*.md"))
@@ -351,6 +353,33 @@ def _measured(row: Mapping[str, str] | None) -> Iterator[str]:
         yield f"{float(row[share]):.2f}"
 
 
+def beside() -> str:
+    """Return loads of real kernels beside the model's, from what `run --on live` wrote."""
+    rows = []
+    for file in sorted(DOCS.glob("live-*.json")):
+        live = study.read(str(file))
+        found = study.beside(live, study.request(live, file.name), file.name)
+        numbers = {one.name: one for one in found.quantities}
+        pairs = [cell for name in _BESIDE for cell in render.cells(numbers[name])]
+        head = [found.model.kernel.removeprefix("linux-"), found.profile, str(found.threads)]
+        rows.append((found.model.kernel, found.threads, [*head, str(found.kernel.calls), *pairs]))
+    sides = [f"{name} {side}" for name in _BESIDE.values() for side in ("kernel", "model")]
+    return table(
+        ("kernel", "profile", "threads", "calls", *sides), (row for *_, row in sorted(rows))
+    )
+
+
+_BESIDE = {
+    "share.ENOMEM": "ENOMEM:",
+    "acquired a page": "acquired:",
+    "migrated a page": "migrated:",
+    "migrate_failed a page": "failed:",
+    "latency.p50": "median call:",
+    "latency.p99": "p99:",
+}
+"""Quantities that are shown of each load, and what they are called."""
+
+
 def exits() -> str:
     """Return the table of exit codes."""
     return table(("code", "meaning"), re.findall(r"^ *(\d+)  (.+)$", HELP, re.MULTILINE))
@@ -395,6 +424,7 @@ _PARTS: dict[str, Callable[..., str]] = {
     "words": words,
     "steps": steps,
     "contention": contention,
+    "beside": beside,
     "exits": exits,
     "metrics": metrics,
     "api": api,

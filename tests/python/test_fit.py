@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 import gupstress
 from conftest import Ended
 from gupstress import _core
+from gupstress.model import catalog
 from gupstress.outcome.fit import FitResult
 
 Cli = Callable[..., Ended]
@@ -53,6 +54,34 @@ def test_a_changed_count_is_explained_by_nothing(cli: Cli, measured: list[str]) 
     (found,) = FitResult.model_validate_json(Path("r.json").read_text()).kernels
     assert (found.verdict, found.explanations, found.toml) == ("unexplained", (), None)
     assert "anon-remote: acquired 8≠9: nothing explains it" in out
+
+
+def test_a_changed_policy_is_written_beside_the_rules(cli: Cli) -> None:
+    parts = []
+    for name in (*TELLING, "anon-held-ref", "shmem-mlock-remote"):
+        text = _core.show("litmus", name)
+        counted = json.loads(
+            _core.run_litmus(name, text, "linux-7.2.13", [("migrate_errno", "own")], 60)
+        )
+        expect = {key: counted["counters"][key] for key in ("result", "acquired", "drain_all")}
+        steps = catalog.preset("litmus", name)["steps"]
+        lines = [f"{key} = {json.dumps(value)}" for key, value in expect.items()]
+        head = f'[[scenario]]\nname = "{name}"\nsteps = {json.dumps(steps)}\n'
+        parts.append("\n".join([head, '[scenario.expect."linux-9.9"]', *lines, ""]))
+    Path("m.toml").write_text("\n".join(parts))
+    code, _, err = cli("fit", "m.toml", "-o", "k.toml", "--json", "r.json")
+    assert code == 0
+    (found,) = FitResult.model_validate_json(Path("r.json").read_text()).kernels
+    assert [(one.table, one.axis) for one in found.explanations[0].changes] == [
+        ("policy", "migrate_errno")
+    ]
+    assert "none of the named ones: --policy k.policy.toml" in err
+    assert 'migrate_errno = "own"' in Path("k.policy.toml").read_text()
+    machine = gupstress.Machine(cpus=2, kernel="k.toml", policy="k.policy.toml")
+    held = machine.map(4, "anon")
+    machine.touch(held)
+    machine.hold(held[0:1])
+    assert machine.pin(held).error not in (None, "ENOMEM")
 
 
 def test_scenarios_may_stand_in_one_file(cli: Cli) -> None:

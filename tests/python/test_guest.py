@@ -4,14 +4,17 @@ The machine is a script that behaves like one; `test_guest_boot.py` boots real k
 """
 
 import errno
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -19,6 +22,7 @@ from jsonschema import Draft202012Validator
 import gupstress
 from conftest import COMMAND, Ended
 from gupstress import _core
+from gupstress.outcome.beside import Beside
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.results import Counters
 from gupstress.running.guest import image, initrd, machine
@@ -167,6 +171,146 @@ def test_a_load_that_no_system_calls_make_is_refused(
     assert not Path("boots").exists()
 
 
+def test_sections_of_a_job_and_every_output_are_of_the_kernel(
+    cli: Cli, kernel: str, qemu: Callable[..., None]
+) -> None:
+    qemu(f"tell({{'host': HOST}}); tell({{'row': {ROW}}}); tell({{'end': 2}})")
+    Path("job.toml").write_text('profile = "same-range"\n[two]\nthreads = 2\n[four]\nthreads = 4\n')
+    code, _, _ = cli("guest", kernel, "--", "run", "job.toml", "--json", "r.json", "--quiet")
+    assert (code, boots()) == (0, 2)
+    for section in json.loads(Path("r.json").read_text())["sections"]:
+        assert section["run"]["settings"]["target"] == "live"
+    Path("job.toml").write_text('profile = "same-range"\n[two]\npolicy = "bounded"\n[four]\n')
+    code, _, err = cli("guest", kernel, "--", "run", "job.toml", "--quiet")
+    assert (code, boots()) == (2, 2)
+    assert "job.toml [two] policy: bounded: not on a real kernel" in err
+    words = ("--profile", "same-range", "--export-csv", "r.csv", "--quiet")
+    assert cli("guest", kernel, "--", "run", *words)[0] == 0
+    assert "calls.failed_spurious" in Path("r.csv").read_text()
+
+
+def live_row(**changes: object) -> dict[str, object]:
+    """Return what 200 rounds of two threads and four pages came to."""
+    counters = {**ROW["counters"], "acquired": 4800, "migrated": 800, "migrate_failed": 80}  # type: ignore[dict-item]
+    calls = {**ROW["calls"], "issued": 400, "pinned": 300, "failed_spurious": 100}  # type: ignore[dict-item]
+    latency = dict.fromkeys(("min", "mean", "p50", "p90", "p99", "p99_9", "max"), 30000)
+    contention = {
+        "rounds": 200, "pages": 4, "acquired_per_page_per_thread": 3.0, "migrated_per_page": 1.0,
+        "migrate_failed_per_page": 0.1, "enomem_share": 0.25,
+    }  # fmt: skip
+    return {**ROW, "counters": counters, "calls": calls, "errors": {"ENOMEM": 100},
+            "pages": {"pinned": 1200, "contended": None},
+            "throughput": {"calls_per_s": 400.0, "pages_per_s": 1200.0},
+            "latency_ns": latency, "contention": contention, "uncontended_ns": 20000,
+            **changes}  # fmt: skip
+
+
+SAME_RANGE = ("--profile", "same-range", "--threads", "2", "--set", "calls=200", "--seed", "1")
+
+
+def test_the_model_stands_beside_the_kernel(
+    cli: Cli, kernel: str, qemu: Callable[..., None]
+) -> None:
+    qemu(f"tell({{'host': HOST}}); tell({{'row': {live_row()}}}); tell({{'end': 2}})")
+    code, out, _ = cli(
+        "guest", kernel, "--", "run", *SAME_RANGE, "--on", "both", "--json", "r.json"
+    )
+    assert code == 0
+    assert "model linux-6.12.117" in out
+    run = RunResult.load("r.json")
+    assert run.beside is not None
+    code, _, err = cli("compare", "--model", "r.json", "--json", "b.json")
+    assert (code, err) == (0, "")
+    found = Beside.model_validate_json(Path("b.json").read_text())
+    # Both ways are one: the same file gives the same, run for run.
+    assert Beside.model_validate(run.beside).quantities == found.quantities
+    both = {one.name: one for one in found.quantities}
+    kernels = {name: one.kernel for name, one in both.items()}
+    assert kernels["share.failed_spurious"] == kernels["share.ENOMEM"] == 0.25
+    assert (kernels["acquired a page"], kernels["migrated a page"]) == (3.0, 1.0)
+    assert (kernels["latency.p50"], kernels["latency.p99"]) == (1.5, 1.5)
+    # The model did the same load: a page is migrated once a round, and some calls fail.
+    assert both["migrated a page"].model == 1.0
+    assert 0 < (both["share.ENOMEM"].model or 0) < 1
+    assert (both["latency.p99"].model or 0) > 1
+    assert found.model.calls == 200
+    Draft202012Validator(gupstress.schema("beside")).validate(
+        json.loads(Path("b.json").read_text())
+    )
+
+
+def test_what_is_not_counted_is_missing_beside_the_model(
+    cli: Cli, kernel: str, qemu: Callable[..., None]
+) -> None:
+    row = live_row(counters=ROW["counters"], uncontended_ns=None)
+    qemu(f"tell({{'host': HOST}}); tell({{'row': {row}}}); tell({{'end': 2}})")
+    cli("guest", kernel, "--", "run", *SAME_RANGE, "--json", "r.json")
+    cli("compare", "--model", "r.json", "--json", "b.json")
+    found = Beside.model_validate_json(Path("b.json").read_text())
+    missing = {one.name for one in found.quantities if one.kernel is None}
+    counted = {f"{name} a page" for name in ("acquired", "migrated", "migrate_failed")}
+    assert missing == counted | {"latency.p50", "latency.p90", "latency.p99"}
+
+
+def test_a_kernel_that_no_rules_are_known_of_is_kept_without_the_model(
+    cli: Cli, kernel: str, qemu: Callable[..., None]
+) -> None:
+    row = live_row(kernel="linux-6.12.999")
+    host = "{**HOST, 'kernel': 'linux-6.12.999'}"
+    qemu(f"tell({{'host': {host}}}); tell({{'row': {row}}}); tell({{'end': 2}})")
+    words = (*SAME_RANGE, "--on", "both", "--json", "r.json")
+    code, _, err = cli("guest", kernel, "--", "run", *words)
+    assert (code, RunResult.load("r.json").beside) == (0, None)
+    assert "kernel 'linux-6.12.999' is none that is known; nearest: --kernel linux-" in err
+    code, _, err = cli("compare", "--model", "r.json")
+    assert (code, "r.json: kernel 'linux-6.12.999' is none that is known" in err) == (2, True)
+    assert cli("compare", "--model", "r.json", "--kernel", "linux-6.12.117")[0] == 0
+    assert cli("guest", kernel, "--", "run", *words, "--kernel", "linux-6.12.117")[0] == 0
+    assert RunResult.load("r.json").beside is not None
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("r.json", "--profile", "steady"), "r.json: name was same-range, here it is steady"),
+        (("r.json", "r.json"), "HEAD.json: --model holds one result"),
+        (("r.json", "--threshold", "3"), "--threshold: --model holds one result"),
+        (("r.json", "--format", "junit"), "junit: there is nothing to fail; nearest: json"),
+        (("model.json",), "model.json: was run by the model; nearest: gupstress run --on live"),
+    ],
+)
+def test_what_cannot_stand_beside_a_kernel_is_refused(
+    cli: Cli, kernel: str, qemu: Callable[..., None], args: tuple[str, ...], said: str
+) -> None:
+    qemu(f"tell({{'host': HOST}}); tell({{'row': {live_row()}}}); tell({{'end': 2}})")
+    cli("guest", kernel, "--", "run", *SAME_RANGE, "--json", "r.json")
+    text = Path("r.json").read_text().replace('"target": "live"', '"target": "model"')
+    Path("model.json").write_text(text)
+    code, out, err = cli("compare", "--model", *args)
+    assert (code, out) == (2, "")
+    assert said in err
+    code, _, err = cli("compare", "r.json", "--base", "kernel", "--kernel", "linux-6.12.43")
+    assert (code, "--kernel: says what the model does; nearest: --model" in err) == (2, True)
+
+
+def test_repeats_that_ended_are_kept_at_an_interrupt(
+    kernel: str, qemu: Callable[..., None]
+) -> None:
+    told = "open('told', 'w').close(); time.sleep(600)"
+    qemu(f"tell({{'host': HOST}}); tell({{'row': {ROW}}}); {told}")
+    words = ("guest", kernel, "--", "run", *SAME_RANGE, "--repeat", "2", "--json", "r.json")
+    with subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE, text=True) as process:
+        while not Path("told").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 130
+    assert len(RunResult.load("r.json").results) == 1
+    assert RunResult.load("r.json").status == "interrupted"
+
+
 def test_another_count_is_a_finding(cli: Cli, kernel: str, qemu: Callable[..., None]) -> None:
     qemu(WHOLE, {**COUNTERS, "acquired": 9})
     code, out, _ = cli("guest", kernel, "--", "litmus", "anon-local")
@@ -293,12 +437,79 @@ def test_what_a_guest_is_made_of_is_looked_for_first(
     assert not Path("boots").exists()
 
 
+BZIMAGE = bytes(0x202) + b"HdrS" + bytes(65)
+
+
+def archived(members: dict[str, bytes]) -> bytes:
+    """Return an `ar` archive."""
+    parts = [b"!<arch>\n"]
+    for name, contents in members.items():
+        head = f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(contents):<10}`\n"
+        parts += [head.encode(), contents, b"\n" * (len(contents) % 2)]
+    return b"".join(parts)
+
+
+def tarred(files: dict[str, bytes], mode: Literal["w:gz", "w:xz"]) -> bytes:
+    """Return a compressed `tar`."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as tar:
+        for name, contents in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(contents)
+            tar.addfile(entry, io.BytesIO(contents))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz"])
+@pytest.mark.parametrize("place", ["./boot/vmlinuz-6.12", "./usr/lib/modules/6.12/vmlinuz"])
+def test_the_kernel_of_a_debian_package_is_booted(
+    cli: Cli, qemu: Callable[..., None], mode: Literal["w:gz", "w:xz"], place: str
+) -> None:
+    files = {"./boot/System.map": b"odd", place: BZIMAGE}
+    members = {"debian-binary": b"2.0\n", "control.tar": b"odd"}
+    data = archived({**members, f"data.tar.{mode[2:]}": tarred(files, mode)})
+    Path("linux-image.deb").write_bytes(data)
+    qemu(
+        f"open('booted', 'wb').write(open(words[words.index('-kernel') + 1], 'rb').read())\n{WHOLE}"
+    )
+    code, _, err = cli("guest", "linux-image.deb", "--", "litmus", "anon-local")
+    assert (code, err) == (0, "")
+    assert Path("booted").read_bytes() == BZIMAGE
+
+
+def test_an_installed_version_is_booted(
+    cli: Cli, kernel: str, qemu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("boot").mkdir()
+    Path(kernel).rename("boot/vmlinuz-6.12.99-amd64")
+    monkeypatch.setattr(image, "_INSTALLED", ("boot/vmlinuz-{}",))
+    qemu(WHOLE)
+    assert cli("guest", "6.12.99-amd64", "--", "litmus", "anon-local")[0] == 0
+    words = json.loads(Path("words").read_text())
+    assert words[words.index("-kernel") + 1] == "boot/vmlinuz-6.12.99-amd64"
+    code, _, err = cli("guest", "6.12.98-amd64", "--", "litmus", "anon-local")
+    assert (code, "6.12.98-amd64: No such file" in err) == (2, True)
+
+
 def test_what_is_no_kernel_is_refused(cli: Cli, kernel: str) -> None:
     Path("vmlinux").write_bytes(b"\x7fELF" + bytes(600))
     Path("tree/arch/x86/boot").mkdir(parents=True)
     Path(kernel).rename("tree/arch/x86/boot/bzImage")
-    assert image.kernel("tree") == Path("tree/arch/x86/boot/bzImage")
+    assert image.kernel("tree").path == Path("tree/arch/x86/boot/bzImage")
+    for given, members in [
+        ("cut.deb", {"debian-binary": b"2.0\n", "data.tar": BZIMAGE}),
+        ("other.deb", {"debian-binary": b"2.0\n"}),
+        ("broken.deb", {"data.tar.xz": b"no tar"}),
+        ("empty.deb", {"data.tar.gz": tarred({"./usr/share/doc/x": b""}, "w:gz")}),
+        ("elf.deb", {"data.tar.gz": tarred({"./boot/vmlinuz-6": b"\x7fELF" + bytes(600)}, "w:gz")}),
+    ]:
+        Path(given).write_bytes(archived(members)[: -9 if given == "cut.deb" else None])
     for given, said in [
+        ("cut.deb", "cut.deb is a package that is cut off"),
+        ("other.deb", "other.deb is an archive, but no Debian package"),
+        ("broken.deb", "broken.deb is a package whose data.tar.xz cannot be read"),
+        ("empty.deb", "empty.deb is a package without a kernel image"),
+        ("elf.deb", "elf.deb is an ELF file, not a bzImage"),
         ("vmlinux", "vmlinux is an ELF file, not a bzImage"),
         ("missing", "missing: No such file or directory"),
         (__file__, "is no bzImage"),

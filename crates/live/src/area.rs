@@ -1,12 +1,13 @@
 //! Mappings of a script.
 
-use gupstress_run::machine::Kind;
-use rustix::fd::OwnedFd;
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use gupstress_run::machine::{Backing, Kind};
+use rustix::fd::{FromRawFd, OwnedFd};
+use rustix::fs::{MemfdFlags, Mode, OFlags, ftruncate, memfd_create, open};
 use rustix::io::{Errno, Result};
-use rustix::mm::{Advice, MapFlags, MlockFlags, ProtFlags};
-use rustix::mm::{madvise, mlock_with, mmap, mmap_anonymous, munlock, munmap};
-use std::ffi::c_void;
+use rustix::mm::{Advice, MapFlags, MlockFlags, MprotectFlags, MremapFlags, ProtFlags};
+use rustix::mm::{madvise, mlock_with, mmap, mmap_anonymous, mprotect, mremap_fixed, munlock, munmap};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use std::ffi::{CStr, c_void};
 use std::ops::Range;
 use std::ptr::NonNull;
 
@@ -55,36 +56,93 @@ impl Space {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn map(&mut self, kind: Kind, pages: u32) -> Result<Area> {
+    pub fn map(&mut self, backing: impl Into<Backing>, pages: u32) -> Result<Area> {
+        let Backing { kind, order } = backing.into();
         let bytes = pages as usize * page_size();
+        let sealable = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = match kind {
-            Kind::Anon => None,
-            Kind::Shmem => Some(memfd_create("gupstress", MemfdFlags::CLOEXEC)?),
+            Kind::Anon | Kind::Hugetlb => None,
+            Kind::Shmem => Some(memfd_create("gupstress", sealable)?),
+            Kind::Hugeshm => Some(memfd_create("gupstress", sealable | MemfdFlags::HUGETLB)?),
+            Kind::Tmpfs => Some(file_of(c"tmpfs", Some(c"huge=always"))?),
+            Kind::Ramfs => Some(file_of(c"ramfs", None)?),
+            Kind::Secret => Some(secret()?),
             // Refused by name before anything is done.
-            _ => return Err(Errno::INVAL),
+            Kind::File | Kind::Pfnmap => return Err(Errno::INVAL),
         };
         if let Some(file) = &file {
             ftruncate(file, bytes as u64)?;
         }
+        // What is reserved of the pool says something: the reservation is not left away there.
+        let flags = if kind == Kind::Hugetlb { MapFlags::HUGETLB } else { MapFlags::NORESERVE };
+        let start = self.place(bytes, |at| place(at, bytes, flags, file.as_ref()))?;
+        let area = Area { start, pages, file };
+        if order > 0 && !kind.is_hugetlb() {
+            area.advise(&(0..pages), Advice::LinuxHugepage)?;
+        }
+        Ok(area)
+    }
+
+    /// Moves a mapping to an address that nothing was mapped at.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn move_area(&mut self, area: &mut Area) -> Result<()> {
+        let bytes = area.pages as usize * page_size();
+        let from = area.start.as_ptr().cast();
+        area.start = self.place(bytes, |at| {
+            // SAFETY: the mapping is the area's own, and nothing is mapped where it goes; nobody
+            // keeps an address into it.
+            unsafe { mremap_fixed(from, bytes, bytes, MremapFlags::MAYMOVE, at) }
+        })?;
+        Ok(())
+    }
+
+    /// Finds a place where nothing is mapped.
+    fn place(
+        &mut self,
+        bytes: usize,
+        map: impl Fn(*mut c_void) -> Result<*mut c_void>,
+    ) -> Result<NonNull<u64>> {
         loop {
             let at = self.next as *mut c_void;
             self.next += bytes.next_multiple_of(HUGE) + HUGE;
-            match place(at, bytes, file.as_ref()) {
+            match map(at) {
                 Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno),
-                Ok(start) => {
-                    let start = NonNull::new(start.cast()).ok_or(Errno::NOMEM)?;
-                    return Ok(Area { start, pages, file });
-                }
+                Ok(start) => return NonNull::new(start.cast()).ok_or(Errno::NOMEM),
             }
         }
     }
 }
 
+/// A file without a name on a file system of its own, which goes with it.
+fn file_of(kind: &CStr, options: Option<&CStr>) -> Result<OwnedFd> {
+    let folder = std::env::temp_dir().join(format!("gupstress-{}", std::process::id()));
+    let made = std::fs::create_dir_all(&folder);
+    made.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    mount(kind, &folder, kind, MountFlags::empty(), options)?;
+    let file = open(&folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    unmount(&folder, UnmountFlags::DETACH)?;
+    _ = std::fs::remove_dir(&folder);
+    file
+}
+
+/// A file of memory that the kernel itself cannot reach.
+fn secret() -> Result<OwnedFd> {
+    // SAFETY: a plain system call.
+    let made = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+    if made < 0 {
+        return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
+    }
+    // SAFETY: a descriptor that was made for us just now.
+    Ok(unsafe { OwnedFd::from_raw_fd(made as libc::c_int) })
+}
+
 /// Maps memory at an address where nothing is mapped.
-fn place(at: *mut c_void, bytes: usize, file: Option<&OwnedFd>) -> Result<*mut c_void> {
+fn place(at: *mut c_void, bytes: usize, flags: MapFlags, file: Option<&OwnedFd>) -> Result<*mut c_void> {
     let prot = ProtFlags::READ | ProtFlags::WRITE;
-    let flags = MapFlags::FIXED_NOREPLACE | MapFlags::NORESERVE;
+    let flags = flags | MapFlags::FIXED_NOREPLACE;
     match file {
         // SAFETY: it is refused where something is mapped already.
         None => unsafe { mmap_anonymous(at, bytes, prot, flags | MapFlags::PRIVATE) },
@@ -140,6 +198,58 @@ impl Area {
     pub fn word(&self, index: u32, word: usize) -> u64 {
         // SAFETY: within the page, which is mapped for reading; aligned as pages are.
         unsafe { self.page(index).add(word).read_volatile() }
+    }
+
+    /// Writes the first word of each page through a second mapping of the file.
+    ///
+    /// # Errors
+    /// The kernel's; `EINVAL` where there is no file.
+    pub fn alias(&self, range: &Range<u32>) -> Result<()> {
+        let file = self.file.as_ref().ok_or(Errno::INVAL)?;
+        let (bytes, offset) = (range.len() * page_size(), u64::from(range.start) * page_size() as u64);
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh mapping that is gone before this returns; it is written page by page.
+        unsafe {
+            let start = mmap(std::ptr::null_mut(), bytes, prot, MapFlags::SHARED, file, offset)?;
+            for at in (0..bytes).step_by(page_size()) {
+                start.byte_add(at).cast::<u64>().write_volatile(1);
+            }
+            munmap(start, bytes)
+        }
+    }
+
+    /// `pwrite` of the first word of each page of the file.
+    ///
+    /// # Errors
+    /// The kernel's; `EINVAL` where there is no file.
+    pub fn write_file(&self, range: &Range<u32>) -> Result<()> {
+        let file = self.file.as_ref().ok_or(Errno::INVAL)?;
+        for index in range.clone() {
+            rustix::io::pwrite(file, &1u64.to_ne_bytes(), u64::from(index) * page_size() as u64)?;
+        }
+        Ok(())
+    }
+
+    /// `mprotect`: whether it can be written.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn protect(&self, range: &Range<u32>, write: bool) -> Result<()> {
+        let (start, bytes) = self.span(range);
+        let writes = if write { MprotectFlags::WRITE } else { MprotectFlags::empty() };
+        // SAFETY: a range of this mapping; a write that it then refuses ends this process, and is
+        // the script's.
+        unsafe { mprotect(start, bytes, MprotectFlags::READ | writes) }
+    }
+
+    /// `munmap` of some of its pages.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn unmap(&self, range: &Range<u32>) -> Result<()> {
+        let (start, bytes) = self.span(range);
+        // SAFETY: a range of this mapping, which no one has a reference into.
+        unsafe { munmap(start, bytes) }
     }
 
     /// `mlock2(MLOCK_ONFAULT)`.

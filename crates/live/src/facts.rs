@@ -1,8 +1,8 @@
 //! What this kernel offers to measure with, and what to do about what it does not.
 
+use crate::calls::settle;
 use crate::pins::Ring;
 use crate::places::{cma_pages, movable_frames};
-use crate::player::settle;
 use crate::probes::TRACEFS;
 use crate::texts::{vmstat, zoneinfo};
 use rustix::process::{Resource, getrlimit};
@@ -110,7 +110,7 @@ pub fn host() -> Value {
     let pages: u64 = zones.iter().map(|zone| zone.managed).sum();
     let release = names.release().to_string_lossy().into_owned();
     json!({
-        "kernel": crate::litmus::kernel_name(&release),
+        "kernel": crate::litmus::kernel_name(&release, &names.version().to_string_lossy()),
         "release": release,
         "cpus": crate::litmus::usable_cpus(),
         "memory_bytes": pages * crate::area::page_size() as u64,

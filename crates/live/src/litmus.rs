@@ -1,8 +1,9 @@
 //! Scenarios on the kernel that runs: each several times, and what was counted each time.
 
+use crate::calls::{run_on, settle};
 use crate::counters::{self, Counters};
 use crate::places::Places;
-use crate::player::{Outcome, Script, check, run_on, settle};
+use crate::player::{Outcome, Script, check};
 use crate::probes::{Probes, tracefs};
 use gupstress_run::judge::class::Class;
 use gupstress_run::litmus::Scenario;
@@ -258,9 +259,17 @@ pub struct MeasuredCell {
 }
 
 /// The name of rule sets for a kernel's release: `6.12.117+deb12-amd64` is `linux-6.12.117`.
-pub fn kernel_name(release: &str) -> String {
-    let end = release.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(release.len());
-    format!("linux-{}", release[..end].trim_end_matches('.'))
+/// Debian's older ones, `6.1.0-53-amd64`, say in the `version` of which stable release they are.
+pub fn kernel_name(release: &str, version: &str) -> String {
+    let number = |text: &str| {
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        text[..end].trim_end_matches('.').to_owned()
+    };
+    let short = number(release);
+    let series = short.split('.').take(2).collect::<Vec<_>>().join(".");
+    let stable = version.split_whitespace().skip_while(|word| *word != "Debian").nth(1).map(number);
+    let of_it = stable.filter(|stable| stable.starts_with(&format!("{series}.")));
+    format!("linux-{}", of_it.unwrap_or(short))
 }
 
 #[cfg(test)]
@@ -308,13 +317,16 @@ mod tests {
 
     #[test]
     fn a_kernel_is_named_by_its_version_alone() {
-        for (release, name) in [
-            ("6.12.117+deb12-cloud-amd64", "linux-6.12.117"),
-            ("7.3-cloud-amd64", "linux-7.3"),
-            ("6.1.0-53-amd64", "linux-6.1.0"),
-            ("5.15.", "linux-5.15"),
+        let debian = "#1 SMP PREEMPT_DYNAMIC Debian 6.1.187-1 (2026-11-02)";
+        for (release, version, name) in [
+            ("6.12.117+deb12-cloud-amd64", "#1 SMP Debian 6.12.117-1~bpo12+1", "linux-6.12.117"),
+            ("7.3-cloud-amd64", "#1 SMP", "linux-7.3"),
+            ("6.1.0-53-amd64", debian, "linux-6.1.187"),
+            ("6.1.0-53-amd64", "#1 SMP Sat", "linux-6.1.0"),
+            ("6.12.1-mine", debian, "linux-6.12.1"),
+            ("5.15.", "", "linux-5.15"),
         ] {
-            assert_eq!(kernel_name(release), name);
+            assert_eq!(kernel_name(release, version), name);
         }
     }
 }

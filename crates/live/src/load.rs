@@ -6,14 +6,18 @@
 //!
 //! Threads are never joined: one whose pin spins in the kernel ends with its process only.
 
-use crate::area::{Area, Space, page_size};
+use crate::area::{Area, Space};
+use crate::blocks::Blocks;
+use crate::calls::{child_for, known, pipe_hold, run_on, settle};
 use crate::counters::Counters;
-use crate::pins::Ring;
+use crate::device::{Field, Looks, pattern, word_of};
+use crate::pins::{Pin, Ring};
 use crate::places::Places;
-use crate::player::{is_unsafe, known, pipe_hold, run_on, settle};
+use crate::player::is_unsafe;
+use crate::udmabuf::Udmabuf;
 use gupstress_run::judge::class::Class;
 use gupstress_run::machine::Kind;
-use gupstress_run::ops::Errno;
+use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::stress::{Age, Job, Profile, Role, Special};
 use hdrhistogram::Histogram;
 use rand_core::{RngCore, SeedableRng};
@@ -41,9 +45,11 @@ pub struct Ledger {
     pub pages: u64,
     /// Nanoseconds of each call.
     pub latency: Histogram<u32>,
-    /// Patterns of devices that were looked for.
+    /// Patterns of devices that were looked for: in each page, while it was pinned and after.
     pub checked: u64,
-    /// What of them was not found, the first ones.
+    /// Those of them that were not found.
+    pub broken: u64,
+    /// The first of these.
     pub lost: Vec<String>,
     /// When the call that is under way began.
     pub since: Option<Instant>,
@@ -59,6 +65,7 @@ impl Ledger {
             pages: 0,
             latency: Histogram::new(3).expect("three digits are possible"),
             checked: 0,
+            broken: 0,
             lost: Vec::new(),
             since: None,
             trouble: None,
@@ -71,7 +78,7 @@ impl Ledger {
 pub struct Load {
     /// What is done.
     pub profile: Profile,
-    areas: Vec<Area>,
+    fields: Vec<Field>,
     places: Places,
     /// Of each pinner.
     pub ledgers: Vec<Mutex<Ledger>>,
@@ -86,6 +93,8 @@ pub struct Load {
     pins: u64,
     /// References that stay for good.
     held: Vec<[OwnedFd; 2]>,
+    /// What those who want blocks can take.
+    blocks: Blocks,
 }
 
 /// How a load ended.
@@ -109,11 +118,12 @@ impl Load {
     /// The kernel's.
     pub fn new(job: &Job, places: Places, cpus: usize) -> io::Result<Self> {
         let profile = job.profile.clone();
+        let blocks = Blocks::of(&profile)?;
         let (ranges, threads) = (&profile.ranges, profile.threads as usize);
         let count = if ranges.private { threads } else { ranges.count as usize };
         let mut space = Space::default();
         let nth = |share: f64, at: usize| (at as f64 + 0.5) / (count as f64) < share;
-        let mut areas = Vec::with_capacity(count);
+        let mut fields = Vec::with_capacity(count);
         let mut held = Vec::new();
         for at in 0..count {
             let kind = if nth(ranges.shmem.0, at) { Kind::Shmem } else { Kind::Anon };
@@ -127,7 +137,7 @@ impl Load {
                     held.push(pipe_hold(&area, index)?);
                 }
             }
-            areas.push(area);
+            fields.push(Field::new(area));
         }
         let source = memfd_create("gupstress-device", MemfdFlags::CLOEXEC)?;
         let mut file = fs::File::from(source.try_clone()?);
@@ -135,7 +145,7 @@ impl Load {
             file.write_all(&pattern(thread).to_ne_bytes())?;
         }
         Ok(Self {
-            areas,
+            fields,
             places,
             ledgers: (0..threads).map(|_| Mutex::new(Ledger::new())).collect(),
             calls: AtomicU64::new(0),
@@ -147,6 +157,7 @@ impl Load {
             seed: job.seed,
             pins: job.pins,
             held,
+            blocks,
             profile,
         })
     }
@@ -196,6 +207,7 @@ impl Load {
         while end != End::Stuck && self.under_way() > 0 && grace.elapsed() < job.stall_after {
             thread::sleep(Duration::from_millis(1));
         }
+        self.blocks.give_back();
         end
     }
 
@@ -225,14 +237,18 @@ impl Load {
         let mut random = SplitMix64::seed_from_u64(self.seed.wrapping_add(number as u64));
         let said = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
         run_on(number % self.cpus).map_err(|errno| format!("cpu: {errno}"))?;
-        let mut ring = Ring::new().map_err(said("io_uring"))?;
+        let writes = self.profile.pinner.write;
+        let mut pin = match self.profile.callers.of(number, writes).0 {
+            Caller::Udmabuf => Pin::Udmabuf(Udmabuf::new().map_err(said("udmabuf"))?),
+            _ => Pin::Ring(Box::new(Ring::new().map_err(said("io_uring"))?)),
+        };
         let (ranges, pinner) = (&self.profile.ranges, &self.profile.pinner);
         let mut range = 0..pinner.pages_max.min(ranges.pages);
         loop {
-            let own = if ranges.private { number } else { pick(&mut random, self.areas.len()) };
-            let area = if pinner.rounds { &self.areas[0] } else { &self.areas[own] };
+            let own = if ranges.private { number } else { pick(&mut random, self.fields.len()) };
+            let field = if pinner.rounds { &self.fields[0] } else { &self.fields[own] };
             if pinner.rounds {
-                if self.next_round(area, &range).is_none() {
+                if self.next_round(field, &range).is_none() {
                     return Ok(());
                 }
             } else {
@@ -248,21 +264,20 @@ impl Load {
                     run_on(pick(&mut random, self.cpus)).map_err(|errno| format!("cpu: {errno}"))?;
                 }
             }
-            self.call(number, &mut ring, area, &range)?;
+            self.call(number, &mut pin, field, &range)?;
             if !pinner.rounds && chance(&mut random, pinner.zap.0) {
-                self.renew(area, &range);
-                self.age(area, &range);
+                self.renew(field, &range);
             }
         }
     }
 
     /// Everybody is there, the range is freshly written, and everybody goes; none at the end.
-    fn next_round(&self, area: &Area, range: &Range<u32>) -> Option<()> {
+    fn next_round(&self, field: &Field, range: &Range<u32>) -> Option<()> {
         if self.round.wait().is_leader() {
             if self.is_done() {
                 self.stop.store(true, Relaxed);
             } else {
-                self.renew(area, range);
+                self.renew(field, range);
             }
         }
         self.round.wait();
@@ -270,10 +285,11 @@ impl Load {
     }
 
     /// One call, from the pin to what was found after its unpin.
-    fn call(&self, number: usize, ring: &mut Ring, area: &Area, range: &Range<u32>) -> Result<(), String> {
+    fn call(&self, number: usize, pin: &mut Pin, field: &Field, range: &Range<u32>) -> Result<(), String> {
+        let area = &field.area;
         let began = Instant::now();
         lock(&self.ledgers[number]).since = Some(began);
-        let result = ring.pin(area, range);
+        let result = pin.take(area, range);
         let took = began.elapsed();
         let (class, errno) = match &result {
             Ok(()) => {
@@ -286,17 +302,21 @@ impl Load {
                 (class, Some(known.ok_or_else(|| format!("pin: {error}"))?))
             }
         };
-        let lost = if result.is_ok() && self.profile.pinner.dma {
-            self.transfer(number, ring, area, range).map_err(|error| format!("device: {error}"))?
-        } else {
-            None
-        };
+        let mut looks = Looks::default();
         if result.is_ok() {
+            let age = field.age();
+            if self.profile.pinner.dma {
+                self.transfer(number, pin, area, range, &mut looks)
+                    .map_err(|error| format!("device: {error}"))?;
+            }
             let hold = Duration::from_nanos(self.profile.pinner.hold.0);
             if !hold.is_zero() {
                 thread::sleep(hold);
             }
-            ring.unpin().map_err(|error| format!("unpin: {error}"))?;
+            pin.release().map_err(|error| format!("unpin: {error}"))?;
+            if self.profile.pinner.dma {
+                looks.after_unpin(number, field, age);
+            }
         }
         let mut ledger = lock(&self.ledgers[number]);
         ledger.since = None;
@@ -307,37 +327,43 @@ impl Load {
             *ledger.errors.entry(errno).or_default() += 1;
         } else {
             ledger.pages += u64::from(range.end - range.start);
-            ledger.checked += u64::from(self.profile.pinner.dma);
-            ledger.lost.extend(lost);
-            ledger.lost.truncate(TOLD);
+            ledger.checked += looks.checked;
+            ledger.broken += looks.lost.len() as u64;
+            let room = TOLD.saturating_sub(ledger.lost.len());
+            ledger.lost.extend(looks.lost.into_iter().take(room));
             self.pages.fetch_add(u64::from(range.end - range.start), Relaxed);
         }
         self.calls.fetch_add(1, Relaxed);
         Ok(())
     }
 
-    /// A device writes this pinner's pattern through the pin; what is wrong if the mapping does
-    /// not show it, though it still has the page that was pinned.
+    /// A device writes this pinner's pattern into each page through the pin; the mapping has to
+    /// show it as long as it still has the page that was pinned.
     fn transfer(
         &self,
         number: usize,
-        ring: &mut Ring,
+        pin: &mut Pin,
         area: &Area,
         range: &Range<u32>,
-    ) -> io::Result<Option<String>> {
-        let (index, word) = (range.start, word_of(number));
-        let frame = self.places.frame(area, index)?;
+        looks: &mut Looks,
+    ) -> io::Result<()> {
+        let word = word_of(number);
         let offset = (number * size_of::<u64>()) as u64;
-        ring.transfer(&self.source, offset, area, (index, word), size_of::<u64>())?;
-        let found = area.word(index, word);
-        let is_same = self.places.frame(area, index)? == frame;
-        let wanted = pattern(number as u64);
-        let lost = is_same && found != wanted;
-        Ok(lost.then(|| format!("pinner {number}, page {index}: {found:#x} where {wanted:#x} was written")))
+        for index in range.clone() {
+            let frame = self.places.frame(area, index)?;
+            pin.transfer(&self.source, offset, area, (index, word), pattern(number as u64))?;
+            let found = area.word(index, word);
+            if self.places.frame(area, index)? == frame {
+                looks.while_pinned(number, index, found);
+            }
+        }
+        Ok(())
     }
 
     /// Gives pages up and has them faulted in again.
-    fn renew(&self, area: &Area, range: &Range<u32>) {
+    fn renew(&self, field: &Field, range: &Range<u32>) {
+        let area = &field.area;
+        field.begin();
         let advice = if area.file().is_some() { Advice::LinuxRemove } else { Advice::LinuxDontNeed };
         // A locked range keeps its pages; it is locked again once it has fresh ones.
         let is_locked = area.advise(range, advice).is_err();
@@ -347,6 +373,10 @@ impl Load {
             _ = area.mlock(range);
         }
         populate(&self.profile, area, range.clone());
+        if !self.profile.pinner.rounds {
+            self.age(area, range);
+        }
+        field.end();
     }
 
     fn age(&self, area: &Area, range: &Range<u32>) {
@@ -367,7 +397,7 @@ impl Load {
         let mut random = SplitMix64::seed_from_u64(!self.seed.wrapping_add(number));
         _ = run_on(pick(&mut random, self.cpus));
         while !self.stop.load(Relaxed) {
-            let area = &self.areas[pick(&mut random, self.areas.len())];
+            let area = &self.fields[pick(&mut random, self.fields.len())].area;
             let index = pick(&mut random, area.pages() as usize) as u32;
             let page = index..index + 1;
             // What the kernel refuses an actor it would refuse a program too.
@@ -386,6 +416,10 @@ impl Load {
                     thread::sleep(hold);
                     drop(held);
                 }
+                // A child that does nothing has every mapping for a moment, copy-on-write.
+                Role::Forker => _ = child_for(hold),
+                Role::Contig => self.blocks.allocate(&mut random),
+                Role::Offliner => self.blocks.offline(&mut random),
                 // Refused by name before anything is run.
                 _ => return,
             }
@@ -409,15 +443,6 @@ fn pick(random: &mut SplitMix64, count: usize) -> usize {
 
 fn chance(random: &mut SplitMix64, share: f64) -> bool {
     (random.next_u64() >> 11) as f64 / ((1u64 << 53) as f64) < share
-}
-
-/// The word of a page that a pinner's device writes; the first is the programs'.
-fn word_of(number: usize) -> usize {
-    1 + number % (page_size() / size_of::<u64>() - 1)
-}
-
-fn pattern(number: u64) -> u64 {
-    0x6775_7073_7472_0000 | number
 }
 
 /// Runs a load while everything is counted.

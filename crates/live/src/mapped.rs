@@ -3,11 +3,13 @@
 //! A key that says how the model's machine is made (its memory, costs, slices) says nothing
 //! about a load: the real kernel has its own.
 
+use gupstress_run::config::Table as _;
 use gupstress_run::error::Problem;
 use gupstress_run::stress::{Age, Populate, Profile, Role, Special};
 
-/// What is asked for and cannot be had, each with the nearest that can.
-pub fn refusals(profile: &Profile) -> Vec<Problem> {
+/// What is asked for and cannot be had, each with the nearest that can. `is_named` says whether
+/// a key was asked for by its name: what takes memory away is done only then.
+pub fn refusals(profile: &Profile, is_named: impl Fn(&str) -> bool) -> Vec<Problem> {
     let (ranges, pinner) = (&profile.ranges, &profile.pinner);
     let keys = [
         (profile.hog, "hog", "true: nothing would be left for anyone else", "false"),
@@ -26,23 +28,38 @@ pub fn refusals(profile: &Profile) -> Vec<Problem> {
         .filter(|(is_asked, ..)| *is_asked)
         .map(|(_, key, why, near)| refusal(&profile.name, key, why, near))
         .collect();
+    for (caller, share) in profile.callers.to_table() {
+        if share.as_integer() != Some(0) && !CALLERS.contains(&caller.as_str()) {
+            let why = "no system call pins so without a device";
+            problems.push(refusal(&profile.name, &format!("callers.{caller}"), why, "io_uring"));
+        }
+    }
     for (role, actor) in profile.actors() {
+        let key = format!("{}.threads", role.name().replace(' ', "_"));
         let why = match role {
-            Role::Churn | Role::Drainer | Role::Compaction | Role::ShortRefs => continue,
+            Role::Churn
+            | Role::Drainer
+            | Role::Compaction
+            | Role::ShortRefs
+            | Role::Forker
+            | Role::Contig => continue,
+            Role::Offliner if is_named(&key) => continue,
             Role::Reclaim => "reclaim is had by pressure alone",
             Role::Locker => "no system call holds a page lock",
             Role::Writeback => "memory without a disk has no writeback",
-            Role::Offliner => "a block of this machine's memory would be gone",
-            // By name, whichever roles there are by then.
-            _ => "no system calls are known for it",
+            Role::Offliner => {
+                "a block of this machine's memory would be gone, unless --set offliner.threads asks for it"
+            }
         };
         if actor.threads > 0 {
-            let key = format!("{}.threads", role.name().replace(' ', "_"));
             problems.push(refusal(&profile.name, &key, &format!("{}: {why}", actor.threads), "0"));
         }
     }
     problems
 }
+
+/// Kinds of callers that there are system calls for.
+const CALLERS: [&str; 2] = ["io_uring", "udmabuf"];
 
 fn refusal(profile: &str, key: &str, why: &str, near: &str) -> Problem {
     Problem::new(profile, format!("{key}: not on a real kernel: {why}; nearest: {near}"))
@@ -61,12 +78,12 @@ mod tests {
 
     fn refused(name: &str) -> Vec<String> {
         let profile = load_profile(Source::Preset(name), &[]).unwrap();
-        refusals(&profile).iter().map(ToString::to_string).collect()
+        refusals(&profile, |_| false).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn a_load_of_system_calls_is_taken_and_others_are_refused_by_key() {
-        for taken in ["same-range", "free-loop", "short-refs", "drain-storm"] {
+        for taken in ["same-range", "free-loop", "short-refs", "drain-storm", "contig", "udmabuf-race"] {
             assert_eq!(refused(taken), [""; 0], "{taken}");
         }
         for (name, key) in [
@@ -76,10 +93,16 @@ mod tests {
             ("cma-driver", "ranges.special"),
             ("hwpoison", "ranges.special"),
             ("oom", "hog"),
+            ("fork-pin", "callers.gup-fast-ro"),
         ] {
             let said = refused(name);
             assert!(said.iter().any(|line| line.contains(key) && line.contains("; nearest: ")), "{said:?}");
         }
+        // Memory is taken away only if that was asked for in so many words.
+        let offline = load_profile(Source::Preset("offline-victim"), &[]).unwrap();
+        let named = |named: &'static str| refusals(&offline, |key| key == named);
+        assert_eq!(named("offliner.threads"), []);
+        assert!(named("contig.threads")[0].to_string().contains("unless --set offliner.threads"));
         // None is refused without a reason: every preset either is, or runs.
         assert!(profile_names().iter().any(|name| refused(name).is_empty()));
     }

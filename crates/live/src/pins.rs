@@ -1,6 +1,7 @@
 //! Long-term pins: `IORING_REGISTER_BUFFERS` takes `FOLL_WRITE | FOLL_LONGTERM` ones.
 
 use crate::area::Area;
+use crate::udmabuf::Udmabuf;
 use io_uring::{IoUring, opcode, types};
 use rustix::fd::{AsFd, AsRawFd};
 use std::io;
@@ -46,7 +47,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Reads `bytes` of a file at `offset` into the pinned buffer from its byte `at` on, as a device would.
+    /// Reads a word of a file at `offset` into a word of the pinned buffer, as a device would.
     ///
     /// # Errors
     /// The kernel's, or that it read less.
@@ -56,9 +57,9 @@ impl Ring {
         offset: u64,
         area: &Area,
         at: (u32, usize),
-        bytes: usize,
     ) -> io::Result<()> {
         let (index, word) = at;
+        let bytes = size_of::<u64>();
         let target = area.page(index).wrapping_add(word).cast();
         let fd = types::Fd(file.as_fd().as_raw_fd());
         let read = opcode::ReadFixed::new(fd, target, bytes as u32, 0).offset(offset).build();
@@ -71,6 +72,61 @@ impl Ring {
             error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
             read if read as usize == bytes => Ok(()),
             read => Err(io::Error::other(format!("{read} of {bytes} bytes were read"))),
+        }
+    }
+}
+
+/// A long-term pin, by one caller of the kernel's or another.
+#[derive(Debug)]
+pub enum Pin {
+    /// A registered buffer.
+    Ring(Box<Ring>),
+    /// A buffer made of a memfd's pages.
+    Udmabuf(Udmabuf),
+}
+
+impl Pin {
+    /// Pins pages of a mapping, for writing.
+    ///
+    /// # Errors
+    /// The kernel's; nothing is pinned then.
+    pub fn take(&mut self, area: &Area, range: &Range<u32>) -> io::Result<()> {
+        match self {
+            Self::Ring(ring) => ring.pin(area, range),
+            Self::Udmabuf(buffer) => buffer.pin(area, range),
+        }
+    }
+
+    /// Drops the pin; the pages are given back when this returns.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn release(&mut self) -> io::Result<()> {
+        match self {
+            Self::Ring(ring) => ring.unpin(),
+            Self::Udmabuf(buffer) => {
+                buffer.unpin();
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes a word through the pin, as a device would: a ring reads it from a file that has
+    /// it at `offset`.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn transfer(
+        &mut self,
+        file: &impl AsFd,
+        offset: u64,
+        area: &Area,
+        at: (u32, usize),
+        value: u64,
+    ) -> io::Result<()> {
+        match self {
+            Self::Ring(ring) => ring.transfer(file, offset, area, at),
+            Self::Udmabuf(buffer) => buffer.write(at, value),
         }
     }
 }

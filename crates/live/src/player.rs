@@ -1,20 +1,21 @@
 //! The steps of scripts as system calls.
 
-use crate::area::{Area, Space, page_size};
+use crate::area::{Area, Space};
+use crate::calls::{fork, known, known_os, pipe_hold, pipe_vhold, run_on, settle};
 use crate::counters::{Counted as Counts, Counters};
-use crate::pins::Ring;
+use crate::pins::{Pin, Ring};
 use crate::places::{Place, Places};
+use crate::settings::Settings;
+use crate::udmabuf::Udmabuf;
 use gupstress_run::judge::class::Class;
 use gupstress_run::machine::Kind;
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
-use gupstress_run::script::{Counted, Name, Op, OpError, Pages, Player};
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use gupstress_run::script::{Counted, Fresh, Name, Op, OpError, Pages, Player};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno as Os;
 use rustix::mm::Advice;
-use rustix::pipe::{SpliceFlags, pipe, splice};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use rustix::thread::{CpuSet, sched_setaffinity};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -42,15 +43,19 @@ pub struct Script<'k> {
     space: Space,
     areas: BTreeMap<Name, Area>,
     fills: Vec<Area>,
-    pins: Vec<(Name, Range<u32>, Ring)>,
+    pins: Vec<(Name, Range<u32>, Pin)>,
     /// Of each page the pipes that have a reference on it.
     held: BTreeMap<(Name, u32), Vec<[OwnedFd; 2]>>,
     children: Vec<Pid>,
     /// Whether there ever was a child.
     forked: bool,
     cpu: Option<usize>,
+    /// Whether anonymous memory is to be made of huge pages.
+    huge: bool,
     /// Made before anything is measured: what making one maps and populates drains this CPU.
-    spare: Vec<Ring>,
+    spare: Vec<Pin>,
+    /// Put back when all else is gone.
+    settings: Settings,
 }
 
 impl<'k> Script<'k> {
@@ -59,7 +64,9 @@ impl<'k> Script<'k> {
     /// # Errors
     /// `io_uring` is not to be had.
     pub fn new(counters: &'k Counters, places: &'k Places, pins: usize) -> io::Result<Self> {
-        let spare = (0..pins).map(|_| Ring::new()).collect::<io::Result<_>>()?;
+        let spare = (0..pins)
+            .map(|_| Ring::new().map(|ring| Pin::Ring(Box::new(ring))))
+            .collect::<io::Result<_>>()?;
         Ok(Self {
             counters,
             places,
@@ -71,7 +78,9 @@ impl<'k> Script<'k> {
             children: Vec::new(),
             forked: false,
             cpu: None,
+            huge: false,
             spare,
+            settings: Settings::default(),
         })
     }
 
@@ -103,9 +112,33 @@ impl<'k> Script<'k> {
         act(area, &range).map_err(|errno| refused(word, errno))
     }
 
-    fn hold(&mut self, name: &Name, range: Range<u32>) -> Result<(), OpError> {
+    fn map(&mut self, fresh: &Fresh) -> Result<(), OpError> {
+        let backing = fresh.backing;
+        if backing.order > 0 && !backing.kind.is_hugetlb() {
+            self.settings.make_folios(backing).map_err(|error| missing("map", &error))?;
+        }
+        let area = self.space.map(backing, fresh.pages).map_err(|errno| refused("map", errno))?;
+        if backing == Kind::Anon.into() && !self.huge {
+            keep_small(&area);
+        }
+        self.areas.insert(fresh.name.clone(), area);
+        Ok(())
+    }
+
+    fn split(&self, name: &Name) -> Result<(), OpError> {
+        let (start, bytes) = self.area(name)?.span(&(0..self.area(name)?.pages()));
+        let asked = format!("{},{:#x},{:#x}", std::process::id(), start as usize, start as usize + bytes);
+        std::fs::write(SPLIT, asked).map_err(|error| missing("split", &error))
+    }
+
+    fn hold(
+        &mut self,
+        name: &Name,
+        range: Range<u32>,
+        take: impl Fn(&Area, u32) -> rustix::io::Result<[OwnedFd; 2]>,
+    ) -> Result<(), OpError> {
         for index in range {
-            let pipe = pipe_hold(self.area(name)?, index).map_err(|errno| refused("hold", errno))?;
+            let pipe = take(self.area(name)?, index).map_err(|errno| refused("hold", errno))?;
             self.held.entry((name.clone(), index)).or_default().push(pipe);
         }
         Ok(())
@@ -156,12 +189,15 @@ impl<'k> Script<'k> {
         }
     }
 
-    fn pin(&mut self, on: &Pages) -> Result<Outcome, OpError> {
+    fn pin(&mut self, on: &Pages, caller: Caller) -> Result<Outcome, OpError> {
         let none = || OpError::Bug("more pins than rings".to_owned());
-        let mut ring = self.spare.pop().ok_or_else(none)?;
+        let mut pin = self.spare.pop().ok_or_else(none)?;
+        if caller == Caller::Udmabuf {
+            pin = Pin::Udmabuf(Udmabuf::new().map_err(|error| missing("udpin", &error))?);
+        }
         let (area, range) = self.pages(on)?;
         let obstructed = self.is_obstructed(&on.name, &range);
-        let deed = || ring.pin(area, &range);
+        let deed = || pin.take(area, &range);
         let (result, mut counted) =
             self.counters.during(deed).map_err(|error| OpError::Resource(format!("counters: {error}")))?;
         if self.forked {
@@ -178,7 +214,7 @@ impl<'k> Script<'k> {
             None => Class::Pinned,
         };
         if error.is_none() {
-            self.pins.push((on.name.clone(), range, ring));
+            self.pins.push((on.name.clone(), range, pin));
         }
         Ok(Outcome { error, class, counted })
     }
@@ -214,13 +250,10 @@ impl Player for Script<'_> {
         self.go_to(cpu)?;
         match op {
             Op::Cpu(_) => {}
-            Op::Map(fresh) => {
-                let area =
-                    self.space.map(fresh.backing.kind, fresh.pages).map_err(|errno| refused("map", errno))?;
-                self.areas.insert(fresh.name.clone(), area);
-            }
+            Op::Map(fresh) => self.map(fresh)?,
             Op::Fill(pages) => {
                 let area = self.space.map(Kind::Anon, *pages).map_err(|errno| refused("fill", errno))?;
+                keep_small(&area);
                 area.touch(0..*pages);
                 self.fills.push(area);
             }
@@ -241,24 +274,55 @@ impl Player for Script<'_> {
             Op::Dontneed(on) => {
                 self.call("dontneed", on, |area, range| area.advise(range, Advice::LinuxDontNeed))?;
             }
-            Op::Hold(part) => self.hold(&part.name, part.range.clone())?,
+            Op::Remove(on) => {
+                self.call("remove", on, |area, range| area.advise(range, Advice::LinuxRemove))?;
+            }
+            Op::Rdonly(on) => self.call("rdonly", on, |area, range| area.protect(range, false))?,
+            Op::Pmdsplit(on) => self.call("pmdsplit", on, |area, range| {
+                area.protect(range, false)?;
+                area.protect(range, true)
+            })?,
+            Op::Alias(on) => self.call("alias", on, Area::alias)?,
+            Op::Write(on) => self.call("write", on, Area::write_file)?,
+            Op::Mremap(name) => {
+                let none = || OpError::Misuse(format!("{:?} is not mapped", name.0));
+                let area = self.areas.get_mut(name).ok_or_else(none)?;
+                self.space.move_area(area).map_err(|errno| refused("mremap", errno))?;
+            }
+            Op::Split(name) => self.split(name)?,
+            Op::Thpon(_) => {
+                self.settings.make_huge().map_err(|error| missing("thpon", &error))?;
+                self.huge = true;
+            }
+            Op::Hugepool(pages) => {
+                self.settings.sysctl("nr_hugepages", *pages).map_err(|error| missing("hugepool", &error))?;
+            }
+            Op::Overcommit(pages) => self
+                .settings
+                .sysctl("nr_overcommit_hugepages", *pages)
+                .map_err(|error| missing("overcommit", &error))?,
+            Op::Sleep(_) => std::thread::sleep(std::time::Duration::from_millis(200)),
+            Op::Hold(part) => self.hold(&part.name, part.range.clone(), pipe_hold)?,
+            Op::Vhold(part) => self.hold(&part.name, part.range.clone(), pipe_vhold)?,
             Op::Release(Some(part)) => self.release(&part.name, part.range.clone())?,
             Op::Release(None) => self.held.clear(),
             Op::Share(on) => self.fork(on, false)?,
             Op::Sharew(on) => self.fork(on, true)?,
             Op::Childexit(_) => self.end_children(),
-            Op::Pin(on) if on.caller == Caller::IoUring => return self.pin(&on.pages).map(Some),
+            Op::Pin(on) if pins(on.caller) => return self.pin(&on.pages, on.caller).map(Some),
+            Op::Udpin(on) => return self.pin(on, Caller::Udmabuf).map(Some),
             Op::Unpin(name) => {
                 let (gone, kept) = self.pins.drain(..).partition(|(known, ..)| known == name);
                 self.pins = kept;
-                for (_, _, mut ring) in Vec::from_iter::<Vec<_>>(gone) {
-                    ring.unpin().map_err(|error| OpError::Misuse(format!("unpin: {error}")))?;
+                for (_, _, mut pin) in Vec::from_iter::<Vec<_>>(gone) {
+                    pin.release().map_err(|error| OpError::Misuse(format!("unpin: {error}")))?;
                 }
             }
             Op::Unmap(Pages { name, range: None }) => {
                 self.area(name)?;
                 self.areas.remove(name);
             }
+            Op::Unmap(on) => self.call("unmap", on, Area::unmap)?,
             Op::Settle(_) => settle().map_err(|errno| refused("settle", errno))?,
             // By name, whichever words scripts may have by then.
             other => return Err(cannot(other)),
@@ -288,26 +352,10 @@ impl Counted for Outcome {
 /// Which, and why.
 pub fn check(op: &Op) -> Result<(), OpError> {
     let possible = match op {
-        Op::Map(fresh) => fresh.backing.order == 0 && matches!(fresh.backing.kind, Kind::Anon | Kind::Shmem),
-        Op::Pin(on) => on.caller == Caller::IoUring,
-        Op::Unmap(on) => on.range.is_none(),
-        Op::Cpu(_)
-        | Op::Fill(_)
-        | Op::Touch(_)
-        | Op::Read(_)
-        | Op::Mlock(_)
-        | Op::Munlock(_)
-        | Op::Cold(_)
-        | Op::Lazyfree(_)
-        | Op::Dontneed(_)
-        | Op::Hold(_)
-        | Op::Release(_)
-        | Op::Share(_)
-        | Op::Sharew(_)
-        | Op::Childexit(_)
-        | Op::Unpin(_)
-        | Op::Settle(_) => true,
-        _ => false,
+        Op::Map(fresh) => !matches!(fresh.backing.kind, Kind::File | Kind::Pfnmap),
+        Op::Pin(on) => pins(on.caller),
+        Op::Pinro(_) | Op::Vfpin(_) | Op::Vfpinro(_) | Op::Fragment(_) => false,
+        _ => true,
     };
     if possible { Ok(()) } else { Err(cannot(op)) }
 }
@@ -315,29 +363,30 @@ pub fn check(op: &Op) -> Result<(), OpError> {
 fn cannot(op: &Op) -> OpError {
     let why = match op.word() {
         "pinro" => "io_uring pins for writing only; nearest: pin",
+        "map" => "it would take a disk or a driver; nearest: shmem",
         "vfpin" | "vfpinro" => "VFIO needs a device of its own; nearest: pin",
         _ => "no system calls are known for it; nearest: --on model",
     };
     OpError::Misuse(format!("{op}: not on a real kernel: {why}"))
 }
 
-/// The machine's name of an error of the kernel, if it has one.
-pub fn known(error: &io::Error) -> Option<Errno> {
-    error.raw_os_error().map(Os::from_raw_os_error).and_then(known_os)
+/// Callers that there are system calls for.
+fn pins(caller: Caller) -> bool {
+    matches!(caller, Caller::IoUring | Caller::Udmabuf)
 }
 
-fn known_os(errno: Os) -> Option<Errno> {
-    Some(match errno {
-        Os::INTR => Errno::EINTR,
-        Os::AGAIN => Errno::EAGAIN,
-        Os::NOMEM => Errno::ENOMEM,
-        Os::FAULT => Errno::EFAULT,
-        Os::BUSY => Errno::EBUSY,
-        Os::INVAL => Errno::EINVAL,
-        Os::TIMEDOUT => Errno::ETIMEDOUT,
-        Os::HWPOISON => Errno::EHWPOISON,
-        _ => return None,
-    })
+/// Where the kernel is told whose folios to split.
+const SPLIT: &str = "/sys/kernel/debug/split_huge_pages";
+
+/// What a step needs and this kernel does not have.
+fn missing(word: &str, error: &io::Error) -> OpError {
+    OpError::Misuse(format!("{word}: not on this kernel: {error}; nearest: --on model"))
+}
+
+/// Has faults make single pages of a mapping, whatever this host makes of others.
+fn keep_small(area: &Area) {
+    // Refused by kernels that make nothing else.
+    _ = area.advise(&(0..area.pages()), Advice::LinuxNoHugepage);
 }
 
 fn refused(word: &'static str, errno: Os) -> OpError {
@@ -345,90 +394,6 @@ fn refused(word: &'static str, errno: Os) -> OpError {
         Some(errno) => OpError::Refused { word, errno },
         None => OpError::Misuse(format!("{word}: {errno}")),
     }
-}
-
-/// Has this thread run on one CPU.
-///
-/// # Errors
-/// There is none of that number, or this process may not use it.
-pub fn run_on(cpu: usize) -> rustix::io::Result<()> {
-    if cpu >= CpuSet::MAX_CPU {
-        return Err(Os::INVAL);
-    }
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu);
-    sched_setaffinity(None, &cpus)
-}
-
-/// A pipe that has taken one plain reference on a page: of anonymous memory by `vmsplice`, of
-/// shared memory by splicing its file.
-///
-/// # Errors
-/// The kernel's.
-pub fn pipe_hold(area: &Area, index: u32) -> rustix::io::Result<[OwnedFd; 2]> {
-    let (from, to) = pipe()?;
-    let (start, bytes) = area.span(&(index..index + 1));
-    let taken = if let Some(file) = area.file() {
-        let mut offset = u64::from(index) * page_size() as u64;
-        splice(file, Some(&mut offset), to.as_fd(), None, bytes, SpliceFlags::empty())?
-    } else {
-        let page = libc::iovec { iov_base: start, iov_len: bytes };
-        // SAFETY: the page is mapped and not a gift; the kernel holds it as long as the pipe does.
-        let taken = unsafe { libc::vmsplice(to.as_raw_fd(), &raw const page, 1, 0) };
-        usize::try_from(taken).map_err(|_| last_error())?
-    };
-    if taken == bytes { Ok([from, to]) } else { Err(Os::AGAIN) }
-}
-
-/// A child that does something, and then nothing until it is killed or its parent is gone.
-fn fork(deed: impl FnOnce()) -> rustix::io::Result<Pid> {
-    // SAFETY: the child writes to mapped pages and makes system calls, and returns to nobody:
-    // nothing of it needs a lock that another thread may have had.
-    match unsafe { libc::fork() } {
-        0 => {
-            end_with_parent();
-            deed();
-            loop {
-                // SAFETY: a plain system call.
-                unsafe { libc::pause() };
-            }
-        }
-        child => Pid::from_raw(child).ok_or(Os::AGAIN),
-    }
-}
-
-/// Has this process killed when the thread that made it ends.
-pub fn end_with_parent() {
-    // What a kernel refuses here it refuses to everyone: there is no way but to go on.
-    _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-}
-
-/// Drains every CPU's batches. `move_pages` has the caches off while it looks at its pages, and
-/// turning them off drains all of them, since 5.13; before that it drained them by itself.
-///
-/// # Errors
-/// The kernel's: `ENOSYS` without `CONFIG_NUMA`.
-pub fn settle() -> rustix::io::Result<()> {
-    let page = Box::new(1u64);
-    let pages = [std::ptr::from_ref(&*page).cast::<libc::c_void>()];
-    let (nodes, mut status) = ([0i32], [0i32]);
-    // SAFETY: one page, one node and room for one status; no page is moved that lies on its node.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_move_pages,
-            0,
-            1usize,
-            pages.as_ptr(),
-            nodes.as_ptr(),
-            status.as_mut_ptr(),
-            linux_raw_sys::mempolicy::MPOL_MF_MOVE,
-        )
-    };
-    if done >= 0 { Ok(()) } else { Err(last_error()) }
-}
-
-fn last_error() -> Os {
-    Os::from_io_error(&io::Error::last_os_error()).unwrap_or(Os::IO)
 }
 
 #[cfg(test)]
@@ -460,7 +425,19 @@ mod tests {
             "dontneed a 0 1",
             "read a",
             "settle",
+            "vhold a 1 3",
+            "release",
+            "write b",
+            "alias b 1 2",
+            "remove b 0 1",
+            "map c 512 anon",
+            "touch c",
+            "pmdsplit c 0 1",
+            "mremap c",
+            "rdonly c 0 256",
+            "unmap c 0 128",
             "unmap b",
+            "sleep",
             "pin a",
             "unpin a",
         ];
@@ -482,7 +459,14 @@ mod tests {
 
     #[test]
     fn a_step_without_system_calls_is_refused_by_name() {
-        for (text, near) in [("pinro a", "pin"), ("vfpin a", "pin"), ("vfpinro a 0 1", "pin")] {
+        for (text, near) in [
+            ("pinro a", "pin"),
+            ("vfpin a", "pin"),
+            ("vfpinro a 0 1", "pin"),
+            ("pin a by gup-fast", "--on model"),
+            ("map a 4 file", "shmem"),
+            ("fragment", "--on model"),
+        ] {
             let error = check(&Op::parse(text).unwrap()).unwrap_err().to_string();
             assert!(error.starts_with(text) && error.ends_with(&format!("nearest: {near}")), "{error}");
         }

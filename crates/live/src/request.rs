@@ -56,8 +56,9 @@ impl Request {
             Self::Check {} => Ok(1),
             Self::Litmus { scenarios, .. } => Ok(read(scenarios)?.iter().map(cpus).max().unwrap_or(1)),
             Self::Run { plan, .. } => {
-                let job = Plan::read(plan)?.job(0, 1);
-                let refused = refusals(&job.profile);
+                let plan = Plan::read(plan)?;
+                let job = plan.job(0, 1);
+                let refused = refusals(&job.profile, |key| plan.is_set(key));
                 if refused.is_empty() { Ok(job.profile.cpus as usize) } else { Err(Error::Config(refused)) }
             }
         }
@@ -128,6 +129,7 @@ fn respond(request: &str, tell: &mut dyn FnMut(Value) -> bool) -> Result<()> {
 /// Runs a load once; false if that is the end.
 fn run(bench: &Bench, job: &Job, repeat: u64, tell: &mut dyn FnMut(Value) -> bool) -> Result<bool> {
     let lost = |error: std::io::Error| Error::Resource(error.to_string());
+    let alone = alone(bench, job).map_err(lost)?;
     let places = Places::read().map_err(lost)?;
     let load = Arc::new(Load::new(job, places, bench.cpus()).map_err(lost)?);
     let (end, took, counted) = load::counted(&load, job, bench.counters(), &mut |elapsed_s, calls, pages| {
@@ -141,8 +143,17 @@ fn run(bench: &Bench, job: &Job, repeat: u64, tell: &mut dyn FnMut(Value) -> boo
     let kernel = host["kernel"].as_str().unwrap_or_default();
     let mut row = result::row(&load, job, kernel, end, took, &counted);
     row["repeat"] = repeat.into();
+    row["uncontended_ns"] = alone.into();
     // After a call that does not end nothing that follows would say anything.
     Ok(tell(json!({"row": row})) && end != End::Stuck)
+}
+
+/// The median call of a load's calls where nobody is in their way, in nanoseconds; none: none ended.
+fn alone(bench: &Bench, job: &Job) -> std::io::Result<Option<u64>> {
+    let job = job.uncontended();
+    let load = Arc::new(Load::new(&job, Places::read()?, bench.cpus())?);
+    load.run(&job, &mut |_, _, _| true);
+    Ok(result::median_ns(&load))
 }
 
 #[cfg(test)]

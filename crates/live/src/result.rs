@@ -17,7 +17,7 @@ pub fn row(load: &Load, job: &Job, kernel: &str, end: End, took: Duration, count
     let mut classes = [0; Class::COUNT];
     let mut errors: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut latency = Histogram::<u32>::new(3).expect("three digits are possible");
-    let (mut shares, mut checked, mut lost, mut longest) = (Vec::new(), 0, Vec::new(), 0);
+    let (mut shares, mut checked, mut broken, mut lost, mut longest) = (Vec::new(), 0, 0, Vec::new(), 0);
     for ledger in &load.ledgers {
         let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
         classes.iter_mut().zip(&ledger.classes).for_each(|(sum, one)| *sum += one);
@@ -25,6 +25,7 @@ pub fn row(load: &Load, job: &Job, kernel: &str, end: End, took: Duration, count
         _ = latency.add(&ledger.latency);
         shares.push(ledger.pages);
         checked += ledger.checked;
+        broken += ledger.broken;
         lost.extend(ledger.lost.iter().cloned());
         let under_way = ledger.since.map_or(0, |since| since.elapsed().as_nanos() as u64);
         longest = longest.max(under_way).max(ledger.latency.max());
@@ -81,7 +82,7 @@ pub fn row(load: &Load, job: &Job, kernel: &str, end: End, took: Duration, count
         "invariants": {
             "verdict": if lost.is_empty() { "held" } else { "broken" },
             "checked": checked,
-            "broken": lost.len(),
+            "broken": broken,
             "findings": findings,
         },
         "failures": [],
@@ -114,6 +115,15 @@ fn contention(
         "migrate_failed_per_page": share(Event::MigrateFailed)?,
         "enomem_share": errors.get("ENOMEM").copied().unwrap_or(0) as f64 / calls.issued as f64,
     }))
+}
+
+/// The median call; none without calls.
+pub fn median_ns(load: &Load) -> Option<u64> {
+    let mut latency = Histogram::<u32>::new(3).expect("three digits are possible");
+    for ledger in &load.ledgers {
+        _ = latency.add(&ledger.lock().unwrap_or_else(PoisonError::into_inner).latency);
+    }
+    (!latency.is_empty()).then(|| latency.value_at_quantile(0.5))
 }
 
 /// CPU seconds of this process.

@@ -36,7 +36,7 @@ pub(crate) fn clear_probes(process: u32) {
 /// Has this process killed when its parent ends: for a child, before it becomes what it is to be.
 #[pyfunction]
 pub(crate) fn end_with_parent() {
-    gupstress_live::player::end_with_parent();
+    gupstress_live::calls::end_with_parent();
 }
 
 /// What was measured as scenarios with expectations: `files` are paths and TOML texts, `cells`

@@ -23,6 +23,18 @@ impl Plan {
         self.0.most_threads(Room { threads, memory_bytes })
     }
 
+    /// What a call of a policy takes where nobody is in its way: the median, in nanoseconds.
+    fn uncontended_ns(&self, py: Python<'_>, policy: usize) -> Result<Option<u64>> {
+        let job = self.0.job(policy, 1).uncontended();
+        memory::set_aside()?;
+        let mut watcher = Watcher::new(None);
+        let result = py.detach(|| run::run(&job, &mut watcher));
+        if let Some(raised) = watcher.raised {
+            return Err(raised.into());
+        }
+        Ok(result?.latency_ns.p50)
+    }
+
     /// Runs one policy once, by its place among those asked for; `repeat` counts from 1. JSON out.
     ///
     /// `tracer` is who is given the run's trace at its end, JSON of Trace Events, separated by commas,

@@ -42,6 +42,8 @@ pub struct Plan {
     stall_after: Duration,
     seed: u64,
     trace: Option<u32>,
+    /// Keys of the profile that were set by themselves.
+    named: Vec<String>,
 }
 
 /// What is left on a host.
@@ -103,6 +105,7 @@ impl Plan {
                 stall_after,
                 seed: asked.seed,
                 trace: asked.trace_last,
+                named: sets.profile.into_iter().map(|(key, _)| key).collect(),
             }),
             _ => Err(Error::Config(problems)),
         }
@@ -167,6 +170,11 @@ impl Plan {
             trace: self.trace,
             abort_on: Vec::new(),
         }
+    }
+
+    /// Whether a key of the profile was set by itself.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.named.iter().any(|named| named == key)
     }
 
     /// How many policies there are.

@@ -7,7 +7,25 @@ use gupstress_run::policy::{Source, load_kernel};
 use gupstress_run::script::Counted as _;
 use toml::Value;
 
+mod counted;
+
 const MEASURED: [&str; 4] = ["linux-6.1.176", "linux-6.12.43", "linux-6.12.57", "linux-7.2.13"];
+
+/// What a kernel counted in the scenarios of single pages in `data/measured`.
+fn more_cells(kernel: &str) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for file in ["order0-later.json", "order0-random.json", "order0-targeted.json"] {
+        let measured = counted::read(file);
+        for one in &measured.scenarios {
+            let Some((_, values)) = one.cells.iter().find(|(name, _)| name == kernel) else { continue };
+            let known = measured.counters.iter().zip(values).filter(|(_, value)| *value != "-");
+            let value = |text: &str| text.parse::<i64>().map_or_else(|_| Value::from(text), Value::from);
+            let expect = known.map(|(name, text)| (name.clone(), value(text))).collect();
+            cells.push(Cell { scenario: counted::scenario(&one.name, &one.steps).unwrap(), expect });
+        }
+    }
+    cells
+}
 
 /// What a kernel counted in the shipped scenarios.
 fn cells(kernel: &str) -> Vec<Cell> {
@@ -44,6 +62,49 @@ fn each_measured_kernel_is_found_among_all_named_ones() {
         assert!(own.len() <= 3 && policies.len() <= 8, "{kernel}: {found:#?}");
         assert!(fit.decided.iter().any(|key| key.axis == "drain_after_migrate"), "{:#?}", fit.decided);
         assert!(fit.undecided.iter().any(|key| key.axis == "batch_size"), "{:#?}", fit.undecided);
+    }
+}
+
+/// Series that were measured, each with the release that says most of it.
+const SERIES: [&str; 11] = [
+    "linux-6.1.176",
+    "linux-6.1.192",
+    "linux-6.12.43",
+    "linux-6.12.57",
+    "linux-6.12.117",
+    "linux-6.16.3",
+    "linux-6.16.12",
+    "linux-6.18.15",
+    "linux-7.1.13",
+    "linux-7.2.13",
+    "linux-7.3.4",
+];
+
+#[test]
+fn every_series_is_found_by_all_that_it_counted_or_told_from_which_it_cannot_be() {
+    for kernel in SERIES {
+        let mut all = cells(kernel);
+        all.extend(more_cells(kernel));
+        assert!(all.len() >= 7, "{kernel}: {} cells", all.len());
+        let fit = fit(&all, &Limits::default());
+        let found = found(&fit);
+        let policy = load_kernel(Source::Preset(kernel), &[]).unwrap().policy;
+        let right = fit.explanations.iter().find(|one| {
+            one.same_rules.iter().any(|name| name == kernel) && one.candidate.policy.name == policy
+        });
+        let right = right.unwrap_or_else(|| panic!("{kernel}: {found:#?}"));
+        assert!(right.candidate.is_own_policy() && right.candidate.changes.is_empty(), "{found:#?}");
+        // Where others explain it too, each key in which they differ is told, and called decided by nobody.
+        for other in &fit.explanations {
+            for (table, axis) in Candidate::keys() {
+                if other.candidate.value(table, &axis) == right.candidate.value(table, &axis) {
+                    continue;
+                }
+                let is = |known: &str, key: &str| (known, key) == (table, axis.as_str());
+                assert!(fit.undecided.iter().any(|key| is(key.table, &key.axis)), "{kernel}: {axis}");
+                assert!(!fit.decided.iter().any(|key| is(key.table, &key.axis)), "{kernel}: {axis}");
+            }
+        }
     }
 }
 

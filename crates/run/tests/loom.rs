@@ -53,6 +53,20 @@ impl Reached {
     }
 }
 
+/// Runs a model of a world, and sees that some schedule comes to each of the outcomes.
+fn model<const N: usize>(
+    preemptions: usize,
+    (kernel, sets): (&str, &[(&str, &str)]),
+    outcomes: [&str; N],
+    model: impl Fn(&Arc<World>, &[Reached; N]) + Sync + Send + 'static,
+) {
+    let (rules, policy) = (rules(kernel, sets), policy());
+    let reached: [Reached; N] = std::array::from_fn(|_| Reached::default());
+    let seen = reached.clone();
+    explore(preemptions, move || model(&World::new(&rules, &policy), &seen));
+    reached.iter().zip(outcomes).for_each(|(reached, what)| reached.some(what));
+}
+
 fn words(sets: &[(&str, &str)]) -> Vec<(String, String)> {
     sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
@@ -216,12 +230,7 @@ fn a_monitor_loses_no_wake_up() {
 
 #[test]
 fn a_page_lock_is_handed_over_with_what_it_guards() {
-    let rules = rules("linux-7.2.13", &[("batch_size", "1")]);
-    let policy = policy();
-    let waited = Reached::default();
-    let seen = waited.clone();
-    explore(3, move || {
-        let world = World::new(&rules, &policy);
+    model(3, ("linux-7.2.13", &[("batch_size", "1")]), ["a wait for the lock"], move |world, [seen]| {
         let guarded = Arc::new(Exclusive::new());
         let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
         let use_it = |guarded: Arc<Exclusive>| {
@@ -235,50 +244,45 @@ fn a_page_lock_is_handed_over_with_what_it_guards() {
         let other = world.spawn(0, use_it(Arc::clone(&guarded)));
         seen.count(world.on(1, use_it(guarded)) | other.join().unwrap());
     });
-    waited.some("a wait for the lock");
 }
 
 #[test]
 fn gup_fast_and_zap_see_each_other() {
-    let rules = rules("linux-7.2.13", &[("batch_size", "1")]);
-    let policy = policy();
-    let (fast, zapped) = (Reached::default(), Reached::default());
-    let (was_fast, was_zapped) = (fast.clone(), zapped.clone());
-    explore(3, move || {
-        let world = World::new(&rules, &policy);
-        let mapping = world.m.map(Kind::Anon, 1).id;
-        world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
-        let policy = world.policy.clone();
-        let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
-        world.on(1, |t| {
-            let mapping = t.m.mapping(mapping);
-            was_zapped.count(t.zap(mapping, 0..1, true) == 1);
-        });
-        was_fast.count(pinner.join().unwrap());
-        world.assert_sound();
-    });
-    fast.some("a pin by the fast path");
-    zapped.some("a page zapped");
+    model(
+        3,
+        ("linux-7.2.13", &[("batch_size", "1")]),
+        ["a pin by the fast path", "a page zapped"],
+        move |world, [was_fast, was_zapped]| {
+            let mapping = world.m.map(Kind::Anon, 1).id;
+            world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+            let policy = world.policy.clone();
+            let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
+            world.on(1, |t| {
+                let mapping = t.m.mapping(mapping);
+                was_zapped.count(t.zap(mapping, 0..1, true) == 1);
+            });
+            was_fast.count(pinner.join().unwrap());
+            world.assert_sound();
+        },
+    );
 }
 
 /// Pins by the fast path against a migration of the same page.
 fn gup_fast_against_migration(kind: Kind, kernel: &str) {
-    let rules = rules(kernel, &[("batch_size", "1"), ("entry", "fast")]);
-    let policy = policy();
-    let (fast, moved) = (Reached::default(), Reached::default());
-    let (was_fast, was_moved) = (fast.clone(), moved.clone());
-    explore(3, move || {
-        let world = World::new(&rules, &policy);
-        let mapping = world.m.map(kind, 1).id;
-        world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
-        let policy = world.policy.clone();
-        let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
-        was_moved.count(world.on(1, |t| isolate_and_migrate(t, mapping)));
-        was_fast.count(pinner.join().unwrap());
-        world.assert_sound();
-    });
-    fast.some("a pin by the fast path");
-    moved.some("a page migrated");
+    model(
+        3,
+        (kernel, &[("batch_size", "1"), ("entry", "fast")]),
+        ["a pin by the fast path", "a page migrated"],
+        move |world, [was_fast, was_moved]| {
+            let mapping = world.m.map(kind, 1).id;
+            world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+            let policy = world.policy.clone();
+            let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
+            was_moved.count(world.on(1, |t| isolate_and_migrate(t, mapping)));
+            was_fast.count(pinner.join().unwrap());
+            world.assert_sound();
+        },
+    );
 }
 
 #[test]
@@ -298,22 +302,21 @@ fn a_pin_and_a_migration_of_shmem_see_each_other() {
 
 #[test]
 fn a_page_that_another_thread_puts_into_the_cache_is_no_lack_of_memory() {
-    let rules = rules("linux-7.2.13", &[("batch_size", "1")]);
-    let policy = policy();
-    let second = Reached::default();
-    let second_won = second.clone();
-    explore(2, move || {
-        let world = World::new(&rules, &policy);
-        let mapping = world.m.map(Kind::Shmem, 1).id;
-        let touch = move |t: &Task<'_, Threads<'_>>| t.touch(t.m.mapping(mapping), 0..1).unwrap();
-        let other = world.spawn(0, touch);
-        world.on(1, touch);
-        other.join().unwrap();
-        // Frames are handed out in order: who had the second was not the first to find no page.
-        second_won.count(world.m.mapping(mapping).cached(0) != Some(1));
-        world.assert_sound();
-    });
-    second.some("both allocated, and the second was faster");
+    model(
+        2,
+        ("linux-7.2.13", &[("batch_size", "1")]),
+        ["both allocated, and the second was faster"],
+        move |world, [second_won]| {
+            let mapping = world.m.map(Kind::Shmem, 1).id;
+            let touch = move |t: &Task<'_, Threads<'_>>| t.touch(t.m.mapping(mapping), 0..1).unwrap();
+            let other = world.spawn(0, touch);
+            world.on(1, touch);
+            other.join().unwrap();
+            // Frames are handed out in order: who had the second was not the first to find no page.
+            second_won.count(world.m.mapping(mapping).cached(0) != Some(Frame(1)));
+            world.assert_sound();
+        },
+    );
 }
 
 #[test]
@@ -339,81 +342,77 @@ fn memory_that_moves_between_page_caches_is_found() {
 
 #[test]
 fn a_fresh_page_is_filled_before_a_pin_finds_it() {
-    let rules = rules("linux-7.2.13", &[("batch_size", "1")]);
-    let policy = policy();
-    let fast = Reached::default();
-    let was_fast = fast.clone();
-    explore(3, move || {
-        let world = World::new(&rules, &policy);
-        let mapping = world.m.map(Kind::Anon, 1).id;
-        let policy = world.policy.clone();
-        let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
-        world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
-        was_fast.count(pinner.join().unwrap());
-        world.assert_sound();
-    });
-    fast.some("a pin by the fast path");
+    model(
+        3,
+        ("linux-7.2.13", &[("batch_size", "1")]),
+        ["a pin by the fast path"],
+        move |world, [was_fast]| {
+            let mapping = world.m.map(Kind::Anon, 1).id;
+            let policy = world.policy.clone();
+            let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
+            world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+            was_fast.count(pinner.join().unwrap());
+            world.assert_sound();
+        },
+    );
 }
 
 #[test]
 fn a_page_in_a_batch_is_filled_before_a_pin_finds_it() {
     // Its batch is not flushed: nothing but the PTE has been released since it was filled.
-    let rules = rules("linux-7.2.13", &[("batch_size", "2")]);
-    let policy = policy();
-    let fast = Reached::default();
-    let was_fast = fast.clone();
-    explore(3, move || {
-        let world = World::new(&rules, &policy);
-        let mapping = world.m.map(Kind::Anon, 1).id;
-        let pinner = world.spawn(0, move |t| {
-            let vma = &t.m.mapping(mapping).vma;
-            let pte = vma.pte(0);
-            let frame = pte.frame();
-            if !pte.is_present() || !t.m.page(frame).try_get(1024) {
-                return false;
-            }
-            if vma.pte(0) == pte {
-                t.dma_start(Dma { word: 0, token: 7 }, &[frame]);
-            }
-            t.put(frame, 1024);
-            true
-        });
-        world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
-        was_fast.count(pinner.join().unwrap());
-    });
-    fast.some("a pin by the fast path");
+    model(
+        3,
+        ("linux-7.2.13", &[("batch_size", "2")]),
+        ["a pin by the fast path"],
+        move |world, [was_fast]| {
+            let mapping = world.m.map(Kind::Anon, 1).id;
+            let pinner = world.spawn(0, move |t| {
+                let vma = &t.m.mapping(mapping).vma;
+                let pte = vma.pte(0);
+                let frame = pte.frame();
+                if !pte.is_present() || !t.m.page(frame).try_get(1024) {
+                    return false;
+                }
+                if vma.pte(0) == pte {
+                    t.dma_start(Dma { word: 0, token: 7 }, &[frame]);
+                }
+                t.put(frame, 1024);
+                true
+            });
+            world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+            was_fast.count(pinner.join().unwrap());
+        },
+    );
 }
 
 #[test]
 fn who_gets_a_reference_after_a_freeze_finds_the_copy_made() {
-    let rules = rules("linux-7.2.13", &[]);
-    let policy = policy();
-    let (got, refused) = (Reached::default(), Reached::default());
-    let (was_got, was_refused) = (got.clone(), refused.clone());
-    explore(3, move || {
-        let world = World::new(&rules, &policy);
-        let memory = &world.m.memory;
-        let src = memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
-        let dst = memory.alloc(0, Gfp::Pin, 0).unwrap();
-        let other = world.spawn(0, move |t| {
-            let got = t.m.page(src).try_get(1);
-            if got {
-                t.dma_start(Dma { word: 0, token: 7 }, &[src]);
-                t.put(src, 1);
+    model(
+        3,
+        ("linux-7.2.13", &[]),
+        ["a reference on the page", "a reference refused by the freeze"],
+        move |world, [was_got, was_refused]| {
+            let memory = &world.m.memory;
+            let src = memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+            let dst = memory.alloc(0, Gfp::Pin, 0).unwrap();
+            let other = world.spawn(0, move |t| {
+                let got = t.m.page(src).try_get(1);
+                if got {
+                    t.dma_start(Dma { word: 0, token: 7 }, &[src]);
+                    t.put(src, 1);
+                }
+                got
+            });
+            if let Ok(frozen) = memory.freeze(src, 1) {
+                frozen.copy_to(&dst);
+                frozen.unfreeze(1);
             }
-            got
-        });
-        if let Ok(frozen) = memory.freeze(src, 1) {
-            frozen.copy_to(&dst);
-            frozen.unfreeze(1);
-        }
-        dst.publish();
-        let got = other.join().unwrap();
-        was_got.count(got);
-        was_refused.count(!got);
-    });
-    got.some("a reference on the page");
-    refused.some("a reference refused by the freeze");
+            dst.publish();
+            let got = other.join().unwrap();
+            was_got.count(got);
+            was_refused.count(!got);
+        },
+    );
 }
 
 #[test]
@@ -477,35 +476,33 @@ fn a_turn_is_handed_over_with_what_it_guards() {
 
 #[test]
 fn whoever_clears_pg_lru_owns_the_page() {
-    let rules = rules("linux-5.13", &[("batch_size", "1")]);
-    let policy = policy();
-    let (isolated, missed) = (Reached::default(), Reached::default());
-    let (was_isolated, was_missed) = (isolated.clone(), missed.clone());
-    explore(3, move || {
-        let world = World::new(&rules, &policy);
-        let mapping = world.m.map(Kind::Anon, 1).id;
-        world.on(0, |t| {
-            t.touch(t.m.mapping(mapping), 0..1).unwrap();
-            // Referenced: the next access queues it to be activated, and the batch is full.
-            t.mark_range_accessed(t.m.mapping(mapping), 0..1);
-        });
-        let activator = world.spawn(0, move |t| t.mark_range_accessed(t.m.mapping(mapping), 0..1));
-        world.on(1, |t| {
-            t.with_short_ref(t.m.mapping(mapping), 0, |frame| {
-                let won = t.isolate_lru(frame);
-                if won {
-                    assert!(!t.m.page(frame).has(flag::LRU), "an isolated page is on a list again");
-                    t.putback_lru(frame);
-                }
-                was_isolated.count(won);
-                was_missed.count(!won);
+    model(
+        3,
+        ("linux-5.13", &[("batch_size", "1")]),
+        ["an isolation that won", "an isolation that found the page off the LRU"],
+        move |world, [was_isolated, was_missed]| {
+            let mapping = world.m.map(Kind::Anon, 1).id;
+            world.on(0, |t| {
+                t.touch(t.m.mapping(mapping), 0..1).unwrap();
+                // Referenced: the next access queues it to be activated, and the batch is full.
+                t.mark_range_accessed(t.m.mapping(mapping), 0..1);
             });
-        });
-        activator.join().unwrap();
-        world.assert_sound();
-    });
-    isolated.some("an isolation that won");
-    missed.some("an isolation that found the page off the LRU");
+            let activator = world.spawn(0, move |t| t.mark_range_accessed(t.m.mapping(mapping), 0..1));
+            world.on(1, |t| {
+                t.with_short_ref(t.m.mapping(mapping), 0, |frame| {
+                    let won = t.isolate_lru(frame);
+                    if won {
+                        assert!(!t.m.page(frame).has(flag::LRU), "an isolated page is on a list again");
+                        t.putback_lru(frame);
+                    }
+                    was_isolated.count(won);
+                    was_missed.count(!won);
+                });
+            });
+            activator.join().unwrap();
+            world.assert_sound();
+        },
+    );
 }
 
 #[test]
@@ -533,22 +530,21 @@ fn drain_all_misses_nothing_that_its_caller_queued() {
 
 #[test]
 fn nothing_stays_in_a_batch_once_the_cache_is_disabled() {
-    let rules = rules("linux-6.12.57", &[("batch_size", "2")]);
-    let policy = policy();
-    let batched = Reached::default();
-    let was_batched = batched.clone();
-    explore(3, move || {
-        let world = World::new(&rules, &policy);
-        let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
-        let other = world.spawn(0, move |t| t.add_lru(frame));
-        world.on(1, |t| {
-            t.lru_cache_disable();
-            was_batched.count(t.m.page(frame).has(flag::LRU));
-        });
-        other.join().unwrap();
-        assert!(world.m.page(frame).has(flag::LRU), "an entry outlived lru_cache_disable");
-    });
-    batched.some("an entry that the disabling drained");
+    model(
+        3,
+        ("linux-6.12.57", &[("batch_size", "2")]),
+        ["an entry that the disabling drained"],
+        move |world, [was_batched]| {
+            let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+            let other = world.spawn(0, move |t| t.add_lru(frame));
+            world.on(1, |t| {
+                t.lru_cache_disable();
+                was_batched.count(t.m.page(frame).has(flag::LRU));
+            });
+            other.join().unwrap();
+            assert!(world.m.page(frame).has(flag::LRU), "an entry outlived lru_cache_disable");
+        },
+    );
 }
 
 #[test]
@@ -568,10 +564,7 @@ fn the_marker_sees_a_store_into_a_page_that_is_held_alone() {
 #[test]
 #[should_panic(expected = "Causality violation")]
 fn a_freeze_that_overlooks_a_reference_is_seen() {
-    let rules = rules("linux-7.2.13", &[]);
-    let policy = policy();
-    explore(3, move || {
-        let world = World::new(&rules, &policy);
+    model(3, ("linux-7.2.13", &[]), [], move |world, []| {
         let memory = &world.m.memory;
         let src = memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
         let dst = memory.alloc(0, Gfp::Pin, 0).unwrap();

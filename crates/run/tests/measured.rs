@@ -1,49 +1,14 @@
 //! The machine counts like real kernels: every scenario of `data/measured`, cell by cell.
 #![cfg(not(loom))]
 
-use gupstress_run::litmus::{Limits, Scenario};
+use gupstress_run::litmus::Limits;
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::script::Counted as _;
-use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// What was counted, as one file in `data/measured` has it.
-struct Measured {
-    counters: Vec<String>,
-    scenarios: Vec<Counted>,
-}
-
-struct Counted {
-    name: String,
-    steps: String,
-    /// Kernel, and the values of `counters` there: `-` where one could not be had.
-    cells: Vec<(String, Vec<String>)>,
-}
-
-fn read(name: &str) -> Measured {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/measured").join(name);
-    let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let scenarios = file["scenarios"].as_object().unwrap().iter().map(|(name, scenario)| {
-        let mut cells = Vec::new();
-        for (values, kernels) in scenario["counted"].as_object().unwrap() {
-            let values: Vec<String> = values.split(' ').map(str::to_owned).collect();
-            let kernels = kernels.as_str().unwrap().split(' ');
-            cells.extend(kernels.map(|kernel| (format!("linux-{kernel}"), values.clone())));
-        }
-        Counted { name: name.clone(), steps: scenario["steps"].as_str().unwrap().to_owned(), cells }
-    });
-    let counters = file["counters"].as_array().unwrap().iter();
-    Measured {
-        counters: counters.map(|name| name.as_str().unwrap().to_owned()).collect(),
-        scenarios: scenarios.collect(),
-    }
-}
-
-fn scenario(name: &str, steps: &str) -> gupstress_run::error::Result<Scenario> {
-    let words: Vec<&str> = steps.split("; ").collect();
-    Scenario::parse(name, &format!("steps = {words:?}\n"))
-}
+mod counted;
+use counted::{Counted, Measured, read, scenario};
 
 /// Runs all cells; how many there were, and a line for each that differs.
 fn compare(measured: &Measured) -> (usize, Vec<String>) {

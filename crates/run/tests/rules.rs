@@ -49,6 +49,12 @@ fn play(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
     ran.totals
 }
 
+/// The same of one body, on the first CPU.
+#[track_caller]
+fn alone(m: &Arc<Machine>, one: impl FnOnce(&Task<'_, SimThread<'_>>) + 'static) {
+    play(m, vec![(0, body(one))]);
+}
+
 fn body(body: impl FnOnce(&Task<'_, SimThread<'_>>) + 'static) -> Body {
     Box::new(body)
 }
@@ -62,31 +68,25 @@ fn frame_of(m: &Machine, id: MappingId, index: u32) -> Frame {
 fn a_page_that_two_areas_lock_stays_unevictable_until_both_unlock_it() {
     for kernel in ["linux-6.1.176", "linux-7.2.13"] {
         let (m, id) = machine(kernel, Kind::Shmem, 1);
-        play(
-            &m,
-            vec![(
-                0,
-                body(move |t| {
-                    let mapping = t.m.mapping(id);
-                    t.touch(mapping, 0..1).unwrap();
-                    t.lru_add_drain();
-                    let page = t.m.page(frame_of(t.m, id, 0));
-                    let other_area = |locked| {
-                        let flags = if locked { vm::LOCKED } else { 0 };
-                        assert!(mapping.vma.fix(&(0..1), vm::LOCKED, flags, true).is_some());
-                    };
-                    t.mlock(mapping, 0..1).unwrap();
-                    other_area(false);
-                    t.mlock(mapping, 0..1).unwrap();
-                    t.munlock(mapping, 0..1).unwrap();
-                    let kept = flag::MLOCKED | flag::UNEVICTABLE;
-                    assert_eq!(page.flags() & kept, kept, "{:#x}", page.flags());
-                    other_area(true);
-                    t.munlock(mapping, 0..1).unwrap();
-                    assert!(!page.has(kept), "{:#x}", page.flags());
-                }),
-            )],
-        );
+        alone(&m, move |t| {
+            let mapping = t.m.mapping(id);
+            t.touch(mapping, 0..1).unwrap();
+            t.lru_add_drain();
+            let page = t.m.page(frame_of(t.m, id, 0));
+            let other_area = |locked| {
+                let flags = if locked { vm::LOCKED } else { 0 };
+                assert!(mapping.vma.fix(&(0..1), vm::LOCKED, flags, true).is_some());
+            };
+            t.mlock(mapping, 0..1).unwrap();
+            other_area(false);
+            t.mlock(mapping, 0..1).unwrap();
+            t.munlock(mapping, 0..1).unwrap();
+            let kept = flag::MLOCKED | flag::UNEVICTABLE;
+            assert_eq!(page.flags() & kept, kept, "{:#x}", page.flags());
+            other_area(true);
+            t.munlock(mapping, 0..1).unwrap();
+            assert!(!page.has(kept), "{:#x}", page.flags());
+        });
     }
 }
 
@@ -105,32 +105,26 @@ fn listed(m: &Machine, lru: Lru) -> Vec<Frame> {
 #[test]
 fn an_invalidated_page_goes_to_the_tail_if_clean_and_to_the_head_if_dirty() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 4);
-    play(
-        &m,
-        vec![(
-            0,
-            body(move |t| {
-                let mapping = t.m.mapping(id);
-                t.touch(mapping, 0..4).unwrap();
-                t.lru_add_drain();
-                // Not swap-backed any more: what invalidation takes for file pages.
-                t.madvise_free(mapping, 0..4).unwrap();
-                t.lru_add_drain();
-                let frames: Vec<Frame> = (0..4).map(|index| frame_of(t.m, id, index)).collect();
-                let before = listed(t.m, Lru::InactiveFile);
-                assert_eq!(before.len(), 4);
-                let (clean, dirty) = (before[1], before[2]);
-                for (frame, flags) in [(clean, 0), (dirty, flag::DIRTY)] {
-                    t.m.page(frame).set(flags);
-                    let index = frames.iter().position(|&other| other == frame).unwrap() as u32;
-                    t.invalidate(mapping, index..index + 1);
-                    t.lru_add_drain();
-                }
-                assert_eq!(listed(t.m, Lru::InactiveFile), [dirty, before[0], before[3], clean]);
-                t.m.page(dirty).clear(flag::DIRTY);
-            }),
-        )],
-    );
+    alone(&m, move |t| {
+        let mapping = t.m.mapping(id);
+        t.touch(mapping, 0..4).unwrap();
+        t.lru_add_drain();
+        // Not swap-backed any more: what invalidation takes for file pages.
+        t.madvise_free(mapping, 0..4).unwrap();
+        t.lru_add_drain();
+        let frames: Vec<Frame> = (0..4).map(|index| frame_of(t.m, id, index)).collect();
+        let before = listed(t.m, Lru::InactiveFile);
+        assert_eq!(before.len(), 4);
+        let (clean, dirty) = (before[1], before[2]);
+        for (frame, flags) in [(clean, 0), (dirty, flag::DIRTY)] {
+            t.m.page(frame).set(flags);
+            let index = frames.iter().position(|&other| other == frame).unwrap() as u32;
+            t.invalidate(mapping, index..index + 1);
+            t.lru_add_drain();
+        }
+        assert_eq!(listed(t.m, Lru::InactiveFile), [dirty, before[0], before[3], clean]);
+        t.m.page(dirty).clear(flag::DIRTY);
+    });
 }
 
 #[test]
@@ -143,24 +137,18 @@ fn only_a_clean_unlocked_inactive_page_is_rotated() {
         (flag::UNEVICTABLE, false),
     ] {
         let (m, id) = machine("linux-7.2.13", Kind::Shmem, 1);
-        play(
-            &m,
-            vec![(
-                0,
-                body(move |t| {
-                    t.touch(t.m.mapping(id), 0..1).unwrap();
-                    t.lru_add_drain();
-                    let frame = frame_of(t.m, id, 0);
-                    let page = t.m.page(frame);
-                    page.clear(flag::DIRTY);
-                    page.set(mask);
-                    t.rotate_reclaimable(frame);
-                    page.clear(mask);
-                    let queued: Vec<Batch> = t.m.cpus[0].lock().entries().map(|(batch, _)| batch).collect();
-                    assert_eq!(queued, if rotated { vec![Batch::MoveTail] } else { vec![] }, "{mask:#x}");
-                }),
-            )],
-        );
+        alone(&m, move |t| {
+            t.touch(t.m.mapping(id), 0..1).unwrap();
+            t.lru_add_drain();
+            let frame = frame_of(t.m, id, 0);
+            let page = t.m.page(frame);
+            page.clear(flag::DIRTY);
+            page.set(mask);
+            t.rotate_reclaimable(frame);
+            page.clear(mask);
+            let queued: Vec<Batch> = t.m.cpus[0].lock().entries().map(|(batch, _)| batch).collect();
+            assert_eq!(queued, if rotated { vec![Batch::MoveTail] } else { vec![] }, "{mask:#x}");
+        });
     }
 }
 
@@ -169,29 +157,23 @@ fn only_a_clean_unlocked_inactive_page_is_rotated() {
 fn a_shared_page_with_up_to_two_batch_entries_is_reused_and_with_three_copied() {
     for (entries, reused) in [(1, true), (2, true), (3, false)] {
         let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
-        play(
-            &m,
-            vec![(
-                0,
-                body(move |t| {
-                    let mapping = t.m.mapping(id);
-                    t.touch(mapping, 0..1).unwrap();
-                    let frame = frame_of(t.m, id, 0);
-                    let page = t.m.page(frame);
-                    // One entry is the fault's own; the others are of pages that had left the list.
-                    for _ in 1..entries {
-                        page.get(1);
-                        t.m.cpus[0].lock().list(Batch::Activate).push(Entry { frame, tag: Tag::None });
-                    }
-                    page.clear(flag::ANON_EXCLUSIVE);
-                    let locked = mapping.vma.lock(0);
-                    locked.set(0, locked.get(0).write_protected());
-                    drop(locked);
-                    t.touch(mapping, 0..1).unwrap();
-                    assert_eq!(frame_of(t.m, id, 0) == frame, reused, "{entries} entries");
-                }),
-            )],
-        );
+        alone(&m, move |t| {
+            let mapping = t.m.mapping(id);
+            t.touch(mapping, 0..1).unwrap();
+            let frame = frame_of(t.m, id, 0);
+            let page = t.m.page(frame);
+            // One entry is the fault's own; the others are of pages that had left the list.
+            for _ in 1..entries {
+                page.get(1);
+                t.m.cpus[0].lock().list(Batch::Activate).push(Entry { frame, tag: Tag::None });
+            }
+            page.clear(flag::ANON_EXCLUSIVE);
+            let locked = mapping.vma.lock(0);
+            locked.set(0, locked.get(0).write_protected());
+            drop(locked);
+            t.touch(mapping, 0..1).unwrap();
+            assert_eq!(frame_of(t.m, id, 0) == frame, reused, "{entries} entries");
+        });
     }
 }
 
@@ -199,16 +181,10 @@ fn a_shared_page_with_up_to_two_batch_entries_is_reused_and_with_three_copied() 
 fn a_synchronous_migration_sleeps_on_a_page_lock() {
     for kernel in ["linux-6.1.176", "linux-7.2.13"] {
         let (m, id) = machine(kernel, Kind::Anon, 1);
-        play(
-            &m,
-            vec![(
-                0,
-                body(move |t| {
-                    t.touch(t.m.mapping(id), 0..1).unwrap();
-                    t.lru_add_drain_all(false);
-                }),
-            )],
-        );
+        alone(&m, move |t| {
+            t.touch(t.m.mapping(id), 0..1).unwrap();
+            t.lru_add_drain_all(false);
+        });
         let frame = frame_of(&m, id, 0);
         let holder = body(move |t| {
             assert!(t.lock(frame));
@@ -232,16 +208,10 @@ fn a_synchronous_migration_sleeps_on_a_page_lock() {
 fn who_waits_for_a_page_is_woken_when_it_is_put_back() {
     for look in ["after-pin", "before-pin"] {
         let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
-        play(
-            &m,
-            vec![(
-                0,
-                body(move |t| {
-                    t.touch(t.m.mapping(id), 0..1).unwrap();
-                    t.lru_cache_disable();
-                }),
-            )],
-        );
+        alone(&m, move |t| {
+            t.touch(t.m.mapping(id), 0..1).unwrap();
+            t.lru_cache_disable();
+        });
         let frame = frame_of(&m, id, 0);
         let owner = body(move |t| {
             assert!(t.isolate_lru(frame));
@@ -267,7 +237,7 @@ fn who_waits_for_a_page_is_woken_when_it_is_put_back() {
 #[test]
 fn a_pin_that_waits_in_its_only_sweep_is_contended() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
-    play(&m, vec![(0, body(move |t| t.touch_pinnable(t.m.mapping(id), 0..1).unwrap()))]);
+    alone(&m, move |t| t.touch_pinnable(t.m.mapping(id), 0..1).unwrap());
     let frame = frame_of(&m, id, 0);
     // The page is on its way from one frame to another, for a millisecond.
     let mover = body(move |t| {
@@ -300,76 +270,58 @@ fn a_pin_that_waits_in_its_only_sweep_is_contended() {
 #[test]
 fn a_device_sees_that_its_token_is_lost() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 2);
-    play(
-        &m,
-        vec![(
-            0,
-            body(move |t| {
-                let mapping = t.m.mapping(id);
-                t.touch(mapping, 0..2).unwrap();
-                let frames: Vec<Frame> = (0..2).map(|index| frame_of(t.m, id, index)).collect();
-                let mine = Dma { word: 3, token: 1 };
-                t.dma_start(mine, &frames);
-                assert_eq!(t.dma_finish(mine, mapping, 0..2, &frames), None);
-                t.dma_start(mine, &frames);
-                t.dma_start(Dma { word: 3, token: 2 }, &frames[1..]);
-                let wrong = t.dma_finish(mine, mapping, 0..2, &frames).expect("its word was overwritten");
-                assert_eq!((wrong.index, wrong.token_kept, wrong.mapped), (1, false, Some(frames[1])));
-            }),
-        )],
-    );
+    alone(&m, move |t| {
+        let mapping = t.m.mapping(id);
+        t.touch(mapping, 0..2).unwrap();
+        let frames: Vec<Frame> = (0..2).map(|index| frame_of(t.m, id, index)).collect();
+        let mine = Dma { word: 3, token: 1 };
+        t.dma_start(mine, &frames);
+        assert_eq!(t.dma_finish(mine, mapping, 0..2, &frames), None);
+        t.dma_start(mine, &frames);
+        t.dma_start(Dma { word: 3, token: 2 }, &frames[1..]);
+        let wrong = t.dma_finish(mine, mapping, 0..2, &frames).expect("its word was overwritten");
+        assert_eq!((wrong.index, wrong.token_kept, wrong.mapped), (1, false, Some(frames[1])));
+    });
 }
 
 #[test]
 fn contents_are_checked_in_every_word() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
-    play(
-        &m,
-        vec![(
-            0,
-            body(move |t| {
-                let mapping = t.m.mapping(id);
-                t.touch(mapping, 0..1).unwrap();
-                let frame = frame_of(t.m, id, 0);
-                let payload = &t.m.memory.payload;
-                assert!(payload.words_per_frame() > 2);
-                for word in 0..payload.words_per_frame() {
-                    assert!(payload.is_filled(frame, pattern(id, 0)));
-                    let dma = Dma { word, token: 7 };
-                    t.dma_start(dma, &[frame]);
-                    assert!(!payload.is_filled(frame, pattern(id, 0)), "word {word}");
-                    assert_eq!(t.dma_finish(dma, mapping, 0..1, &[frame]), None);
-                }
-            }),
-        )],
-    );
+    alone(&m, move |t| {
+        let mapping = t.m.mapping(id);
+        t.touch(mapping, 0..1).unwrap();
+        let frame = frame_of(t.m, id, 0);
+        let payload = &t.m.memory.payload;
+        assert!(payload.words_per_frame() > 2);
+        for word in 0..payload.words_per_frame() {
+            assert!(payload.is_filled(frame, pattern(id, 0)));
+            let dma = Dma { word, token: 7 };
+            t.dma_start(dma, &[frame]);
+            assert!(!payload.is_filled(frame, pattern(id, 0)), "word {word}");
+            assert_eq!(t.dma_finish(dma, mapping, 0..1, &[frame]), None);
+        }
+    });
 }
 
 #[test]
 fn the_frames_of_an_offlined_block_come_back() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 60);
-    play(
-        &m,
-        vec![(
-            0,
-            body(move |t| {
-                t.touch(t.m.mapping(id), 0..60).unwrap();
-                let zone = &t.m.memory.zone(ZoneKind::Movable).frames;
-                // The first has the zero page.
-                let block = zone.start.0 / PAGEBLOCK + 1;
-                assert!((block + 1) * PAGEBLOCK <= zone.end.0);
-                let free = |t: &Task<'_, SimThread<'_>>| t.m.memory.free_in(ZoneKind::Movable);
-                let before = free(t);
-                assert!(t.offline(block, 3), "nothing is in the way");
-                assert_eq!(free(t), before);
-                // All of them can be had: there are no others.
-                let other = t.m.map(Kind::Anon, before as u32).id;
-                t.touch(t.m.mapping(other), 0..before as u32).unwrap();
-                let anywhere = |index| t.m.must_move(frame_of(t.m, other, index));
-                assert!((0..before as u32).all(anywhere), "some were not handed out again");
-            }),
-        )],
-    );
+    alone(&m, move |t| {
+        t.touch(t.m.mapping(id), 0..60).unwrap();
+        let zone = &t.m.memory.zone(ZoneKind::Movable).frames;
+        // The first has the zero page.
+        let block = zone.start.0 / PAGEBLOCK + 1;
+        assert!((block + 1) * PAGEBLOCK <= zone.end.0);
+        let free = |t: &Task<'_, SimThread<'_>>| t.m.memory.free_in(ZoneKind::Movable);
+        let before = free(t);
+        assert!(t.offline(block, 3), "nothing is in the way");
+        assert_eq!(free(t), before);
+        // All of them can be had: there are no others.
+        let other = t.m.map(Kind::Anon, before as u32).id;
+        t.touch(t.m.mapping(other), 0..before as u32).unwrap();
+        let anywhere = |index| t.m.must_move(frame_of(t.m, other, index));
+        assert!((0..before as u32).all(anywhere), "some were not handed out again");
+    });
 }
 
 #[test]
@@ -401,27 +353,21 @@ fn a_device_that_reads_sees_what_is_written_later_where_the_page_is_unshared() {
 #[test]
 fn a_child_that_has_exited_is_forgotten() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 2);
-    play(
-        &m,
-        vec![(
-            0,
-            body(move |t| {
-                let mapping = t.m.mapping(id);
-                t.touch(mapping, 0..2).unwrap();
-                let children = || {
-                    let mut count = 0;
-                    mapping.for_each_child(|_| count += 1);
-                    count
-                };
-                let during = std::cell::Cell::new(0);
-                t.with_child(mapping, 0..2, || {
-                    during.set(children());
-                    assert_eq!(t.m.page(mapping.vma.pte(0).frame()).mapcount(), 2);
-                })
-                .unwrap();
-                assert_eq!((during.get(), children()), (1, 0));
-                assert_eq!(t.m.page(mapping.vma.pte(0).frame()).mapcount(), 1);
-            }),
-        )],
-    );
+    alone(&m, move |t| {
+        let mapping = t.m.mapping(id);
+        t.touch(mapping, 0..2).unwrap();
+        let children = || {
+            let mut count = 0;
+            mapping.for_each_child(|_| count += 1);
+            count
+        };
+        let during = std::cell::Cell::new(0);
+        t.with_child(mapping, 0..2, || {
+            during.set(children());
+            assert_eq!(t.m.page(mapping.vma.pte(0).frame()).mapcount(), 2);
+        })
+        .unwrap();
+        assert_eq!((during.get(), children()), (1, 0));
+        assert_eq!(t.m.page(mapping.vma.pte(0).frame()).mapcount(), 1);
+    });
 }

@@ -68,6 +68,23 @@ def _percent(value: str) -> float:
     show_default=True,
     help="Smallest change of a median that counts, in percent.",
 )
+@click.option(
+    "--model",
+    is_flag=True,
+    help="BASE.json is of a real kernel: run the model under the same load beside it.",
+)
+@click.option(
+    "--profile",
+    shell_complete=completion.preset("profile"),
+    metavar="NAME|FILE.toml",
+    help="With --model: the load.  [default: that of BASE.json]",
+)
+@click.option(
+    "--kernel",
+    shell_complete=completion.preset("kernel"),
+    metavar="NAME|FILE.toml",
+    help="With --model: the rules of the machine.  [default: those of the measured kernel]",
+)
 @output.options(_FORMATS)
 def compare(
     base: str,
@@ -76,6 +93,9 @@ def compare(
     policies: tuple[str, ...],
     metrics: tuple[str, ...],
     threshold: float,
+    model: bool,
+    profile: str | None,
+    kernel: str | None,
     format_: str,
     json_file: str | None,
 ) -> int:
@@ -93,7 +113,11 @@ def compare(
     gupstress compare base.json head.json --metric latency_ns.p50 --threshold 10
     gupstress compare base.json --base linux-7.2
     gupstress compare base.json head.json --policy linux-7.2=mine
+    gupstress compare --model live.json
     """  # noqa: D301 -- click looks for the character
+    _check_model(model)
+    if model:
+        return _beside(base, profile, kernel, format_, json_file)
     # Here, so that `--help` need not wait for it.
     from gupstress.studies.comparison import judge
 
@@ -114,6 +138,45 @@ def compare(
     output.deliver(json_file, found.to_json, lambda: _print(found, format_, typed(command)))
     add_to_step_summary(found)
     return EXITS[found.verdict]
+
+
+_FOR_MODEL = {"profile", "kernel", "model", "base", "format_", "json_file"}
+
+
+def _check_model(model: bool) -> None:
+    """Note options that say nothing beside, or without, the model."""
+    context = click.get_current_context()
+    for param in context.command.params:
+        name = param.name or ""
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and model and name not in _FOR_MODEL:
+            said = "--model holds one result of a real kernel against the model"
+            word = "HEAD.json" if name == "head" else param.opts[0]
+            mistakes().add(word, f"{said}; nearest: compare --model BASE.json")
+        elif given and not model and name in ("profile", "kernel"):
+            mistakes().add(param.opts[0], "says what the model does; nearest: --model")
+
+
+def _beside(
+    file: str, profile: str | None, kernel: str | None, format_: str, json_file: str | None
+) -> int:
+    """Hold a real kernel's result against the model."""
+    from gupstress.render import beside as render
+    from gupstress.studies import beside as study
+
+    if format_ == "junit":
+        mistakes().add("--format", "junit: there is nothing to fail; nearest: json")
+    mistakes().refuse()
+    output.check({"--json": json_file}, [file])
+    live = study.read(file)
+    found = study.beside(live, study.request(live, file, profile, kernel), file)
+    texts = {
+        "table": lambda: render.plain(found),
+        "markdown": lambda: render.markdown(found),
+        "json": lambda: found.to_json().rstrip(),
+    }
+    output.deliver(json_file, found.to_json, lambda: click.echo(texts[format_]()))
+    return Exit.SUCCESS
 
 
 def _print(found: "Comparison", format_: str, command: str) -> None:

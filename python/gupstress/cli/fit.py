@@ -1,11 +1,12 @@
 """`gupstress fit`: which rules and policy explain what a kernel counted."""
 
 import sys
+from pathlib import Path
 
 import click
 
 from gupstress.cli import completion, output
-from gupstress.cli.exits import HELP, CommandError, Exit
+from gupstress.cli.exits import HELP, CommandError, Exit, complain
 from gupstress.cli.params import number
 
 _EXITS = {
@@ -38,7 +39,8 @@ _WORST = ("unexplained", "unfinished", "ambiguous", "explained")
     "kernel_file",
     shell_complete=completion.file,
     metavar="KERNEL.toml",
-    help="Write the likeliest rule set, for --kernel to take.",
+    help="Write the likeliest rule set, for --kernel to take; and a policy that is none of the"
+    " named ones beside it, KERNEL.policy.toml, for --policy.",
 )
 @click.option(
     "--wall-timeout",
@@ -80,8 +82,13 @@ def fit(
             raise CommandError(
                 f"--output {kernel_file}: for one kernel, not {counted}; nearest: --kernel {near}"
             )
-        if (text := result.kernels[0].toml) is not None:
-            output.write(kernel_file, text, "--output")
+        (one,) = result.kernels
+        if one.toml is not None:
+            output.write(kernel_file, one.toml, "--output")
+        if one.policy_toml is not None:
+            policy_file = str(Path(kernel_file).with_suffix(".policy.toml"))
+            output.write(policy_file, one.policy_toml, "--output")
+            complain(f"its policy is none of the named ones: --policy {policy_file}")
 
     def show() -> None:
         click.echo(result.to_json().rstrip() if format_ == "json" else render.plain(result))

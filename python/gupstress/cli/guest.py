@@ -85,7 +85,7 @@ def guest(
 ) -> int:
     """Boot KERNEL in a virtual machine and measure it there.
 
-    KERNEL is a bzImage, a built tree, or the version of one that is installed. The machine
+    KERNEL is a bzImage, a built tree, a Debian package, or an installed version. The machine
     has one program, ours, so that nothing else is counted.
 
     \b

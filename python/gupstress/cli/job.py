@@ -1,19 +1,19 @@
 """Job files on the command line: what is asked, and the results of several sections."""
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from gupstress.cli import interrupts, output
-from gupstress.cli.exits import Exit, complain
+from gupstress.cli.exits import Exit
 
 if TYPE_CHECKING:
     from gupstress.outcome.results import Run
     from gupstress.problems import Problems
     from gupstress.running.jobfile import Section
     from gupstress.running.request import Request
+    from gupstress.running.result import RunResult
     from gupstress.running.runner import Job
 
 SEVERITY = (Exit.SUCCESS, Exit.INCONCLUSIVE, Exit.FAILURE, Exit.INTERRUPTED)
@@ -90,24 +90,20 @@ def dry(ready: Sequence[Prepared], again: "Callable[[Request], str]") -> None:
 def run(
     ready: Sequence[Prepared],
     again: "Callable[[Request], str]",
+    carry_out: "Callable[[Job, str], RunResult]",
     show: "Callable[[Run, str], None]",
     format_: str,
     json_file: str | None,
-    quiet: bool,
 ) -> int:
     """Run several sections one after another, and show each as if it had been run alone."""
     from gupstress.outcome import verdict
     from gupstress.outcome.job import JobResult, JobSection
     from gupstress.render import closing, junit
-    from gupstress.running import progress, runner
 
     results: list[JobSection] = []
     commands = [again(section.job.request) for section in ready]
     for section in ready:
-        if not quiet:
-            complain(f"{section.name}: seed {section.job.seed}")
-        watch = runner.unwatched if quiet else progress.watch(sys.stderr, section.name)
-        result = runner.run(section.job, sys.argv, watch)
+        result = carry_out(section.job, section.name)
         results.append(JobSection(name=section.name, run=result))
         if result.status == "interrupted":
             break

@@ -1,6 +1,7 @@
 """`gupstress run`: run policies under a load and say what came of it."""
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,7 @@ from gupstress.cli.params import (
     scan,
     setting,
 )
+from gupstress.errors import ConfigError
 from gupstress.running.request import PRESETS, STALL_AFTER_S, Request
 from gupstress.running.trace import DEFAULT_LAST, Recorder
 from gupstress.visible import typed
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from gupstress.outcome.comparison import Comparison
     from gupstress.outcome.results import Run
     from gupstress.problems import Problems
+    from gupstress.running.jobfile import Section
+    from gupstress.running.result import RunResult
+    from gupstress.running.runner import Job, Watch
 
 _DEFAULT = Request()
 _FORMATS = ("table", "markdown", "json", "junit")
@@ -202,9 +207,9 @@ _FORMATS = ("table", "markdown", "json", "junit")
 )
 @click.option(
     "--on",
-    type=OneOf(("model", "live")),
-    help="What runs it: the model, or the kernel that runs, under its own policy."
-    "  [default: model; live in a guest]",
+    type=OneOf(("model", "live", "both")),
+    help="What runs it: the model, or the kernel that runs, under its own policy; both: that,"
+    " and the model beside it.  [default: model; live in a guest]",
 )
 @click.option("--quiet", is_flag=True, help="No progress, nothing but the result.")
 @click.pass_context
@@ -237,9 +242,6 @@ def run(
     """  # noqa: D301 -- click looks for the character
     problems = mistakes()
     target = where.target(on, problems)
-    if target is not None:
-        _check_measured(asked, trace_file, problems)
-        asked["policies"] = ("kernel",)
     if trace_file is None and last is not None:
         problems.add("", "--trace-last says how much --trace keeps; nearest: --trace FILE")
     if trace_file is not None:
@@ -247,6 +249,11 @@ def run(
     lists = {name: tuple(value) for name, value in asked.items() if isinstance(value, Several)}
     asked |= {**dict.fromkeys(lists), "scan": (*lists.items(), *asked["scan"])}
     sections = job_file.sections(ctx, asked, problems)
+    if target is not None:
+        sections = [_measured(section, problems) for section in sections]
+        if trace_file is not None:
+            near = "nearest: --json FILE"
+            problems.add("--trace", f"{trace_file}: a real kernel traces itself; {near}")
     if ctx.args:
         said = f"unexpected argument {ctx.args[0]!r}; a sub-command stands before all options"
         problems.add("", said)
@@ -275,30 +282,33 @@ def run(
     if dry:
         job_file.dry(ready, again)
         return Exit.SUCCESS
+    recorder = None if trace_file is None else Recorder()
+
+    def carry_out(one: "Job", name: str = "") -> "RunResult":
+        if not quiet:
+            complain(f"{name}: seed {one.seed}" if name else f"seed {one.seed}")
+        watch = runner.unwatched if quiet else progress.watch(sys.stderr, name)
+        if target is None:
+            return runner.run(one, sys.argv, watch, recorder)
+        from gupstress.running import measured
+
+        found = measured.measure(one, target, sys.argv, (lambda _: None) if quiet else complain)
+        if on != "both" or found.status == "interrupted":
+            return found
+        return _beside(found, one, watch, named=given("kernel"))
+
+    def given(name: str) -> bool:
+        return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
     if len(ready) > 1:
 
         def shown(one: "Run", command: str) -> None:
             _print(one, None, format_, command, quiet)
 
-        return job_file.run(ready, again, shown, format_, json_file, quiet)
-    if not quiet:
-        complain(f"seed {job.seed}")
-    if target is not None:
-        from gupstress.running import measured
-
-        note = (lambda _: None) if quiet else complain
-        result = measured.measure(job, target, sys.argv, note)
-        # Whose kernel it was is said in front of the options.
-        command = typed(["gupstress", *sys.argv[1:]])
-        output.deliver(
-            json_file, result.to_json, lambda: _print(result, None, format_, command, quiet)
-        )
-        return Exit[verdict.outcome(result).name]
-    recorder = None if trace_file is None else Recorder()
-    watch = runner.unwatched if quiet else progress.watch(sys.stderr)
+        return job_file.run(ready, again, carry_out, shown, format_, json_file)
     refused = None
     try:
-        result = runner.run(job, sys.argv, watch, recorder)
+        result = carry_out(job)
     except runner.RefusedError as error:
         refused, result = error, error.kept
     interrupts.settle()
@@ -309,7 +319,8 @@ def run(
 
         found = judge.judge(base, sources.of_run(result, json_file))
         result = result.model_copy(update={"comparison": found.model_dump(mode="json")})
-    command = again(job.request)
+    # Whose kernel it was is said in front of the options.
+    command = again(job.request) if target is None else typed(["gupstress", *sys.argv[1:]])
     try:
         if trace_file is not None and recorder is not None:
             output.write(trace_file, recorder.to_json(), "--trace")
@@ -328,16 +339,32 @@ def run(
     return max(code, EXITS[found.verdict], key=job_file.SEVERITY.index)
 
 
-def _check_measured(asked: dict[str, Any], trace_file: str | None, problems: "Problems") -> None:
-    """Note what a real kernel cannot be asked for."""
-    if asked["policies"]:
+def _measured(section: "Section", problems: "Problems") -> "Section":
+    """Return a section as a real kernel runs it, noting what that cannot be asked for."""
+    asked = section.request
+    if others := [str(policy) for policy in asked.policies if policy != "kernel"]:
         near = "nearest: none, the kernel has its own"
-        problems.add("--policy", f"{asked['policies'][0]}: not on a real kernel; {near}")
-    if trace_file is not None:
-        problems.add("--trace", f"{trace_file}: a real kernel traces itself; nearest: --json FILE")
+        problems.add(section.placed("--policy"), f"{others[0]}: not on a real kernel; {near}")
     for name, option in (("abort_on", "--abort-on"), ("scan", "--scan")):
-        if asked[name]:
-            problems.add(option, "not on a real kernel; nearest: a run for each")
+        if getattr(asked, name):
+            problems.add(section.placed(option), "not on a real kernel; nearest: a run for each")
+    return section._replace(request=replace(asked, policies=("kernel",), scan=(), abort_on=()))
+
+
+def _beside(result: "RunResult", job: "Job", watch: "Watch", *, named: bool) -> "RunResult":
+    """Have the model run the same, by the measured kernel's rules unless others are named."""
+    from gupstress.studies import beside as study
+
+    rules = job.request.kernel if named else None
+    try:
+        asked = study.request(result, "--on both", job.request.profile, rules)
+        found = study.beside(result, asked, watch=watch)
+    except ConfigError as error:
+        # What was measured is worth keeping without it.
+        for place, why in error.problems:
+            complain(f"{place}: {why}")
+        return result
+    return result.model_copy(update={"beside": found.model_dump(mode="json")})
 
 
 def _print(
@@ -359,6 +386,12 @@ def _print(
             "junit": lambda: junit.junit(result, command, *suites),
         }
         click.echo(texts[format_]())
+    if result.beside is not None and format_ in ("table", "markdown"):
+        from gupstress.outcome.beside import Beside
+        from gupstress.render import beside as both
+
+        model = Beside.model_validate(result.beside)
+        click.echo(f"\n{both.plain(model) if format_ == 'table' else both.markdown(model)}")
     if found is not None and format_ in ("table", "markdown"):
         beside = {"table": comparison.plain, "markdown": comparison.markdown}
         click.echo(f"\n{beside[format_](found)}")

@@ -32,4 +32,4 @@ def target(on: str | None, problems: Problems) -> "Target | None":
         if on == "model":
             problems.add("--on", "model: a guest has a kernel of its own; nearest: live")
         return guest
-    return Here() if on == "live" else None
+    return Here() if on in ("live", "both") else None

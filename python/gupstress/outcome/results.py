@@ -525,6 +525,8 @@ class PolicyResult(Record):
     """Null in files of versions that did not count them."""
     throughput: Throughput
     latency_ns: Latency
+    uncontended_ns: Sample = None
+    """What a call takes with nobody in its way, the median; null: not measured."""
     sweeps: Sweeps
     counters: Counters
     """In the pinning threads since they set off, and what they had kworkers do."""
@@ -601,3 +603,5 @@ class Run(Document):
     thresholds: tuple[ThresholdResult, ...]
     comparison: dict[str, JsonValue] | None = None
     """With what `--baseline` named: a `gupstress.compare/1`, this run the head."""
+    beside: dict[str, JsonValue] | None = None
+    """With `--on both`: a `gupstress.beside/1`, this run the kernel's side."""

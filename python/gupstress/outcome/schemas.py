@@ -3,6 +3,7 @@
 from typing import Any
 
 from gupstress.errors import ConfigError
+from gupstress.outcome.beside import Beside
 from gupstress.outcome.comparison import Comparison
 from gupstress.outcome.exploration import ExploreResult, ReplayResult
 from gupstress.outcome.fit import FitResult
@@ -27,6 +28,7 @@ _MODELS: dict[str, type[Document]] = {
     "explore": ExploreResult,
     "replay": ReplayResult,
     "compare": Comparison,
+    "beside": Beside,
     "pytest": SuiteResult,
     "job": JobResult,
 }
@@ -36,8 +38,9 @@ def schema(command: str = "run") -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what a command writes.
 
     Args:
-        command: `run`, `matrix`, `litmus`, `fit`, `tune`, `soak`, `live`, `compare`, `pytest` for
-            `--gupstress-json`, or `job` for a job file of several sections.
+        command: `run`, `matrix`, `litmus`, `fit`, `tune`, `soak`, `live`, `compare`, `beside`
+            for `compare --model`, `pytest` for `--gupstress-json`, or `job` for a job file of
+            several sections.
 
     Raises:
         ConfigError: There is no such command, or it writes no JSON.

@@ -95,6 +95,10 @@ class Plan:
         """Return the most pinning threads that fit into what is left; 0: not even one does."""
         return self._core.most_threads(max(threads, 0), max(memory_bytes, 0))
 
+    def uncontended_ns(self, policy: int = 0) -> float | None:
+        """Return what a call of a policy takes where nobody is in its way: the median."""
+        return self._core.uncontended_ns(policy)
+
     def run(
         self,
         policy: int,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from typing import Literal
 
 from gupstress import _core
 from gupstress.errors import InconclusiveError
@@ -36,15 +37,22 @@ def measure(
     request = {"run": {"plan": json.dumps(job.plan.asked), "repeats": job.request.repeat}}
     results: list[PolicyResult] = []
     where: Measured | None = None
-    for answer in target.ask(request, SILENT_S):
-        if "host" in answer:
-            where = Measured.model_validate(answer["host"])
-        elif (now := answer.get("progress")) is not None:
-            note(f"{now['elapsed_s']:.0f} s, {now['calls']} calls, {now['pinned']} page pins")
-        elif (row := answer.get("row")) is not None:
-            kernel = {"name": row["kernel"], "policy": row["policy"]}
-            resolved = {"policy": {}, "profile": job.plan.profile, "kernel": kernel}
-            results.append(PolicyResult.model_validate({**row, "resolved": resolved}))
+    interrupted = False
+    try:
+        for answer in target.ask(request, SILENT_S):
+            if "host" in answer:
+                where = Measured.model_validate(answer["host"])
+            elif (now := answer.get("progress")) is not None:
+                note(f"{now['elapsed_s']:.0f} s, {now['calls']} calls, {now['pinned']} page pins")
+            elif (row := answer.get("row")) is not None:
+                kernel = {"name": row["kernel"], "policy": row["policy"]}
+                resolved = {"policy": {}, "profile": job.plan.profile, "kernel": kernel}
+                results.append(PolicyResult.model_validate({**row, "resolved": resolved}))
+    except KeyboardInterrupt:
+        # Repeats that have ended are kept.
+        if not results:
+            raise
+        interrupted = True
     if where is None:
         raise InconclusiveError("the answer does not say which kernel it is of")
     measured = Host(
@@ -56,11 +64,12 @@ def measure(
     )
     settings = runner.settings(job).model_copy(update={"target": "live", "kernel": where.kernel})
     timed_out = any(result.status == "timeout" for result in results)
+    ended: Literal["complete", "timeout"] = "timeout" if timed_out else "complete"
     return RunResult(
         gupstress=Build(version=_core.__version__, build_profile=_core.build_profile),
         argv=tuple(argv),
         started_at=started_at,
-        status="timeout" if timed_out else "complete",
+        status="interrupted" if interrupted else ended,
         host=measured,
         settings=settings,
         results=tuple(results),

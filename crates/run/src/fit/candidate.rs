@@ -91,6 +91,12 @@ impl Candidate {
         named_rules().iter().any(|known| same.contains(&known.name) && known.policy == self.policy.name)
     }
 
+    /// Every key that cells may decide, each with the table that it is of.
+    pub fn keys() -> impl Iterator<Item = (&'static str, String)> {
+        let rules = axes::<Rules>().into_iter().map(|key| ("kernel", key.path));
+        rules.chain(axes::<Policy>().into_iter().map(|key| ("policy", key.path)))
+    }
+
     /// Every way to set one key to another value.
     pub fn changes(&self) -> Vec<Change> {
         let mut changes = Vec::new();

@@ -96,6 +96,8 @@ pub fn fit(cells: &[Cell], limits: &Limits) -> Fit {
     let (mut decided, mut undecided) = (Vec::new(), Vec::new());
     if let Some(likeliest) = found.first() {
         search.decide(likeliest, &mut decided, &mut undecided);
+        let others = &found[1..];
+        tell_apart(likeliest, others, &mut decided, &mut undecided);
     }
     Fit {
         explanations: found.into_iter().map(explain).collect(),
@@ -104,6 +106,31 @@ pub fn fit(cells: &[Cell], limits: &Limits) -> Fit {
         nearest,
         tried: search.tried,
         stopped: search.stopped(),
+    }
+}
+
+/// A key in which explanations differ is not decided, whatever changing it alone would do.
+fn tell_apart(
+    likeliest: &Candidate,
+    others: &[Candidate],
+    decided: &mut Vec<Decided>,
+    undecided: &mut Vec<Undecided>,
+) {
+    for (table, axis) in Candidate::keys() {
+        let Some(own) = likeliest.value(table, &axis) else { continue };
+        for other in others.iter().filter_map(|other| other.value(table, &axis)).filter(|value| *value != own)
+        {
+            decided.retain(|key| (key.table, &key.axis) != (table, &axis));
+            let known = undecided.iter_mut().find(|key| (key.table, &key.axis) == (table, &axis));
+            let (own, other) = (plain(&own), plain(&other));
+            match known {
+                Some(known) if known.values.contains(&other) => {}
+                Some(known) => known.values.push(other),
+                None => {
+                    undecided.push(Undecided { table, axis: axis.clone(), values: vec![own, other] });
+                }
+            }
+        }
     }
 }
 

@@ -454,6 +454,22 @@ impl Profile {
         ]
     }
 
+    /// The same, to be changed.
+    pub fn actors_mut(&mut self) -> [&mut ActorCfg; 10] {
+        [
+            &mut self.churn,
+            &mut self.drainers,
+            &mut self.reclaim,
+            &mut self.compaction,
+            &mut self.short_refs,
+            &mut self.lockers,
+            &mut self.writeback,
+            &mut self.offliner,
+            &mut self.contig,
+            &mut self.forkers,
+        ]
+    }
+
     /// What each thread of a run is called, by number: pinners, actors, kworkers.
     pub fn thread_names(&self) -> impl Iterator<Item = String> + '_ {
         let pinners = (0..self.threads).map(|n| format!("pinner {n}"));

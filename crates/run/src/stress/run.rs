@@ -6,7 +6,7 @@ use super::cpu_clock::CpuClock;
 use super::gather::{End, gather};
 use super::limit::{Cut, Host, Limit};
 use super::pinner::Pinner;
-use super::profile::{Profile, STACK};
+use super::profile::{Profile, STACK, Special as SpecialPages};
 use super::shared::{Shared, Special};
 use super::watchdog::{Limits, Watchdog};
 use crate::drive::os::{OsRun, OsThread};
@@ -58,6 +58,23 @@ pub struct Job {
     pub trace: Option<u32>,
     /// Conditions that end it as soon as nothing can mend them.
     pub abort_on: Vec<Condition>,
+}
+
+/// Calls after which the median of them says what one takes.
+const UNCONTENDED_CALLS: u32 = 64;
+
+impl Job {
+    /// The same load by one thread that nobody is in the way of: what a call takes by itself.
+    #[must_use]
+    pub fn uncontended(&self) -> Self {
+        let mut alone = self.clone();
+        let profile = &mut alone.profile;
+        (profile.threads, profile.calls) = (1, UNCONTENDED_CALLS);
+        profile.ranges.special = SpecialPages::None;
+        profile.actors_mut().into_iter().for_each(|actor| actor.threads = 0);
+        (alone.pins, alone.trace, alone.abort_on) = (u64::MAX, None, Vec::new());
+        alone
+    }
 }
 
 /// All that was set, with every default filled in: the tables that their TOML is.

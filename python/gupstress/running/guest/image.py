@@ -4,10 +4,12 @@ import shutil
 import subprocess
 import sysconfig
 from pathlib import Path
+from typing import NamedTuple
 
 from gupstress import _core
 from gupstress.errors import ConfigError, UnavailableError
 from gupstress.problems import nearest
+from gupstress.running.guest import package
 
 QEMU = "qemu-system-x86_64"
 INIT = "gupstress-guest"
@@ -20,8 +22,17 @@ _INSTALLED = ("/boot/vmlinuz-{}", "/usr/lib/modules/{}/vmlinuz", "/lib/modules/{
 _BUILT = "arch/x86/boot/bzImage"
 
 
-def kernel(given: str) -> Path:
-    """Return the image that is meant: a file, a built tree, or an installed version.
+class Image(NamedTuple):
+    """A kernel that can be booted."""
+
+    path: Path
+    """Where it is from."""
+    contents: bytes | None = None
+    """The image itself, where it is part of that file."""
+
+
+def kernel(given: str) -> Image:
+    """Return the image that is meant: of a file, a built tree, an installed version, a package.
 
     Raises:
         ConfigError: There is none, or it is no kernel.
@@ -32,17 +43,23 @@ def kernel(given: str) -> Path:
     if not path.exists() and "/" not in given:
         installed = (Path(place.format(given)) for place in _INSTALLED)
         path = next((place for place in installed if place.exists()), path)
+    contents = None
     try:
         with path.open("rb") as image:
             head = image.read(_MAGIC_AT + len(_MAGIC))
+        if head.startswith(package.MAGIC):
+            contents = package.image(path.read_bytes())
+            head = contents[: _MAGIC_AT + len(_MAGIC)]
     except OSError as error:
         raise ConfigError(
             [("KERNEL", f"{path}: {error.strerror}; nearest: {_near(given)}")]
         ) from None
+    except ValueError as error:
+        raise ConfigError([("KERNEL", f"{path} is {error}; nearest: {_near(given)}")]) from None
     if head[_MAGIC_AT:] != _MAGIC:
         what = "an ELF file, not a bzImage" if head.startswith(b"\x7fELF") else "no bzImage"
         raise ConfigError([("KERNEL", f"{path} is {what}; nearest: {_near(given)}")])
-    return path
+    return Image(path, contents)
 
 
 def _near(given: str) -> str:

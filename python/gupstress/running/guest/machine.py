@@ -42,7 +42,7 @@ class _EndedError(Exception):
 class Guest:
     """A virtual machine that boots a kernel for each question, and has our program alone in it."""
 
-    kernel: Path
+    kernel: image.Image
     cpus: int
     memory_bytes: int
     movable_bytes: int
@@ -68,12 +68,16 @@ class Guest:
                 files = Path(folder, "initrd")
                 packed = initrd.files(program.read_bytes(), asked.encode())
                 files.write_bytes(initrd.archive(packed))
-                yield from self._boots(qemu, files, wall_s)
+                booted = self.kernel.path
+                if self.kernel.contents is not None:
+                    booted = Path(folder, "kernel")
+                    booted.write_bytes(self.kernel.contents)
+                yield from self._boots(qemu, booted, files, wall_s)
         except OSError as error:
             place = error.filename or tempfile.gettempdir()
             raise ResourceError(f"{place}: {error.strerror}; nearest: TMPDIR=FOLDER") from error
 
-    def _boots(self, qemu: str, files: Path, wall_s: float) -> Iterator[Answer]:
+    def _boots(self, qemu: str, kernel: Path, files: Path, wall_s: float) -> Iterator[Answer]:
         """Boot until one answers; another boot only if the last one said nothing."""
         ways = self._ways()
         while True:
@@ -81,7 +85,7 @@ class Guest:
             is_try = accel == "kvm" and "tcg" in ways
             boot = _Boot(min(self.boot_s, _KVM_BOOT_S) if is_try else self.boot_s, is_try)
             try:
-                yield from boot.answers([qemu, *self._arguments(accel, files)], wall_s)
+                yield from boot.answers([qemu, *self._arguments(accel, kernel, files)], wall_s)
                 return
             except _EndedError as ended:
                 ways = ways if ended.again else []
@@ -96,7 +100,7 @@ class Guest:
         # What looks like KVM need not be able to run a kernel: it is tried.
         return ["kvm", *tcg] if os.access(_KVM, os.R_OK | os.W_OK) else tcg
 
-    def _arguments(self, accel: str, files: Path) -> list[str]:
+    def _arguments(self, accel: str, kernel: Path, files: Path) -> list[str]:
         words = ["console=ttyS0", "panic=-1", "reboot=t", "quiet", "rdinit=/init"]
         words += [f"movablecore={self.movable_bytes // MIB}M", *self.append]
         how = ["kvm", "-cpu", "host"] if accel == "kvm" else ["tcg,thread=multi"]
@@ -105,7 +109,7 @@ class Guest:
             *("-smp", str(self.cpus)),
             *("-m", f"{self.memory_bytes // MIB}M"),
             *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
-            *("-kernel", str(self.kernel), "-initrd", str(files), "-append", " ".join(words)),
+            *("-kernel", str(kernel), "-initrd", str(files), "-append", " ".join(words)),
             *self.qemu_args,
         ]
 
