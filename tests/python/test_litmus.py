@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -513,3 +514,20 @@ def test_every_word_has_a_method() -> None:
     # Nothing of the model goes by while a script sleeps.
     methods = words - {"cpu", "settle", "sleep"} - pins | {"drain_all"}
     assert [word for word in sorted(methods) if not hasattr(gupstress.Machine, word)] == []
+
+
+def test_every_profile_with_a_history_is_shown_by_a_race_or_is_none() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "litmus.md").read_text()
+    table = page[page.index("| profile | shown by |") :].partition("\n\n")[0].splitlines()[2:]
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| (.+) \|$", line)[0] for line in table)
+    history = [
+        name for name in gupstress.profiles() if catalog.preset("profile", name).get("history")
+    ]
+    assert sorted(rows) == sorted(history)
+    shown = {name for text in rows.values() for name in re.findall(r"`([\w-]+)`", text)}
+    shipped = {name: catalog.preset("litmus", name) for name in _core.names("litmus")}
+    assert shown <= set(shipped)
+    assert {name for name, row in shipped.items() if "threads" in row} <= shown
+    for profile, text in rows.items():
+        races = [name for name in re.findall(r"`([\w-]+)`", text) if "threads" in shipped[name]]
+        assert bool(races) != text.startswith("no race: "), profile

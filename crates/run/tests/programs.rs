@@ -10,7 +10,7 @@ mod lab;
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Driver, Listed, Step, Uniform};
 use gupstress_run::machine::NO_FRAME;
-use gupstress_run::machine::{Frame, Kind, Layout, Lru, Machine, MappingId, ZERO_FRAME};
+use gupstress_run::machine::{Frame, Kind, Known, Layout, Lru, Machine, MappingId, ZERO_FRAME};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Errno, Pin, PinRequest, Task};
 use gupstress_run::policy::{
@@ -20,7 +20,7 @@ use lab::Body;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -232,7 +232,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     if m.turns.holder().is_some() {
         return Err(told("somebody's turn never ended".into()));
     }
-    let recount = m.validate(&HashMap::new(), &[]);
+    let recount = m.validate(&Known::default());
     if recount.checked > 0 && recount.broken.is_empty() {
         Ok(())
     } else {

@@ -33,23 +33,6 @@ pub struct Size {
     pub calls: u32,
 }
 
-/// Whether each group of actors keeps one thread.
-fn shrink_actors(profile: &mut Profile) {
-    let groups = [
-        &mut profile.churn,
-        &mut profile.drainers,
-        &mut profile.reclaim,
-        &mut profile.compaction,
-        &mut profile.short_refs,
-        &mut profile.lockers,
-        &mut profile.writeback,
-        &mut profile.offliner,
-        &mut profile.contig,
-        &mut profile.forkers,
-    ];
-    groups.into_iter().for_each(|group| group.threads = group.threads.min(1));
-}
-
 /// Frames beyond what is mapped, for what is under way and in page caches.
 const SPARE_FRAMES: u32 = 32;
 
@@ -65,7 +48,7 @@ pub fn cut(profile: &Profile, size: Size) -> Profile {
     small.pinner.pages_max = small.pinner.pages_max.min(pages);
     small.pinner.pages_min = small.pinner.pages_min.min(small.pinner.pages_max);
     small.memory.page_bytes = 64;
-    shrink_actors(&mut small);
+    small.actors_mut().into_iter().for_each(|group| group.threads = group.threads.min(1));
     let mapped = small.mappings() * pages + threads * small.pinner.fill;
     // Whole blocks where blocks are taken offline.
     let blocks = if small.offliner.threads + small.contig.threads == 0 { 0 } else { 192 };
@@ -147,7 +130,7 @@ impl Load {
 
     fn recount(&self) -> Recount {
         let special = self.sh.special.lock();
-        let mut recount = self.sh.m.validate(&special.held, &special.never_on_lru);
+        let mut recount = self.sh.m.validate(&special);
         for error in self.dma_errors.borrow().iter() {
             recount.check(false, "a pin keeps its frame and its data", None, || format!("{error:?}"));
         }

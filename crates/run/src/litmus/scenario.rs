@@ -286,7 +286,8 @@ const LITMUS: &[(&str, &str)] = crate::policy::presets!("litmus":
     "anon-mlock-local" "anon-64-local" "anon-cold-remote" "anon-held-ref"
     "anon-zero-page" "anon-repin" "anon-batch-edge-27" "anon-three-cpus"
     "anon-half-pinned-before" "shmem-munlock-remote" "anon-partial-range" "anon-lazyfree-local"
-    "race-drain-sweep" "race-drain-unsafe" "race-isolation" "race-contended" "race-short-refs");
+    "race-drain-sweep" "race-drain-unsafe" "race-isolation" "race-contended" "race-short-refs"
+    "race-lock" "race-writeback" "race-contig" "race-udmabuf");
 
 /// The scenarios shipped with the crate.
 pub fn litmus_names() -> Vec<&'static str> {

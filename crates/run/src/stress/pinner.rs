@@ -21,12 +21,14 @@ pub struct Pinner<'a, D> {
     slot: &'a Slot,
     pin: Pin,
     ledger: Ledger,
+    /// Whether what there is to tell of its calls is kept.
+    tells: bool,
 }
 
 impl<'a, D: Driver> Pinner<'a, D> {
     /// Pinner number `id`.
     pub fn new(sh: &'a Shared, task: &'a Task<'a, D>, id: usize) -> Self {
-        Self { sh, task, id, slot: &sh.slots[id], pin: Pin::default(), ledger: Ledger::new() }
+        Self { sh, task, id, slot: &sh.slots[id], pin: Pin::default(), ledger: Ledger::new(), tells: true }
     }
 
     /// Its whole life.
@@ -46,8 +48,9 @@ impl<'a, D: Driver> Pinner<'a, D> {
     }
 
     /// So many calls where others have set up, with what is between them; what it has
-    /// to say at its end. A search measures no time.
+    /// to say at its end. A search measures no time, and runs again what it is to tell of.
     pub fn calls(mut self, calls: u32) -> Ledger {
+        self.tells = false;
         let rounds = self.sh.profile.pinner.rounds;
         for call in 0..calls {
             self.task.d.step(Step::Idle, NO_FRAME);
@@ -184,8 +187,10 @@ impl<'a, D: Driver> Pinner<'a, D> {
             }
             Fate::Counted(class) => {
                 let others = sh.ended.fetch_add(1, Ordering::Relaxed) - ended_before;
-                self.ledger.ended(took, self.pin.sweeps, others);
-                self.report(class, result, &request);
+                if self.tells {
+                    self.ledger.ended(took, self.pin.sweeps, others);
+                    self.report(class, result, &request);
+                }
                 let pages = if result.is_ok() { range.len() as u64 } else { 0 };
                 self.slot.count(class, pages);
                 if result.is_ok() {

@@ -4,13 +4,13 @@ use super::profile::Profile;
 use super::spread::Spread;
 use crate::drive::{Driver, Place, Wait};
 use crate::judge::{Causes, Class, Findings, UnsafePins, Victims};
-use crate::machine::{Frame, Kind, Machine, MappingId, Turns};
+use crate::machine::{Kind, Known, Machine, MappingId, Turns};
 use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
 use crate::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Mutex, Ordering, Rank};
 use crossbeam_utils::CachePadded;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a thread shows of itself while it runs. Written by that thread alone.
@@ -222,15 +222,6 @@ impl Ledger {
     }
 }
 
-/// Pages that a profile has placed in the way.
-#[derive(Debug, Default, Clone)]
-pub struct Special {
-    /// References on them that are never let go of.
-    pub held: HashMap<Frame, i32>,
-    /// Those that are rightly on no LRU list.
-    pub never_on_lru: Vec<Frame>,
-}
-
 /// Everything of a run but its driver.
 #[derive(Debug)]
 pub struct Shared {
@@ -253,7 +244,7 @@ pub struct Shared {
     /// A mapping for each pinner to push others' pages out of batches with.
     pub fillers: Vec<MappingId>,
     /// Pages with an obstacle of their own.
-    pub special: Mutex<Special>,
+    pub special: Mutex<Known>,
     /// Whose turn it is, where calls are made one after the other.
     pub serial: Turns,
     /// Pins that are in the way of victims.
@@ -294,7 +285,7 @@ impl Shared {
         let needs = profile.needs(profile.threads);
         Self {
             fillers,
-            special: Mutex::ranked(Rank::Run, Special::default()),
+            special: Mutex::ranked(Rank::Run, Known::default()),
             serial: Turns::default(),
             unsafe_pins: Mutex::ranked(Rank::Run, UnsafePins::new()),
             victims: Mutex::ranked(Rank::Run, Victims::default()),
