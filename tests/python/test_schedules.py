@@ -69,7 +69,7 @@ def test_a_busted_policy_is_found(policy: str) -> None:
         shrink="1ms",
         **size,
     )
-    print(f"{policy}: {result.schedules} schedules in {result.elapsed_s:.2f} s")
+    sys.stdout.write(f"{policy}: {result.schedules} schedules in {result.elapsed_s:.2f} s\n")
     assert [found.kind for found in result.findings] == [kind]
 
 
@@ -101,7 +101,7 @@ def _of_rules(sets: dict[str, object]) -> list[str]:
         timeout="1h",
         shrink="1ms",
     )
-    print(f"{sets}: {result.schedules} schedules in {result.elapsed_s:.2f} s")
+    sys.stdout.write(f"{sets}: {result.schedules} schedules in {result.elapsed_s:.2f} s\n")
     return [found.kind for found in result.findings]
 
 
