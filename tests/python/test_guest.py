@@ -359,6 +359,14 @@ def test_kvm_is_used_where_it_works(
     assert "under kvm the guest cannot be run on this processor; again under tcg" in err
     code, _, err = cli("guest", kernel, "--accel", "tcg", "--", "litmus", "anon-local")
     assert (code, boots(), err) == (0, 3, "")
+    # Some processors have a KVM that QEMU itself gives up on.
+    qemu(f"if 'kvm' in words: print('kvm.c: failed.', flush=True); os.abort()\n{WHOLE}")
+    code, _, err = cli("guest", kernel, "--", "litmus", "anon-local")
+    assert (code, boots()) == (0, 5)
+    assert "under kvm the guest was not run: kvm.c: failed.; again under tcg" in err
+    code, _, err = cli("guest", kernel, "--accel", "kvm", "--", "litmus", "anon-local")
+    assert (code, boots()) == (3, 6)
+    assert err == "gupstress: the guest was not run: kvm.c: failed.\n"
 
 
 def test_a_guest_killed_from_outside_is_not_booted_again(

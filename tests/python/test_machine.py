@@ -390,6 +390,11 @@ def gone(machine: Machine, mapping: Mapping) -> Mapping:
     return mapping
 
 
+def written_back(machine: Machine, part: Mapping) -> Machine:
+    machine.startwriteback(part[0])
+    return machine
+
+
 Use = Callable[[Machine, Mapping], object]
 
 MISUSE: dict[str, tuple[Use, str]] = {
@@ -432,6 +437,12 @@ MISUSE: dict[str, tuple[Use, str]] = {
     "kind that is no text": (lambda m, a: m.map(4, 3), 'no kind of mapping "3"'),  # type: ignore[arg-type]
     "unpin nothing": (lambda m, a: m.unpin(a), "no pin lies in"),
     "release what is not held": (lambda m, a: m.release(a[3]), "page 3 .* held by nobody"),
+    "unlock what is not locked": (lambda m, a: m.unlock(a[3]), "page 3 .* locked by nobody"),
+    "writeback of what is under it": (
+        lambda m, a: written_back(m, a).startwriteback(a[0]),
+        "startwriteback: EBUSY",
+    ),
+    "block that there is not": (lambda m, a: m.contig(10**6), "no pageblock 1000000.*nearest"),
     "lazyfree of shmem": (lambda m, a: m.lazyfree(m.map(1, "shmem")), "lazyfree: EINVAL"),
 }
 

@@ -14,13 +14,12 @@ use gupstress_run::drive::os::{OsRun, OsThread};
 use gupstress_run::judge::Status;
 use gupstress_run::judge::result::Books;
 use gupstress_run::machine::payload::{Fresh, Frozen};
-use gupstress_run::machine::{Frame, Gfp, Kind, Layout, Machine, Mapping, ZoneKind};
+use gupstress_run::machine::{Frame, Gfp, Kind, Known, Layout, Machine, Mapping, ZoneKind};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Source, load_kernel, load_policy};
 use gupstress_run::stress::run::run;
 use gupstress_run::stress::{Job, Which, load_profile};
-use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -148,7 +147,7 @@ impl Bench {
     }
 
     fn assert_sound(&self) {
-        let recount = self.m.validate(&HashMap::new(), &[]);
+        let recount = self.m.validate(&Known::default());
         assert!(recount.checked > 0 && recount.broken.is_empty(), "broken: {:?}", recount.broken.first());
         let (acquired, released) = (self.count.get(Event::Acquired), self.count.get(Event::Released));
         assert!(acquired > 0 && acquired == released, "acquired {acquired}, released {released}");

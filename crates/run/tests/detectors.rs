@@ -9,13 +9,12 @@ mod lab;
 use gupstress_run::drive::sim::{Lab, SimEnd, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Timed};
 use gupstress_run::machine::{
-    Batch, Frame, Gfp, Kind, Layout, Machine, MappingId, NO_FRAME, flag, payload::pattern, vm,
+    Batch, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, NO_FRAME, flag, payload::pattern, vm,
 };
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Rules, Source, kernel_names, load_kernel, load_policy};
 use lab::Body;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 const CPUS: usize = 2;
@@ -42,7 +41,7 @@ fn on(m: &Arc<Machine>, cpu: usize, body: impl FnOnce(&Task<'_, SimThread<'_>>) 
 
 #[track_caller]
 fn assert_sound(m: &Machine, what: &str) {
-    let recount = m.validate(&HashMap::new(), &[]);
+    let recount = m.validate(&Known::default());
     assert!(recount.checked > 0 && recount.broken.is_empty(), "{what}: {:#?}", recount.broken);
 }
 

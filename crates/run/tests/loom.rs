@@ -14,12 +14,11 @@
 #![allow(clippy::disallowed_types)]
 
 use gupstress_run::drive::{Driver, Step, Wait, Waited};
-use gupstress_run::machine::{Frame, Gfp, Kind, Layout, Machine, MappingId, flag};
+use gupstress_run::machine::{Frame, Gfp, Kind, Known, Layout, Machine, MappingId, flag};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
 use gupstress_run::sync::{AtomicBool, Exclusive, Monitor, Ordering, thread};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -125,7 +124,7 @@ impl World {
 
     #[track_caller]
     fn assert_sound(&self) {
-        let recount = self.m.validate(&HashMap::new(), &[]);
+        let recount = self.m.validate(&Known::default());
         assert!(recount.checked > 0 && recount.broken.is_empty(), "{:?}", recount.broken);
     }
 }

@@ -4,11 +4,10 @@
 mod lab;
 
 use gupstress_run::drive::Timed;
-use gupstress_run::machine::{Backing, Kind, Layout, MAX_ORDER, Machine};
+use gupstress_run::machine::{Backing, Kind, Known, Layout, MAX_ORDER, Machine};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Pin, PinRequest};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Bytes of the host that the process has now (`VmRSS`), or had at most (`VmHWM`).
@@ -38,7 +37,7 @@ fn taken(movable: u32, order: u32, pinned: u32) -> u64 {
     let ran = lab::run(&m, Box::new(Timed::new(1_000_000)), 1, u64::MAX / 2, vec![(0, body)]).unwrap();
     assert!(!ran.killed);
     assert_eq!(ran.totals.get(Event::Migrated), u64::from(pinned));
-    let recount = m.validate(&HashMap::new(), &[]);
+    let recount = m.validate(&Known::default());
     assert!(recount.complete && recount.broken.is_empty(), "{:#?}", recount.broken);
     resident("VmHWM:").saturating_sub(before)
 }

@@ -9,14 +9,13 @@ use gupstress_run::machine::cpu::{Entry, Tag};
 use gupstress_run::machine::lruvec::Lists;
 use gupstress_run::machine::payload::pattern;
 use gupstress_run::machine::{
-    Batch, Frame, Gfp, Kind, Layout, Lru, Machine, MappingId, PAGEBLOCK, ZoneKind, flag, vm,
+    Batch, Frame, Gfp, Kind, Known, Layout, Lru, Machine, MappingId, PAGEBLOCK, ZoneKind, flag, vm,
 };
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
 use lab::Body;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -44,7 +43,7 @@ fn machine(kernel: &str, kind: Kind, pages: u32) -> (Arc<Machine>, MappingId) {
 fn play(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
     let ran = lab::run(m, Box::new(Timed::new(MS)), 1, 10_000 * MS, bodies).unwrap();
     assert!(!ran.killed, "somebody did not end");
-    let recount = m.validate(&HashMap::new(), &[]);
+    let recount = m.validate(&Known::default());
     assert!(recount.checked > 0 && recount.broken.is_empty(), "{:#?}", recount.broken);
     ran.totals
 }

@@ -4,11 +4,11 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{Limits, Session};
-use gupstress_run::machine::{Kind, Layout, MappingId, ZERO_FRAME, ZoneKind};
+use gupstress_run::machine::{Kind, Layout, MappingId, PAGEBLOCK, ZERO_FRAME, ZoneKind};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::policy::{Source, Unshare, kernel_names, load_kernel, load_policy, policy_names};
-use gupstress_run::script::OpError;
+use gupstress_run::script::{Has, OpError};
 use gupstress_run::sync::{AtomicU32, Ordering::Relaxed};
 use proptest::prelude::*;
 use std::ops::Range;
@@ -39,6 +39,9 @@ enum Call {
     ReleaseAll,
     Hold(Range<u32>),
     Release(Range<u32>),
+    Locked(Range<u32>),
+    Written(Range<u32>),
+    Contig(u32),
     Share(Range<u32>),
     Pin(Range<u32>, bool, Caller),
     Unpin(usize),
@@ -76,6 +79,9 @@ fn call() -> impl Strategy<Value = Call> {
         1 => Just(Call::ReleaseAll),
         2 => range().prop_map(Call::Hold),
         2 => range().prop_map(Call::Release),
+        1 => range().prop_map(Call::Locked),
+        1 => range().prop_map(Call::Written),
+        1 => (0..6u32).prop_map(Call::Contig),
         2 => range().prop_map(Call::Share),
         8 => (range(), any::<bool>(), caller()).prop_map(|(range, write, by)| Call::Pin(range, write, by)),
         6 => (0..12usize).prop_map(Call::Unpin),
@@ -113,6 +119,14 @@ fn play(session: &mut Session, cpu: usize, mapping: MappingId, call: Call) -> Re
         Call::ReleaseAll => session.release_all(cpu),
         Call::Hold(range) => session.hold(cpu, mapping, range),
         Call::Release(range) => session.release(cpu, mapping, range),
+        // Nobody else is there to wait for it: both in one go.
+        Call::Locked(range) => session
+            .lock(cpu, mapping, range.clone())
+            .and_then(|()| session.give_back(Has::Lock, cpu, mapping, range)),
+        Call::Written(range) => session
+            .startwriteback(cpu, mapping, range.clone())
+            .and_then(|()| session.give_back(Has::Writeback, cpu, mapping, range)),
+        Call::Contig(block) => session.contig(cpu, block),
         Call::Share(range) => session.share(cpu, mapping, range),
         Call::Pin(range, write, by) => session.pin_by(by, cpu, mapping, range, write).map(|_| ()),
         Call::Unpin(pin) => session.unpin(cpu, pin),
@@ -259,6 +273,53 @@ fn a_reference_is_released_no_more_often_than_it_is_held() {
     assert!(session.release(0, a, 0..4).unwrap_err().to_string().contains("held by nobody"));
     session.release(0, a, 1..2).unwrap();
     assert!(session.recount().broken.is_empty());
+}
+
+#[test]
+fn a_page_stays_locked_or_under_writeback_until_that_is_given_back() {
+    let mut session = session("linux-7.2.13", None, &ROOMY);
+    let a = session.map(Kind::Shmem, 4).unwrap();
+    session.lock(1, a, 0..2).unwrap();
+    session.startwriteback(0, a, 2..3).unwrap();
+    let flags = |session: &Session, page| session.page(a, page).unwrap().unwrap().flags;
+    assert!(flags(&session, 1).contains(&"PG_locked") && flags(&session, 2).contains(&"PG_writeback"));
+    // Whoever wants one waits for ever, and has changed nothing.
+    for page in [0, 2] {
+        let ended = session.pin(0, a, page..page + 1, true);
+        assert!(matches!(ended, Err(OpError::Stuck(_))), "{ended:?}");
+    }
+    let again = session.lock(0, a, 1..4);
+    assert!(matches!(again, Err(OpError::Stuck(_))), "{again:?}");
+    assert!(session.startwriteback(0, a, 2..4).unwrap_err().to_string().contains("EBUSY"));
+    let told = session.give_back(Has::Lock, 0, a, 0..3).unwrap_err().to_string();
+    assert!(told.contains("page 2") && told.contains("locked by nobody"), "{told}");
+    assert!(session.recount().broken.is_empty(), "{:?}", session.recount().broken);
+    session.give_back(Has::Lock, 0, a, 0..2).unwrap();
+    session.give_back(Has::Writeback, 1, a, 2..3).unwrap();
+    let pin = session.pin(0, a, 0..4, true).unwrap();
+    assert_eq!(pin.class, Class::Pinned);
+    assert!(session.recount().broken.is_empty(), "{:?}", session.recount().broken);
+}
+
+#[test]
+fn a_block_is_taken_unless_a_page_of_it_is_held() {
+    let mut session = session("linux-7.2.13", None, &ROOMY);
+    let a = session.map(Kind::Anon, 150).unwrap();
+    session.touch(0, a, 0..150).unwrap();
+    let block = session.page(a, 149).unwrap().unwrap().frame.0 / PAGEBLOCK;
+    assert!(block > 0);
+    session.contig(0, block).unwrap();
+    assert_ne!(session.page(a, 149).unwrap().unwrap().frame.0 / PAGEBLOCK, block, "it was not moved");
+    let block = session.page(a, 149).unwrap().unwrap().frame.0 / PAGEBLOCK;
+    session.hold(0, a, 149..150).unwrap();
+    if block > 0 {
+        assert!(session.contig(1, block).unwrap_err().to_string().contains("EBUSY"));
+    }
+    for (block, said) in [(0, "nearest: 1"), (99, "pageblocks 1 to 3; nearest: 3")] {
+        let told = session.contig(0, block).unwrap_err().to_string();
+        assert!(told.contains(said), "{told}");
+    }
+    assert!(session.recount().broken.is_empty(), "{:?}", session.recount().broken);
 }
 
 #[test]

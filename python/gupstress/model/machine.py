@@ -369,6 +369,30 @@ class Machine:
         """Let go of one such reference on each page."""
         self._act("release", part, cpu)
 
+    def lock(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Lock each page and keep it locked, with a reference, as file systems and reclaim do."""
+        self._act("lock", part, cpu)
+
+    def unlock(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Unlock each page that `lock` has locked, wherever it is by now."""
+        self._act("unlock", part, cpu)
+
+    def startwriteback(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """Put each page under writeback and keep it there, with a reference."""
+        self._act("startwriteback", part, cpu)
+
+    def endwriteback(self, part: Mapping | Range, cpu: int = 0) -> None:
+        """End the writeback of each page that `startwriteback` has begun."""
+        self._act("endwriteback", part, cpu)
+
+    def contig(self, block: int, cpu: int = 0) -> None:
+        """Take a pageblock of Movable and give it back: `alloc_contig_range`.
+
+        Raises:
+            MachineError: `EBUSY`: some page of it could not be moved.
+        """
+        self._play("contig", _count("block", block), cpu=self._cpu(cpu))
+
     def share(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Fork a child that keeps the pages shared copy-on-write; others are not the child's."""
         self._act("share", part, cpu)

@@ -15,6 +15,10 @@ _LETTERS = 26
 """Mappings that are called by one."""
 
 
+_OF_PAGES = ("hold", "vhold", "release", "lock", "unlock", "startwriteback", "endwriteback")
+"""Words that take no mapping without its pages."""
+
+
 class Script:
     """The steps so far, in the words of a scenario."""
 
@@ -57,11 +61,7 @@ class Script:
         if mapping is not None:
             words.append(self._names[mapping])
         # All of a mapping needs no numbers; only what takes some pages for granted does.
-        if (
-            word in ("hold", "vhold", "release")
-            or mapping is None
-            or numbers != (0, self._sizes[mapping])
-        ):
+        if word in _OF_PAGES or mapping is None or numbers != (0, self._sizes[mapping]):
             words += map(str, numbers)
         self._step(" ".join((*words, *tail)))
         try:

@@ -416,6 +416,13 @@ impl Memory {
         }
     }
 
+    /// The pageblocks that lie wholly in a zone. The zero page's is none that could be emptied.
+    pub fn whole_blocks(&self, kind: ZoneKind) -> std::ops::Range<u32> {
+        let frames = &self.zone(kind).frames;
+        let first = if frames.contains(ZERO_FRAME) { ZERO_FRAME + 1 } else { frames.start };
+        first.0.div_ceil(PAGEBLOCK)..frames.end.0 / PAGEBLOCK
+    }
+
     /// Free frames of `block` that have been set aside.
     pub fn set_aside_in(&self, block: u32) -> usize {
         let Frames { start, end } = self.pageblock(block);

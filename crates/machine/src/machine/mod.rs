@@ -46,7 +46,7 @@ pub use page::{MAX_ORDER, Page, flag};
 pub(crate) use refs::Grab;
 pub use space::{Backing, Kind, Mapping, Pte, Vma};
 pub use turns::Turns;
-pub use validate::{Broken, Recount};
+pub use validate::{Broken, Known, Recount};
 
 use crate::policy::Rules;
 use crate::sync::{AtomicU32, Gauge, Mutex, Ordering};

@@ -61,6 +61,17 @@ impl Recount {
     }
 }
 
+/// What the caller of a recount knows of, and the machine cannot.
+#[derive(Debug, Default, Clone)]
+pub struct Known {
+    /// References beyond those in the machine: of pins and holders.
+    pub held: HashMap<Frame, i32>,
+    /// Pages that are rightly on no LRU list.
+    pub never_on_lru: Vec<Frame>,
+    /// Those that somebody still has locked or under writeback.
+    pub busy: Vec<Frame>,
+}
+
 /// Where a frame was seen.
 #[derive(Default, Clone)]
 #[cfg_attr(not(loom), derive(bytemuck::Zeroable))]
@@ -81,22 +92,16 @@ struct Seen {
 }
 
 impl Machine {
-    /// Recounts every invariant. `held` are references that the caller knows of
-    /// (frame → count) beyond those in the machine; `never_on_lru` the pages
-    /// that are rightly on no list.
-    pub fn validate(&self, held: &HashMap<Frame, i32>, never_on_lru: &[Frame]) -> Recount {
-        self.validate_while(held, never_on_lru, &mut || true)
+    /// Recounts every invariant.
+    pub fn validate(&self, known: &Known) -> Recount {
+        self.validate_while(known, &mut || true)
     }
 
     /// The same unless `go_on` says no meanwhile: then the recount is of what it has come to.
-    pub fn validate_while(
-        &self,
-        held: &HashMap<Frame, i32>,
-        never_on_lru: &[Frame],
-        go_on: &mut GoOn<'_>,
-    ) -> Recount {
+    pub fn validate_while(&self, known: &Known, go_on: &mut GoOn<'_>) -> Recount {
         let mut recount = Recount::default();
-        let never_on_lru: HashSet<Frame> = never_on_lru.iter().copied().collect();
+        let never_on_lru: HashSet<Frame> = known.never_on_lru.iter().copied().collect();
+        let busy: HashSet<Frame> = known.busy.iter().map(|&frame| self.memory.head(frame)).collect();
         let Ok(mut all) = PerFrame::<Seen>::build(self.memory.frames()) else { return recount };
         self.memory.each_free(|first, order| {
             if order == MAX_ORDER {
@@ -129,9 +134,13 @@ impl Machine {
                 folio.cached += all.of(tail).cached;
             }
             let pooled = i32::from(pool.contains(&frame));
-            let extra = pooled + pages.filter_map(|frame| held.get(&frame)).sum::<i32>();
+            let extra = pooled + pages.filter_map(|frame| known.held.get(&frame)).sum::<i32>();
             self.check_folio(frame, &folio, extra, never_on_lru.contains(&frame), &mut recount);
             self.check_mapcount(frame, &seen, &mut recount);
+            let stays = self.page(frame).flags() & (flag::LOCKED | flag::WRITEBACK);
+            recount.check(stays == 0 || busy.contains(&frame), "nothing stays locked", Some(frame), || {
+                format!("flags {stays:#x}")
+            });
         }
         recount.complete = true;
         recount
@@ -287,8 +296,5 @@ impl Machine {
                 }
             }
         }
-        recount.check(flags & (flag::LOCKED | flag::WRITEBACK) == 0, "nothing stays locked", at, || {
-            format!("flags {flags:#x}")
-        });
     }
 }

@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::judge::Class;
 use crate::litmus::{Book, Names, Scenario, Session, Stage};
 use crate::machine::NO_FRAME;
-use crate::machine::{Backing, Digest, Frame, Kind as Contents, Layout, Machine, MappingId, Recount};
+use crate::machine::{
+    Backing, Digest, Frame, Kind as Contents, Layout, Machine, MappingId, PAGEBLOCK, Recount,
+};
 use crate::observe::{Event, Totals};
 use crate::ops::Task;
 use crate::policy::{Policy, Rules};
@@ -132,7 +134,10 @@ impl Script {
         }
         // Room for each page to be copied, in either place, and for what is under way.
         let room = 2 * pages + 16 * program.cpus as u32 + 32;
-        let layout = Layout { normal: room, movable: room, cma: 0, page_bytes: 64 };
+        // Whole blocks where one is taken: the zero page comes on top, in the first.
+        let blocks = if program.all().any(|step| matches!(step.op, Op::Contig(_))) { 3 } else { 0 };
+        let movable = room.max((blocks * PAGEBLOCK).saturating_sub(1));
+        let layout = Layout { normal: room, movable, cma: 0, page_bytes: 64 };
         let fresh = || Machine::new(rules.clone(), &layout, program.cpus);
         let (m, policy) = (Arc::new(fresh()), Arc::new(policy.clone()));
         let mut session = Session::on_machine(&m, &policy);
@@ -211,8 +216,8 @@ impl Inner {
     }
 
     fn recount(&self) -> Recount {
-        let references = self.book.lock().references(&self.m);
-        self.m.validate(&references, &[])
+        let known = self.book.lock().known(&self.m);
+        self.m.validate(&known)
     }
 
     fn classes(&self) -> impl Iterator<Item = [u64; Class::COUNT]> + '_ {

@@ -65,20 +65,9 @@ fn smaller_profiles(profile: &Profile, calls: u32) -> Vec<What> {
     sizes.dedup();
     let with = |profile: Profile, calls| What::Profile { profile: Box::new(profile), calls };
     let sized = sizes.into_iter().map(|size| with(cut(profile, size), size.calls));
-    let actors = (0..8).filter_map(|group| {
+    let actors = (0..profile.actors().len()).filter_map(|group| {
         let mut quiet = profile.clone();
-        let groups = [
-            &mut quiet.churn,
-            &mut quiet.drainers,
-            &mut quiet.reclaim,
-            &mut quiet.compaction,
-            &mut quiet.short_refs,
-            &mut quiet.lockers,
-            &mut quiet.writeback,
-            &mut quiet.offliner,
-        ];
-        let group = groups.into_iter().nth(group)?;
-        (std::mem::take(&mut group.threads) != 0).then(|| with(quiet, calls))
+        (std::mem::take(&mut quiet.actors_mut()[group].threads) != 0).then(|| with(quiet, calls))
     });
     actors.chain(sized).collect()
 }

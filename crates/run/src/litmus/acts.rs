@@ -2,9 +2,9 @@
 
 use super::session::{Live, Outcome, Session, Stage};
 use crate::drive::sim::SimThread;
-use crate::machine::{Backing, Frame, Kind, MAX_ORDER, Mapping, MappingId};
+use crate::machine::{Backing, Frame, Kind, MAX_ORDER, Mapping, MappingId, ZoneKind};
 use crate::ops::{Errno, Task};
-use crate::script::{Counted, Name, Op, OpError, Pages, Player};
+use crate::script::{Counted, Has, Name, Op, OpError, Pages, Player};
 use std::ops::Range;
 use toml::Value;
 
@@ -180,33 +180,102 @@ impl<S: Stage> Session<S> {
     ) -> Result<(), OpError> {
         let splice = word == "hold";
         let frames = self.try_on(word, (cpu, mapping, range.clone()), move |t, m, r| t.hold(m, r, splice))?;
-        let mut book = self.book.lock();
-        for (index, frame) in range.zip(frames) {
-            book.held.entry((mapping, index)).or_default().push(frame);
-        }
+        self.book.lock().took(Has::Reference, mapping, range.zip(frames));
+        Ok(())
+    }
+
+    /// Locks each page, and keeps it locked, with a reference.
+    pub fn lock(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+        self.take(("lock", Has::Lock), (cpu, mapping, range), |t, m, index| t.lock_page(m, index))
+    }
+
+    /// Puts each page under writeback, and keeps it there, with a reference.
+    pub fn startwriteback(
+        &mut self,
+        cpu: usize,
+        mapping: MappingId,
+        range: Range<u32>,
+    ) -> Result<(), OpError> {
+        self.take(("startwriteback", Has::Writeback), (cpu, mapping, range), |t, m, index| {
+            let frame = t.lock_page(m, index)?;
+            if t.begin_writeback(frame) { Ok(frame) } else { Err(Errno::EBUSY) }
+        })
+    }
+
+    /// Takes something of each page; of all of them, or of none.
+    fn take(
+        &mut self,
+        (word, has): (&'static str, Has),
+        (cpu, mapping, range): (usize, MappingId, Range<u32>),
+        one: fn(&Task<'_, SimThread<'_>>, &Mapping, u32) -> Result<Frame, Errno>,
+    ) -> Result<(), OpError> {
+        let frames = self.try_on(word, (cpu, mapping, range.clone()), move |t, m, range| {
+            let mut frames = Vec::with_capacity(range.len());
+            for index in range {
+                match one(t, m, index) {
+                    Ok(frame) => frames.push(frame),
+                    Err(errno) => {
+                        let_go(t, has, &frames);
+                        return Err(errno);
+                    }
+                }
+            }
+            Ok(frames)
+        })?;
+        self.book.lock().took(has, mapping, range.zip(frames));
         Ok(())
     }
 
     /// Lets go of one such reference on each page, the latest, wherever the page is by now.
     pub fn release(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+        self.give_back(Has::Reference, cpu, mapping, range)
+    }
+
+    /// Gives back the latest that was taken of each page, wherever the page is by now.
+    pub fn give_back(
+        &mut self,
+        has: Has,
+        cpu: usize,
+        mapping: MappingId,
+        range: Range<u32>,
+    ) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
-        let mut book = self.book.lock();
-        let here = |index| book.held.get(&(mapping, index)).is_some_and(|frames| !frames.is_empty());
-        if range.is_empty() || !range.clone().all(here) {
-            self.check(mapping, &range)?;
-            let index = range.clone().find(|&index| !here(index)).unwrap_or(range.start);
-            return Err(OpError::Misuse(format!("page {index} of mapping {mapping} is held by nobody")));
+        let had = self.book.lock().given_back(has, mapping, range.clone());
+        let frames = match had {
+            Ok(frames) if !range.is_empty() => frames,
+            had => {
+                self.check(mapping, &range)?;
+                let (index, is) = (had.err().unwrap_or(range.start), has.is());
+                return Err(OpError::Misuse(format!("page {index} of mapping {mapping} is {is} by nobody")));
+            }
+        };
+        self.call(cpu, move |t| let_go(t, has, &frames))
+    }
+
+    /// Takes a pageblock of Movable, and gives it back: `alloc_contig_range`.
+    pub fn contig(&mut self, cpu: usize, block: u32) -> Result<(), OpError> {
+        let blocks = self.m.memory.whole_blocks(ZoneKind::Movable);
+        if !blocks.contains(&block) {
+            let reason = match blocks.end.checked_sub(1) {
+                Some(last) if !blocks.is_empty() => {
+                    let near = block.clamp(blocks.start, last);
+                    format!("Movable has pageblocks {} to {last}; nearest: {near}", blocks.start)
+                }
+                _ => "Movable has no whole pageblock".to_owned(),
+            };
+            return Err(OpError::Misuse(format!("no pageblock {block}: {reason}")));
         }
-        let frames: Vec<Frame> =
-            range.filter_map(|index| book.held.get_mut(&(mapping, index))?.pop()).collect();
-        drop(book);
-        self.call(cpu, move |t| frames.iter().for_each(|&frame| t.release(frame)))
+        let taken = self.call(cpu, move |t| t.alloc_contig_range(block, |_| {}))?;
+        self.unless_stopped()?;
+        taken.map_err(|errno| OpError::Refused { word: "contig", errno })
     }
 
     /// Lets go of every such reference.
     pub fn release_all(&mut self, cpu: usize) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
-        let mut all: Vec<_> = self.book.lock().held.drain().collect();
+        let mut book = self.book.lock();
+        let mut all: Vec<_> = book.held.extract_if(|(has, ..), _| *has == Has::Reference).collect();
+        drop(book);
         all.sort_unstable_by_key(|&(at, _)| at);
         self.call(cpu, move |t| all.iter().flat_map(|(_, frames)| frames).for_each(|&frame| t.release(frame)))
     }
@@ -337,6 +406,15 @@ impl<S: Stage> Player for Session<S> {
             }
             Op::Hold(part) => self.hold(cpu, self.named(&part.name)?.0, part.range.clone())?,
             Op::Vhold(part) => self.vhold(cpu, self.named(&part.name)?.0, part.range.clone())?,
+            Op::Lock(part) => self.lock(cpu, self.named(&part.name)?.0, part.range.clone())?,
+            Op::Startwriteback(part) => {
+                self.startwriteback(cpu, self.named(&part.name)?.0, part.range.clone())?;
+            }
+            Op::Unlock(part) | Op::Endwriteback(part) => {
+                let has = if matches!(op, Op::Unlock(_)) { Has::Lock } else { Has::Writeback };
+                self.give_back(has, cpu, self.named(&part.name)?.0, part.range.clone())?;
+            }
+            Op::Contig(block) => self.contig(cpu, *block)?,
             Op::Release(None) => self.release_all(cpu)?,
             Op::Release(Some(part)) => self.release(cpu, self.named(&part.name)?.0, part.range.clone())?,
             Op::Pin(_) | Op::Pinro(_) | Op::Vfpin(_) | Op::Vfpinro(_) | Op::Udpin(_) => {
@@ -361,6 +439,15 @@ impl<S: Stage> Player for Session<S> {
         }
         Ok(None)
     }
+}
+
+/// Gives back what is had of pages.
+fn let_go(task: &Task<'_, SimThread<'_>>, has: Has, frames: &[Frame]) {
+    frames.iter().for_each(|&frame| match has {
+        Has::Reference => task.release(frame),
+        Has::Lock => task.unlock_page(frame),
+        Has::Writeback => task.finish_writeback(frame),
+    });
 }
 
 /// Something that is done to a range of a mapping on a CPU.

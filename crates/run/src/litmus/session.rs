@@ -4,11 +4,11 @@ use super::alone::{Alone, Taken};
 use crate::drive::Driver;
 use crate::drive::sim::SimThread;
 use crate::judge::class::{Class, class};
-use crate::machine::{Backing, Frame, Layout, Machine, MappingId, PageState, Recount};
+use crate::machine::{Backing, Frame, Known, Layout, Machine, MappingId, PageState, Recount};
 use crate::observe::{Deed, Totals};
 use crate::ops::{Caller, Dma, Errno, Lookup, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
-use crate::script::{Name, OpError, kind_name};
+use crate::script::{Has, Name, OpError, kind_name};
 use crate::sync::Mutex;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -46,16 +46,16 @@ pub(crate) struct Live {
 #[derive(Default, Clone)]
 pub(crate) struct Book {
     pub pins: Vec<Option<Live>>,
-    /// By page of a mapping: what was held there, which may have left it since.
-    pub held: HashMap<(MappingId, u32), Vec<Frame>>,
+    /// By page of a mapping: what is had of those that were there, which may have left it since.
+    pub held: HashMap<(Has, MappingId, u32), Vec<Frame>>,
     transfers: u64,
     /// Words of a mapping's pages that a call under way has for its device.
     reserved: Vec<(MappingId, usize)>,
 }
 
 impl Book {
-    /// References that it accounts for, by page.
-    pub fn references(&self, m: &Machine) -> HashMap<Frame, i32> {
+    /// What it accounts for.
+    pub fn known(&self, m: &Machine) -> Known {
         let mut held: HashMap<Frame, i32> = HashMap::new();
         for &frame in self.held.values().flatten() {
             *held.entry(frame).or_default() += 1;
@@ -65,7 +65,28 @@ impl Book {
                 *held.entry(frame).or_default() += m.pin_refs(frame);
             }
         }
-        held
+        let busy = self.held.iter().filter(|((has, ..), _)| *has != Has::Reference);
+        let busy = busy.flat_map(|(_, frames)| frames).copied().collect();
+        Known { held, busy, never_on_lru: Vec::new() }
+    }
+
+    /// Notes what is had of pages from now on.
+    pub fn took(&mut self, has: Has, mapping: MappingId, pages: impl Iterator<Item = (u32, Frame)>) {
+        for (index, frame) in pages {
+            self.held.entry((has, mapping, index)).or_default().push(frame);
+        }
+    }
+
+    /// Takes out the latest that is had of each page.
+    ///
+    /// # Errors
+    /// The first page of which there is nothing; then all stays.
+    pub fn given_back(&mut self, has: Has, mapping: MappingId, range: Range<u32>) -> Result<Vec<Frame>, u32> {
+        let here = |index: &u32| self.held.get(&(has, mapping, *index)).is_some_and(|had| !had.is_empty());
+        if let Some(index) = range.clone().find(|index| !here(index)) {
+            return Err(index);
+        }
+        Ok(range.filter_map(|index| self.held.get_mut(&(has, mapping, index))?.pop()).collect())
     }
 
     /// A word of every page that no device of another pin of the mapping owns.
@@ -361,7 +382,7 @@ impl<S: Stage> Session<S> {
 
     /// Recounts every invariant.
     pub fn recount(&self) -> Recount {
-        let references = self.book.lock().references(&self.m);
-        self.m.validate(&references, &[])
+        let known = self.book.lock().known(&self.m);
+        self.m.validate(&known)
     }
 }

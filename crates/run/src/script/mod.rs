@@ -14,7 +14,7 @@ mod program;
 pub use condition::{Clause, Condition, End, Fact, Relation};
 pub(crate) use condition::{Reader as ConditionReader, ends};
 pub use op::{
-    Arguments, Fresh, Name, Nothing, Op, Pages, Part, Pinned, Word, caller_named, kind_name, kind_named,
+    Arguments, Fresh, Has, Name, Nothing, Op, Pages, Part, Pinned, Word, caller_named, kind_name, kind_named,
 };
 pub use player::{Counted, OpError, Player};
 pub use program::{Program, StepError, Stmt, Thread, play};

@@ -100,6 +100,14 @@ steps! {
     Vhold(Part) = "vhold",
     /// lets go of one such reference on each page; without pages, of all there are
     Release(Option<Part>) = "release",
+    /// locks each page, with a reference on it meanwhile, as file systems and reclaim do
+    Lock(Part) = "lock",
+    /// unlocks each such page
+    Unlock(Part) = "unlock",
+    /// puts each page under writeback, with a reference on it meanwhile
+    Startwriteback(Part) = "startwriteback",
+    /// ends the writeback of each such page
+    Endwriteback(Part) = "endwriteback",
     /// makes single pages of what lies there in larger folios
     Split(Name) = "split",
     /// forks a child that keeps the pages shared copy-on-write
@@ -122,6 +130,8 @@ steps! {
     Unpin(Name) = "unpin",
     /// unmaps part of the mapping, or all of it for good
     Unmap(Pages) = "unmap",
+    /// takes pageblock N of Movable and gives it back: alloc_contig_range
+    Contig(u32) = "contig",
     /// drains every CPU's batches
     Settle(Nothing) = "settle",
     /// makes the hugetlb pool N pages large, first in Movable: vm.nr_hugepages
@@ -178,6 +188,42 @@ pub struct Part {
     pub range: Range<u32>,
 }
 
+/// What a script may have of a page until it gives it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Has {
+    /// A plain reference, of any number.
+    Reference,
+    /// The page lock.
+    Lock,
+    /// A writeback under way.
+    Writeback,
+}
+
+impl Has {
+    /// What a page is while somebody has it.
+    pub fn is(self) -> &'static str {
+        self.words().0
+    }
+
+    /// The word that takes it.
+    pub fn taken_by(self) -> &'static str {
+        self.words().1
+    }
+
+    /// The word that gives it back.
+    pub fn given_back_by(self) -> &'static str {
+        self.words().2
+    }
+
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Reference => ("held", "hold", "release"),
+            Self::Lock => ("locked", "lock", "unlock"),
+            Self::Writeback => ("under writeback", "startwriteback", "endwriteback"),
+        }
+    }
+}
+
 /// No arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nothing;
@@ -222,14 +268,19 @@ impl Op {
             | Self::Vfpinro(on)
             | Self::Udpin(on) => Some((&on.name, on.range.clone())),
             Self::Pin(on) | Self::Pinro(on) => Some((&on.pages.name, on.pages.range.clone())),
-            Self::Hold(on) | Self::Vhold(on) | Self::Release(Some(on)) => {
-                Some((&on.name, Some(on.range.clone())))
-            }
+            Self::Hold(on)
+            | Self::Vhold(on)
+            | Self::Release(Some(on))
+            | Self::Lock(on)
+            | Self::Unlock(on)
+            | Self::Startwriteback(on)
+            | Self::Endwriteback(on) => Some((&on.name, Some(on.range.clone()))),
             Self::Unpin(name) | Self::Mremap(name) | Self::Split(name) => Some((name, None)),
             Self::Cpu(_)
             | Self::Map(_)
             | Self::Fill(_)
             | Self::Childexit(_)
+            | Self::Contig(_)
             | Self::Settle(_)
             | Self::Hugepool(_)
             | Self::Overcommit(_)
@@ -238,6 +289,26 @@ impl Op {
             | Self::Thpon(_)
             | Self::Release(None) => None,
         }
+    }
+
+    /// What it has of pages from then on that a later step gives back, and of which.
+    pub fn takes(&self) -> Option<(Has, &Part)> {
+        Some(match self {
+            Self::Hold(on) | Self::Vhold(on) => (Has::Reference, on),
+            Self::Lock(on) => (Has::Lock, on),
+            Self::Startwriteback(on) => (Has::Writeback, on),
+            _ => return None,
+        })
+    }
+
+    /// What it gives back of that.
+    pub fn gives_back(&self) -> Option<(Has, &Part)> {
+        Some(match self {
+            Self::Release(Some(on)) => (Has::Reference, on),
+            Self::Unlock(on) => (Has::Lock, on),
+            Self::Endwriteback(on) => (Has::Writeback, on),
+            _ => return None,
+        })
     }
 
     /// What it pins, if it pins: the pages, by whom, and whether for writing.
@@ -259,7 +330,8 @@ impl Op {
 
     /// Whether a program goes on when the kernel refuses it, as after an `madvise`.
     pub fn is_advice(&self) -> bool {
-        matches!(self, Self::Cold(_) | Self::Lazyfree(_) | Self::Dontneed(_) | Self::Remove(_))
+        use Op::{Cold, Contig, Dontneed, Lazyfree, Remove};
+        matches!(self, Cold(_) | Lazyfree(_) | Dontneed(_) | Remove(_) | Contig(_))
     }
 }
 
@@ -486,6 +558,8 @@ mod tests {
             ("map a 4 huge", "usage: map"),
             ("touch a 1", "usage: touch A [lo hi]"),
             ("hold a", "usage: hold A i|lo hi"),
+            ("lock a", "usage: lock A i|lo hi"),
+            ("contig a", "usage: contig N"),
             ("settle now", "usage: settle"),
             ("cpu -1", "usage: cpu N"),
         ] {

@@ -1,6 +1,6 @@
 //! Programs: the steps of one thread or of several, read from a file and checked before anything runs.
 
-use super::op::{Name, Op};
+use super::op::{Has, Name, Op};
 use super::player::{OpError, Player};
 use crate::config::{Document, nearest};
 use crate::error::Problem;
@@ -192,13 +192,13 @@ struct Scope {
     most_pages: u32,
     /// Of each mapping; not known where its own step is wrong.
     pages: BTreeMap<Name, Option<u32>>,
-    /// References on each page of a mapping that another holder has.
-    held: HashMap<(Name, u32), u32>,
+    /// What is had of each page of a mapping until a step gives it back, how often.
+    had: HashMap<(Has, Name, u32), u32>,
 }
 
 impl Scope {
     fn new(cpus: usize, most_pages: u32) -> Self {
-        Self { cpus, most_pages, pages: BTreeMap::new(), held: HashMap::new() }
+        Self { cpus, most_pages, pages: BTreeMap::new(), had: HashMap::new() }
     }
 
     /// Takes one step; `Err` says why it cannot be done, and what can.
@@ -212,7 +212,7 @@ impl Scope {
             Op::Map(fresh) => {
                 let possible = self.mappable(fresh.pages);
                 self.pages.insert(fresh.name.clone(), possible.is_ok().then_some(fresh.pages));
-                self.held.retain(|(held, _), _| *held != fresh.name);
+                self.had.retain(|(_, had, _), _| *had != fresh.name);
                 return possible.map_err(|(reason, near)| {
                     let right = Op::Map(super::Fresh { pages: near, ..fresh.clone() });
                     format!("{reason}; nearest: {right}")
@@ -223,7 +223,7 @@ impl Scope {
                 return fits.map_err(|(reason, near)| format!("{reason}; nearest: {}", Op::Fill(near)));
             }
             Op::Release(None) => {
-                self.held.clear();
+                self.had.retain(|(has, ..), _| *has != Has::Reference);
                 return Ok(());
             }
             _ => {}
@@ -231,7 +231,7 @@ impl Scope {
         let Some((name, range)) = op.pages() else { return Ok(()) };
         let Some(pages) = self.size(name)? else { return Ok(()) };
         let word = op.word();
-        let one_page = matches!(op, Op::Hold(_) | Op::Vhold(_) | Op::Release(_));
+        let one_page = op.takes().or(op.gives_back()).is_some();
         let range = range.unwrap_or(0..pages);
         if range.is_empty() || range.end > pages {
             let lo = range.start.min(pages - 1);
@@ -240,15 +240,16 @@ impl Scope {
             let name = &name.0;
             return Err(format!("not within {name}, which has {pages} pages; nearest: {word} {name} {near}"));
         }
-        match op {
-            Op::Hold(_) | Op::Vhold(_) => self.hold(name, range),
-            Op::Release(_) => self.release(name, range)?,
-            Op::Unmap(_) if range == (0..pages) => {
+        if let Some((has, _)) = op.takes() {
+            self.take_pages(has, name, range)
+        } else if let Some((has, _)) = op.gives_back() {
+            self.give_back(has, name, range)
+        } else {
+            if matches!(op, Op::Unmap(_)) && range == (0..pages) {
                 self.pages.remove(name);
             }
-            _ => {}
+            Ok(())
         }
-        Ok(())
     }
 
     fn size(&self, name: &Name) -> Result<Option<u32>, String> {
@@ -259,22 +260,30 @@ impl Scope {
         })
     }
 
-    fn hold(&mut self, name: &Name, range: Range<u32>) {
+    fn take_pages(&mut self, has: Has, name: &Name, range: Range<u32>) -> Result<(), String> {
         for index in range {
-            *self.held.entry((name.clone(), index)).or_default() += 1;
+            let had = self.had.entry((has, name.clone(), index)).or_default();
+            if *had > 0 && has != Has::Reference {
+                let (is, give, name) = (has.is(), has.given_back_by(), &name.0);
+                return Err(format!(
+                    "page {index} of {name} is {is} already; nearest: {give} {name} {index}"
+                ));
+            }
+            *had += 1;
         }
+        Ok(())
     }
 
-    fn release(&mut self, name: &Name, range: Range<u32>) -> Result<(), String> {
+    fn give_back(&mut self, has: Has, name: &Name, range: Range<u32>) -> Result<(), String> {
         for index in range {
-            let held = self.held.get_mut(&(name.clone(), index)).filter(|held| **held > 0);
-            let Some(held) = held else {
-                let name = &name.0;
+            let had = self.had.get_mut(&(has, name.clone(), index)).filter(|had| **had > 0);
+            let Some(had) = had else {
+                let (is, take, name) = (has.is(), has.taken_by(), &name.0);
                 return Err(format!(
-                    "page {index} of {name} is held by nobody; nearest: hold {name} {index}"
+                    "page {index} of {name} is {is} by nobody; nearest: {take} {name} {index}"
                 ));
             };
-            *held -= 1;
+            *had -= 1;
         }
         Ok(())
     }

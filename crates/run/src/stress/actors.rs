@@ -56,8 +56,16 @@ impl<'a, D: Driver> Actor<'a, D> {
                 Role::ShortRefs => self.one_page(|index, mapping| {
                     self.task.with_short_ref(mapping, index, |_| self.hold());
                 }),
-                Role::Locker => self.one_page(|index, mapping| self.lock(mapping, index)),
-                Role::Writeback => self.one_page(|index, mapping| self.write_back(mapping, index)),
+                Role::Locker => self.locked_page(|frame| {
+                    self.hold();
+                    self.task.unlock_page(frame);
+                }),
+                Role::Writeback => self.locked_page(|frame| {
+                    if self.task.begin_writeback(frame) {
+                        self.hold();
+                        self.task.finish_writeback(frame);
+                    }
+                }),
                 Role::Offliner | Role::Contig => self.take_block(role),
                 Role::Forker => self.fork(),
             }
@@ -104,25 +112,10 @@ impl<'a, D: Driver> Actor<'a, D> {
         }
     }
 
-    fn lock(&self, mapping: &Mapping, index: u32) {
-        self.task.with_short_ref(mapping, index, |frame| {
-            if self.task.trylock(frame) {
-                self.hold();
-                self.task.unlock(frame);
-            }
-        });
-    }
-
-    fn write_back(&self, mapping: &Mapping, index: u32) {
-        self.task.with_short_ref(mapping, index, |frame| {
-            if self.task.trylock(frame) {
-                let started = self.task.start_writeback(frame);
-                self.task.unlock(frame);
-                if started {
-                    self.hold();
-                    self.task.end_writeback(frame);
-                    self.task.rotate_reclaimable(frame);
-                }
+    fn locked_page(&self, act: impl FnOnce(Frame)) {
+        self.one_page(|index, mapping| {
+            if let Some(frame) = self.task.trylock_page(mapping, index) {
+                act(frame);
             }
         });
     }

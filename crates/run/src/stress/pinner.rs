@@ -21,12 +21,14 @@ pub struct Pinner<'a, D> {
     slot: &'a Slot,
     pin: Pin,
     ledger: Ledger,
+    /// Whether what there is to tell of its calls is kept.
+    tells: bool,
 }
 
 impl<'a, D: Driver> Pinner<'a, D> {
     /// Pinner number `id`.
     pub fn new(sh: &'a Shared, task: &'a Task<'a, D>, id: usize) -> Self {
-        Self { sh, task, id, slot: &sh.slots[id], pin: Pin::default(), ledger: Ledger::new() }
+        Self { sh, task, id, slot: &sh.slots[id], pin: Pin::default(), ledger: Ledger::new(), tells: true }
     }
 
     /// Its whole life.
@@ -46,8 +48,9 @@ impl<'a, D: Driver> Pinner<'a, D> {
     }
 
     /// So many calls where others have set up, with what is between them; what it has
-    /// to say at its end. A search measures no time.
+    /// to say at its end. A search measures no time, and runs again what it is to tell of.
     pub fn calls(mut self, calls: u32) -> Ledger {
+        self.tells = false;
         let rounds = self.sh.profile.pinner.rounds;
         for call in 0..calls {
             self.task.d.step(Step::Idle, NO_FRAME);
@@ -97,7 +100,8 @@ impl<'a, D: Driver> Pinner<'a, D> {
         // The last calls are no larger than what is left to do.
         let left = self.sh.goal.saturating_sub(self.sh.pinned.load(Ordering::Relaxed)).max(1);
         let pages = (cfg.pages_min + d.below(spread) as u32).min(left.min(u64::from(u32::MAX)) as u32);
-        let start = d.below(u64::from(mapping.vma.len() - pages) + 1) as u32;
+        let part = self.sh.profile.part(self.id as u32);
+        let start = part.start + d.below(u64::from(part.len() as u32 - pages) + 1) as u32;
         let range = start..start + pages;
         self.call(mapping, range.clone());
         (mapping, range)
@@ -134,17 +138,19 @@ impl<'a, D: Driver> Pinner<'a, D> {
     /// One round: the first thread writes the range afresh, then all pin it at once.
     fn round(&mut self) -> bool {
         let mapping = self.sh.m.mapping(self.sh.mappings[0]);
-        let range = 0..self.sh.profile.pinner.pages_max;
+        let pages = self.sh.profile.pinner.pages_max;
+        let part = self.sh.profile.part(self.id as u32);
         if self.id == 0 {
-            self.zap(mapping, range.clone());
-            if self.refault(mapping, range.clone()).is_err() {
+            let all = 0..self.sh.profile.part(self.sh.profile.threads - 1).start + pages;
+            self.zap(mapping, all.clone());
+            if self.refault(mapping, all).is_err() {
                 return false;
             }
         }
         if !self.sh.meet(self.task.d) {
             return false;
         }
-        self.call(mapping, range);
+        self.call(mapping, part.start..part.start + pages);
         self.sh.meet(self.task.d)
     }
 
@@ -184,8 +190,10 @@ impl<'a, D: Driver> Pinner<'a, D> {
             }
             Fate::Counted(class) => {
                 let others = sh.ended.fetch_add(1, Ordering::Relaxed) - ended_before;
-                self.ledger.ended(took, self.pin.sweeps, others);
-                self.report(class, result, &request);
+                if self.tells {
+                    self.ledger.ended(took, self.pin.sweeps, others);
+                    self.report(class, result, &request);
+                }
                 let pages = if result.is_ok() { range.len() as u64 } else { 0 };
                 self.slot.count(class, pages);
                 if result.is_ok() {

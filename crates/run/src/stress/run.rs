@@ -6,15 +6,15 @@ use super::cpu_clock::CpuClock;
 use super::gather::{End, gather};
 use super::limit::{Cut, Host, Limit};
 use super::pinner::Pinner;
-use super::profile::{Profile, STACK, Special as SpecialPages};
-use super::shared::{Shared, Special};
+use super::profile::{Profile, STACK, Special};
+use super::shared::Shared;
 use super::watchdog::{Limits, Watchdog};
 use crate::drive::os::{OsRun, OsThread};
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Control, Decision, Driver, Timed};
 use crate::error::{Error, Result};
 use crate::judge::{self, Calls, Class, Status};
-use crate::machine::{Machine, Recount};
+use crate::machine::{Known, Machine, Recount};
 use crate::observe::{Ring, Trace};
 use crate::ops::Task;
 use crate::policy::{Policy, Rules};
@@ -70,7 +70,7 @@ impl Job {
         let mut alone = self.clone();
         let profile = &mut alone.profile;
         (profile.threads, profile.calls) = (1, UNCONTENDED_CALLS);
-        profile.ranges.special = SpecialPages::None;
+        profile.ranges.special = Special::None;
         profile.actors_mut().into_iter().for_each(|actor| actor.threads = 0);
         (alone.pins, alone.trace, alone.abort_on) = (u64::MAX, None, Vec::new());
         alone
@@ -210,12 +210,12 @@ fn build(job: &Job) -> Result<Machine> {
 }
 
 /// Counts everything again: as long as the run may still take, and a moment longer if that is over.
-fn recount(m: &Machine, special: &Special, over: bool, limit: &mut Limit<'_>) -> Recount {
+fn recount(m: &Machine, special: &Known, over: bool, limit: &mut Limit<'_>) -> Recount {
     if limit.cut().is_none() && !over {
-        return m.validate_while(&special.held, &special.never_on_lru, &mut || limit.may_go_on());
+        return m.validate_while(special, &mut || limit.may_go_on());
     }
     let until = Instant::now() + RECOUNT;
-    m.validate_while(&special.held, &special.never_on_lru, &mut || Instant::now() < until)
+    m.validate_while(special, &mut || Instant::now() < until)
 }
 
 struct Ended {

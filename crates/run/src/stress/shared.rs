@@ -4,13 +4,13 @@ use super::profile::Profile;
 use super::spread::Spread;
 use crate::drive::{Driver, Place, Wait};
 use crate::judge::{Causes, Class, Findings, UnsafePins, Victims};
-use crate::machine::{Frame, Kind, Machine, MappingId, Turns};
+use crate::machine::{Kind, Known, MAX_ORDER, Machine, MappingId, Turns};
 use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
 use crate::sync::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Mutex, Ordering, Rank};
 use crossbeam_utils::CachePadded;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a thread shows of itself while it runs. Written by that thread alone.
@@ -222,15 +222,6 @@ impl Ledger {
     }
 }
 
-/// Pages that a profile has placed in the way.
-#[derive(Debug, Default, Clone)]
-pub struct Special {
-    /// References on them that are never let go of.
-    pub held: HashMap<Frame, i32>,
-    /// Those that are rightly on no LRU list.
-    pub never_on_lru: Vec<Frame>,
-}
-
 /// Everything of a run but its driver.
 #[derive(Debug)]
 pub struct Shared {
@@ -253,7 +244,7 @@ pub struct Shared {
     /// A mapping for each pinner to push others' pages out of batches with.
     pub fillers: Vec<MappingId>,
     /// Pages with an obstacle of their own.
-    pub special: Mutex<Special>,
+    pub special: Mutex<Known>,
     /// Whose turn it is, where calls are made one after the other.
     pub serial: Turns,
     /// Pins that are in the way of victims.
@@ -278,15 +269,20 @@ pub struct Shared {
 impl Shared {
     /// Before the threads of a run start: nothing but empty mappings.
     pub fn new(m: Machine, policy: Policy, profile: Profile, goal: u64) -> Self {
-        let ranges = &profile.ranges;
-        let count = profile.mappings();
-        let shmem = (f64::from(count) * ranges.shmem.0).round() as u32;
-        let mappings = (0..count)
-            .map(|number| {
-                let kind = if number < shmem { Kind::Shmem } else { Kind::Anon };
-                m.map(kind, ranges.pages).id
-            })
-            .collect();
+        let pages = profile.ranges.pages;
+        let (count, huge) = (profile.mappings(), pages >> MAX_ORDER);
+        if profile.ranges.hugetlb {
+            m.set_hugetlb_pool(0, huge.saturating_mul(count));
+        }
+        let mappings = (0..count).map(|number| {
+            let backing = profile.backing(number);
+            if backing.kind.is_hugetlb() {
+                // What the pool lacks is a fault's to say.
+                let _ = m.reserve_hugetlb(0, huge);
+            }
+            m.map(backing, pages).id
+        });
+        let mappings = mappings.collect();
         let fillers = match profile.pinner.fill {
             0 => Vec::new(),
             pages => (0..profile.threads).map(|_| m.map(Kind::Anon, pages).id).collect(),
@@ -294,7 +290,7 @@ impl Shared {
         let needs = profile.needs(profile.threads);
         Self {
             fillers,
-            special: Mutex::ranked(Rank::Run, Special::default()),
+            special: Mutex::ranked(Rank::Run, Known::default()),
             serial: Turns::default(),
             unsafe_pins: Mutex::ranked(Rank::Run, UnsafePins::new()),
             victims: Mutex::ranked(Rank::Run, Victims::default()),

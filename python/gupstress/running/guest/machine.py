@@ -136,9 +136,9 @@ class _Boot:
                 if (yield from self._listen(lines, wall_s)):
                     return
             code = process.wait()
-            raise _EndedError(
-                self._how(code), again=code >= 0 and (self.is_try or not self.complaint)
-            )
+            # Where KVM is not what QEMU takes it for, an assertion of its own ends it.
+            own = code >= 0 or code == -signal.SIGABRT
+            raise _EndedError(self._how(code), again=own and (self.is_try or not self.complaint))
         finally:
             process.kill()
             process.wait()
@@ -198,6 +198,8 @@ class _Boot:
     def _how(self, code: int) -> str:
         """Say how a machine ended that did not say its last line."""
         after = f"after {self.told} lines of its answer"
+        if code == -signal.SIGABRT and self.complaint:
+            return f"was not run: {self.complaint}"
         if code < 0:
             return f"was killed by {signal.Signals(-code).name} {after}"
         panic = next((line for line in self.console if "Kernel panic" in line), None)

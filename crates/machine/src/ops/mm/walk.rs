@@ -7,7 +7,7 @@ use std::ops::Range;
 
 impl<D: Driver> Mm<'_, D> {
     /// Takes a reference on the page that a PTE maps, if it is one of its own.
-    pub(super) fn get_mapped(&self, vma: &Vma, index: u32) -> Option<Frame> {
+    pub(in crate::ops) fn get_mapped(&self, vma: &Vma, index: u32) -> Option<Frame> {
         let locked = vma.lock(index);
         let pte = locked.get(index);
         let ordinary = pte.is_present() && !self.m.is_zero(pte.frame());
