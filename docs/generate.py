@@ -275,7 +275,7 @@ def searches() -> str:
     return table(("search", "what it came to"), [*_firsts(), *_wholes()])
 
 
-def _search(policy: str, find: Sequence[str], seed: int = 1, **search: Any) -> Any:
+def _search(policy: str, find: Any, seed: int = 1, **search: Any) -> Any:
     return gupstress.explore(
         policy=policy, find=find, seed=seed, timeout="1h", shrink="1ms", **search
     )
@@ -283,7 +283,8 @@ def _search(policy: str, find: Sequence[str], seed: int = 1, **search: Any) -> A
 
 def _firsts() -> Iterator[list[str]]:
     """Yield after how many schedules an unsafe pin is found, of 20 seeds."""
-    for strategy, more in (("random", {}), ("pct", {"depth": 3})):
+    strategies: dict[str, dict[str, Any]] = {"random": {}, "pct": {"depth": 3}}
+    for strategy, more in strategies.items():
         first = []
         for seed in range(1, 21):
             result = _search(
@@ -301,7 +302,7 @@ def _firsts() -> Iterator[list[str]]:
 def _wholes() -> Iterator[list[str]]:
     """Yield what every schedule of few preemptions came to."""
     for policy, preemptions in (("linux-7.2", 2), ("cooperative", 3), ("backoff", 3)):
-        bounds = {"strategy": "bounded", "preemptions": preemptions}
+        bounds: dict[str, Any] = {"strategy": "bounded", "preemptions": preemptions}
         needless = _search(policy, ["spurious"], **{**bounds, "preemptions": 0}).findings
         find = [kind for kind in _EVERY if kind != "spurious" or not needless]
         result = _search(policy, find, **bounds)

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -74,7 +74,7 @@ def find(cell: Bad) -> Found | None:
     """Search for what a cell shows, with nobody beside the pinners at first; None: not found."""
     beside = [name for name in _ACTORS if _threads(cell.profile, name)]
     for kept in (None, *beside):
-        quiet: dict[str, object] = {f"profile.{name}.threads": 0 for name in beside if name != kept}
+        quiet: dict[str, Any] = {f"profile.{name}.threads": 0 for name in beside if name != kept}
         if kept is not None:
             # A pause longer than a run would keep it out of all of them.
             quiet |= {f"profile.{kept}.{key}": "1ns" for key in ("pause", "hold")}

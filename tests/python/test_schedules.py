@@ -78,7 +78,7 @@ def test_every_busted_policy_is_tried() -> None:
     assert sorted(BUSTED) == sorted(names)
 
 
-WRONG_RULES: dict[str, dict[str, object]] = {
+WRONG_RULES: dict[str, dict[str, Any]] = {
     "a pin counts like any reference": {"pin_bias": 1},
     "no pass of a batched migration": {"migrate_async_passes": 0, "migrate_sync_passes": 0},
     "no pass of a migration page by page": {"migrate": "one-by-one", "migrate_passes": 0},
@@ -90,7 +90,7 @@ HARMLESS_RULES = ("batch_size",)
 """Numbers that kernels have of every size, and that decide only when a batch is flushed."""
 
 
-def _of_rules(sets: dict[str, object]) -> list[str]:
+def _of_rules(sets: dict[str, Any]) -> list[str]:
     result = gupstress.explore(
         "wasted-drain",
         policy="cooperative",
