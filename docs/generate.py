@@ -19,6 +19,7 @@ import difflib
 import inspect
 import json
 import re
+import statistics
 import sys
 import tempfile
 import textwrap
@@ -266,6 +267,55 @@ def races() -> str:
     )
 
 
+_EVERY = ("unsafe", "stuck", "spurious", "broken")
+
+
+def searches() -> str:
+    """Return what searches of the smallest machine find, and after how many schedules."""
+    return table(("search", "what it came to"), [*_firsts(), *_wholes()])
+
+
+def _search(policy: str, find: Any, seed: int = 1, **search: Any) -> Any:
+    return gupstress.explore(
+        policy=policy, find=find, seed=seed, timeout="1h", shrink="1ms", **search
+    )
+
+
+def _firsts() -> Iterator[list[str]]:
+    """Yield after how many schedules an unsafe pin is found, of 20 seeds."""
+    strategies: dict[str, dict[str, Any]] = {"random": {}, "pct": {"depth": 3}}
+    for strategy, more in strategies.items():
+        first = []
+        for seed in range(1, 21):
+            result = _search(
+                "kernel", ["unsafe"], seed, kernel="linux-6.14", strategy=strategy, **more
+            )
+            first.append(result.findings[0].schedule + 1)
+        depth = f" of depth {more['depth']}" if more else ""
+        median, worst = statistics.median_low(first), max(first)
+        yield [
+            f"`linux-6.14`, unsafe, `{strategy}`{depth}",
+            f"first after {median} (median), {worst} (worst of 20 seeds)",
+        ]
+
+
+def _wholes() -> Iterator[list[str]]:
+    """Yield what every schedule of few preemptions came to."""
+    for policy, preemptions in (("linux-7.2", 2), ("cooperative", 3), ("backoff", 3)):
+        bounds: dict[str, Any] = {"strategy": "bounded", "preemptions": preemptions}
+        needless = _search(policy, ["spurious"], **{**bounds, "preemptions": 0}).findings
+        find = [kind for kind in _EVERY if kind != "spurious" or not needless]
+        result = _search(policy, find, **bounds)
+        found = ", ".join(sorted({finding.kind for finding in result.findings}))
+        none = "none unsafe, none stuck" if needless else "no finding of any kind"
+        yield [
+            f"`{policy}`, `bounded`, {preemptions} preemptions",
+            ("complete" if result.coverage.complete else "not complete")
+            + f", {result.schedules:,} schedules: {found or none}"
+            + ("; needless failures from 0 preemptions on" if needless else ""),
+        ]
+
+
 def story(profile: str, policy: str, kind: str) -> str:
     """Return the story of the first finding of a bounded search, as small as it gets."""
     result = gupstress.explore(
@@ -420,6 +470,7 @@ _PARTS: dict[str, Callable[..., str]] = {
     "profile-knobs": profile_knobs,
     "litmus": litmus,
     "races": races,
+    "searches": searches,
     "story": story,
     "words": words,
     "steps": steps,

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -26,6 +26,9 @@ _SEARCHES = (
     {"threads": 2, "strategy": "bounded", "preemptions": 1},
     {"threads": 2, "strategy": "random"},
     {"threads": 2, "pages": 2, "calls": 2, "strategy": "pct"},
+    {"threads": 2, "strategy": "bounded", "preemptions": 2},
+    # Who has many pages isolated keeps another from them for long.
+    {"threads": 2, "pages": 16, "strategy": "pct"},
 )
 _ACTORS = (
     "churn",
@@ -37,6 +40,7 @@ _ACTORS = (
     "writeback",
     "offliner",
     "contig",
+    "forkers",
 )
 _SCHEDULES = 1000
 _SHRINK = "4s"
@@ -70,7 +74,10 @@ def find(cell: Bad) -> Found | None:
     """Search for what a cell shows, with nobody beside the pinners at first; None: not found."""
     beside = [name for name in _ACTORS if _threads(cell.profile, name)]
     for kept in (None, *beside):
-        quiet = {f"profile.{name}.threads": 0 for name in beside if name != kept}
+        quiet: dict[str, Any] = {f"profile.{name}.threads": 0 for name in beside if name != kept}
+        if kept is not None:
+            # A pause longer than a run would keep it out of all of them.
+            quiet |= {f"profile.{kept}.{key}": "1ns" for key in ("pause", "hold")}
         for search in _SEARCHES:
             result = gupstress.explore(
                 cell.profile,

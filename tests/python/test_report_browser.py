@@ -67,7 +67,6 @@ def looked_at(text: str, scheme: str) -> tuple[dict[str, Any], list[str]]:
         check=True,
         capture_output=True,
         text=True,
-        timeout=100,
     )
     _, _, probe = ended.stdout.partition('data-probe="')
     console = [line for line in ended.stderr.splitlines() if "CONSOLE" in line]

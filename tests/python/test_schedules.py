@@ -12,6 +12,7 @@ import pytest
 
 import gupstress
 import schedules
+from gupstress.model import catalog
 
 # ---------------------------------------------------------------- those that are kept
 
@@ -68,6 +69,7 @@ def test_a_busted_policy_is_found(policy: str) -> None:
         shrink="1ms",
         **size,
     )
+    sys.stdout.write(f"{policy}: {result.schedules} schedules in {result.elapsed_s:.2f} s\n")
     assert [found.kind for found in result.findings] == [kind]
 
 
@@ -76,22 +78,48 @@ def test_every_busted_policy_is_tried() -> None:
     assert sorted(BUSTED) == sorted(names)
 
 
-def test_a_pin_that_counts_like_any_reference_is_found() -> None:
-    def kinds(**sets: int) -> list[str]:
-        result = gupstress.explore(
-            "wasted-drain",
-            policy="cooperative",
-            sets=sets,
-            find="spurious",
-            schedules=2000,
-            seed=1,
-            timeout="1h",
-            shrink="1ms",
-        )
-        return [found.kind for found in result.findings]
+WRONG_RULES: dict[str, dict[str, Any]] = {
+    "a pin counts like any reference": {"pin_bias": 1},
+    "no pass of a batched migration": {"migrate_async_passes": 0, "migrate_sync_passes": 0},
+    "no pass of a migration page by page": {"migrate": "one-by-one", "migrate_passes": 0},
+}
+"""Rules that no kernel has, each of which makes a policy fail that otherwise never does: words
+and yes or no are some kernel's each, so only numbers can be wrong."""
 
-    assert kinds() == []
-    assert kinds(pin_bias=1) == ["spurious"]
+HARMLESS_RULES = ("batch_size",)
+"""Numbers that kernels have of every size, and that decide only when a batch is flushed."""
+
+
+def _of_rules(sets: dict[str, Any]) -> list[str]:
+    result = gupstress.explore(
+        "wasted-drain",
+        policy="cooperative",
+        sets=sets,
+        find=("unsafe", "stuck", "spurious", "broken"),
+        schedules=1000,
+        seed=1,
+        timeout="1h",
+        shrink="1ms",
+    )
+    sys.stdout.write(f"{sets}: {result.schedules} schedules in {result.elapsed_s:.2f} s\n")
+    return [found.kind for found in result.findings]
+
+
+@pytest.mark.parametrize("what", WRONG_RULES)
+def test_a_wrong_rule_is_found(what: str) -> None:
+    sets = WRONG_RULES[what]
+    assert _of_rules(sets) == ["spurious"]
+    # With everything else of it, and the numbers right, nothing is found.
+    assert _of_rules({key: value for key, value in sets.items() if key == "migrate"}) == []
+
+
+def test_every_number_of_a_kernel_is_put_wrong() -> None:
+    rules = catalog.preset("kernel", "linux-7.2.13")
+    numbers = {key for key, value in rules.items() if type(value) is int}
+    wrong = {key for sets in WRONG_RULES.values() for key in sets if key != "migrate"}
+    assert wrong | set(HARMLESS_RULES) == numbers
+    for key in HARMLESS_RULES:
+        assert _of_rules({key: 1}) == []
 
 
 # ---------------------------------------------------------------- any number of them

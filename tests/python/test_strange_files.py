@@ -19,6 +19,7 @@ import strange
 from conftest import SMALL_OPTIONS, Ended
 from gupstress import _core
 from gupstress.outcome import files
+from gupstress.render import junit
 from gupstress.running import host
 from gupstress.visible import markdown, typed, visible
 
@@ -81,7 +82,7 @@ TABLES = 500
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(4 * 3600)
 def test_mutated_results(cli: Cli, found: dict[str, Any]) -> None:
     first = int(os.environ.get("GUPSTRESS_FUZZ_SEED", "0"))
     codes = set()
@@ -114,10 +115,10 @@ TAKING: dict[str, list[tuple[str, ...]]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(4 * 3600)
 def test_mutated_tables(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     # What a file asks for may well be had here, and take its time: that is no mistake of it.
-    monkeypatch.setattr(host, "memory_room", lambda: 64 << 20)
+    monkeypatch.setattr(host, "memory_room", lambda: host.Room(64 << 20, "this test"))
     first = int(os.environ.get("GUPSTRESS_FUZZ_SEED", "0"))
     named = {kind: _core.names(kind)[0] for kind in TAKING}
     codes = set()
@@ -208,6 +209,19 @@ def test_words_of_a_file_act_on_nothing(
     page = Path("odd.html").read_text()
     assert "<b>" not in page
     assert "\x1b" not in page
+
+
+def test_a_junit_file_is_well_formed_whatever_it_is_made_of() -> None:
+    suite = ET.Element("testsuite", name=HOSTILE)
+    case = ET.SubElement(suite, "testcase", name=HOSTILE)
+    ET.SubElement(case, "failure", message=HOSTILE).text = f"{HOSTILE}\x00\n{HOSTILE}"
+    text = junit.document(suite, HOSTILE)
+    assert ACTS.search(text) is None
+    read = list(ET.fromstring(text).iter())
+    said = [word for element in read for word in element.attrib.values() if "error" in word]
+    assert said == [visible(HOSTILE)] * 3
+    (failure,) = (element for element in read if element.tag == "failure")
+    assert failure.text == f"{visible(HOSTILE)}\\x00\n{visible(HOSTILE)}"
 
 
 @pytest.mark.parametrize("name", ["\x1b[31mred", "::error::x", "a|b", "<b>", "a\nb", "", "x" * 81])

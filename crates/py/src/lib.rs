@@ -403,6 +403,34 @@ mod _core {
         Ok(found?)
     }
 
+    /// How many batches an exploration is cut into.
+    #[pyfunction]
+    fn explore_batches(py: Python<'_>, request: &str) -> Result<u64> {
+        Ok(py.detach(|| searching::batches(request))?)
+    }
+
+    /// Does some batches of an exploration and no more; JSON for `explore_gather`.
+    #[pyfunction]
+    fn explore_part(py: Python<'_>, request: &str, first: u64, end: u64) -> Result<String> {
+        let signals = Arc::new(Signals::default());
+        let watch = signals.watch();
+        let part = py.detach(|| searching::part(request, first..end, &mut |_| watch()));
+        signals.take().map_or_else(|| Ok(part?), |raised| Err(raised.into()))
+    }
+
+    /// Puts parts of an exploration together, as `explore` does what it found itself.
+    #[pyfunction]
+    fn explore_gather(
+        py: Python<'_>,
+        request: &str,
+        parts: Vec<String>,
+        stopped: Option<&str>,
+        elapsed_s: f64,
+    ) -> Result<String> {
+        let elapsed = Duration::try_from_secs_f64(elapsed_s).unwrap_or_default();
+        Ok(py.detach(|| searching::gather(request, &parts, stopped, elapsed))?)
+    }
+
     /// Checks what an exploration asks for.
     #[pyfunction]
     fn check_explore(request: &str) -> Result<()> {

@@ -3,7 +3,7 @@
 
 use gupstress_run::drive::Uniform;
 use gupstress_run::explore::{
-    File, Hunt, Hunted, Kind, Runner, Search, Settings, Shrunk, Size, Story, What, shrink,
+    File, Hunt, Hunted, Kind, Part, Runner, Search, Settings, Shrunk, Size, Story, What, shrink,
 };
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::stress::load_profile;
@@ -48,6 +48,50 @@ fn the_race_that_was_reverted_is_found_by_every_strategy() {
     let hunted = run(&hunt(race(), Search::Bounded { preemptions: 2 }, &[Kind::Unsafe]));
     assert!(hunted.findings[0].preemptions <= 2);
     assert_eq!(hunted.complete, Some(false), "it has stopped at the first");
+}
+
+/// What a search came to, but for the time that it took.
+fn shown(hunted: &Hunted) -> String {
+    format!("{:?}", Hunted { elapsed: Duration::ZERO, ..hunted.clone() })
+}
+
+#[test]
+fn parts_put_together_in_any_order_are_the_whole() {
+    let race = || settings("isolation-race", "linux-6.14", "linux-6.14", TWO);
+    let all = [Kind::Unsafe, Kind::Spurious];
+    let searches = [
+        Hunt { schedules: Some(1000), keep_going: true, ..hunt(race(), Search::Random, &all) },
+        Hunt { schedules: Some(1000), ..hunt(race(), Search::Pct { depth: 3 }, &all) },
+        Hunt { schedules: None, keep_going: true, ..hunt(race(), Search::Bounded { preemptions: 1 }, &all) },
+        Hunt {
+            schedules: Some(150),
+            keep_going: true,
+            ..hunt(race(), Search::Bounded { preemptions: 1 }, &all)
+        },
+    ];
+    for hunt in searches {
+        let whole = run(&hunt);
+        assert!(!whole.findings.is_empty());
+        let batches = hunt.batches().unwrap();
+        assert!(batches > 8, "{batches} batches");
+        for size in [1, 3, batches] {
+            // As they come from elsewhere, the last ones first.
+            let parts: Vec<String> = (0..batches)
+                .step_by(size as usize)
+                .map(|first| {
+                    let part = hunt.part(first..first + size, &mut |_| true).unwrap();
+                    serde_json::to_string(&part).unwrap()
+                })
+                .collect();
+            let parts = parts.iter().rev().map(|text| serde_json::from_str::<Part>(text).unwrap());
+            let gathered = hunt.gather(parts, None, Duration::ZERO).unwrap();
+            assert_eq!(shown(&gathered), shown(&whole), "{:?} in parts of {size}", hunt.search);
+        }
+    }
+    // It ends with the first part that has what ends it.
+    let first = Hunt { schedules: None, ..hunt(race(), Search::Random, &[Kind::Unsafe]) };
+    assert!(first.part(0..100, &mut |_| true).unwrap().over);
+    assert!(!Hunt { find: vec![Kind::Broken], ..first }.part(0..4, &mut |_| true).unwrap().over);
 }
 
 #[test]

@@ -60,11 +60,6 @@ fn targeted_order_0_scenarios_count_as_on_eight_kernels() {
     every_cell_is_equal("order0-targeted.json", 7 * 32 + 51);
 }
 
-#[test]
-fn scenarios_of_folios_forks_and_other_callers_count_as_on_three_kernels() {
-    every_cell_is_equal("folios.json", 422);
-}
-
 /// The counters of `data/litmus/measured` that differ, under the rules of each kernel or with
 /// one of them changed; and how many were compared.
 fn compare_guests(sets: &[(&str, &str)]) -> (usize, Vec<String>) {

@@ -9,10 +9,9 @@ mod lab;
 
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Driver, Listed, Step, Uniform};
-use gupstress_run::machine::NO_FRAME;
-use gupstress_run::machine::{Frame, Kind, Known, Layout, Lru, Machine, MappingId, ZERO_FRAME};
+use gupstress_run::machine::{Backing, Frame, Kind, Known, Layout, Lru, Machine, MappingId, NO_FRAME};
 use gupstress_run::observe::Event;
-use gupstress_run::ops::{Errno, Pin, PinRequest, Task};
+use gupstress_run::ops::{Caller, Errno, Pin, PinRequest, Task};
 use gupstress_run::policy::{
     Empty, IsolationFailure, MigrationFailure, Policy, Scope, Source, kernel_names, load_kernel, load_policy,
 };
@@ -26,7 +25,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 const CPUS: usize = 3;
-const PAGES: u32 = 4;
 const OPS: usize = 5;
 
 /// The axes and what is drawn of each: every word, and numbers on both sides of what matters.
@@ -76,17 +74,26 @@ enum Op {
     Fork(Range<u32>),
     Use(Range<u32>),
     Invalidate(Range<u32>),
+    Dontneed(Range<u32>),
+    Remove(Range<u32>),
+    Split(Range<u32>),
+    Pmdsplit(Range<u32>),
+    Alias(Range<u32>),
+    Write(Range<u32>),
+    ChildrenExit,
     Compact,
     Reclaim(Lru),
     Offline,
     DrainAll,
-    Pin(Range<u32>, bool),
+    Pin(Range<u32>, bool, Caller),
 }
 
-fn op(dice: &mut Dice) -> Op {
-    let start = dice.below(u64::from(PAGES) - 1) as u32;
-    let range = start..start + 1 + dice.below(2) as u32;
-    match dice.below(22) {
+fn op(dice: &mut Dice, pages: u32) -> Op {
+    let start = dice.below(u64::from(pages) - 1) as u32;
+    // A page or two, or what may be more than a folio.
+    let most = if dice.below(3) == 0 { pages } else { 2 };
+    let range = start..(start + 1 + dice.below(u64::from(most)) as u32).min(pages);
+    match dice.below(31) {
         0..=3 => Op::Touch(range),
         4 => Op::Read(range),
         5 => Op::Zap(range),
@@ -101,8 +108,24 @@ fn op(dice: &mut Dice) -> Op {
         14 => Op::Reclaim(*dice.pick(&Lru::ALL)),
         15 => Op::Offline,
         16 => Op::DrainAll,
-        more => Op::Pin(range, more % 2 == 0),
+        17 => Op::Dontneed(range),
+        18 => Op::Remove(range),
+        19 => Op::Split(range),
+        20 => Op::Pmdsplit(range),
+        21 => Op::Alias(range),
+        22 => Op::Write(range),
+        23 => Op::ChildrenExit,
+        more => Op::Pin(range, more % 2 == 0, dice.pick(Caller::WORDS).1),
     }
+}
+
+/// What a mapping is made of: mostly single pages, or folios of an order.
+fn backing(dice: &mut Dice) -> Backing {
+    let kind = *dice.pick(&[Kind::Anon, Kind::Shmem]);
+    let order = *dice.pick(&[0, 0, 0, 0, 1, 2, 4, 9]);
+    let pool = if kind == Kind::Anon { Kind::Hugetlb } else { Kind::Hugeshm };
+    let kind = if order == 9 && dice.below(3) == 0 { pool } else { kind };
+    Backing { kind, order }
 }
 
 /// A pin that ended, and what it had pinned that must move by the policy's own rule.
@@ -134,19 +157,29 @@ impl Thread {
             Op::Fork(range) => drop(t.fork(mapping, range)),
             Op::Use(range) => t.mark_range_accessed(mapping, range),
             Op::Invalidate(range) => t.invalidate(mapping, range),
+            Op::Dontneed(range) => drop(t.madvise_dontneed(mapping, range)),
+            Op::Remove(range) => drop(t.madvise_remove(mapping, range)),
+            Op::Split(range) => t.split_folios(mapping, range),
+            Op::Pmdsplit(range) => t.mprotect_and_back(mapping, range),
+            Op::Alias(range) => drop(t.touch_alias(mapping, range)),
+            Op::Write(range) => drop(t.pwrite(mapping, range)),
+            Op::ChildrenExit => t.children_exit(mapping),
             Op::Compact => drop(t.compact(8)),
             Op::Reclaim(lru) => drop(t.shrink_list(lru, 4)),
             Op::Offline => drop(t.offline(1, 2)),
             Op::DrainAll => t.lru_add_drain_all(false),
-            Op::Pin(range, write) => {
-                let request = PinRequest::new(&self.policy, mapping, range, write);
+            Op::Pin(range, write, caller) => {
+                // A file is what udmabuf wants, on a kernel that has it.
+                let memfd = mapping.kind.is_memfd() && t.m.rules.memfd_pin;
+                let caller = if caller == Caller::Udmabuf && !memfd { Caller::IoUring } else { caller };
+                let request = PinRequest::new(&self.policy, mapping, range, write).by(caller);
                 let mut pin = Pin::default();
-                let result = t.pin_longterm(&request, &mut pin);
+                let result = t.pin_longterm_by(caller, &request, &mut pin);
                 let unsafe_page =
-                    pin.pages.iter().copied().find(|&frame| frame != ZERO_FRAME && t.m.must_move(frame));
+                    pin.pages.iter().copied().find(|&frame| !t.m.is_zero(frame) && t.m.must_move(frame));
                 self.ended.borrow_mut().push(Ended { thread: self.number, result, unsafe_page });
                 t.d.step(Step::Hold, NO_FRAME);
-                t.unpin_user_pages(&pin.pages);
+                t.unpin(pin.by, &pin.pages);
             }
         }
     }
@@ -174,6 +207,9 @@ fn allowed(policy: &Policy, result: Result<(), Errno>, killed: bool) -> bool {
 struct Tally {
     ends: BTreeMap<String, u64>,
     migrated: u64,
+    /// Huge pages migrated as one, and split.
+    huge: u64,
+    split: u64,
     killed: u64,
 }
 
@@ -185,16 +221,32 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let rules = load_kernel(Source::Preset(kernel), &[("batch_size".into(), batch.into())]).unwrap();
     // Now and then nearly out of memory.
     let normal = *dice.pick(&[6, 128, 128, 128]);
-    let layout = Layout { normal, movable: 128, cma: 8, page_bytes: 64 };
+    let backings = [0; 2].map(|_| backing(&mut dice));
+    let order = backings.map(|backing| backing.order).into_iter().max().unwrap_or(0);
+    // Folios of each mapping twice, and blocks for them however memory begins and ends.
+    let room = if order == 0 { 0 } else { 12 << order };
+    let layout = Layout { normal: normal + room, movable: 128 + room, cma: 8, page_bytes: 64 };
     let m = Arc::new(Machine::new(rules, &layout, CPUS));
-    let mappings = [Kind::Anon, Kind::Shmem].map(|kind| m.map(kind, PAGES).id);
+    m.set_hugetlb_pool(0, backings.iter().filter(|backing| backing.kind.is_hugetlb()).count() as u32 * 2);
+    let mappings = backings.map(|backing| {
+        let pages = 4.max(2 << backing.order);
+        if backing.kind.is_hugetlb() {
+            assert!(m.reserve_hugetlb(0, 2), "the pool is large enough");
+        }
+        m.map(backing, pages).id
+    });
+    let pages = mappings.map(|id| m.mapping(id).vma.len());
     let ended = Rc::new(RefCell::new(Vec::new()));
     let (mut bodies, mut programs): (Vec<(usize, Body)>, _) = (Vec::new(), Vec::new());
     for number in 0..CPUS {
         let sets: Vec<(String, String)> =
             AXES.iter().map(|(axis, words)| ((*axis).to_owned(), (*dice.pick(words)).to_owned())).collect();
         let policy = load_policy(Source::Preset("linux-7.2"), &sets).unwrap();
-        let ops: Vec<(usize, Op)> = (0..OPS).map(|_| (dice.below(2) as usize, op(&mut dice))).collect();
+        let random = |_| {
+            let which = dice.below(2) as usize;
+            (which, op(&mut dice, pages[which]))
+        };
+        let ops: Vec<(usize, Op)> = (0..OPS).map(random).collect();
         programs.push((policy.clone(), ops.clone()));
         let thread = Thread { number, mappings, policy, ended: Rc::clone(&ended) };
         let body = move |t: &Task<'_, SimThread<'_>>| {
@@ -207,7 +259,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
         };
         bodies.push((number, Box::new(body)));
     }
-    let told = |what: String| format!("seed {seed}, {kernel}: {what}\n{programs:#?}");
+    let told = |what: String| format!("seed {seed}, {kernel}, {backings:?}: {what}\n{programs:#?}");
     let ran =
         lab::run(&m, Box::new(Listed::new(Uniform::new(seed))), seed, 9_000_000, bodies).map_err(told)?;
     for Ended { thread, result, unsafe_page } in ended.borrow().iter() {
@@ -232,6 +284,8 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     if m.turns.holder().is_some() {
         return Err(told("somebody's turn never ended".into()));
     }
+    tally.huge += ran.totals.get(Event::ThpMigrationSuccess);
+    tally.split += ran.totals.get(Event::ThpSplitPage) + ran.totals.get(Event::ThpSplitPmd);
     let recount = m.validate(&Known::default());
     if recount.checked > 0 && recount.broken.is_empty() {
         Ok(())
@@ -254,13 +308,14 @@ fn play_all(seeds: Range<u64>) {
         assert!(tally.ends.contains_key(end), "no pin ended with {end}: {tally:?}");
     }
     assert!(tally.migrated > count / 4, "{tally:?}");
+    assert!(tally.huge > count / 100 && tally.split > count / 100, "{tally:?}");
     assert!(tally.ends["Ok(())"] > count / 2, "{tally:?}");
     assert!(tally.killed < count / 2, "{tally:?}");
 }
 
 #[test]
 fn random_programs_leave_a_sound_machine() {
-    play_all(0..3000);
+    play_all(0..2000);
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Pages are before and after a pin as they were on real kernels: `data/measured/folios.json`.
+//! Pages are before and after a pin as they were on real kernels: `data/measured/folio-states.json`.
 #![cfg(not(loom))]
 
-use gupstress_run::litmus::{SESSION_LAYOUT, Session};
+use gupstress_run::litmus::{SESSION_LAYOUT, Scenario, Session, show_litmus};
 use gupstress_run::machine::{Layout, MAX_ORDER, MappingId, Obstacle, PageState, ZoneKind};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::script::{Name, Op, OpError, Player as _};
@@ -81,20 +81,19 @@ fn apart_from_batches(state: &str) -> String {
 
 #[test]
 fn pages_are_before_and_after_a_pin_as_on_three_kernels() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/measured/folios.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/measured/folio-states.json");
     let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let (mut compared, mut red) = (0, Vec::new());
-    for (name, scenario) in file["scenarios"].as_object().unwrap() {
+    for (name, states) in file["scenarios"].as_object().unwrap() {
         if name.starts_with("ramfs-") {
             // What was measured by that name is no ramfs: its pages lie in Movable and are evictable.
             continue;
         }
-        let steps = scenario["steps"].as_str().unwrap();
-        let ops: Vec<Op> = steps.split("; ").map(|step| Op::parse(step).unwrap()).collect();
+        let ops = Scenario::parse(name, show_litmus(name).unwrap()).unwrap().program.steps;
         let last = ops.iter().rposition(Op::is_pin).unwrap();
         let pools = ops.iter().map(|op| if let Op::Hugepool(pages) = op { *pages } else { 0 });
         let movable = SESSION_LAYOUT.movable + (pools.max().unwrap() << MAX_ORDER);
-        for (wanted, kernels) in scenario["state"].as_object().unwrap() {
+        for (wanted, kernels) in states.as_object().unwrap() {
             for kernel in kernels.as_str().unwrap().split(' ') {
                 let kernel = format!("linux-{kernel}");
                 let rules = load_kernel(Source::Preset(&kernel), &[]).unwrap();
@@ -126,7 +125,7 @@ fn pages_are_before_and_after_a_pin_as_on_three_kernels() {
                     compared += 1;
                     let [found, wanted] = [found, wanted].map(apart_from_batches);
                     if found != wanted {
-                        red.push(format!("{kernel} {name}: {found} ≠ {wanted} [{steps}]"));
+                        red.push(format!("{kernel} {name}: {found} ≠ {wanted}"));
                     }
                 }
             }

@@ -64,6 +64,26 @@ fn a_call_that_pins_what_may_stay_is_pinned() {
 }
 
 #[test]
+fn the_end_of_a_run_fails_nobody() {
+    let mut interrupted = 0;
+    for (seed, name) in (1..=4).flat_map(|seed| ["bounded", "linux-7.2", "cooperative"].map(|it| (seed, it)))
+    {
+        // Every call of it pins, and some have not by then.
+        let early =
+            Job { timeout: Duration::from_millis(1), ..job(seed, policy(name, &[]), "lru-batch-ref", &[]) };
+        let json = serde_json::to_value(run(&early, &mut ()).unwrap()).unwrap();
+        assert_eq!(json["status"], "timeout");
+        assert_eq!(
+            json["calls"]["pinned"], json["calls"]["issued"],
+            "{name}, seed {seed}: {}",
+            json["errors"]
+        );
+        interrupted += json["interrupted"].as_u64().unwrap();
+    }
+    assert!(interrupted > 0, "nobody was cut off");
+}
+
+#[test]
 fn a_call_that_pins_what_must_move_is_unsafe() {
     let result = simulate("linux-6.14", "cma-driver", &[]);
     assert!(calls(&result, "pinned_unsafe") > 0);

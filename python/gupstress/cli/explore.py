@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gupstress.cli import cluster as cluster_option
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, CommandError, Exit
 from gupstress.cli.params import Gathering, OneOf, mistakes, number
@@ -119,11 +120,13 @@ def _kinds(value: str) -> tuple[str, ...]:
     default=".",
     help="Where schedule files of findings go.  [default: here]",
 )
+@cluster_option.option
 @output.options(("table", "markdown", "json"))
 def explore(
     folder: str,
     format_: str,
     json_file: str | None,
+    cluster: str | None,
     **settings: "Any",
 ) -> int:
     """Search for an interleaving that goes wrong, on the simulator.
@@ -143,6 +146,7 @@ def explore(
     from gupstress.studies import exploration as study
 
     problems = mistakes()
+    cluster_option.check(cluster, "sim", problems)
     wanted = study.Exploration(**settings)
     with problems.collecting():
         _core.check_explore(wanted.request())
@@ -150,7 +154,7 @@ def explore(
     output.check({"--json": json_file}, wanted.files)
     if not Path(folder).is_dir():
         raise CommandError(f"--output {folder}: no such folder; nearest: .")
-    result = study.run(wanted, _teller())
+    result = study.run(wanted, _teller(), cluster_option.opened(cluster))
     interrupts.settle()
     files = _write(result, folder)
     output.deliver(json_file, result.to_json, lambda: _print(result, files, format_))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gupstress.cli import cluster as cluster_option
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import Gathering, Several, mistakes, number
@@ -66,9 +67,15 @@ _AS_IN_RUN = (
     default=CELL_TIMEOUT_S,
     help=f"Longest time for one cell.  [default: {CELL_TIMEOUT_S:g}s]",
 )
+@cluster_option.option
 @output.options(_FORMATS)
 def matrix(
-    profiles: tuple[str, ...], format_: str, json_file: str | None, quiet: bool, **asked: Any
+    profiles: tuple[str, ...],
+    format_: str,
+    json_file: str | None,
+    quiet: bool,
+    cluster: str | None,
+    **asked: Any,
 ) -> int:
     """Run every policy on every profile of the kernel's history: one verdict a cell.
 
@@ -90,6 +97,7 @@ def matrix(
     from gupstress.studies import matrix as model
 
     problems = mistakes()
+    cluster_option.check(cluster, asked["driver"], problems)
     threads: tuple[str, ...] = ()
     for name, value in asked.items():
         if isinstance(value, Several) and name == "threads":
@@ -110,7 +118,7 @@ def matrix(
         complain(profile)
         return progress.watch(sys.stderr, profile)
 
-    result = model.run(plan, sys.argv, watch)
+    result = model.run(plan, sys.argv, watch, cluster_option.opened(cluster, quiet))
     interrupts.settle()
     output.deliver(json_file, result.to_json, lambda: _print(result, format_, _again(plan), quiet))
     if result.status == "interrupted":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gupstress import _core
+from gupstress.cli import cluster as cluster_option
 from gupstress.cli import completion, interrupts, output, where
 from gupstress.cli import job as job_file
 from gupstress.cli.compare import EXITS, add_to_step_summary
@@ -211,6 +212,7 @@ _FORMATS = ("table", "markdown", "json", "junit")
     help="What runs it: the model, or the kernel that runs, under its own policy; both: that,"
     " and the model beside it.  [default: model; live in a guest]",
 )
+@cluster_option.option
 @click.option("--quiet", is_flag=True, help="No progress, nothing but the result.")
 @click.pass_context
 def run(
@@ -225,6 +227,7 @@ def run(
     csv_file: str | None,
     dry: bool,
     quiet: bool,
+    cluster: str | None,
     **asked: Any,
 ) -> int:
     """Run retry policies under a load: do their pins return, are they true, what do they cost?
@@ -249,6 +252,11 @@ def run(
     lists = {name: tuple(value) for name, value in asked.items() if isinstance(value, Several)}
     asked |= {**dict.fromkeys(lists), "scan": (*lists.items(), *asked["scan"])}
     sections = job_file.sections(ctx, asked, problems)
+    for section in sections:
+        cluster_option.check(cluster, section.request.driver, problems)
+    if cluster is not None and (trace_file is not None or target is not None):
+        other = "--trace" if target is None else f"--on {on}"
+        problems.add(f"--cluster {cluster}", f"not with {other}; nearest: {other} alone")
     if target is not None:
         sections = [_measured(section, problems) for section in sections]
         if trace_file is not None:
@@ -283,13 +291,15 @@ def run(
         job_file.dry(ready, again)
         return Exit.SUCCESS
     recorder = None if trace_file is None else Recorder()
+    over = cluster_option.opened(cluster, quiet)
+    made = None if over is None else runner.spread((one.job for one in ready), over)
 
     def carry_out(one: "Job", name: str = "") -> "RunResult":
         if not quiet:
             complain(f"{name}: seed {one.seed}" if name else f"seed {one.seed}")
         watch = runner.unwatched if quiet else progress.watch(sys.stderr, name)
         if target is None:
-            return runner.run(one, sys.argv, watch, recorder)
+            return runner.run(one, sys.argv, watch, recorder, made)
         from gupstress.running import measured
 
         found = measured.measure(one, target, sys.argv, (lambda _: None) if quiet else complain)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gupstress.cli import cluster as cluster_option
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import Gathering, OneOf, mistakes, number, reads
@@ -13,6 +14,7 @@ from gupstress.running.request import MINUTES
 
 if TYPE_CHECKING:
     from gupstress.outcome.soak import SoakResult
+    from gupstress.running.request import Request
     from gupstress.studies.soak.soak import Cycle
 
 _MINUTES = 10
@@ -69,9 +71,8 @@ _AS_IN_RUN = ("seed", "quiet")
     "drivers",
     type=OneOf(("os", "sim")),
     multiple=True,
-    default=("os", "sim"),
     metavar="os|sim",
-    help="May be repeated.  [default: both]",
+    help="May be repeated.  [default: both, with --cluster sim]",
 )
 @click.option(
     "--state",
@@ -79,11 +80,13 @@ _AS_IN_RUN = ("seed", "quiet")
     metavar="FILE",
     help="Keep there what was found, after each cycle, and go on from there.",
 )
+@cluster_option.option
 @output.options(("table", "json"))
 def soak(
     format_: str,
     json_file: str | None,
     quiet: bool,
+    cluster: str | None,
     **asked: Any,
 ) -> int:
     """Run policies, profiles, kernels, drivers and seeds in ever new pairs, cycle after cycle.
@@ -100,12 +103,16 @@ def soak(
     """  # noqa: D301 -- click looks for the character
     # Here, so that `--help` need not wait for it.
     from gupstress.render import soak as render
+    from gupstress.running.cluster import here
     from gupstress.studies.soak import soak as study
 
     problems = mistakes()
     if asked["minutes"] is None and asked["most_cycles"] is None:
         asked["minutes"] = _MINUTES
-    asked["drivers"] = tuple(dict.fromkeys(asked["drivers"]))
+    drivers = ("os", "sim") if cluster is None else ("sim",)
+    asked["drivers"] = tuple(dict.fromkeys(asked["drivers"])) or drivers
+    for driver in asked["drivers"]:
+        cluster_option.check(cluster, driver, problems)
     plan = study.prepare(study.Soak(**asked), problems)
     output.check({"--json": json_file, "--state": plan.soak.state}, plan.files)
     if not quiet:
@@ -115,7 +122,11 @@ def soak(
         if not quiet:
             complain(render.line(*cycle))
 
-    result = study.run(plan, sys.argv, told, lambda request: command_line(run, request))
+    def again(request: "Request") -> str:
+        return command_line(run, request)
+
+    over = cluster_option.opened(cluster, quiet) or here
+    result = study.run(plan, sys.argv, told, again, over)
     interrupts.settle()
     output.deliver(json_file, result.to_json, lambda: _print(result, format_))
     if result.status == "interrupted":

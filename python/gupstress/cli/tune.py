@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gupstress.cli import cluster as cluster_option
 from gupstress.cli import completion, interrupts, output
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import Gathering, Several, mistakes, number, numbers
@@ -123,6 +124,7 @@ _AS_IN_RUN = ("kernel", "seed", "cpus", "sets", "quiet")
     metavar="FILE.html",
     help="Write a page with the Pareto front and what each axis does.",
 )
+@cluster_option.option
 @output.options(("table", "json"))
 def tune(
     policy_file: str | None,
@@ -130,6 +132,7 @@ def tune(
     format_: str,
     json_file: str | None,
     quiet: bool,
+    cluster: str | None,
     **asked: Any,
 ) -> int:
     """Search over the axes of a retry policy, on the simulator.
@@ -153,6 +156,7 @@ def tune(
         complain(f"tune needs {missing}: pip install 'gupstress[tune]'")
         return Exit.UNAVAILABLE
     problems = mistakes()
+    cluster_option.check(cluster, "sim", problems)
     counts = study.counts(asked.pop("threads"), problems)
     own = ("profiles", "base", "fixed", "budget_s", "trials", "confirm", "state")
     given = {name: asked.pop(name) for name in own}
@@ -173,8 +177,9 @@ def tune(
         if not quiet:
             complain(_said(trial))
 
+    over = cluster_option.opened(cluster, quiet)
     # From there on what was found is written down, whoever asks for an end.
-    result = study.run(plan, sys.argv, told, interrupts.settle)
+    result = study.run(plan, sys.argv, told, interrupts.settle, over)
     if policy_file is not None and result.policy_toml is not None:
         output.write(policy_file, result.policy_toml, "--output")
     if page_file is not None:

@@ -1,27 +1,34 @@
 """The model beside a real kernel, for people."""
 
+from collections.abc import Iterator
+from textwrap import wrap
+
 from gupstress.outcome.beside import Beside, Quantity
 from gupstress.outcome.units import duration, share
-from gupstress.render.grid import Grid, piped, ruled
+from gupstress.render.grid import WIDTH, Grid, piped, ruled
 from gupstress.visible import markdown as marked
 
 
 def plain(found: Beside) -> str:
     """Return it as text."""
-    return f"{ruled(table(found))}\n\n{_legend(found)}"
+    legend = (line for one in _legend(found) for line in wrap(one, WIDTH))
+    return f"{ruled(table(found))}\n\n{chr(10).join(legend)}"
 
 
 def markdown(found: Beside) -> str:
     """Return it as Markdown."""
-    return f"{piped(table(found))}\n\n{marked(_legend(found))}"
+    return f"{piped(table(found))}\n\n{marked(' '.join(_legend(found)))}"
 
 
-def _legend(found: Beside) -> str:
+def _legend(found: Beside) -> Iterator[str]:
     alone = (duration(side.uncontended_ns) for side in (found.kernel, found.model))
-    return (
-        "latency: in calls that have nobody in their way, {} on the kernel and {} on the model;"
-        " a page: of each round, and of each thread where acquired; else of each that was pinned."
+    yield (
+        "latency: in calls that have nobody in their way: {} on the kernel, {} on the model."
     ).format(*alone)
+    yield (
+        "a page: of each round, and of each thread where acquired; without rounds, of each"
+        " that was pinned."
+    )
 
 
 def table(found: Beside) -> Grid:

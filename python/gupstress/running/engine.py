@@ -91,6 +91,14 @@ class Plan:
         self.needs = Needs(**said["needs"])
         self.pins: int = said["pins"]
 
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> "Plan":
+        """Return what another's `asked` came to, which may be of another process."""
+        looked_up = ("policies", "profile", "kernel", "sets")
+        settings = {name: value for name, value in asked.items() if name not in looked_up}
+        policies, profile, kernel, sets = (asked[name] for name in looked_up)
+        return cls(policies, profile, kernel, sets, settings)
+
     def most_threads(self, threads: int, memory_bytes: int) -> int:
         """Return the most pinning threads that fit into what is left; 0: not even one does."""
         return self._core.most_threads(max(threads, 0), max(memory_bytes, 0))

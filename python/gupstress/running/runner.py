@@ -1,11 +1,11 @@
 """Carries a request out: look up, refuse what cannot be, run each policy, gather."""
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gupstress import _core
 from gupstress.errors import ResourceError
@@ -20,6 +20,13 @@ from gupstress.running.request import PRESETS, Request
 from gupstress.running.result import RunResult
 from gupstress.running.scan import Point
 from gupstress.running.trace import Recorder
+
+if TYPE_CHECKING:
+    from gupstress.running.cluster import Spread
+
+
+Row = dict[str, Any]
+"""A result as the core gives it."""
 
 
 class Turn(NamedTuple):
@@ -214,17 +221,72 @@ def once(
         recorder: Takes the trace of a request with `trace_last`.
     """
     turn = Turn(part.policies[policy], repeat, max(part.request.repeat, repeat))
-    names = {str(part.plan.policies[policy]["name"]), turn.policy}
-    abort_on = [one.condition for one in final if one.policy in (None, *names)]
     with watch(turn) as observer:
-        before = disturbance.read()
-        row = part.plan.run(policy, repeat, observer, recorder, str(turn), abort_on)
-        after = disturbance.read()
-    if part.point:
-        row |= {"policy": turn.policy, "scan": dict(part.point)}
-    if part.request.driver == "os":
+        row = _made(
+            part.plan,
+            policy,
+            repeat,
+            observer=observer,
+            recorder=recorder,
+            label=str(turn),
+            abort_on=_conditions(part, policy, final),
+        )
+    return _result(part, policy, row)
+
+
+def _made(plan: Plan, policy: int, repeat: int, **how: Any) -> Row:
+    before = disturbance.read()
+    row = plan.run(policy, repeat, **how)
+    after = disturbance.read()
+    if plan.asked["driver"] == "os":
         row["disturbance"] = disturbance.between(before, after)
+    return row
+
+
+def _conditions(part: Job, policy: int, final: Sequence[Threshold]) -> list[tuple[str, str, float]]:
+    names = {str(part.plan.policies[policy]["name"]), part.policies[policy]}
+    return [one.condition for one in final if one.policy in (None, *names)]
+
+
+def _result(part: Job, policy: int, row: Row) -> PolicyResult:
+    if part.point:
+        row |= {"policy": part.policies[policy], "scan": dict(part.point)}
     return PolicyResult.model_validate(row)
+
+
+class Item(NamedTuple):
+    """One run as it may be made anywhere: all that it depends on."""
+
+    asked: Mapping[str, Any]
+    """Of its plan."""
+    policy: int
+    repeat: int
+    abort_on: Sequence[tuple[str, str, float]]
+
+
+def make(item: Item) -> Row:
+    """Make a run wherever this is."""
+    return _made(Plan.of(item.asked), item.policy, item.repeat, abort_on=item.abort_on)
+
+
+def item(part: Job, policy: int, repeat: int, final: Sequence[Threshold] = ()) -> Item:
+    """Return one run of a job for others to make; the arguments are those of `once`."""
+    return Item(part.plan.asked, policy, repeat, _conditions(part, policy, final))
+
+
+def spread(jobs: Iterable[Job], over: "Spread") -> Iterator[Row]:
+    """Have others make all runs of some jobs, in their order; `run` takes them from there."""
+    return over(make, (item(*one, job.final) for job in jobs for one in job.schedule()))
+
+
+def _results(
+    job: Job, watch: Watch, recorder: Recorder | None, made: Iterator[Row] | None
+) -> Iterator[PolicyResult]:
+    for part, policy, repeat in job.schedule():
+        if made is None:
+            yield once(part, policy, repeat, job.final, watch, recorder)
+        else:
+            yield _result(part, policy, next(made))
 
 
 def run(
@@ -232,6 +294,7 @@ def run(
     argv: Sequence[str],
     watch: Watch = unwatched,
     recorder: Recorder | None = None,
+    made: Iterator[Row] | None = None,
 ) -> RunResult:
     """Run every policy as often as asked; Ctrl-C ends it and keeps what was counted.
 
@@ -240,6 +303,7 @@ def run(
         argv: The command line, for the result.
         watch: Shows how far it has come.
         recorder: Takes the traces of a request with `trace_last`.
+        made: The runs as others have made them, from `spread`; None: they are made here.
 
     Raises:
         RefusedError: The host refused a thread or memory after all, and there are runs to keep.
@@ -250,8 +314,8 @@ def run(
     interrupted = False
     refused: Exception | None = None
     try:
-        for part, policy, repeat in job.schedule():
-            results.append(once(part, policy, repeat, job.final, watch, recorder))
+        for result in _results(job, watch, recorder, made):
+            results.append(result)
             if results[-1].status == "interrupted":
                 break
     except KeyboardInterrupt:

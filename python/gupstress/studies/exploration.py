@@ -2,11 +2,13 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from secrets import randbits
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gupstress import _core
 from gupstress.errors import ConfigError
@@ -16,6 +18,7 @@ from gupstress.values import is_file
 
 if TYPE_CHECKING:
     from gupstress.model.policy import Policy
+    from gupstress.running.cluster import Spread
 
 STRATEGIES = ("random", "pct", "bounded")
 FORMATS = ("text", "markdown", "html")
@@ -58,8 +61,8 @@ class Exploration:
         names = (self.profile, self.policy, self.kernel)
         return [name for name in names if isinstance(name, str) and is_file(name)]
 
-    def request(self) -> str:
-        """Return it as the core wants it."""
+    def request(self, **changes: Any) -> str:
+        """Return it as the core wants it, with some of it changed."""
         return json.dumps(
             {
                 "profile": _load(self.profile),
@@ -79,6 +82,7 @@ class Exploration:
                 "seed": self.drawn if self.seed is None else self.seed,
                 "workers": self.workers or len(os.sched_getaffinity(0)),
                 "shrink_s": self.shrink_s,
+                **changes,
             }
         )
 
@@ -91,17 +95,67 @@ def _load(name: str) -> "Mapping[str, str]":
 
 
 def run(
-    exploration: Exploration, observer: Callable[[Mapping[str, Any]], None] | None = None
+    exploration: Exploration,
+    observer: Callable[[Mapping[str, Any]], None] | None = None,
+    over: "Spread | None" = None,
 ) -> ExploreResult:
     """Search; `observer` is told now and then how far the search is.
 
-    Ctrl-C ends the search; what was found so far is the result.
+    Ctrl-C ends the search; what was found so far is the result. It is the same whoever
+    searches: `over` says who does, None: this process.
 
     Raises:
         ConfigError: Everything that is wrong with the request, at once.
     """
+    if over is not None:
+        return _spread(exploration, over)
     told = None if observer is None else lambda text: observer(json.loads(text))
     return ExploreResult.of(json.loads(_core.explore(exploration.request(), told)))
+
+
+_PARTS = 64
+"""Parts that a search is cut into for others: many, as the first that finds something ends it."""
+
+
+class _Part(NamedTuple):
+    """Some batches of a search."""
+
+    request: str
+    first: int
+    end: int
+
+
+def _search(part: _Part) -> str:
+    """Do a part wherever this is."""
+    return _core.explore_part(*part)
+
+
+def _spread(exploration: Exploration, over: "Spread") -> ExploreResult:
+    """Have others search, and put together what they found."""
+    began = time.monotonic()
+    batches = _core.explore_batches(exploration.request())
+    size = max(batches // _PARTS, 1)
+
+    def parts() -> Iterator[_Part]:
+        for first in range(0, batches, size):
+            left = max(exploration.timeout_s - (time.monotonic() - began), 0.001)
+            yield _Part(exploration.request(timeout_s=left, workers=1), first, first + size)
+
+    texts: list[str] = []
+    stopped, schedules, most = None, 0, exploration.schedules or inf
+    try:
+        for text in over(_search, parts()):
+            texts.append(text)
+            part = json.loads(text)
+            stopped = part["stopped"]
+            schedules += sum(batch["schedules"] for batch in part["batches"].values())
+            if part["over"] or stopped is not None or schedules >= most:
+                break
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    elapsed_s = time.monotonic() - began
+    found = _core.explore_gather(exploration.request(), texts, stopped, elapsed_s)
+    return ExploreResult.of(json.loads(found))
 
 
 def replay(path: str | os.PathLike[str], format_: str = "text") -> ReplayResult:

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
 from gupstress import _core
 from gupstress.model import catalog
@@ -27,6 +28,9 @@ from gupstress.running import engine, host, runner
 from gupstress.running.request import NUMBERS, Request
 from gupstress.running.runner import Job, Watch, unwatched
 from gupstress.studies.shown import MatrixResult
+
+if TYPE_CHECKING:
+    from gupstress.running.cluster import Spread
 
 _BROKEN_ON_PURPOSE = "busted-"
 """What the names of the policies begin with that prove that a detector fires."""
@@ -113,7 +117,10 @@ def _profile(job: Job) -> str:
 
 
 def run(
-    plan: Plan, argv: Sequence[str], watch: Callable[[str], Watch] = lambda profile: unwatched
+    plan: Plan,
+    argv: Sequence[str],
+    watch: Callable[[str], Watch] = lambda profile: unwatched,
+    over: "Spread | None" = None,
 ) -> MatrixResult:
     """Run every cell; Ctrl-C ends it and keeps what was found.
 
@@ -122,22 +129,24 @@ def run(
         argv: The command line, for the result.
         watch: Called with each profile and its place among them; gives what watches its
             cells.
+        over: Who makes the runs; None: this process.
 
     Raises:
         ResourceError: The host refused a thread or memory after all.
     """
+    made = None if over is None else runner.spread(plan.jobs, over)
     started_at, facts = datetime.now(timezone.utc), host.facts()
     cells: list[Cell] = []
     interrupted = False
     for number, job in enumerate(plan.jobs, 1):
         at = f" threads={job.request.threads}" if plan.threads else ""
         watched = watch(f"{_profile(job)}{at} ({number}/{len(plan.jobs)})")
-        part = runner.run(job, argv, watched)
+        part = runner.run(job, argv, watched, made=made)
         interrupted = part.status == "interrupted"
         for found in _cells(part.results, job):
             cell, whole = found, True
             if not interrupted:
-                cell, whole = _sharpened(found, part.results, job, watched)
+                cell, whole = _sharpened(found, part.results, job, watched, over)
             threads = job.request.threads if plan.threads else None
             cells.append(cell.model_copy(update={"threads": threads}))
             interrupted = interrupted or not whole
@@ -183,14 +192,26 @@ def _cells(results: Sequence[PolicyResult], job: Job) -> Iterator[Cell]:
 
 
 def _sharpened(
-    cell: Cell, results: Sequence[PolicyResult], job: Job, watch: Watch
+    cell: Cell,
+    results: Sequence[PolicyResult],
+    job: Job,
+    watch: Watch,
+    over: "Spread | None",
 ) -> tuple[Cell, bool]:
     """Return a cell with as many repeats as it takes to tell, and whether they all were made."""
     of = [result for result in results if result.policy == cell.policy]
     policy = job.policies.index(cell.policy)
+    further = range(len(of) + 1, _core.most_repeats() + 1)
+    more: Iterator[PolicyResult]
+    if over is None:
+        more = (runner.once(job, policy, repeat, (), watch) for repeat in further)
+    else:
+        # Those that are not needed after all are given up.
+        rows = over(runner.make, (runner.item(job, policy, repeat) for repeat in further))
+        more = map(PolicyResult.model_validate, rows)
     try:
         while cell.close and len(of) < _core.most_repeats():
-            of.append(runner.once(job, policy, len(of) + 1, (), watch))
+            of.append(next(more))
             cell = _cell(of, job)
             if of[-1].status == "interrupted":
                 return cell, False

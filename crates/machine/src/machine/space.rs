@@ -291,7 +291,11 @@ impl Vma {
     /// Reads what is mapped at a page without the lock, as GUP-fast does.
     #[inline]
     pub fn pte(&self, index: u32) -> Pte {
-        match self.pmds[(index / PTES_PER_TABLE) as usize].load(Ordering::SeqCst) {
+        let table = &self.pmds[(index / PTES_PER_TABLE) as usize];
+        // Whichever of the two maps the page is read `SeqCst`; the look for a PMD that is not there
+        // orders nothing for the PTE.
+        let pmd = if table.load(Ordering::Acquire) == 0 { 0 } else { table.load(Ordering::SeqCst) };
+        match pmd {
             0 => Pte(self.ptes[index as usize].load(Ordering::SeqCst)),
             pmd => Pte(pmd).at(index % PTES_PER_TABLE),
         }

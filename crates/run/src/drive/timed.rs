@@ -374,11 +374,12 @@ impl Strategy for Timed {
         let (queue, known) = (&mut self.cpus[cpu], &mut self.tasks[task]);
         known.cpu = cpu;
         known.ticket = known.ticket.wrapping_add(1);
+        if known.is_runnable && queue.current != Some(task) {
+            // Its deadline had come: it waits for its turn already, and somebody else has the CPU.
+            return;
+        }
         if known.is_runnable {
-            // Somebody else has the CPU where it waits for a turn that its deadline had brought it.
-            if queue.current == Some(task) {
-                queue.goes_on = Some(start);
-            }
+            queue.goes_on = Some(start);
             return;
         }
         let start = start.saturating_add(if woken || asleep { sched.wakeup_ns } else { 0 });

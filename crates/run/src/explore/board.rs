@@ -9,7 +9,9 @@ use super::subject::{Kind, Outcome, Seen};
 use crate::drive::{Pick, Uniform};
 use crate::error::{Error, Result};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::time::Duration;
 
 /// Schedules of a batch of a random strategy.
@@ -17,7 +19,8 @@ const BATCH: u64 = 64;
 /// Findings kept of a batch, and of a search.
 const MOST_FINDINGS: usize = 100;
 
-#[derive(Default)]
+/// What one batch came to, which its number tells: whoever runs it, and whatever was run before.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Batch {
     schedules: u64,
     steps: u64,
@@ -25,12 +28,24 @@ struct Batch {
     reached: u64,
     states: HashSet<u64>,
     findings: Vec<Finding>,
-    /// Those that came to the same as one of this batch.
-    again: HashMap<(Kind, u64), (usize, u64)>,
+    /// Which of the findings a schedule comes to once more.
+    #[serde(skip)]
+    again: HashMap<(Kind, u64), usize>,
     met: Vec<Met>,
     /// The step of a scenario that could not be done.
     failed: Option<String>,
     done: bool,
+}
+
+/// Batches of a search that were done by themselves. Those of several parts are put together in
+/// any order: each batch is in one of them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Part {
+    batches: BTreeMap<u64, Batch>,
+    /// Whether none that come after it are of the search.
+    pub over: bool,
+    /// Why it is not whole, if it is not.
+    pub stopped: Option<Stopped>,
 }
 
 /// Who has done which batches of a search.
@@ -38,7 +53,10 @@ pub(super) struct Board<'h> {
     hunt: &'h Hunt,
     parts: Vec<Bounded>,
     length: usize,
+    tasks: usize,
     next: AtomicU64,
+    /// Behind those that are to be done.
+    end: u64,
     /// The first batch in which something was found that ends the search.
     last: AtomicU64,
     cancelled: AtomicBool,
@@ -65,19 +83,27 @@ fn seed_of(seed: u64, number: u64) -> u64 {
 }
 
 impl<'h> Board<'h> {
-    /// Of a search in `parts`, if it is a bounded one, whose undisturbed schedule is of `length`.
-    pub fn new(hunt: &'h Hunt, parts: Vec<Bounded>, length: usize) -> Self {
-        Self {
+    /// Of those batches of a search that are in `wanted`.
+    pub fn new(hunt: &'h Hunt, wanted: Range<u64>) -> Result<Self> {
+        let mut first = Runner::new(hunt.settings.subject()?);
+        // The schedule in which nothing is decided tells how long one is, and where it could turn.
+        let ran = first.run(Recorder::new(Bounded::new(hunt.bound())), hunt.seed);
+        let bounded = matches!(hunt.search, Search::Bounded { .. });
+        let mut board = Self {
             hunt,
-            parts,
-            length,
-            next: AtomicU64::new(0),
+            length: ran.pick.schedule.0.len(),
+            tasks: first.subject.tasks().len() + first.subject.kworkers().len(),
+            parts: if bounded { ran.pick.pick.split() } else { Vec::new() },
+            next: AtomicU64::new(wanted.start),
+            end: wanted.end,
             last: AtomicU64::new(u64::MAX),
             cancelled: AtomicBool::new(false),
             schedules: AtomicU64::new(0),
             found: AtomicU64::new(0),
-            done: Mutex::default(),
-        }
+            done: Mutex::new(Done { next: wanted.start, ..Done::default() }),
+        };
+        board.end = board.end.min(board.batches());
+        Ok(board)
     }
 
     /// How far it is.
@@ -94,8 +120,8 @@ impl<'h> Board<'h> {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// How many batches there are.
-    fn batches(&self) -> u64 {
+    /// How many batches the search has.
+    pub fn batches(&self) -> u64 {
         match self.hunt.search {
             // The first schedule is a batch of its own.
             Search::Bounded { .. } => self.parts.len() as u64 + 1,
@@ -106,30 +132,51 @@ impl<'h> Board<'h> {
     /// Does one batch after the other until there is none left.
     pub fn work(&self) -> Result<()> {
         let mut runner = Runner::new(self.hunt.settings.subject()?);
-        let batches = self.batches();
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let over = number > self.last.load(Ordering::Relaxed) || self.cancelled.load(Ordering::Relaxed);
-            if over || number >= batches {
+            if over || number >= self.end {
                 return Ok(());
             }
             let batch = self.run_batch(&mut runner, number, self.limit());
-            let mut done = self.done.lock();
-            if batch.failed.is_some() || (!batch.findings.is_empty() && !self.hunt.keep_going) {
-                // Changed under the lock alone.
-                let last = self.last.load(Ordering::Relaxed).min(number);
-                self.last.store(last, Ordering::Relaxed);
+            self.put(number, batch);
+        }
+    }
+
+    /// Takes what a batch came to.
+    fn put(&self, number: u64, batch: Batch) {
+        let mut done = self.done.lock();
+        if batch.failed.is_some() || (!batch.findings.is_empty() && !self.hunt.keep_going) {
+            self.end_with(number);
+        }
+        done.batches.insert(number, batch);
+        while let Some(schedules) = done.batches.get(&done.next).map(|batch| batch.schedules) {
+            done.schedules += schedules;
+            if done.schedules >= self.limit() {
+                self.end_with(done.next);
+                break;
             }
-            done.batches.insert(number, batch);
-            while let Some(schedules) = done.batches.get(&done.next).map(|batch| batch.schedules) {
-                done.schedules += schedules;
-                if done.schedules >= self.limit() {
-                    let last = self.last.load(Ordering::Relaxed).min(done.next);
-                    self.last.store(last, Ordering::Relaxed);
-                    break;
-                }
-                done.next += 1;
-            }
+            done.next += 1;
+        }
+    }
+
+    /// No batch after this one is of the search. Called under the lock alone.
+    fn end_with(&self, number: u64) {
+        let last = self.last.load(Ordering::Relaxed).min(number);
+        self.last.store(last, Ordering::Relaxed);
+    }
+
+    /// What was done, for another board to take.
+    pub fn into_part(self, stopped: Option<Stopped>) -> Part {
+        let over = self.last.load(Ordering::Relaxed) != u64::MAX;
+        Part { batches: std::mem::take(&mut self.done.lock().batches), over, stopped }
+    }
+
+    /// Takes what others have done.
+    pub fn take(&self, part: Part) {
+        for (number, batch) in part.batches {
+            self.schedules.fetch_add(batch.schedules, Ordering::Relaxed);
+            self.put(number, batch);
         }
     }
 
@@ -226,11 +273,13 @@ impl<'h> Board<'h> {
         let found = seen.found & self.hunt.mask();
         let Some(kind) = Kind::ALL.into_iter().find(|kind| found & kind.bit() != 0) else { return false };
         self.found.fetch_add(1, Ordering::Relaxed);
-        if let Some((_, times)) = batch.again.get_mut(&(kind, seen.state)) {
-            *times += 1;
+        if let Some(&at) = batch.again.get(&(kind, seen.state)) {
+            if let Some(finding) = batch.findings.get_mut(at) {
+                finding.times += 1;
+            }
             return false;
         }
-        batch.again.insert((kind, seen.state), (batch.findings.len(), 1));
+        batch.again.insert((kind, seen.state), batch.findings.len());
         if batch.findings.len() < MOST_FINDINGS {
             let (steps, cut) = (runner.steps, runner.cut);
             let (pick, seed, fair) = again();
@@ -256,7 +305,7 @@ impl<'h> Board<'h> {
     }
 
     /// What all batches came to, in their order.
-    pub fn put_together(&self, tasks: usize, stopped: Option<Stopped>, elapsed: Duration) -> Result<Hunted> {
+    pub fn put_together(&self, stopped: Option<Stopped>, elapsed: Duration) -> Result<Hunted> {
         let hunt = self.hunt;
         let bounded = matches!(hunt.search, Search::Bounded { .. });
         let last = self.last.load(Ordering::Relaxed);
@@ -272,7 +321,7 @@ impl<'h> Board<'h> {
             complete: None,
             parts: None,
             length: self.length,
-            tasks,
+            tasks: self.tasks,
             findings: Vec::new(),
             met: Vec::new(),
             stopped,
@@ -297,16 +346,15 @@ impl<'h> Board<'h> {
                 hunted.met.resize(batch.met.len(), Met::default());
             }
             hunted.met.iter_mut().zip(batch.met).for_each(|(all, met)| all.add(met, before));
-            for (at, mut finding) in batch.findings.into_iter().enumerate() {
+            for mut finding in batch.findings {
                 finding.number += if bounded { before } else { 0 };
-                let times = batch.again.values().find(|(nth, _)| *nth == at).map_or(1, |&(_, times)| times);
                 let Outcome { threads, conditions, .. } = finding.outcome.clone();
                 let key = (finding.kind, threads, conditions);
                 match same.get(&key) {
-                    Some(&first) => hunted.findings[first].times += times,
+                    Some(&first) => hunted.findings[first].times += finding.times,
                     None if hunted.findings.len() < MOST_FINDINGS => {
                         same.insert(key, hunted.findings.len());
-                        hunted.findings.push(Finding { times, ..finding });
+                        hunted.findings.push(finding);
                     }
                     None => {}
                 }

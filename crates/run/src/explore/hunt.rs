@@ -5,15 +5,14 @@
 //! however many workers there are. For random strategies a batch is a range of
 //! schedule numbers; for the bounded search it is one part of the tree.
 
-use super::board::Board;
-use super::bounded::Bounded;
-use super::runner::Runner;
-use super::schedule::{Recorder, Schedule};
+use super::board::{Board, Part};
+use super::schedule::Schedule;
 use super::settings::Settings;
 use super::subject::{Kind, Outcome};
 use crate::error::{Error, Result};
 use crate::sync::thread;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// How schedules are made.
@@ -56,7 +55,7 @@ pub struct Hunt {
 }
 
 /// Something that was found.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Finding {
     /// The worst of what it is.
     pub kind: Kind,
@@ -108,7 +107,7 @@ pub struct Hunted {
 }
 
 /// How often a condition was met.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Met {
     /// Schedules that met it.
     pub times: u64,
@@ -125,7 +124,7 @@ impl Met {
 }
 
 /// Why a search ended before its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stopped {
     /// By its user.
@@ -149,14 +148,42 @@ impl Hunt {
     /// Searches; `look` is asked every 20 ms and answers whether to go on.
     pub fn run(&self, look: &mut dyn FnMut(Progress) -> bool) -> Result<Hunted> {
         let began = Instant::now();
-        let mut first = Runner::new(self.settings.subject()?);
-        // The schedule in which nothing is decided tells how long one is, and where it could turn.
-        let ran = first.run(Recorder::new(Bounded::new(self.bound())), self.seed);
-        let length = ran.pick.schedule.0.len();
-        let tasks = first.subject.tasks().len() + first.subject.kworkers().len();
-        let parts = if let Search::Bounded { .. } = self.search { ran.pick.pick.split() } else { Vec::new() };
-        drop(first);
-        let board = Board::new(self, parts, length);
+        let board = Board::new(self, 0..u64::MAX)?;
+        let stopped = self.work(&board, began, look)?;
+        board.put_together(stopped, began.elapsed())
+    }
+
+    /// How many batches it is cut into.
+    pub fn batches(&self) -> Result<u64> {
+        Ok(Board::new(self, 0..0)?.batches())
+    }
+
+    /// Does some of its batches and no more, for [`Hunt::gather`].
+    pub fn part(&self, wanted: Range<u64>, look: &mut dyn FnMut(Progress) -> bool) -> Result<Part> {
+        let board = Board::new(self, wanted)?;
+        let stopped = self.work(&board, Instant::now(), look)?;
+        Ok(board.into_part(stopped))
+    }
+
+    /// Puts parts together: the same, whoever did which.
+    pub fn gather(
+        &self,
+        parts: impl IntoIterator<Item = Part>,
+        stopped: Option<Stopped>,
+        elapsed: Duration,
+    ) -> Result<Hunted> {
+        let board = Board::new(self, 0..0)?;
+        parts.into_iter().for_each(|part| board.take(part));
+        board.put_together(stopped, elapsed)
+    }
+
+    /// Has workers do the batches of a board; returns why they were stopped, if they were.
+    fn work(
+        &self,
+        board: &Board<'_>,
+        began: Instant,
+        look: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Option<Stopped>> {
         let mut stopped = None;
         thread::scope(|scope| {
             let workers: Vec<_> = (0..self.workers.max(1)).map(|_| scope.spawn(|| board.work())).collect();
@@ -177,10 +204,10 @@ impl Hunt {
                 Err(_) => Err(Error::Internal("a search thread panicked".into())),
             })
         })?;
-        board.put_together(tasks, stopped, began.elapsed())
+        Ok(stopped)
     }
 
-    fn bound(&self) -> u32 {
+    pub(super) fn bound(&self) -> u32 {
         if let Search::Bounded { preemptions } = self.search { preemptions } else { 0 }
     }
 

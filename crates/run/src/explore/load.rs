@@ -8,7 +8,7 @@ use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Costs, Decision, Driver, TaskId, Timed};
 use crate::error::{Error, Result};
 use crate::judge::Class;
-use crate::machine::{Digest, Machine, Recount};
+use crate::machine::{Digest, MAX_ORDER, Machine, Recount};
 use crate::observe::Totals;
 use crate::ops::{DmaError, Task};
 use crate::policy::{Policy, Rules};
@@ -42,19 +42,27 @@ pub fn cut(profile: &Profile, size: Size) -> Profile {
     let Size { threads, pages, .. } = size;
     small.threads = threads;
     small.cpus = small.cpus.min(threads.max(2));
+    let pages = if small.pinner.disjoint { pages.max(threads) } else { pages };
+    let pages = if small.ranges.hugetlb { pages.next_multiple_of(1 << MAX_ORDER) } else { pages };
+    // As large as a part of so few pages can be.
+    small.ranges.order = small.ranges.order.min(pages.ilog2());
     small.ranges.pages = pages;
     small.ranges.special_pages = small.ranges.special_pages.min(pages);
     small.ranges.count = 1;
-    small.pinner.pages_max = small.pinner.pages_max.min(pages);
+    small.pinner.pages_max = small.pinner.pages_max.min(small.part(0).len() as u32).min(size.pages);
     small.pinner.pages_min = small.pinner.pages_min.min(small.pinner.pages_max);
     small.memory.page_bytes = 64;
     small.actors_mut().into_iter().for_each(|group| group.threads = group.threads.min(1));
     let mapped = small.mappings() * pages + threads * small.pinner.fill;
     // Whole blocks where blocks are taken offline.
     let blocks = if small.offliner.threads + small.contig.threads == 0 { 0 } else { 192 };
-    small.memory.movable = small.memory.movable.min((mapped + SPARE_FRAMES).max(blocks));
+    // Beside larger folios, what is lost to their alignment, and what is moved with a page.
+    let order = small.backing(0).order;
+    let around = if order == 0 { 0 } else { 2 << order };
+    small.memory.movable = small.memory.movable.min((mapped + around + SPARE_FRAMES).max(blocks));
     small.memory.cma = small.memory.cma.min(mapped + SPARE_FRAMES);
     let normal = mapped + (threads + 4) * pages + SPARE_FRAMES;
+    let normal = normal + 2 * threads * around;
     small.memory.normal = if small.memory.normal == 0 { normal } else { small.memory.normal.min(normal) };
     small
 }

@@ -16,6 +16,7 @@ mod story;
 mod subject;
 mod tell;
 
+pub use board::Part;
 pub use bounded::Bounded;
 pub use file::{FINGERPRINT, File, Replayed};
 pub use hunt::{Finding, Hunt, Hunted, Met, Progress, Search, Stopped};

@@ -1,5 +1,6 @@
 //! A search as a front end asks for it, and what it came to, as JSON: `gupstress.explore/1`.
 
+use super::board::Part;
 use super::hunt::{Finding, Hunt, Hunted, Progress, Search, Stopped};
 use super::load::Size;
 use super::pct::Pct;
@@ -18,6 +19,7 @@ use crate::script::Fact;
 use crate::stress::{Profile, load_profile};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -264,6 +266,31 @@ pub fn explore(request: &str, look: &mut dyn FnMut(Progress) -> bool) -> Result<
     let asked: Asked = read(request)?;
     let hunt = asked.hunt()?;
     let hunted = hunt.run(look)?;
+    shown(&asked, &hunt, &hunted)
+}
+
+/// How many batches a search is cut into, which parts of it are ranges of.
+pub fn batches(request: &str) -> Result<u64> {
+    read::<Asked>(request)?.hunt()?.batches()
+}
+
+/// Does some batches of a search and no more; JSON of what they came to, a [`Part`].
+pub fn part(request: &str, wanted: Range<u64>, look: &mut dyn FnMut(Progress) -> bool) -> Result<String> {
+    let part = read::<Asked>(request)?.hunt()?.part(wanted, look)?;
+    serde_json::to_string(&part).map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// Puts parts together, shrinks and tells, as [`explore`] does what it found itself.
+pub fn gather(request: &str, parts: &[String], stopped: Option<&str>, elapsed: Duration) -> Result<String> {
+    let asked: Asked = read(request)?;
+    let hunt = asked.hunt()?;
+    let parts = parts.iter().map(|text| read::<Part>(text)).collect::<Result<Vec<_>>>()?;
+    let stopped = stopped.map(|word| read(&format!("{word:?}"))).transpose()?;
+    let hunted = hunt.gather(parts, stopped, elapsed)?;
+    shown(&asked, &hunt, &hunted)
+}
+
+fn shown(asked: &Asked, hunt: &Hunt, hunted: &Hunted) -> Result<String> {
     let mut findings = Vec::new();
     let budget = Duration::try_from_secs_f64(asked.shrink_s).unwrap_or(Duration::MAX);
     // One budget for all: the first ones are the most wanted.
@@ -271,9 +298,9 @@ pub fn explore(request: &str, look: &mut dyn FnMut(Progress) -> bool) -> Result<
     for finding in &hunted.findings {
         let left = budget.saturating_sub(began.elapsed());
         let shrinks = !left.is_zero() && hunted.stopped != Some(Stopped::Interrupted);
-        findings.push(told(&hunt, finding, shrinks.then_some(left))?);
+        findings.push(told(hunt, finding, shrinks.then_some(left))?);
     }
-    Ok(report(&hunt, &hunted, &findings).to_string())
+    Ok(report(hunt, hunted, &findings).to_string())
 }
 
 fn told(hunt: &Hunt, finding: &Finding, budget: Option<Duration>) -> Result<Value> {

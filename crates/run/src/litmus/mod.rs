@@ -8,8 +8,10 @@ mod acts;
 mod alone;
 mod scenario;
 mod session;
+mod shipped;
 
 pub use alone::{Alone, Limits, Taken};
-pub use scenario::{Expectation, Scenario, Wanted, litmus_names, show_litmus};
+pub use scenario::{Expectation, Scenario, Wanted};
 pub(crate) use session::{Book, Names};
 pub use session::{MOST_SESSION_CPUS, Outcome, SESSION_LAYOUT, Session, Stage};
+pub use shipped::{litmus_names, show_litmus};

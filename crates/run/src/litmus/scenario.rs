@@ -279,22 +279,3 @@ const MOST_POOL: u32 = 64;
 
 /// Pages that a machine of a scenario has for one mapping.
 const MOST_PAGES: u32 = SESSION_LAYOUT.normal + SESSION_LAYOUT.movable + SESSION_LAYOUT.cma;
-
-const LITMUS: &[(&str, &str)] = crate::policy::presets!("litmus":
-    "anon-local" "anon-remote" "anon-fault-in-pin" "anon-on-lru-local"
-    "anon-on-lru-remote" "shmem-local" "shmem-mlock-remote" "shmem-mlock-on-lru-remote"
-    "anon-mlock-local" "anon-64-local" "anon-cold-remote" "anon-held-ref"
-    "anon-zero-page" "anon-repin" "anon-batch-edge-27" "anon-three-cpus"
-    "anon-half-pinned-before" "shmem-munlock-remote" "anon-partial-range" "anon-lazyfree-local"
-    "race-drain-sweep" "race-drain-unsafe" "race-isolation" "race-contended" "race-short-refs"
-    "race-lock" "race-writeback" "race-contig" "race-udmabuf");
-
-/// The scenarios shipped with the crate.
-pub fn litmus_names() -> Vec<&'static str> {
-    crate::policy::names(LITMUS)
-}
-
-/// A shipped scenario as TOML.
-pub fn show_litmus(name: &str) -> Result<&'static str> {
-    crate::policy::preset_text("", "litmus", LITMUS, name)
-}

@@ -100,7 +100,8 @@ impl<'a, D: Driver> Pinner<'a, D> {
         // The last calls are no larger than what is left to do.
         let left = self.sh.goal.saturating_sub(self.sh.pinned.load(Ordering::Relaxed)).max(1);
         let pages = (cfg.pages_min + d.below(spread) as u32).min(left.min(u64::from(u32::MAX)) as u32);
-        let start = d.below(u64::from(mapping.vma.len() - pages) + 1) as u32;
+        let part = self.sh.profile.part(self.id as u32);
+        let start = part.start + d.below(u64::from(part.len() as u32 - pages) + 1) as u32;
         let range = start..start + pages;
         self.call(mapping, range.clone());
         (mapping, range)
@@ -137,17 +138,19 @@ impl<'a, D: Driver> Pinner<'a, D> {
     /// One round: the first thread writes the range afresh, then all pin it at once.
     fn round(&mut self) -> bool {
         let mapping = self.sh.m.mapping(self.sh.mappings[0]);
-        let range = 0..self.sh.profile.pinner.pages_max;
+        let pages = self.sh.profile.pinner.pages_max;
+        let part = self.sh.profile.part(self.id as u32);
         if self.id == 0 {
-            self.zap(mapping, range.clone());
-            if self.refault(mapping, range.clone()).is_err() {
+            let all = 0..self.sh.profile.part(self.sh.profile.threads - 1).start + pages;
+            self.zap(mapping, all.clone());
+            if self.refault(mapping, all).is_err() {
                 return false;
             }
         }
         if !self.sh.meet(self.task.d) {
             return false;
         }
-        self.call(mapping, range);
+        self.call(mapping, part.start..part.start + pages);
         self.sh.meet(self.task.d)
     }
 

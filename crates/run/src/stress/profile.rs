@@ -4,7 +4,7 @@ use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, wh
 use crate::drive::{Costs, Host, Sched};
 use crate::error::{Error, Result};
 use crate::judge::Verdict;
-use crate::machine::{Layout, PAGEBLOCK};
+use crate::machine::{Backing, Kind, Layout, MAX_ORDER, PAGEBLOCK};
 use crate::policy::{Caller, Rules, Source, load, names, policy_names, presets};
 use std::collections::BTreeMap;
 
@@ -63,6 +63,10 @@ table! {
         key pages: u32 = 1..=u32::MAX,
         /// Share of the mappings that is shared memory.
         key shmem: Share,
+        /// Order of the folios that faults make where they can; 9: huge pages, mapped by PMDs.
+        key order: u32 = 0..=MAX_ORDER,
+        /// Whether they are of huge pages from the hugetlb pool, which is as large as that takes.
+        key hugetlb: bool,
         /// Share of the mappings that is mlocked.
         key mlocked: Share,
         /// How their pages come into them.
@@ -101,6 +105,8 @@ table! {
         key migrate_cpu: Share,
         /// Whether all threads pin the same range at the same moment, in rounds.
         key rounds: bool,
+        /// Whether each thread pins pages of a part of each mapping that is its alone.
+        key disjoint: bool,
         /// Whether calls are made one after the other, under a lock of the program's own.
         key serialised: bool,
     }
@@ -317,7 +323,7 @@ const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "dra
     "free-loop" "oversubscribed"
     "zero-page" "drain-race" "oom" "early-boot" "hwpoison" "hwpoison-mapped" "prepinned" "cma-driver" "isolation-race"
     "mlock-batch" "lru-batch-ref" "wasted-drain" "short-refs" "writeback" "contig"
-    "fork-pin" "read-only" "udmabuf-race" "offline-victim" "cma-victim");
+    "thp" "hugetlb" "vfio-large" "fork-pin" "read-only" "udmabuf-race" "offline-victim" "cma-victim");
 
 /// What a run of a profile takes from the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -367,6 +373,8 @@ fn blank() -> Profile {
             private: false,
             pages: 64,
             shmem: Share(0.0),
+            order: 0,
+            hugetlb: false,
             mlocked: Share(0.0),
             populate: Populate::Write,
             special: Special::None,
@@ -385,6 +393,7 @@ fn blank() -> Profile {
             age: Age::None,
             migrate_cpu: Share(0.0),
             rounds: false,
+            disjoint: false,
             serialised: false,
         },
         callers: Callers::default(),
@@ -496,6 +505,29 @@ impl Profile {
         if self.ranges.private { self.threads } else { self.ranges.count }
     }
 
+    /// What mapping `number` is made of.
+    pub fn backing(&self, number: u32) -> Backing {
+        let RangesCfg { order, hugetlb, shmem, .. } = self.ranges;
+        let shared = (f64::from(self.mappings()) * shmem.0).round() as u32;
+        let kind = match (number < shared, hugetlb) {
+            (true, false) => Kind::Shmem,
+            (true, true) => Kind::Hugeshm,
+            (false, false) => Kind::Anon,
+            (false, true) => Kind::Hugetlb,
+        };
+        Backing { kind, order: if hugetlb { MAX_ORDER } else { order } }
+    }
+
+    /// The pages of each mapping that pinner `id` works on.
+    pub fn part(&self, id: u32) -> std::ops::Range<u32> {
+        if !self.pinner.disjoint || self.ranges.private {
+            return 0..self.ranges.pages;
+        }
+        let pages = self.ranges.pages / self.threads;
+        let first = id * pages;
+        first..first + pages
+    }
+
     /// What a run with so many pinning threads takes from the host.
     pub fn needs(&self, threads: u32) -> Needs {
         Self { threads, ..self.clone() }.own_needs()
@@ -506,13 +538,16 @@ impl Profile {
         let os_threads = u64::from(self.threads) + actors + u64::from(self.cpus);
         let Layout { movable, cma, page_bytes, .. } = self.memory;
         let frames = self.normal_frames().saturating_add(u64::from(movable) + u64::from(cma) + 1);
+        // A page's line, and the PTE, lock state and page-cache slot: those of a page that is never
+        // anything but part of a huge one are never written to.
+        let (line, slots) = if self.ranges.hugetlb { (0, 5) } else { (64, 32) };
         let parts = [
-            frames.saturating_mul(u64::from(page_bytes) + 64),
+            frames.saturating_mul(u64::from(page_bytes) + line),
             os_threads.saturating_mul(STACK as u64),
             // Histograms, counters and buffers of a pinner.
             u64::from(self.threads) * (256 << 10),
-            // PTE, lock state and page-cache slot of a page, and the mapping around them.
-            self.mapped().saturating_mul(32),
+            self.mapped().saturating_mul(slots),
+            // What is around them.
             u64::from(self.mappings()) * 512,
         ];
         Needs {
@@ -533,8 +568,14 @@ impl Profile {
         if self.memory.normal != 0 {
             return u64::from(self.memory.normal);
         }
-        let in_flight = (u64::from(self.threads) + 4) * u64::from(self.pinner.pages_max);
-        self.mapped().saturating_add(in_flight).saturating_add(u64::from(self.cpus) * 3 * 64 + 256)
+        // Folios are moved as a whole, and what is left of one that was split may stay for long.
+        let folio = 1u64 << self.backing(0).order;
+        let (call, left) = match u64::from(self.pinner.pages_max) {
+            pages if folio == 1 => (pages, 0),
+            pages => (pages.next_multiple_of(folio) + folio, self.mapped().next_multiple_of(folio) + folio),
+        };
+        let in_flight = (u64::from(self.threads) + 4) * call;
+        self.mapped().saturating_add(in_flight + left).saturating_add(u64::from(self.cpus) * 3 * 64 + 256)
     }
 
     /// The frames, with `normal = 0` worked out: everything mapped, a target
@@ -557,7 +598,8 @@ impl Profile {
         }
     }
 
-    /// What only a kernel's rules can tell: what nobody could do there is said before it is tried.
+    /// What only a kernel's rules and the number of threads can tell: what nobody could do there is
+    /// said before it is tried.
     ///
     /// # Errors
     /// Which key, why, and the nearest that is possible.
@@ -575,6 +617,14 @@ impl Profile {
                     "ranges.shmem: {shmem} is not 1, and udmabuf takes shared memory only; nearest: 1"
                 ));
             }
+        }
+        let part = self.part(0).len() as u32;
+        if self.pinner.pages_max > part {
+            let near = self.pinner.pages_max.saturating_mul(self.threads);
+            return Err(format!(
+                "pinner.disjoint: {part} pages are a thread's part of ranges.pages, fewer than \
+                 pinner.pages_max; nearest: ranges.pages = {near}"
+            ));
         }
         for (role, key) in [(Role::Offliner, "offliner"), (Role::Contig, "contig")] {
             let threads =
@@ -609,6 +659,20 @@ impl Profile {
         }
     }
 
+    /// What cannot be had of larger folios.
+    fn check_folios(&self) -> std::result::Result<(), String> {
+        let RangesCfg { pages, hugetlb, special, .. } = self.ranges;
+        if hugetlb && !pages.is_multiple_of(1 << MAX_ORDER) {
+            let near = pages.next_multiple_of(1 << MAX_ORDER);
+            return Err(format!("ranges.pages: {pages} are not whole huge pages; nearest: {near}"));
+        }
+        if self.backing(0).order != 0 && !matches!(special, Special::None | Special::Pinned | Special::Held) {
+            let name = Special::WORDS.iter().find(|(_, it)| *it == special).map_or("", |(word, _)| word);
+            return Err(format!("ranges.special: {name} is a page of its own; nearest: ranges.order = 0"));
+        }
+        Ok(())
+    }
+
     /// What types alone cannot check.
     fn check(&self) -> std::result::Result<(), String> {
         let PinnerCfg { pages_min, pages_max, .. } = self.pinner;
@@ -639,6 +703,7 @@ impl Profile {
                 return Err(format!("host.{key}: none is no length of time; nearest: 1ms"));
             }
         }
+        self.check_folios()?;
         let bytes = self.memory.page_bytes;
         if !bytes.is_multiple_of(64) {
             let near = bytes.next_multiple_of(64);

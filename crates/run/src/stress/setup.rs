@@ -64,7 +64,10 @@ fn place_special<D: Driver>(
         Special::Reserved => (task.map_unlisted(mapping, index, false)?, 0, false),
         Special::Hwpoison => (task.memory_failure(mapping, index, false)?, 1, false),
         Special::HwpoisonMapped => (task.memory_failure(mapping, index, true)?, 1, true),
-        Special::Pinned => (task.pin_in_place(mapping, index)?, sh.m.rules.pin_bias as i32, true),
+        Special::Pinned => {
+            let frame = task.pin_in_place(mapping, index)?;
+            (frame, sh.m.pin_refs(frame), true)
+        }
         Special::Held => {
             // A page of its own: the zero page would be replaced by the first write.
             task.touch(mapping, index..index + 1)?;

@@ -4,7 +4,7 @@ use super::profile::Profile;
 use super::spread::Spread;
 use crate::drive::{Driver, Place, Wait};
 use crate::judge::{Causes, Class, Findings, UnsafePins, Victims};
-use crate::machine::{Kind, Known, Machine, MappingId, Turns};
+use crate::machine::{Kind, Known, MAX_ORDER, Machine, MappingId, Turns};
 use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
@@ -272,15 +272,21 @@ pub struct Shared {
 impl Shared {
     /// Before the threads of a run start: nothing but empty mappings.
     pub fn new(m: Machine, policy: Policy, profile: Profile, goal: u64) -> Self {
-        let ranges = &profile.ranges;
-        let count = profile.mappings();
-        let shmem = (f64::from(count) * ranges.shmem.0).round() as u32;
-        let mappings = (0..count)
-            .map(|number| {
-                let kind = if number < shmem { Kind::Shmem } else { Kind::Anon };
-                m.map(kind, ranges.pages).id
-            })
-            .collect();
+        let pages = profile.ranges.pages;
+        let (count, huge) = (profile.mappings(), pages >> MAX_ORDER);
+        if profile.ranges.hugetlb {
+            m.set_hugetlb_pool(0, huge.saturating_mul(count));
+        }
+        let mappings = (0..count).map(|number| {
+            let backing = profile.backing(number);
+            let mapping = m.map(backing, pages).id;
+            if backing.kind.is_hugetlb() {
+                // What the pool lacks is a fault's to say.
+                let _ = m.reserve_hugetlb(0, mapping, huge);
+            }
+            mapping
+        });
+        let mappings = mappings.collect();
         let fillers = match profile.pinner.fill {
             0 => Vec::new(),
             pages => (0..profile.threads).map(|_| m.map(Kind::Anon, pages).id).collect(),

@@ -2,11 +2,12 @@
 
 import secrets
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from itertools import count
 from math import inf
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +19,9 @@ from gupstress.outcome.results import Build, Run
 from gupstress.outcome.soak import Held, SoakFinding, SoakResult, SoakSettings
 from gupstress.problems import Problems
 from gupstress.running import host, jobfile, runner
+from gupstress.running.cluster import Spread, here
 from gupstress.running.request import MINUTES, NUMBERS, Driver, Request
-from gupstress.running.runner import Job
+from gupstress.running.runner import Item, Job, Row
 from gupstress.studies.matrix import in_earnest
 from gupstress.studies.soak import cycles, judge
 from gupstress.studies.soak.judge import Wrong
@@ -160,6 +162,7 @@ def run(
     argv: Sequence[str],
     told: Told = lambda cycle: None,
     again: Callable[[Request], str] = str,
+    over: Spread = here,
 ) -> SoakResult:
     """Run cycle after cycle until time is up or one has a finding.
 
@@ -171,21 +174,43 @@ def run(
         argv: The command line, for the result.
         told: Told of each cycle.
         again: Returns the command that makes a cycle again.
+        over: Who makes the runs; what each leaves behind is seen in this process alone.
 
     Raises:
         OSError: The state cannot be written.
     """
     soak = _Under(plan, argv, again)
-    minutes = plan.soak.minutes
-    ends_at = inf if minutes is None else time.monotonic() + 60 * minutes
     try:
-        while soak.made != plan.soak.most_cycles and time.monotonic() < ends_at:
-            if not soak.cycle(told):
+        for made in over(_attempt, soak.items()):
+            if not soak.take(made, told):
                 return soak.keep("finding")
             soak.keep("interrupted")
     except KeyboardInterrupt:
         return soak.keep("interrupted")
     return soak.keep("complete")
+
+
+_Made = Sequence[Row] | Wrong | None
+"""Rows of the runs of a cycle; what failed; None: the host refused it."""
+
+
+def _attempt(items: Sequence[Item] | None) -> _Made:
+    """Make the runs of a cycle wherever this is."""
+    if items is None:
+        return None
+    rows: list[Row] = []
+    try:
+        for item in items:
+            rows.append(runner.make(item))
+            if rows[-1]["status"] == "interrupted":
+                break
+    except KeyboardInterrupt:
+        raise
+    except (ResourceError, MemoryError):
+        return None
+    except BaseException as error:  # noqa: BLE001 -- a panic in the core is no Exception
+        return Wrong("panic", f"{type(error).__name__}: {error}")
+    return rows
 
 
 class _Under:
@@ -199,6 +224,9 @@ class _Under:
         self.started_at = kept.started_at if kept else datetime.now(timezone.utc)
         self.facts = host.facts()
         self.made = 0
+        self.asked: deque[tuple[str | None, Job] | None] = deque()
+        """Cycles that have not been taken yet."""
+        self.at_first = judge.held()
         self.calls, self.pins = (kept.calls, kept.pins) if kept else (0, 0)
         self.refused = kept.refused if kept else 0
         self.verdicts = _counters(kept.verdicts if kept else {})
@@ -206,41 +234,53 @@ class _Under:
         self.finding: SoakFinding | None = None
         self.held: tuple[Held, Held] | None = None
 
-    def cycle(self, told: Told) -> bool:
-        """Run the next one; false if it has a finding."""
-        number = self.plan.first + self.made
-        try:
-            section, job = cycles.prepare(self.plan.settings, self.plan.sections, number)
-            run, wrong = self._run(job, section, number, told)
-        except (ResourceError, MemoryError):
-            self.refused += 1
-            run, wrong = None, None
-        if wrong is not None:
-            self.finding = SoakFinding(
-                cycle=number, **wrong._asdict(), command=self.again(job.request), run=run
-            )
-            return False
-        self.made += 1
-        return True
+    def items(self) -> Iterator[Sequence[Item] | None]:
+        """Yield the runs of each cycle, as long as there is time; None: the host refuses it."""
+        asked = self.plan.soak
+        ends_at = inf if asked.minutes is None else self.began + 60 * asked.minutes
+        first = self.plan.first
+        numbers = (
+            count(first) if asked.most_cycles is None else range(first, first + asked.most_cycles)
+        )
+        for number in numbers:
+            if time.monotonic() >= ends_at:
+                return
+            try:
+                section, job = cycles.prepare(self.plan.settings, self.plan.sections, number)
+            except (ResourceError, MemoryError):
+                self.asked.append(None)
+                yield None
+            else:
+                self.asked.append((section, job))
+                yield [runner.item(*one, job.final) for one in job.schedule()]
 
-    def _run(
-        self, job: Job, section: str | None, number: int, told: Told
-    ) -> tuple[Run | None, Wrong | None]:
-        before = judge.held()
-        try:
-            run = runner.run(job, self.argv)
-        except (KeyboardInterrupt, ResourceError, MemoryError):
-            raise
-        except BaseException as error:  # noqa: BLE001 -- a panic in the core is no Exception
-            return None, Wrong("panic", f"{type(error).__name__}: {error}")
-        if run.status == "interrupted":
-            raise KeyboardInterrupt
-        self._count(run, section)
-        wrong = judge.wrong(run) or judge.leaked(before)
-        now = judge.held()
-        self.held = (self.held[0] if self.held else now, now)
-        told(Cycle(number, section, run, now))
-        return run, wrong
+    def take(self, made: _Made, told: Told) -> bool:
+        """Take what the next cycle came to; false if that is a finding."""
+        number, asked = self.plan.first + self.made, self.asked.popleft()
+        if asked is None or made is None:
+            self.refused += 1
+            self.made += 1
+            return True
+        section, job = asked
+        run: Run | None = None
+        wrong: Wrong | None
+        if isinstance(made, Wrong):
+            wrong = made
+        else:
+            run = runner.run(job, self.argv, made=iter(made))
+            if run.status == "interrupted":
+                raise KeyboardInterrupt
+            self._count(run, section)
+            wrong = judge.wrong(run) or judge.leaked(self.at_first)
+            now = judge.held()
+            self.held = (self.held[0] if self.held else now, now)
+            told(Cycle(number, section, run, now))
+        if wrong is None:
+            self.made += 1
+            return True
+        again = self.again(job.request)
+        self.finding = SoakFinding(cycle=number, **wrong._asdict(), command=again, run=run)
+        return False
 
     def _count(self, run: Run, section: str | None) -> None:
         for result in run.results:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
@@ -29,9 +29,13 @@ from gupstress.outcome.tune import (
 from gupstress.problems import Problems
 from gupstress.running import host, runner
 from gupstress.running.request import NUMBERS, Request
+from gupstress.running.runner import Job, Row
 from gupstress.studies.shown import TuneResult
 from gupstress.studies.tune.space import Space, repaired, space
 from gupstress.studies.tune.text import policy_toml
+
+if TYPE_CHECKING:
+    from gupstress.running.cluster import Spread
 
 _STUDY = "gupstress tune"
 _NAME = "tuned"
@@ -172,17 +176,20 @@ def run(
     argv: Sequence[str],
     told: Told = lambda trial: None,
     settle: Callable[[], None] = lambda: None,
+    over: "Spread | None" = None,
 ) -> TuneResult:
     """Search until the budget is spent, then run the best on real threads.
 
     Ctrl-C ends it and keeps what was found; `settle` is called before that is put together.
+    `over` says who runs the cells of a trial, None: this process; real threads are always of
+    this host.
     """
     started_at, facts = datetime.now(timezone.utc), host.facts()
     trials = list(plan.kept)
     confirmed: list[Confirmed] = []
     interrupted = True
     try:
-        for trial in _trials(plan):
+        for trial in _trials(plan, over):
             trials.append(trial)
             told(trial)
         for best in front(trials)[: plan.search.confirm]:
@@ -217,7 +224,7 @@ def _best(found: Sequence[Trial], confirmed: Sequence[Confirmed], *, asked: bool
     return next(iter(sure + open_), None)
 
 
-def _trials(plan: Plan) -> Iterator[Trial]:
+def _trials(plan: Plan, over: "Spread | None") -> Iterator[Trial]:
     """Yield trials until the budget is spent."""
     ends_at = time.monotonic() + plan.search.budget_s
     made = 0
@@ -228,7 +235,7 @@ def _trials(plan: Plan) -> Iterator[Trial]:
             for axis, values in plan.space.items()
         }
         with _told_if_cut_off(plan.study, asked):
-            trial = _try(plan, asked.number, repaired(chosen))
+            trial = _try(plan, asked.number, repaired(chosen), over)
         asked.set_user_attr("found", trial.model_dump(mode="json"))
         asked.set_constraint("violation", trial.violation)
         plan.study.tell(asked, [trial.pages_per_s, trial.p99_ns, trial.drains])
@@ -245,11 +252,14 @@ def _told_if_cut_off(study: optuna.Study, trial: optuna.trial.Trial) -> Iterator
         raise
 
 
-def _try(plan: Plan, number: int, axes: Mapping[str, AxisValue]) -> Trial:
+def _try(plan: Plan, number: int, axes: Mapping[str, AxisValue], over: "Spread | None") -> Trial:
     wanted = [(profile, n) for profile in plan.search.profiles for n in plan.search.threads]
     cells: list[TuneCell] = []
-    for profile, threads in wanted:
-        cells.append(_cell(plan.search, axes, profile, threads, {"driver": "sim"}))
+    jobs = [_job(plan.search, axes, profile, n, {"driver": "sim"}) for profile, n in wanted]
+    # Those behind a cell that breaks a constraint are given up.
+    made = None if over is None else runner.spread(jobs, over)
+    for (profile, threads), job in zip(wanted, jobs, strict=True):
+        cells.append(_cell(job, profile, threads, made))
         # What breaks a constraint with few threads is not worth the time of many.
         if cells[-1].violation:
             break
@@ -270,7 +280,11 @@ def _confirm(plan: Plan, trial: Trial) -> Confirmed:
     search = plan.search
     on_threads = {"driver": "os", "pins": search.confirm_pins, "timeout_s": 60.0}
     cells = tuple(
-        _cell(search, trial.axes, profile, threads, {**on_threads, "stall_after_s": None})
+        _cell(
+            _job(search, trial.axes, profile, threads, {**on_threads, "stall_after_s": None}),
+            profile,
+            threads,
+        )
         for profile in search.profiles
         for threads in search.threads
     )
@@ -279,20 +293,24 @@ def _confirm(plan: Plan, trial: Trial) -> Confirmed:
     )
 
 
-def _cell(
+def _job(
     search: Search,
     axes: Mapping[str, AxisValue],
     profile: str,
     threads: int,
     changes: Mapping[str, Any],
-) -> TuneCell:
+) -> Job:
     policy = Policy(name=_NAME, base=search.base, **axes)
     asked = replace(search.request, policies=(policy,), profile=profile, threads=threads, **changes)
-    run_ = runner.run(runner.prepare(asked), ())
+    return runner.prepare(asked)
+
+
+def _cell(job: Job, profile: str, threads: int, made: Iterator[Row] | None = None) -> TuneCell:
+    run_ = runner.run(job, (), made=made)
     if run_.status == "interrupted":
         raise _InterruptedError
     (result,) = run_.results
-    return _found(result, profile, threads, asked.driver)
+    return _found(result, profile, threads, job.request.driver)
 
 
 def _found(result: PolicyResult, profile: str, threads: int, driver: str) -> TuneCell:
