@@ -134,7 +134,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, row: Row) -> Callable[..., list[Row]]:
     def put(*given: Row) -> list[Row]:
         jobs: list[Row] = []
 
-        def run(plan: engine.Plan, policy: int, repeat: int, *_: object) -> Row:
+        def run(plan: engine.Plan, policy: int, repeat: int, *_: object, **__: object) -> Row:
             job = job_of(plan, policy, repeat)
             jobs.append(job)
             found = given[min(len(jobs), len(given)) - 1] if given else row

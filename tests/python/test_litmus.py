@@ -231,7 +231,7 @@ def test_smaller_batches_are_flushed_before_the_pin(cli: Cli) -> None:
 
 
 def test_only_what_differs_is_told_to_be_run_again(cli: Cli) -> None:
-    _, out, _ = cli("litmus", "--set", "entry=slow")
+    _, out, _ = cli("litmus", *COUNTED[:20], "--set", "entry=slow")
     again = out.splitlines()[-1].removeprefix("reproduce: gupstress ").split()
     assert again[:2] == ["litmus", "anon-half-pinned-before"]
     code, out, _ = cli(*again)
@@ -240,13 +240,13 @@ def test_only_what_differs_is_told_to_be_run_again(cli: Cli) -> None:
 
 
 def test_wide_tables_are_split_to_fit_80_columns(cli: Cli) -> None:
-    _, out, _ = cli("litmus", *COUNTED, "--set", "pin_bias=1")
+    _, out, _ = cli("litmus", *COUNTED[:20], "--set", "pin_bias=1")
     *tables, _, _ = out.split("\n\n")
     assert len(tables) > 1
     assert max(len(line) for table in tables for line in table.splitlines()) <= 80
     for table in tables:
         assert table.count("anon-local") == 1
-    found = result(*COUNTED, "--set", "pin_bias=1").cells
+    found = result(*COUNTED[:20], "--set", "pin_bias=1").cells
     failed = [cell for cell in found if any(d.counter == "result" for d in cell.differences)]
     assert sum(table.count("result ENOMEM≠ok") for table in tables) == len(failed) > 0
 

@@ -97,6 +97,10 @@ NEVER_SEEN = {
     ("PolicyResult", "wall_timeout"),
     # Of a victim that is held up by what is no pin.
     ("HeldUp", "obstacle"),
+    # Of a run of the kernel that runs, see the tests of that.
+    ("PolicyResult", "uncontended_ns"),
+    # Of several kinds of callers, see the tests of tables.
+    ("PolicyResult", "callers"),
     # Of a page lock that is not waited for, see the core's own tests.
     ("Breakdown", "locked_by"),
 }

@@ -230,10 +230,11 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     m.set_hugetlb_pool(0, backings.iter().filter(|backing| backing.kind.is_hugetlb()).count() as u32 * 2);
     let mappings = backings.map(|backing| {
         let pages = 4.max(2 << backing.order);
+        let mapping = m.map(backing, pages).id;
         if backing.kind.is_hugetlb() {
-            assert!(m.reserve_hugetlb(0, 2), "the pool is large enough");
+            assert!(m.reserve_hugetlb(0, mapping, 2), "the pool is large enough");
         }
-        m.map(backing, pages).id
+        mapping
     });
     let pages = mappings.map(|id| m.mapping(id).vma.len());
     let ended = Rc::new(RefCell::new(Vec::new()));

@@ -89,7 +89,8 @@ fn pages_are_before_and_after_a_pin_as_on_three_kernels() {
             // What was measured by that name is no ramfs: its pages lie in Movable and are evictable.
             continue;
         }
-        let ops = Scenario::parse(name, show_litmus(name).unwrap()).unwrap().program.steps;
+        let program = Scenario::parse(name, show_litmus(name).unwrap()).unwrap().program;
+        let ops: Vec<Op> = program.steps.into_iter().map(|stmt| stmt.op).collect();
         let last = ops.iter().rposition(Op::is_pin).unwrap();
         let pools = ops.iter().map(|op| if let Op::Hugepool(pages) = op { *pages } else { 0 });
         let movable = SESSION_LAYOUT.movable + (pools.max().unwrap() << MAX_ORDER);
