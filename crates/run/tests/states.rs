@@ -7,6 +7,7 @@ use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::script::{Name, Op, OpError, Player as _};
 use serde_json::Value;
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::Path;
 
 /// A stretch of pages of which one folio after the other is alike.
@@ -30,7 +31,7 @@ fn name_of(page: &PageState, mapped: u32) -> String {
     if zero {
         name.push('Z');
     } else if mapped < 1 << page.order {
-        name += &format!("({mapped})");
+        write!(name, "({mapped})").unwrap();
     }
     name
 }
