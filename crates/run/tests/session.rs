@@ -302,6 +302,18 @@ fn a_page_stays_locked_or_under_writeback_until_that_is_given_back() {
 }
 
 #[test]
+fn nobody_locks_a_folio_twice_and_waits_for_itself() {
+    let mut session = session("linux-7.2.13", None, &ROOMY);
+    let a = session.map(Kind::Anon, 4).unwrap();
+    // All four are the zero page.
+    let told = session.lock(0, a, 0..4).unwrap_err().to_string();
+    assert!(told.contains("EINVAL"), "{told}");
+    session.lock(0, a, 1..2).unwrap();
+    session.give_back(Has::Lock, 0, a, 1..2).unwrap();
+    assert!(session.recount().broken.is_empty(), "{:?}", session.recount().broken);
+}
+
+#[test]
 fn a_block_is_taken_unless_a_page_of_it_is_held() {
     let mut session = session("linux-7.2.13", None, &ROOMY);
     let a = session.map(Kind::Anon, 150).unwrap();

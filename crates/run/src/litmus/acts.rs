@@ -188,7 +188,7 @@ impl<S: Stage> Session<S> {
 
     /// Locks each page, and keeps it locked, with a reference.
     pub fn lock(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
-        self.take(("lock", Has::Lock), (cpu, mapping, range), |t, m, index| t.lock_page(m, index))
+        self.take(("lock", Has::Lock), (cpu, mapping, range), |t, m, index, had| t.lock_page(m, index, had))
     }
 
     /// Puts each page under writeback, and keeps it there, with a reference.
@@ -198,8 +198,8 @@ impl<S: Stage> Session<S> {
         mapping: MappingId,
         range: Range<u32>,
     ) -> Result<(), OpError> {
-        self.take(("startwriteback", Has::Writeback), (cpu, mapping, range), |t, m, index| {
-            let frame = t.lock_page(m, index)?;
+        self.take(("startwriteback", Has::Writeback), (cpu, mapping, range), |t, m, index, had| {
+            let frame = t.lock_page(m, index, had)?;
             if t.begin_writeback(frame) { Ok(frame) } else { Err(Errno::EBUSY) }
         })
     }
@@ -209,12 +209,12 @@ impl<S: Stage> Session<S> {
         &mut self,
         (word, has): (&'static str, Has),
         (cpu, mapping, range): (usize, MappingId, Range<u32>),
-        one: fn(&Task<'_, SimThread<'_>>, &Mapping, u32) -> Result<Frame, Errno>,
+        one: fn(&Task<'_, SimThread<'_>>, &Mapping, u32, &[Frame]) -> Result<Frame, Errno>,
     ) -> Result<(), OpError> {
         let frames = self.try_on(word, (cpu, mapping, range.clone()), move |t, m, range| {
             let mut frames = Vec::with_capacity(range.len());
             for index in range {
-                match one(t, m, index) {
+                match one(t, m, index, &frames) {
                     Ok(frame) => frames.push(frame),
                     Err(errno) => {
                         let_go(t, has, &frames);

@@ -100,11 +100,11 @@ steps! {
     Vhold(Part) = "vhold",
     /// lets go of one such reference on each page; without pages, of all there are
     Release(Option<Part>) = "release",
-    /// locks each page, with a reference on it meanwhile, as file systems and reclaim do
+    /// locks each page, of a folio its own, with a reference on it meanwhile, as file systems and reclaim do
     Lock(Part) = "lock",
     /// unlocks each such page
     Unlock(Part) = "unlock",
-    /// puts each page under writeback, with a reference on it meanwhile
+    /// puts each page, of a folio its own, under writeback, with a reference on it meanwhile
     Startwriteback(Part) = "startwriteback",
     /// ends the writeback of each such page
     Endwriteback(Part) = "endwriteback",

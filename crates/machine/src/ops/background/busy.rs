@@ -20,12 +20,17 @@ impl<D: Driver> Task<'_, D> {
     }
 
     /// The same, but waits for whoever has it locked (`folio_lock`), and faults in what is missing.
+    /// `had` is what the caller has locked or under writeback already.
     ///
     /// # Errors
-    /// As [`touch`](Self::touch); `EINTR`: killed.
-    pub fn lock_page(&self, mapping: &Mapping, index: u32) -> Result<Frame, Errno> {
+    /// As [`touch`](Self::touch); `EINVAL`: the page lies in a folio that the caller has, and would
+    /// wait for itself; `EINTR`: killed.
+    pub fn lock_page(&self, mapping: &Mapping, index: u32, had: &[Frame]) -> Result<Frame, Errno> {
         self.read(mapping, index..index + 1)?;
         let frame = mapping.vma.lock(index).get(index).frame();
+        if had.iter().any(|&had| self.head(had) == self.head(frame)) {
+            return Err(Errno::EINVAL);
+        }
         self.folio(frame).get(1);
         if self.lock(frame) {
             return Ok(frame);
