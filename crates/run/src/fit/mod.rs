@@ -14,8 +14,7 @@ pub use candidate::{Candidate, Change};
 pub use search::{Decided, Explanation, Fit, Nearest, Undecided, fit};
 
 use crate::litmus::{Expectation, Limits, Scenario, Session};
-use crate::machine::Layout;
-use crate::script::{Counted as _, Op};
+use crate::script::Counted as _;
 use toml::Value;
 
 /// One scenario, and what the kernel counted for its last pin.
@@ -35,7 +34,7 @@ impl Cell {
     pub fn differences(&self, candidate: &Candidate, limits: &Limits) -> Vec<String> {
         let program = &self.scenario.program;
         let (rules, policy) = (candidate.rules.clone(), candidate.policy.clone());
-        let mut session = Session::new(rules, policy, &self.layout(), program.cpus);
+        let mut session = Session::new(rules, policy, &self.scenario.layout(), program.cpus);
         session.stage.limits = limits.clone();
         session.stage.sweep_limit = ENDLESS;
         let outcome = match program.play(&mut session) {
@@ -46,18 +45,6 @@ impl Cell {
         let found = |key: &str| outcome.value(key).unwrap_or_else(|| Value::from("-"));
         let differing = self.expect.iter().filter(|(key, counted)| found(key) != **counted);
         differing.map(|(key, counted)| format!("{key} {}≠{}", plain(&found(key)), plain(counted))).collect()
-    }
-
-    /// Memory enough for the scenario, and little more: a machine is made for each try.
-    fn layout(&self) -> Layout {
-        let pages = self.scenario.program.all().map(|step| match &step.op {
-            Op::Map(fresh) => fresh.pages,
-            Op::Fill(pages) => *pages,
-            _ => 0,
-        });
-        // Twice, for copies that children keep; page caches hold some of each zone.
-        let frames = 2 * pages.sum::<u32>() + 512;
-        Layout { normal: frames, movable: frames, cma: 0, page_bytes: 64 }
     }
 }
 

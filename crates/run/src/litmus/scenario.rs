@@ -195,7 +195,7 @@ impl Scenario {
     }
 
     /// The machine of a session, and room in Movable for its largest hugetlb pool beside it.
-    fn layout(&self) -> Layout {
+    pub(crate) fn layout(&self) -> Layout {
         let pools = self.program.all().filter_map(|step| match step.op {
             Op::Hugepool(pages) => Some(pages),
             _ => None,
