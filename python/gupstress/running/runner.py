@@ -226,17 +226,17 @@ def once(
             part.plan,
             policy,
             repeat,
-            observer=observer,
-            recorder=recorder,
-            label=str(turn),
-            abort_on=_conditions(part, policy, final),
+            observer,
+            recorder,
+            str(turn),
+            _conditions(part, policy, final),
         )
     return _result(part, policy, row)
 
 
-def _made(plan: Plan, policy: int, repeat: int, **how: Any) -> Row:
+def _made(plan: Plan, policy: int, repeat: int, *how: Any) -> Row:
     before = disturbance.read()
-    row = plan.run(policy, repeat, **how)
+    row = plan.run(policy, repeat, *how)
     after = disturbance.read()
     if plan.asked["driver"] == "os":
         row["disturbance"] = disturbance.between(before, after)
@@ -266,7 +266,7 @@ class Item(NamedTuple):
 
 def make(item: Item) -> Row:
     """Make a run wherever this is."""
-    return _made(Plan.of(item.asked), item.policy, item.repeat, abort_on=item.abort_on)
+    return _made(Plan.of(item.asked), item.policy, item.repeat, None, None, "", item.abort_on)
 
 
 def item(part: Job, policy: int, repeat: int, final: Sequence[Threshold] = ()) -> Item:
