@@ -76,6 +76,7 @@ MENTIONS = {
     "gupstress explore",
     "gupstress replay",
     "gupstress soak",
+    "gupstress tune",
 } | {"gupstress report"}
 """Names of commands: what is meant is the command, not a call of it without anything."""
 

@@ -73,7 +73,7 @@ def test_every_option_of_a_request_is_a_key() -> None:
     options = {name.removeprefix("--") for param in run.params for name in param.opts}
     assert set(FIELDS) <= options
     beside = {"baseline", "format", "json", "trace", "trace-last", "export-csv", "dry-run", "quiet"}
-    beside |= {"on"}
+    beside |= {"on", "cluster"}
     assert options - set(FIELDS) == beside
 
 

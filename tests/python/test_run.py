@@ -234,7 +234,7 @@ def test_an_interrupt_keeps_what_was_counted() -> None:
 def test_an_interrupted_command_writes_what_it_has(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "watch", lambda stream: interrupting)
+    monkeypatch.setattr(progress, "watch", lambda stream, under: interrupting)
     options = ("--threads", "2", "--pins", str(2**60), "--policy", "bounded", "--json", "r.json")
     code, out, _ = cli(*options)
     assert code == 130

@@ -109,12 +109,16 @@ def beside(
 def _require_same(live: Run, profile: Mapping[str, Any], place: str) -> None:
     """Refuse a load that is not the one that was measured."""
     measured = live.results[0].resolved["profile"]
-    for key, value in profile.items():
-        if key in _MODELS_OWN or not isinstance(measured, dict) or measured.get(key) == value:
-            continue
-        raise ConfigError(
-            [(place, f"{key} was {measured.get(key)}, here it is {value}; nearest: --profile FILE")]
-        )
+    if not isinstance(measured, dict):
+        return
+    for key, was in measured.items():
+        now = profile.get(key)
+        if isinstance(now, dict) and isinstance(was, dict):
+            # What no profile had then, there was no other value of.
+            now = {name: now.get(name) for name in was}
+        if key not in _MODELS_OWN and now != was:
+            words = f"{key} was {was}, here it is {now}; nearest: --profile FILE"
+            raise ConfigError([(place, words)])
 
 
 def _subject(

@@ -39,7 +39,7 @@ def prepare(
         number: Of the cycle, from 0.
 
     Raises:
-        ConfigError: No kernel carries what the cycle is made of.
+        ConfigError: No kernel and number of threads carries what the cycle is made of.
         ResourceError: The host has too few threads or too little memory left.
     """
     loads = [*settings.profiles, *sections]
@@ -52,7 +52,6 @@ def prepare(
         for name, values in {
             "policy": settings.policies,
             "driver": settings.drivers,
-            "threads": _THREADS,
             "cpus": _CPUS,
             "perturb": _PERTURB,
         }.items()
@@ -67,14 +66,17 @@ def prepare(
         **drawn,
     )
     on = (
-        replace(request, kernel=kernel)
+        replace(request, kernel=kernel, threads=threads)
+        for threads in _dealt(settings.seed, "threads", _THREADS, number)
         for kernel in _dealt(settings.seed, "kernel", settings.kernels, number)
     )
     return None, first_fitting(on)
 
 
 def first_fitting(requests: Iterable[Request]) -> Job:
-    """Return the first of some requests that can be: a load may need what a kernel has not.
+    """Return the first of some requests that can be.
+
+    A load may need what a kernel has not, or have room for fewer threads.
 
     Raises:
         ConfigError: Everything wrong with the last of them.
