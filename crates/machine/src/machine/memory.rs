@@ -182,7 +182,16 @@ impl Memory {
     /// The line that has the state of the folio that a frame is part of.
     #[inline]
     pub fn folio(&self, frame: Frame) -> &Page {
-        self.page(self.head(frame))
+        self.page_folio(frame).1
+    }
+
+    /// That line, and the frame whose line it is. A line is looked up once where it says itself
+    /// that it is a head.
+    #[inline]
+    pub(crate) fn page_folio(&self, frame: Frame) -> (Frame, &Page) {
+        let page = self.page(frame);
+        let head = frame.align_down(page.order());
+        (head, if head == frame { page } else { self.page(head) })
     }
 
     /// The frames of the folio that a frame is part of.

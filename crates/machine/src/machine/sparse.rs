@@ -137,7 +137,7 @@ pub(super) struct PerFrame<T> {
 
 /// Frames of the largest block.
 const BLOCK: u32 = 1 << MAX_ORDER;
-/// Entries of each that come before all others.
+/// Entries of each that come after all others, so that most have the place of their number.
 const FIRST: u32 = 2;
 
 impl<T: Zeroable> PerFrame<T> {
@@ -172,14 +172,13 @@ impl<T> PerFrame<T> {
     #[inline]
     fn place(&self, frame: Frame) -> usize {
         if frame.0 % BLOCK < FIRST {
-            (frame.0 / BLOCK * FIRST + frame.0 % FIRST) as usize
+            self.frames as usize + (frame.0 / BLOCK * FIRST + frame.0 % FIRST) as usize
         } else {
-            firsts(self.frames) + frame.at()
+            frame.at()
         }
     }
 }
 
-#[inline]
 fn firsts(frames: u32) -> usize {
     (frames.div_ceil(BLOCK) * FIRST) as usize
 }

@@ -42,6 +42,12 @@ impl<'a, D: Driver> Refs<'a, D> {
         self.m.memory.head(frame)
     }
 
+    /// Its first frame, and the folio.
+    #[inline]
+    pub(super) fn page_folio(&self, frame: Frame) -> (Frame, &'a Page) {
+        self.m.memory.page_folio(frame)
+    }
+
     #[inline]
     pub(super) fn step(&self, at: Step, frame: Frame) {
         self.d.step(at, frame);
@@ -74,7 +80,7 @@ impl<'a, D: Driver> Refs<'a, D> {
 
     /// `__folio_put`: the last reference is gone. Out of line: most puts are not the last.
     #[inline(never)]
-    fn free(&self, head: Frame) {
+    pub(super) fn free(&self, head: Frame) {
         let folio = self.page(head);
         debug_assert_eq!(folio.folio_mapcount(), 0, "a mapped folio lost its last reference");
         if folio.test_clear(flag::LRU) {

@@ -162,8 +162,7 @@ impl<D: Driver> Mm<'_, D> {
             return None;
         }
         let frame = pte.frame();
-        let head = self.head(frame);
-        let page = self.page(head);
+        let (head, page) = self.page_folio(frame);
         let place = place_of(frame, page.flags());
         // The zero page is special to the page table, and none of GUP-fast's.
         if place.zero || request.policy.must_move(place) {
@@ -260,8 +259,10 @@ impl<D: Driver> Mm<'_, D> {
         let mut released = pages.len() as u64;
         for &frame in pages {
             if self.m.pin_counts(frame) {
-                let head = self.head(frame);
-                self.put_folio(head, self.m.unpin(self.page(head)));
+                let (head, folio) = self.page_folio(frame);
+                if folio.put_testzero(self.m.unpin(folio)) {
+                    self.free(head);
+                }
             } else {
                 released -= 1;
             }
