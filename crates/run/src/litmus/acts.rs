@@ -209,7 +209,7 @@ impl<S: Stage> Session<S> {
         &mut self,
         (word, has): (&'static str, Has),
         (cpu, mapping, range): (usize, MappingId, Range<u32>),
-        one: fn(&Task<'_, SimThread<'_>>, &Mapping, u32, &[Frame]) -> Result<Frame, Errno>,
+        one: TakeOne,
     ) -> Result<(), OpError> {
         let frames = self.try_on(word, (cpu, mapping, range.clone()), move |t, m, range| {
             let mut frames = Vec::with_capacity(range.len());
@@ -485,6 +485,9 @@ fn let_go(task: &Task<'_, SimThread<'_>>, has: Has, frames: &[Frame]) {
         Has::Writeback => task.finish_writeback(frame),
     });
 }
+
+/// Takes something of one page, beside what was taken already.
+type TakeOne = fn(&Task<'_, SimThread<'_>>, &Mapping, u32, &[Frame]) -> Result<Frame, Errno>;
 
 /// Something that is done to a range of a mapping on a CPU.
 type Act<S> = fn(&mut Session<S>, usize, MappingId, Range<u32>) -> Result<(), OpError>;
