@@ -352,7 +352,7 @@ def test_everything_is_run_where_nothing_is_named(cli: Cli, rows: Rows) -> None:
     assert set(_core.names("policy")) - set(policies) == {
         name for name in _core.names("policy") if name.startswith("busted-")
     }
-    others = {"steady", "drain-storm", "same-range", "free-loop", "oversubscribed"}
+    others = {"steady", "drain-storm", "same-range", "free-loop", "oversubscribed", "hugetlb"}
     assert set(_core.names("profile")) - set(profiles) == others
     assert len({job["seed"] for job in jobs}) == 1
     for job in jobs:
