@@ -59,7 +59,7 @@ fn each_measured_kernel_is_found_among_all_named_ones() {
         assert_eq!(right.candidate.policy.name, rules.policy, "{kernel}: {found:#?}");
         // All others differ in keys alone that are said to be undecided.
         let policies: Vec<_> = fit.explanations.iter().map(|one| &one.candidate.policy.name).collect();
-        assert!(own.len() <= 4 && policies.len() <= 8, "{kernel}: {found:#?}");
+        assert!(own.len() <= 4 && policies.len() <= 10, "{kernel}: {found:#?}");
         assert!(fit.decided.iter().any(|key| key.axis == "drain_after_migrate"), "{:#?}", fit.decided);
         assert!(fit.undecided.iter().any(|key| key.axis == "batch_size"), "{:#?}", fit.undecided);
     }
