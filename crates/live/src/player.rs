@@ -157,7 +157,7 @@ impl<'k> Script<'k> {
     fn fork(&mut self, on: &Pages, gets: Range<u32>, writes: Range<u32>) -> Result<(), OpError> {
         let area = self.area(&on.name)?;
         self.keep_from_child(&on.name, &gets, Advice::LinuxDontFork)?;
-        let child = fork(|| _ = area.touch(writes));
+        let child = fork(|| area.touch(writes));
         self.keep_from_child(&on.name, &gets, Advice::LinuxDoFork)?;
         self.children.push(child.map_err(|errno| refused("share", errno))?);
         self.forked = true;
