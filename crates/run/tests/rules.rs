@@ -9,7 +9,8 @@ use gupstress_run::machine::cpu::{Entry, Tag};
 use gupstress_run::machine::lruvec::Lists;
 use gupstress_run::machine::payload::pattern;
 use gupstress_run::machine::{
-    Batch, Frame, Gfp, Kind, Known, Layout, Lru, Machine, Mapping, MappingId, PAGEBLOCK, ZoneKind, flag, vm,
+    Backing, Batch, Frame, Gfp, Kind, Known, Layout, Lru, MAX_ORDER, Machine, Mapping, MappingId, PAGEBLOCK,
+    ZoneKind, flag, vm,
 };
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{Dma, Errno, MigrateMode, Pin, PinRequest, Task};
@@ -399,4 +400,37 @@ fn a_child_that_cannot_be_made_leaves_nothing() {
         }
         t.unpin_user_pages(&pin.pages);
     });
+}
+
+/// A machine with room for huge pages, and a mapping of one.
+fn huge(kernel: &str, kind: Kind) -> (Arc<Machine>, MappingId) {
+    let layout = Layout { normal: 2048, movable: 2048, cma: 0, page_bytes: 64 };
+    let m = Arc::new(Machine::new(rules(kernel), &layout, 2));
+    let id = m.map(Backing { kind, order: MAX_ORDER }, 512).id;
+    (m, id)
+}
+
+#[test]
+fn no_pmd_maps_what_has_a_page_table() {
+    for kernel in ["linux-6.1.192", "linux-6.12.117", "linux-7.3.4"] {
+        // Areas on both sides of an edge take PTEs; that they are one again takes none of them away.
+        let (m, id) = huge(kernel, Kind::Shmem);
+        alone(&m, move |t| {
+            let mapping = t.m.mapping(id);
+            t.mlock(mapping, 0..300).unwrap();
+            t.touch(mapping, 0..1).unwrap();
+            t.munlock(mapping, 0..300).unwrap();
+            t.touch(mapping, 1..2).unwrap();
+            assert!(mapping.vma.lock(0).pmd(0).is_none(), "{kernel}");
+        });
+        // A child has the page tables that its parent's pages needed.
+        let (m, id) = huge(kernel, Kind::Anon);
+        alone(&m, move |t| {
+            let mapping = t.m.mapping(id);
+            t.touch(mapping, 0..512).unwrap();
+            t.madvise_dontneed(mapping, 0..1).unwrap();
+            t.fork_writing(mapping, 0..1).unwrap();
+            mapping.for_each_child(|child| assert!(child.lock(0).pmd(0).is_none(), "{kernel}"));
+        });
+    }
 }
