@@ -144,7 +144,9 @@ def _read(name: str) -> list[Scenario]:
     for place, part in _core.split_litmus(name, text):
         table = engine.read_litmus(place, part)
         threads = bool(table["threads"])
-        scenario = Scenario(name, place, part, table["name"], table["expect"], threads, table["kernels"])
+        scenario = Scenario(
+            name, place, part, table["name"], table["expect"], threads, table["kernels"]
+        )
         scenarios.append(scenario)
     return scenarios
 
