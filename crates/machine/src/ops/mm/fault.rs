@@ -196,9 +196,6 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         let locked = vma.lock(index);
         if locked.get(index).is_none() {
-            if mapping.order == MAX_ORDER {
-                locked.set_table(index);
-            }
             locked.set(index, Pte::ZERO);
         }
         Ok(())
@@ -272,9 +269,6 @@ impl<'a, D: Driver> Mm<'a, D> {
         if huge {
             locked.set_pmd(index, Pte::present(head, write, write));
         } else {
-            if mapping.order == MAX_ORDER {
-                locked.set_table(index);
-            }
             let ptes = pages.zip(head.on());
             ptes.for_each(|(index, frame)| locked.set(index, Pte::present(frame, write, write)));
         }
