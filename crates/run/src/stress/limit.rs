@@ -167,7 +167,7 @@ mod tests {
         }
         let mut status = 0;
         // SAFETY: waits for the one child of this test.
-        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         assert_eq!(libc::WEXITSTATUS(status), 70);
         assert!(limit.may_go_on());
     }
