@@ -41,6 +41,7 @@ impl Default for Space {
 pub struct Area {
     start: NonNull<u64>,
     pages: u32,
+    backing: Backing,
     /// The file of shared memory.
     file: Option<OwnedFd>,
 }
@@ -57,7 +58,8 @@ impl Space {
     /// # Errors
     /// The kernel's.
     pub fn map(&mut self, backing: impl Into<Backing>, pages: u32) -> Result<Area> {
-        let Backing { kind, order } = backing.into();
+        let backing = backing.into();
+        let Backing { kind, order } = backing;
         let bytes = pages as usize * page_size();
         let sealable = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = match kind {
@@ -76,7 +78,7 @@ impl Space {
         // What is reserved of the pool says something: the reservation is not left away there.
         let flags = if kind == Kind::Hugetlb { MapFlags::HUGETLB } else { MapFlags::NORESERVE };
         let start = self.place(bytes, |at| place(at, bytes, flags, file.as_ref()))?;
-        let area = Area { start, pages, file };
+        let area = Area { start, pages, backing, file };
         if order > 0 && !kind.is_hugetlb() {
             area.advise(&(0..pages), Advice::LinuxHugepage)?;
         }
@@ -155,6 +157,11 @@ impl Area {
     /// Its pages.
     pub fn pages(&self) -> u32 {
         self.pages
+    }
+
+    /// What its pages are of.
+    pub fn backing(&self) -> Backing {
+        self.backing
     }
 
     /// The file behind shared memory.

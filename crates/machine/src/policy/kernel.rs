@@ -58,6 +58,30 @@ words! {
     }
 }
 
+words! {
+    /// Which large folios, but new anonymous ones, are mlocked where they are mapped into a locked area.
+    pub enum MlockLarge {
+        /// None: that is left to reclaim (6.7 to 6.17).
+        Never = "never",
+        /// Those that a PMD maps (to 6.6).
+        Pmd = "pmd",
+        /// Those that are mapped whole in one go, by a PMD or by PTEs (6.18 on).
+        Whole = "whole",
+    }
+}
+
+words! {
+    /// What `mprotect` makes writable again of private memory, so that a store takes no fault.
+    pub enum MprotectWritable {
+        /// Nothing (to 5.19).
+        Never = "never",
+        /// PTEs of exclusive pages that were written through; a PTE that a PMD was split into was not (6.0, 6.1).
+        Dirty = "dirty",
+        /// Whatever maps exclusive pages (6.2 on).
+        Exclusive = "exclusive",
+    }
+}
+
 table! {
     /// What the machine does as one kernel version does it.
     pub struct Rules {
@@ -113,8 +137,10 @@ table! {
         key unshare: Unshare,
         /// Whether a pin of the zero page is a reference, and counted, like any other (to 6.0; not in 6.1.192).
         key zero_page_counts: bool,
-        /// Whether mapping a huge page again in a locked area, by a PMD, mlocks it (to 6.6, and again in 7.3).
-        key mlock_pmd: bool,
+        /// Which large folios mapping them into a locked area mlocks.
+        key mlock_large: MlockLarge,
+        /// What mprotect makes writable again.
+        key mprotect_writable: MprotectWritable,
         /// Whether migrate_pages first splits a folio of which a part is mapped no more (6.12 on).
         key splits_partly_mapped: bool,
         /// Whether splitting a huge page takes what its PMD maps out page by page, as if partly unmapped (to 6.6).
@@ -170,7 +196,8 @@ impl Rules {
             pin_alloc_avoids_movable: true,
             unshare: Unshare::Cow,
             zero_page_counts: false,
-            mlock_pmd: true,
+            mlock_large: MlockLarge::Whole,
+            mprotect_writable: MprotectWritable::Exclusive,
             splits_partly_mapped: true,
             split_unmaps_pages: false,
             migrate_keeps_deferred: true,

@@ -432,7 +432,11 @@ impl<'a, D: Driver> Mm<'a, D> {
                 self.add_rmap_pmd(head, vma, index);
                 locked.set_pmd(index, Pte::present(head, write, write));
             } else {
-                for (index, frame) in self.mapped_by_fault(vma, &locked, index, frame) {
+                let pages = self.mapped_by_fault(vma, &locked, index, frame);
+                if pages.len() > 1 {
+                    self.mapped_whole(head, vma, index);
+                }
+                for (index, frame) in pages {
                     folio.get(1);
                     if self.m.rules.mlock_batched {
                         self.add_rmap(frame, vma, index);

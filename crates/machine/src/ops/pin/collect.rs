@@ -92,9 +92,10 @@ impl<D: Driver> Call<'_, '_, D> {
             if self.cursor.over == Over::Isolated {
                 return Seen::Page(self.t.see(frame, 1));
             }
+            // Only of neighbours in one folio one is enough, whatever lies between.
             if frame != NO_FRAME
-                && self.must_move(frame)
                 && self.cursor.previous.replace(self.t.head(frame)) != Some(self.t.head(frame))
+                && self.must_move(frame)
             {
                 self.t.step(Step::CollectCheck, frame);
                 if let Some(page) = self.see_current() {
