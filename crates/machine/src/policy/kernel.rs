@@ -153,6 +153,8 @@ table! {
         key huge_zero_to_huge: bool,
         /// Whether a shared fault maps all of a large folio, in place of one page (6.11 on).
         key fault_maps_folio: bool,
+        /// Whether a read fault maps all of the cached folios that it meets, in place of what lies within 16 pages (6.18 on).
+        key fault_around_whole: bool,
         /// Whether punching a hole splits a folio into the largest parts around it, in place of pages (6.15 on).
         key hole_splits_to_fit: bool,
         /// Whether a fault of a tmpfs mounted with huge=always gets a huge page (not in 6.12.117 and 7.3.4).
@@ -204,6 +206,7 @@ impl Rules {
             reuses_large: true,
             huge_zero_to_huge: true,
             fault_maps_folio: true,
+            fault_around_whole: true,
             hole_splits_to_fit: true,
             tmpfs_faults_huge: false,
             hugetlb_apart: false,

@@ -3,7 +3,7 @@
 
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
-use crate::machine::{Frame, Gfp, Kind, Mapping, Pte, ZERO_FRAME, ZoneKind, flag};
+use crate::machine::{Frame, Gfp, Kind, Mapping, Pte, ZoneKind, flag};
 use crate::ops::floor::Task;
 use crate::policy::Errno;
 use std::ops::Range;
@@ -95,8 +95,7 @@ impl<D: Driver> Task<'_, D> {
 
     /// Another holder takes a plain reference on each page and never lets go
     /// by itself (a pipe): by `vmsplice`, or by `splice` of a file, which finds what the page
-    /// cache has without mapping it, and the zero page in a hole of shared memory
-    /// (`shmem_file_splice_read`). Faults in what else is missing, for reading. All of them
+    /// cache has without mapping it. Faults in what is missing, for reading. All of them
     /// or, on an error, none.
     ///
     /// # Errors
@@ -104,19 +103,13 @@ impl<D: Driver> Task<'_, D> {
     pub fn hold(&self, mapping: &Mapping, range: Range<u32>, splice: bool) -> Result<Vec<Frame>, Errno> {
         let mut held = Vec::with_capacity(range.len());
         for index in range {
-            let cached = if splice { mapping.cached(index) } else { None };
-            if let Some(frame) = cached
+            if splice
+                && let Some(frame) = mapping.cached(index)
                 && self.folio(frame).try_get(1)
             {
                 self.folio(frame).set(flag::REFERENCED);
                 self.folio(frame).add_lasting(1);
                 held.push(frame);
-                continue;
-            }
-            if splice && cached.is_none() && mapping.kind.is_cached() && mapping.kind.is_swapbacked() {
-                self.folio(ZERO_FRAME).get(1);
-                self.folio(ZERO_FRAME).add_lasting(1);
-                held.push(ZERO_FRAME);
                 continue;
             }
             if let Err(errno) = self.read(mapping, index..index + 1) {
