@@ -54,7 +54,7 @@
 
 use crate::sync::{AtomicI32, AtomicU32, Ordering};
 
-use super::ids::{AtomicFrame, MappingId};
+use super::ids::{AtomicFrame, Frame, MappingId};
 
 /// A page flag, named as in `include/linux/page-flags.h`.
 pub mod flag {
@@ -174,6 +174,13 @@ impl Page {
     #[inline]
     pub fn order(&self) -> u32 {
         MAX_ORDER - (self.flags.load(Ordering::Acquire) >> flag::ORDER)
+    }
+
+    /// The first frame of that folio, given the frame whose line it is: whoever has a line need not
+    /// look for it again.
+    #[inline]
+    pub fn head_of(&self, frame: Frame) -> Frame {
+        frame.align_down(self.order())
     }
 
     /// Pages of that folio: `folio_nr_pages`.

@@ -62,9 +62,8 @@ impl<'a> Fresh<'a> {
     /// Fills each of its pages, by their place in it, with one word: `folio_zero_user`, with
     /// contents to tell pages apart.
     pub fn fill(&self, value: impl Fn(u32) -> u64) {
-        for (nth, frame) in (0..).zip(self.memory.frames_of(self.frame)) {
-            self.memory.payload.fill(frame, value(nth));
-        }
+        let pages = self.memory.page(self.frame).nr_pages();
+        (0..pages).for_each(|nth| self.memory.payload.fill(self.frame + nth, value(nth)));
     }
 }
 
@@ -91,9 +90,9 @@ impl<'a> Frozen<'a> {
     pub fn copy_to(&self, target: &Fresh<'_>) {
         let memory = self.memory;
         assert!(std::ptr::eq(memory, target.memory), "a folio is copied within its memory");
-        let (from, to) = (memory.frames_of(self.frame), memory.frames_of(target.frame));
-        assert_eq!(from.len(), to.len(), "a folio is copied to one of its order");
-        from.zip(to).for_each(|(from, to)| memory.payload.copy(from, to));
+        let order = memory.page(self.frame).order();
+        assert_eq!(order, memory.page(target.frame).order(), "a folio is copied to one of its order");
+        (0..1 << order).for_each(|nth| memory.payload.copy(self.frame + nth, target.frame + nth));
     }
 
     /// Makes folios of these orders of it, which stay frozen until

@@ -2,7 +2,7 @@
 
 use super::floor::Refs;
 use crate::drive::{Driver, Step, Wait};
-use crate::machine::{Frame, flag};
+use crate::machine::{Frame, Page, flag};
 use crate::observe::Event;
 
 impl<D: Driver> Refs<'_, D> {
@@ -41,19 +41,24 @@ impl<D: Driver> Refs<'_, D> {
     /// `folio_unlock`: clears the flag, then wakes.
     #[inline]
     pub fn unlock(&self, frame: Frame) {
-        let frame = self.head(frame);
+        let (head, folio) = self.page_folio(frame);
         // While the flag is still set: the next holder's word comes after it.
-        self.page(frame).set_lock_owner(None);
-        self.clear_and_wake(frame, flag::LOCKED);
+        folio.set_lock_owner(None);
+        self.clear_and_wake(head, folio, flag::LOCKED);
     }
 
     #[inline]
-    fn clear_and_wake(&self, frame: Frame, mask: u32) {
-        if self.page(frame).clear_awaited(mask) {
-            // One flag for both: who is woken too early asks again.
-            self.d.wake(Wait::PageLock(frame));
-            self.d.wake(Wait::Writeback(frame));
+    fn clear_and_wake(&self, head: Frame, folio: &Page, mask: u32) {
+        if folio.clear_awaited(mask) {
+            self.wake_waiters(head);
         }
+    }
+
+    #[cold]
+    fn wake_waiters(&self, head: Frame) {
+        // One flag for both: who is woken too early asks again.
+        self.d.wake(Wait::PageLock(head));
+        self.d.wake(Wait::Writeback(head));
     }
 
     /// `folio_start_writeback`; false if it is under way already.
@@ -68,7 +73,8 @@ impl<D: Driver> Refs<'_, D> {
 
     /// `folio_end_writeback`: clears the flag, then wakes.
     pub fn end_writeback(&self, frame: Frame) {
-        self.clear_and_wake(self.head(frame), flag::WRITEBACK);
+        let (head, folio) = self.page_folio(frame);
+        self.clear_and_wake(head, folio, flag::WRITEBACK);
     }
 
     /// `folio_wait_writeback`; false if killed.

@@ -66,7 +66,10 @@ impl<'a, D: Driver> Refs<'a, D> {
     /// Drops `n` references of a page's folio; the last one frees it: `folio_put_refs`.
     #[inline]
     pub fn put(&self, frame: Frame, n: i32) {
-        self.put_folio(self.head(frame), n);
+        let (head, folio) = self.page_folio(frame);
+        if folio.put_testzero(n) {
+            self.free(head);
+        }
     }
 
     /// The same of the folio with this head: for references that were taken before it was

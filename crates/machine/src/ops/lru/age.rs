@@ -8,8 +8,7 @@ use crate::policy::Cold;
 impl<D: Driver> Lru<'_, D> {
     /// `folio_mark_accessed`. Under multi-gen LRU only a flag, no batch.
     pub fn mark_accessed(&self, frame: Frame) {
-        let frame = self.head(frame);
-        let page = self.page(frame);
+        let (frame, page) = self.page_folio(frame);
         let flags = page.flags();
         if self.m.rules.mglru || flags & flag::REFERENCED == 0 {
             if flags & flag::REFERENCED == 0 {

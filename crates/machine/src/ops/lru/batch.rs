@@ -8,9 +8,9 @@ use crate::ops::floor::Batches;
 impl<D: Driver> Batches<'_, D> {
     /// `folio_add_lru`: into this CPU's batch with a reference of its own.
     pub fn add_lru(&self, frame: Frame) {
-        let frame = self.head(frame);
-        self.page(frame).get(1);
-        self.queue(Batch::LruAdd, frame, Tag::None);
+        let (head, folio) = self.page_folio(frame);
+        folio.get(1);
+        self.queue(Batch::LruAdd, head, Tag::None);
     }
 
     /// Queues a page that is on a list, with a reference of its own.
@@ -38,6 +38,9 @@ impl<D: Driver> Batches<'_, D> {
 
     /// Empties one batch under its local lock.
     pub(super) fn flush(&self, batches: &mut cpu::Batches, batch: Batch) {
+        if batches.list(batch).is_empty() {
+            return;
+        }
         let mut entries = std::mem::take(batches.list(batch));
         self.apply(batch, &entries);
         entries.clear();

@@ -12,8 +12,7 @@ impl<D: Driver> Lru<'_, D> {
     /// `folio_isolate_lru`: off its list with one more reference; false if it
     /// was on none or someone else was faster. The caller holds a reference.
     pub fn isolate_lru(&self, frame: Frame) -> bool {
-        let frame = self.head(frame);
-        let page = self.page(frame);
+        let (frame, page) = self.page_folio(frame);
         if page.has(flag::HUGETLB) {
             return self.isolate_hugetlb(frame);
         }

@@ -177,16 +177,17 @@ impl<'a, D: Driver> Migrate<'a, D> {
             Err(found) => return Err((dst, found)),
         };
         frozen.copy_to(&dst);
-        for (from, to) in self.m.memory.frames_of(src).zip(self.m.memory.frames_of(dst.frame())).skip(1) {
-            if self.page(from).clear(flag::ANON_EXCLUSIVE) & flag::ANON_EXCLUSIVE != 0 {
-                self.page(to).set(flag::ANON_EXCLUSIVE);
+        for nth in 1..page.nr_pages() {
+            if self.page(src + nth).clear(flag::ANON_EXCLUSIVE) & flag::ANON_EXCLUSIVE != 0 {
+                self.page(dst.frame() + nth).set(flag::ANON_EXCLUSIVE);
             }
         }
         let (mapping, index) = (page.mapping(), page.index());
         target.set_mapping(mapping, index);
         let kept = flag::REFERENCED | flag::DIRTY | flag::SWAPBACKED | flag::ANON | flag::ANON_EXCLUSIVE;
-        let deferred = page.clear(flag::PARTLY_MAPPED) & flag::PARTLY_MAPPED != 0;
-        let moved = page.clear(flag::ACTIVE | flag::UNEVICTABLE | flag::ANON | flag::ANON_EXCLUSIVE);
+        let gone = flag::ACTIVE | flag::UNEVICTABLE | flag::PARTLY_MAPPED | flag::ANON | flag::ANON_EXCLUSIVE;
+        let moved = page.clear(gone);
+        let deferred = moved & flag::PARTLY_MAPPED != 0;
         // Active and unevictable exclude each other.
         if page.has(flag::HUGETLB) && target.clear(flag::TEMPORARY) & flag::TEMPORARY != 0 {
             // `move_hugetlb_state`: the copy is the pool's now, and what it was a copy of goes.

@@ -9,7 +9,7 @@
 
 use super::page::{MigrateMode, OWN, Refusal, Unmap};
 use crate::drive::Driver;
-use crate::machine::{Frame, Gfp, MAX_ORDER, flag};
+use crate::machine::{Frame, Gfp, MAX_ORDER, Page, flag};
 use crate::observe::Event;
 use crate::ops::floor::Migrate;
 use crate::ops::refused::Refused;
@@ -155,14 +155,10 @@ impl<D: Driver> Migrate<'_, D> {
     }
 
     /// How much a folio is, if it fails.
-    fn size(&self, frame: Frame) -> Failed {
-        let folio = self.page(frame);
-        Failed { pages: folio.nr_pages().into(), thps: u64::from(self.is_thp(frame)), split_thps: 0 }
-    }
-
-    fn is_thp(&self, frame: Frame) -> bool {
-        let folio = self.page(frame);
-        folio.order() == MAX_ORDER && !folio.has(flag::HUGETLB)
+    #[inline]
+    fn size(&self, head: Frame) -> Failed {
+        let folio = self.page(head);
+        Failed { pages: folio.nr_pages().into(), thps: u64::from(is_thp(folio)), split_thps: 0 }
     }
 
     /// A folio of this size has moved.
@@ -193,7 +189,7 @@ impl<D: Driver> Migrate<'_, D> {
 
     /// Whether a folio could be split; its pages are moved in the end.
     fn split(&self, frame: Frame, mode: MigrateMode, result: &mut Migrated) -> bool {
-        let thps = u64::from(self.is_thp(frame));
+        let thps = u64::from(is_thp(self.page(frame)));
         let parts = self.try_split_folio(frame, mode);
         if let Ok(parts) = &parts {
             result.parts.extend(parts);
@@ -363,4 +359,8 @@ impl<D: Driver> Migrate<'_, D> {
         let folio = self.page(frame);
         self.m.rules.splits_partly_mapped && folio.is_large() && folio.has(flag::PARTLY_MAPPED)
     }
+}
+
+fn is_thp(folio: &Page) -> bool {
+    folio.order() == MAX_ORDER && !folio.has(flag::HUGETLB)
 }

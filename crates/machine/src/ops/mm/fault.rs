@@ -42,11 +42,15 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// A store to one page through an area that maps it.
+    #[inline]
     pub(super) fn write(&self, mapping: &Mapping, vma: &Vma, index: u32) -> Result<(), Errno> {
-        while !vma.pte(index).is_present() || !vma.pte(index).is_writable() {
+        loop {
+            let pte = vma.pte(index);
+            if pte.is_present() && pte.is_writable() {
+                return Ok(());
+            }
             self.handle_mm_fault(mapping, vma, index, Access::Write)?;
         }
-        Ok(())
     }
 
     /// Writes each page of the range through a second mapping of the same file.
@@ -232,23 +236,21 @@ impl<'a, D: Driver> Mm<'a, D> {
             fresh => fresh?,
         };
         let folio = self.page(fresh.frame());
-        folio.set(flag::ANON | flag::SWAPBACKED);
+        let referenced = if self.m.rules.cold == Cold::NotOldest { flag::REFERENCED } else { 0 };
+        folio.set(flag::ANON | flag::SWAPBACKED | flag::ANON_EXCLUSIVE | referenced);
+        // Where a PMD maps it, its head says it for all of them.
         let apart = if huge { 1 } else { 1 << order };
-        (0..apart).for_each(|nth| _ = self.page(fresh.frame() + nth).set(flag::ANON_EXCLUSIVE));
-        if self.m.rules.cold == Cold::NotOldest {
-            folio.set(flag::REFERENCED);
-        }
+        (1..apart).for_each(|nth| _ = self.page(fresh.frame() + nth).set(flag::ANON_EXCLUSIVE));
         self.step(Step::FaultAlloc, fresh.frame());
         let locked = vma.lock(index);
         let head = fresh.publish();
-        let pages = first..first + (1 << order);
         let unchanged = if huge {
             let pmd = locked.pmd(index);
             pmd.map_or(vma.takes_pmd(index) && old.is_none(), |pmd| pmd.at(index - first) == old)
         } else {
-            pages.clone().all(|index| locked.get(index) == old)
+            (0..1 << order).map(|nth| locked.entry(first + nth)).all(|entry| !entry.huge && entry.pte == old)
         };
-        if !unchanged || !huge && locked.pmd(index).is_some() {
+        if !unchanged {
             drop(locked);
             self.discard(head);
             return Ok(());
@@ -257,7 +259,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             self.event(Event::ThpFaultAlloc);
             self.m.memory.add_entire_mapcount(head, 1);
         } else {
-            pages.clone().zip(head.on()).for_each(|(_, frame)| _ = self.m.memory.add_mapcount(frame, 1));
+            (0..1 << order).for_each(|nth| _ = self.m.memory.add_mapcount(head + nth, 1));
             if order != 0 {
                 folio.get((1 << order) - 1);
             }
@@ -275,8 +277,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             if mapping.order == MAX_ORDER {
                 locked.set_table(index);
             }
-            let ptes = pages.zip(head.on());
-            ptes.for_each(|(index, frame)| locked.set(index, Pte::present(frame, write, write)));
+            (0..1 << order).for_each(|nth| locked.set(first + nth, Pte::present(head + nth, write, write)));
         }
         let replaced = old.is_present() && !self.m.is_zero(old.frame());
         if replaced {
@@ -567,17 +568,18 @@ impl<'a, D: Driver> Mm<'a, D> {
 }
 
 /// Order of the folio that a fault may make: `alloc_anon_folio`, `thp_vma_suitable_order`.
+#[inline]
 fn order_for(mapping: &Mapping, vma: &Vma, index: u32) -> u32 {
     let order = mapping.order;
-    if order == 0 {
-        return 0;
-    }
+    if order == 0 || !fits(vma, index, order) { 0 } else { order }
+}
+
+fn fits(vma: &Vma, index: u32, order: u32) -> bool {
     let pages = 1 << order;
     let first = index - index % pages;
-    let fits = if order == MAX_ORDER {
+    if order == MAX_ORDER {
         vma.takes_pmd(index)
     } else {
         vma.takes_folio(index, pages) && (first..first + pages).all(|index| vma.pte(index).is_none())
-    };
-    if fits { order } else { 0 }
+    }
 }

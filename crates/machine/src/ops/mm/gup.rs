@@ -162,23 +162,22 @@ impl<D: Driver> Mm<'_, D> {
             return None;
         }
         let frame = pte.frame();
-        let (head, page) = self.page_folio(frame);
-        let place = place_of(frame, page.flags());
+        let page = self.page(frame);
+        let (head, folio) = self.m.memory.folio_of(page, frame);
+        let place = place_of(frame, folio.flags());
         // The zero page is special to the page table, and none of GUP-fast's.
         if place.zero || request.policy.must_move(place) {
             return None;
         }
-        let grab = self.m.try_pin(page)?;
+        let grab = self.m.try_pin(folio)?;
         self.step(Step::GupFast, frame);
         // The reference first, then the PTE again: see `rmap`. The folio may have been split
         // in between, and its PTEs be as they were.
-        if vma.pte(index) != pte || self.head(frame) != head || self.must_unshare(request, frame) {
+        if vma.pte(index) != pte || page.head_of(frame) != head || self.must_unshare(request, frame) {
             self.pinned_in_vain(head, grab);
             return None;
         }
-        if !page.has(flag::REFERENCED) {
-            page.set(flag::REFERENCED);
-        }
+        folio.set(flag::REFERENCED);
         Some(frame)
     }
 
@@ -255,6 +254,8 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `unpin_user_pages`.
+    #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
+    #[inline(always)]
     pub fn unpin_user_pages(&self, pages: &[Frame]) {
         let mut released = pages.len() as u64;
         for &frame in pages {

@@ -7,7 +7,7 @@
 use super::call::{Call, Cursor};
 use crate::drive::{Driver, Step};
 use crate::machine::NO_FRAME;
-use crate::machine::{Frame, Test, ZERO_FRAME, flag};
+use crate::machine::{Frame, Page, Test, ZERO_FRAME, flag};
 use crate::ops::floor::Task;
 use crate::ops::mm::{Access, Lookup, place_of};
 use crate::policy::Errno;
@@ -16,10 +16,11 @@ use crate::policy::decide::{Over, PageSeen, Seen, Walk};
 impl<D: Driver> Task<'_, D> {
     /// What a kernel sees of a page on whose folio it holds `own` references.
     fn see(&self, frame: Frame, own: i32) -> PageSeen {
-        let page = self.folio(frame);
-        let extra = page.refcount() - self.m.expected_refs(page) - own;
-        let flags = page.flags();
-        let permanent = if self.page(frame).has(flag::HWPOISON) {
+        let page = self.page(frame);
+        let (_, folio) = self.m.memory.folio_of(page, frame);
+        let extra = folio.refcount() - self.m.expected_refs(folio) - own;
+        let flags = folio.flags();
+        let permanent = if page.has(flag::HWPOISON) {
             Some(Errno::EHWPOISON)
         } else if flags & flag::RESERVED != 0 && !self.m.is_zero(frame) {
             Some(Errno::EFAULT)
@@ -28,9 +29,9 @@ impl<D: Driver> Task<'_, D> {
         };
         PageSeen {
             on_lru: flags & flag::LRU != 0,
-            large: page.is_large(),
+            large: folio.is_large(),
             extra,
-            beyond_pins: self.m.extra(page, extra, 0).rest,
+            beyond_pins: self.m.extra(folio, extra, 0).rest,
             own,
             permanent,
         }
@@ -39,9 +40,14 @@ impl<D: Driver> Task<'_, D> {
 
 impl<D: Driver> Call<'_, '_, D> {
     /// Whether a page may not be pinned where it is.
+    #[inline]
     pub(super) fn must_move(&self, frame: Frame) -> bool {
-        let place = place_of(frame, self.t.folio(frame).flags());
-        (self.busted.must_move)(self.request.policy.must_move(place))
+        self.folio_must_move(frame, self.t.folio(frame))
+    }
+
+    #[inline]
+    fn folio_must_move(&self, frame: Frame, folio: &Page) -> bool {
+        (self.busted.must_move)(self.request.policy.must_move(place_of(frame, folio.flags())))
     }
 
     /// The first page of `over` that must move.
@@ -92,14 +98,14 @@ impl<D: Driver> Call<'_, '_, D> {
             if self.cursor.over == Over::Isolated {
                 return Seen::Page(self.t.see(frame, 1));
             }
-            if frame != NO_FRAME
-                && self.must_move(frame)
-                && self.cursor.previous.replace(self.t.head(frame)) != Some(self.t.head(frame))
-            {
-                self.t.step(Step::CollectCheck, frame);
-                if let Some(page) = self.see_current() {
-                    self.cursor.untried = true;
-                    return Seen::Page(page);
+            if frame != NO_FRAME {
+                let (head, folio) = self.t.page_folio(frame);
+                if self.folio_must_move(frame, folio) && self.cursor.previous.replace(head) != Some(head) {
+                    self.t.step(Step::CollectCheck, frame);
+                    if let Some(page) = self.see_current() {
+                        self.cursor.untried = true;
+                        return Seen::Page(page);
+                    }
                 }
             }
             self.cursor.position += 1;
