@@ -47,7 +47,7 @@ impl Frame {
     /// The first of the naturally aligned 2^`order` frames that it is one of.
     #[inline]
     pub fn align_down(self, order: u32) -> Self {
-        Self(self.0 & u32::MAX << order)
+        Self(self.0 >> order << order)
     }
 }
 

@@ -7,8 +7,9 @@
 
 use super::buddy::{Blocks, Buddy, Pages};
 use super::build::Unbuilt;
+use super::folio::Folio;
 use super::ids::{Frame, Frames, ZERO_FRAME};
-use super::page::{MAX_ORDER, Page, flag};
+use super::page::{Page, flag};
 use super::payload::{Fresh, Frozen, Payload};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
 use crate::table;
@@ -173,56 +174,6 @@ impl Memory {
         self.pages.of(frame)
     }
 
-    /// The first frame of the folio that a frame is part of: `page_folio`.
-    #[inline]
-    pub fn head(&self, frame: Frame) -> Frame {
-        self.page(frame).head_of(frame)
-    }
-
-    /// The line that has the state of the folio that a frame is part of.
-    #[inline]
-    pub fn folio(&self, frame: Frame) -> &Page {
-        self.page_folio(frame).1
-    }
-
-    /// That line, and the frame whose line it is. A line is looked up once where it says itself
-    /// that it is a head.
-    #[inline]
-    pub(crate) fn page_folio(&self, frame: Frame) -> (Frame, &Page) {
-        self.folio_of(self.page(frame), frame)
-    }
-
-    /// The same by the frame's own line.
-    #[inline]
-    pub(crate) fn folio_of<'a>(&'a self, page: &'a Page, frame: Frame) -> (Frame, &'a Page) {
-        let head = page.head_of(frame);
-        (head, if head == frame { page } else { self.page(head) })
-    }
-
-    /// The frames of the folio that a frame is part of.
-    #[inline]
-    pub fn frames_of(&self, frame: Frame) -> Frames {
-        let page = self.page(frame);
-        page.head_of(frame).run(page.nr_pages())
-    }
-
-    /// The index of a page in its mapping, by that of its folio: `page_pgoff`.
-    #[inline]
-    pub fn index(&self, frame: Frame) -> u32 {
-        let (head, folio) = self.page_folio(frame);
-        folio.index() + (frame - head)
-    }
-
-    /// Counts `n` more PTEs that map a page; returns how many do. Under the page-table lock.
-    #[inline]
-    pub fn add_mapcount(&self, frame: Frame, n: i32) -> i32 {
-        let page = self.page(frame);
-        if page.is_large() {
-            self.page(page.head_of(frame)).add_large_mapcount(n);
-        }
-        page.add_mapcount(n)
-    }
-
     /// Number of frames.
     pub fn frames(&self) -> u32 {
         self.pages.frames()
@@ -243,28 +194,6 @@ impl Memory {
     #[inline]
     pub fn zone(&self, kind: ZoneKind) -> &Zone {
         &self.zones[kind as usize]
-    }
-
-    /// PMDs that map a folio of the largest order: `_entire_mapcount`, kept in its second page.
-    #[inline]
-    pub fn entire_mapcount(&self, head: Frame) -> i32 {
-        if self.page(head).order() < MAX_ORDER { 0 } else { self.page(head + 1).large_mapcount() }
-    }
-
-    /// Counts `n` more PMDs that map a folio of the largest order. Under the page-table lock.
-    pub(crate) fn add_entire_mapcount(&self, head: Frame, n: i32) {
-        debug_assert_eq!(self.page(head).order(), MAX_ORDER);
-        self.page(head).add_large_mapcount(n);
-        self.page(head + 1).add_large_mapcount(n);
-    }
-
-    /// Whether a page is its mapping's alone (`PageAnonExclusive`): where a PMD maps its folio, the
-    /// head says it for all of them.
-    #[inline]
-    pub fn is_anon_exclusive(&self, frame: Frame) -> bool {
-        let head = self.head(frame);
-        let says = if self.entire_mapcount(head) == 0 { frame } else { head };
-        self.page(says).has(flag::ANON_EXCLUSIVE)
     }
 
     /// Takes a folio from the first zone of `gfp` that has one; its refcount becomes 1.
@@ -346,8 +275,9 @@ impl Memory {
 
     /// A folio with one reference that nobody else can find, as fresh from the allocator.
     pub(super) fn adopt(&self, head: Frame) -> Fresh<'_> {
-        debug_assert_eq!(self.page(head).refcount(), 1);
-        Fresh::new(self, head)
+        let folio = self.folio_at(head);
+        debug_assert_eq!(folio.refcount(), 1);
+        Fresh::new(self, folio)
     }
 
     /// Makes a folio whose last reference is gone as it was when it was allocated.
@@ -371,8 +301,9 @@ impl Memory {
             let place = self.page(frame).flags() & flag::PLACE;
             frame.run(1 << order).for_each(|frame| self.page(frame).set_order(order, place));
         }
-        self.page(frame).first_ref();
-        Fresh::new(self, frame)
+        let folio = self.folio_at(frame);
+        folio.first_ref();
+        Fresh::new(self, folio)
     }
 
     /// `folio_ref_freeze`: from exactly `expected` references, at least one, to
@@ -382,7 +313,13 @@ impl Memory {
     /// The count that was found instead.
     #[inline]
     pub fn freeze(&self, frame: Frame, expected: i32) -> Result<Frozen<'_>, i32> {
-        self.page(frame).freeze(expected).map(|()| Frozen::new(self, frame))
+        self.freeze_folio(self.folio_at(frame), expected)
+    }
+
+    /// The same of a folio in hand.
+    #[inline]
+    pub(crate) fn freeze_folio<'m>(&'m self, folio: Folio<'m>, expected: i32) -> Result<Frozen<'m>, i32> {
+        folio.freeze(expected).map(|()| Frozen::new(self, folio))
     }
 
     /// Ends the freeze of a part of a split folio.

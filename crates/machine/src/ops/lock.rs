@@ -2,17 +2,22 @@
 
 use super::floor::Refs;
 use crate::drive::{Driver, Step, Wait};
-use crate::machine::{Frame, Page, flag};
+use crate::machine::{Folio, Frame, flag};
 use crate::observe::Event;
 
 impl<D: Driver> Refs<'_, D> {
     /// `folio_trylock`.
     #[inline]
     pub fn trylock(&self, frame: Frame) -> bool {
-        let page = self.folio(frame);
-        let locked = !page.test_set(flag::LOCKED);
+        self.trylock_folio(self.page_folio(frame))
+    }
+
+    /// The same of a folio in hand.
+    #[inline]
+    pub(super) fn trylock_folio(&self, folio: Folio<'_>) -> bool {
+        let locked = !folio.test_set(flag::LOCKED);
         if locked {
-            page.set_lock_owner(Some(self.d.id()));
+            folio.set_lock_owner(Some(self.d.id()));
         }
         locked
     }
@@ -32,25 +37,30 @@ impl<D: Driver> Refs<'_, D> {
     }
 
     /// `__folio_set_locked`: of a page that nobody else can know of yet.
-    pub(super) fn set_locked(&self, frame: Frame) {
-        let page = self.page(frame);
-        page.set(flag::LOCKED);
-        page.set_lock_owner(Some(self.d.id()));
+    #[inline]
+    pub(super) fn set_locked(&self, folio: Folio<'_>) {
+        folio.set(flag::LOCKED);
+        folio.set_lock_owner(Some(self.d.id()));
     }
 
     /// `folio_unlock`: clears the flag, then wakes.
     #[inline]
     pub fn unlock(&self, frame: Frame) {
-        let (head, folio) = self.page_folio(frame);
+        self.unlock_folio(self.page_folio(frame));
+    }
+
+    /// The same of a folio in hand.
+    #[inline]
+    pub(super) fn unlock_folio(&self, folio: Folio<'_>) {
         // While the flag is still set: the next holder's word comes after it.
         folio.set_lock_owner(None);
-        self.clear_and_wake(head, folio, flag::LOCKED);
+        self.clear_and_wake(folio, flag::LOCKED);
     }
 
     #[inline]
-    fn clear_and_wake(&self, head: Frame, folio: &Page, mask: u32) {
+    fn clear_and_wake(&self, folio: Folio<'_>, mask: u32) {
         if folio.clear_awaited(mask) {
-            self.wake_waiters(head);
+            self.wake_waiters(folio.head);
         }
     }
 
@@ -73,8 +83,7 @@ impl<D: Driver> Refs<'_, D> {
 
     /// `folio_end_writeback`: clears the flag, then wakes.
     pub fn end_writeback(&self, frame: Frame) {
-        let (head, folio) = self.page_folio(frame);
-        self.clear_and_wake(head, folio, flag::WRITEBACK);
+        self.clear_and_wake(self.page_folio(frame), flag::WRITEBACK);
     }
 
     /// `folio_wait_writeback`; false if killed.

@@ -134,7 +134,8 @@ impl World {
 
     /// Puts a task into the strategy's queue, if it can go on or will.
     pub fn enqueue(&self, task: TaskId) {
-        let state = self.tasks.borrow()[task];
+        let tasks = self.tasks.borrow();
+        let state = &tasks[task];
         let (start, asleep) = match state.status {
             Status::Ready => (state.time, false),
             Status::Waiting(_, deadline) if deadline != u64::MAX => (state.time.max(deadline), true),

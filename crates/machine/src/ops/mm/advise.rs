@@ -231,7 +231,7 @@ impl<D: Driver> Mm<'_, D> {
         if parts.is_ok() && head != frame {
             // The reference has stayed with the first page.
             self.page(frame).get(1);
-            self.put_folio(head, 1);
+            self.put_folio(self.folio_at(head), 1);
         }
         parts.is_ok()
     }

@@ -235,7 +235,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             }
             fresh => fresh?,
         };
-        let folio = self.page(fresh.frame());
+        let folio = fresh.folio();
         let referenced = if self.m.rules.cold == Cold::NotOldest { flag::REFERENCED } else { 0 };
         folio.set(flag::ANON | flag::SWAPBACKED | flag::ANON_EXCLUSIVE | referenced);
         // Where a PMD maps it, its head says it for all of them.
@@ -266,9 +266,9 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         // `folio_add_lru_vma`
         if vma.is_locked(index) {
-            self.mlock_new_folio(head);
+            self.mlock_new_folio(folio);
         } else {
-            self.add_lru(head);
+            self.folio_add_lru(folio);
         }
         let write = access == Access::Write;
         if huge {
@@ -516,13 +516,13 @@ impl<'a, D: Driver> Mm<'a, D> {
             Err(_) if order != 0 && !mapping.kind.is_hugetlb() => self.alloc_cached(mapping, index, 0)?,
             fresh => fresh?,
         };
-        let folio = self.page(fresh.frame());
+        let folio = fresh.folio();
         let pages = folio.index()..folio.index() + folio.nr_pages();
         let head = fresh.publish();
         if mapping.kind.is_swapbacked() {
             folio.set(flag::SWAPBACKED);
         }
-        self.set_locked(head);
+        self.set_locked(folio);
         self.step(Step::FaultAlloc, head);
         let added = mapping.with_cache(pages.clone(), |slots| {
             let free = slots.are_empty();
@@ -533,10 +533,10 @@ impl<'a, D: Driver> Mm<'a, D> {
             free
         });
         if added {
-            self.relist(head);
+            self.relist(folio);
             return Ok(Some(head + (index - pages.start)));
         }
-        self.unlock(head);
+        self.unlock_folio(folio);
         self.discard(head);
         Ok(None)
     }

@@ -89,7 +89,7 @@ impl<D: Driver> Mm<'_, D> {
     /// entry. They stay where a page may be pinned and the rules respect that: the
     /// references that say so, `own` of them the caller's, are returned.
     pub(in crate::ops) fn try_to_migrate(&self, head: Frame, own: i32) -> Option<Test> {
-        let folio = self.page(head);
+        let folio = self.folio_at(head);
         let id = folio.mapping()?;
         let pages = folio.index()..folio.index() + folio.nr_pages();
         let mut kept = None;
@@ -107,9 +107,9 @@ impl<D: Driver> Mm<'_, D> {
                 locked.replace(here, huge, pte.to_migration());
                 if self.m.rules.unmap_respects_pins
                     && self.page(frame).has(flag::ANON_EXCLUSIVE)
-                    && self.m.maybe_dma_pinned(folio)
+                    && self.m.maybe_dma_pinned(&folio)
                 {
-                    let (found, expected) = (folio.refcount(), self.m.expected_refs(folio) + own);
+                    let (found, expected) = (folio.refcount(), self.m.expected_refs(&folio) + own);
                     kept = Some(Test::Refs { found, expected });
                     locked.replace(here, huge, pte);
                     continue;
@@ -126,7 +126,7 @@ impl<D: Driver> Mm<'_, D> {
                 if !huge && vma.is_locked(here) && self.m.rules.mlock_batched {
                     self.mlock_drain_local();
                 }
-                self.put_folio(head, 1);
+                self.put_folio(folio, 1);
             }
         });
         kept
@@ -191,7 +191,7 @@ impl<D: Driver> Mm<'_, D> {
             locked.replace(index, true, Pte::NONE);
             if pmd.is_present() {
                 self.remove_rmap_pmd(head, vma, index);
-                self.put_folio(head, 1);
+                self.put_folio(self.folio_at(head), 1);
             }
         } else {
             let pages = self.m.memory.frames_of(head);

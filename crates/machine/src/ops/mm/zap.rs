@@ -131,18 +131,18 @@ impl<D: Driver> Mm<'_, D> {
         if !pte.is_present() || self.m.is_zero(frame) {
             return pages;
         }
-        let (head, folio) = self.page_folio(frame);
-        if spare_pinned && self.m.maybe_dma_pinned(folio) {
+        let folio = self.page_folio(frame);
+        if spare_pinned && self.m.maybe_dma_pinned(&folio) {
             locked.replace(index, huge, pte);
             return 0;
         }
         if huge {
-            self.remove_rmap_pmd(head, vma, index);
+            self.remove_rmap_pmd(frame, vma, index);
         } else {
             self.remove_rmap(frame, vma, index);
         }
         drop(locked);
-        self.put_folio(head, 1);
+        self.put_folio(folio, 1);
         pages
     }
 
@@ -164,7 +164,7 @@ impl<D: Driver> Mm<'_, D> {
             }
             self.unlock(head);
         }
-        self.put_folio(head, 1);
+        self.put_folio(self.folio_at(head), 1);
         removed
     }
 
@@ -176,7 +176,7 @@ impl<D: Driver> Mm<'_, D> {
         rest: &mut Range<u32>,
         spare_pinned: bool,
     ) -> u32 {
-        let folio = self.page(head);
+        let folio = self.folio_at(head);
         let pages = folio.index()..folio.index() + folio.nr_pages();
         let hole = index..pages.end.min(rest.end);
         if hole.len() < pages.len() && mapping.kind.is_hugetlb() {
@@ -211,7 +211,7 @@ impl<D: Driver> Mm<'_, D> {
         }
         mapping.with_cache(pages.clone(), |slots| slots.set(None));
         folio.set_mapping(None, 0);
-        self.put_folio(head, pages.len() as i32);
+        self.put_folio(folio, pages.len() as i32);
         pages.len() as u32
     }
 
