@@ -439,9 +439,13 @@ impl PtLocked<'_> {
         self.vma.pmds[(index / PTES_PER_TABLE) as usize].store(pmd.0, Ordering::Release);
     }
 
-    /// No PMD may map a page and its neighbours from now on: there is a page table.
+    /// `pte_alloc`: no PMD may map a page and its neighbours from now on: there is a page table.
+    #[inline]
     pub fn set_table(&self, index: u32) {
-        self.vma.tables[(index / PTES_PER_TABLE) as usize].store(true, Ordering::Relaxed);
+        let table = &self.vma.tables[(index / PTES_PER_TABLE) as usize];
+        if !table.load(Ordering::Relaxed) {
+            table.store(true, Ordering::Relaxed);
+        }
     }
 
     /// [`clear_flush`](Self::clear_flush) of the PMD or the PTE that maps a page.
@@ -464,10 +468,11 @@ impl PtLocked<'_> {
         self.replace(index, true, Pte::NONE);
     }
 
-    /// `set_pte_at`: whoever finds the PTE finds the page as it was made.
+    /// `set_pte_at`: whoever finds the PTE finds the page as it was made, and no PMD where it is.
     #[inline]
     pub fn set(&self, index: u32, pte: Pte) {
         debug_assert!(self.pmd(index).is_none(), "a PTE is set under a PMD");
+        self.set_table(index);
         self.vma.ptes[index as usize].store(pte.0, Ordering::Release);
     }
 

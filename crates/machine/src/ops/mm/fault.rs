@@ -202,9 +202,6 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         let locked = vma.lock(index);
         if locked.get(index).is_none() {
-            if mapping.order == MAX_ORDER {
-                locked.set_table(index);
-            }
             locked.set(index, Pte::ZERO);
         }
         Ok(())
@@ -276,9 +273,6 @@ impl<'a, D: Driver> Mm<'a, D> {
         if huge {
             locked.set_pmd(index, Pte::present(head, write, write));
         } else {
-            if mapping.order == MAX_ORDER {
-                locked.set_table(index);
-            }
             (0..1 << order).for_each(|nth| locked.set(first + nth, Pte::present(head + nth, write, write)));
         }
         let replaced = old.is_present() && !self.m.is_zero(old.frame());
