@@ -193,7 +193,8 @@ impl Page {
     /// Whether the folio has more than one page: `folio_test_large`.
     #[inline]
     pub fn is_large(&self) -> bool {
-        self.order() != 0
+        // What the order lacks stands in the topmost bits, and lacks most where it is 0.
+        self.flags.load(Ordering::Acquire) < of_order(0)
     }
 
     /// Makes it part of a folio of this order; `place`: which flags of [`flag::PLACE`] it has

@@ -201,6 +201,7 @@ impl Timed {
     }
 
     /// Works out when every CPU that has changed goes on.
+    #[inline(never)]
     fn refresh(&mut self) {
         while let Some(cpu) = self.dirty.pop() {
             let (ready, start) = self.cpus[cpu].refresh(&mut self.tasks, &self.sched);
@@ -221,8 +222,11 @@ impl Timed {
     }
 
     /// The host's CPU with the earliest step, and when.
+    #[inline]
     fn best(&mut self) -> Option<(usize, u64)> {
-        self.refresh();
+        if !self.dirty.is_empty() {
+            self.refresh();
+        }
         let leaf = if self.leaves.len() > 1 { self.tree[1] as usize } else { 0 };
         self.leaves.get(leaf).filter(|&&start| start != NEVER).map(|&start| (leaf, start))
     }

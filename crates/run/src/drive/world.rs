@@ -121,7 +121,15 @@ impl World {
         self.record(task, Deed::Step(at, frame));
     }
 
+    #[inline]
     pub fn record(&self, task: TaskId, deed: Deed) {
+        if self.observer.is_some() || self.trace.is_some() {
+            self.tell(task, deed);
+        }
+    }
+
+    #[cold]
+    fn tell(&self, task: TaskId, deed: Deed) {
         if let Some(observer) = &self.observer {
             observer(task, deed);
         }
