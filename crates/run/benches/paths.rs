@@ -52,17 +52,10 @@ fn pages(path: &str, size: u32, times: u32) {
     let mapping = m.map(Kind::Anon, if path == "pin" { PAGES } else { size });
     let range = 0..size;
     let mut pin = Pin::default();
-    let mut pinned = |first: u32| {
-        let request = PinRequest::new(&policy, mapping, first..first + size, true);
-        task.pin_longterm(&request, &mut pin).unwrap();
-        task.lru_add_drain();
-        task.unpin_user_pages(&pin.pages);
-    };
     match path {
         "pin" => {
             task.touch_pinnable(mapping, 0..PAGES).unwrap();
             task.lru_add_drain();
-            let mut pin = Pin::default();
             measured(&mut || {
                 for nth in 0..times {
                     // Fibonacci hashing: no page twice running, none much more often than another.
@@ -72,13 +65,18 @@ fn pages(path: &str, size: u32, times: u32) {
                     task.unpin_user_pages(&pin.pages);
                 }
             });
-            assert_eq!(count.get(Event::GupFast), times.into(), "not every pin took the fast path");
+            assert_eq!(count.get(Event::GupFast), u64::from(times), "not every pin took the fast path");
         }
         "migrate" => {
+            let request = PinRequest::new(&policy, mapping, range.clone(), true);
             for _ in 0..times {
                 task.touch(mapping, range.clone()).unwrap();
                 task.lru_add_drain();
-                measured(&mut || pinned(0));
+                measured(&mut || {
+                    task.pin_longterm(&request, &mut pin).unwrap();
+                    task.lru_add_drain();
+                    task.unpin_user_pages(&pin.pages);
+                });
                 task.zap(mapping, range.clone(), false);
             }
             let migrated = u64::from(size) * u64::from(times);
@@ -106,8 +104,15 @@ fn steps(strategy: Box<dyn Strategy>, count: u32, times: u32) {
     let (mut lab, mut given) = (Lab::default(), Some((strategy, tasks)));
     measured(&mut || {
         let (strategy, tasks) = given.take().expect("it is run once");
-        let go_on = &mut |_, _: &_| Decision::Continue(u64::MAX);
-        let report = lab.run(strategy, &Costs::default(), 1, tasks, None, go_on, &mut |_| true);
+        let report = lab.run(
+            strategy,
+            &Costs::default(),
+            1,
+            tasks,
+            None,
+            &mut |_, _| Decision::Continue(u64::MAX),
+            &mut |_| true,
+        );
         assert_eq!(report.steps, u64::from(count * each));
     });
 }
