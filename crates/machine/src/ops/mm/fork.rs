@@ -144,13 +144,13 @@ impl<D: Driver> Mm<'_, D> {
         if self.page(frame).has(flag::ANON_EXCLUSIVE) && self.m.maybe_dma_pinned(page) {
             let fresh = self.m.memory.alloc(self.cpu(), Gfp::Movable, 0).ok_or(Errno::ENOMEM)?;
             fresh.fill(|_| pattern(mapping.id, index));
-            let copy = self.folio(fresh.frame());
+            let copy = fresh.folio();
             copy.set_mapping(Some(mapping.id), index);
             copy.set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);
             self.m.memory.add_mapcount(fresh.frame(), 1);
             let fresh = fresh.publish();
             // The child's area is not locked, whatever the parent's is.
-            self.add_lru(fresh);
+            self.folio_add_lru(copy);
             mine.set(index, Pte::present(fresh, true, true));
             return Ok(());
         }
