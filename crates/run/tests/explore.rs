@@ -21,6 +21,7 @@ fn hunt(settings: Settings, search: Search, find: &[Kind]) -> Hunt {
     Hunt {
         settings,
         search,
+        yield_every: 1,
         schedules: Some(20_000),
         timeout: Duration::from_hours(1),
         find: find.to_vec(),
@@ -48,6 +49,26 @@ fn the_race_that_was_reverted_is_found_by_every_strategy() {
     let hunted = run(&hunt(race(), Search::Bounded { preemptions: 2 }, &[Kind::Unsafe]));
     assert!(hunted.findings[0].preemptions <= 2);
     assert_eq!(hunted.complete, Some(false), "it has stopped at the first");
+}
+
+#[test]
+fn a_budget_of_tries_is_used_up_only_where_tasks_yield_less_often() {
+    let find = [Kind::Spurious, Kind::Stuck, Kind::Broken];
+    let search = Search::Bounded { preemptions: 1 };
+    let budget = || settings("isolation-race", "bounded", "linux-7.2.13", TWO);
+    // The other has let go long before a hundred sweeps, each of which it takes a step in.
+    let fair = run(&hunt(budget(), search, &find));
+    assert!(fair.findings.is_empty() && fair.complete == Some(true), "{:?}", fair.findings);
+    let hunted = run(&Hunt { yield_every: 128, ..hunt(budget(), search, &find) });
+    let finding = &hunted.findings[0];
+    assert_eq!((finding.kind, finding.preemptions, finding.yield_every), (Kind::Spurious, 1, 128));
+    let file = File::of(&budget(), finding).unwrap();
+    assert_eq!(file.differs(&file.replay("f").unwrap()), None);
+    // Who looks for ever is not stuck for being kept waiting a while: he gets on in the end.
+    let forever = settings("isolation-race", "cooperative", "linux-7.2.13", TWO);
+    let schedules = Some(400);
+    let hunted = run(&Hunt { yield_every: 128, schedules, ..hunt(forever, search, &find) });
+    assert!(hunted.findings.is_empty(), "{:?}", hunted.findings);
 }
 
 /// What a search came to, but for the time that it took.
