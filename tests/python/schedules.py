@@ -56,6 +56,7 @@ _ACTORS = (
 _SCHEDULES = 1000
 _SHRINK = "4s"
 
+
 class Bad(NamedTuple):
     """A cell of the matrix that a policy is expected to do badly in."""
 

@@ -221,7 +221,12 @@ def _edited(file: Path, draw: random.Random) -> None:
     counters = {**kept["counters"], counter: kept["counters"][counter] + 1}
     file.write_text(json.dumps({**kept, "counters": counters}))
     assert f"counters.{counter}: expected" in str(gupstress.replay(file).differs)
-    for key, value in (("kind", "broken"), ("steps", kept["steps"] + 1), ("yield_every", 1), ("seed", -1)):
+    for key, value in (
+        ("kind", "broken"),
+        ("steps", kept["steps"] + 1),
+        ("yield_every", 1),
+        ("seed", -1),
+    ):
         file.write_text(json.dumps({**kept, key: value}))
         try:
             assert gupstress.replay(file).differs is not None, f"{file.name}: {key}"

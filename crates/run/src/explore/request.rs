@@ -153,7 +153,9 @@ impl Asked {
             problems.push(Problem::new(profile.name.clone(), reason));
         }
         match (policy, rules, load, search.zip(yield_every), find) {
-            (Some(policy), Some(rules), Some(load), Some((search, yield_every)), Some(find)) if problems.is_empty() => {
+            (Some(policy), Some(rules), Some(load), Some((search, yield_every)), Some(find))
+                if problems.is_empty() =>
+            {
                 let bounded = matches!(search, Search::Bounded { .. });
                 Ok(Hunt {
                     settings: match load {
