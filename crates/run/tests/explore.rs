@@ -3,7 +3,7 @@
 
 use gupstress_run::drive::Uniform;
 use gupstress_run::explore::{
-    File, Hunt, Hunted, Kind, Part, Runner, Search, Settings, Shrunk, Size, Story, What, shrink,
+    File, Hunt, Hunted, Kind, Line, Part, Runner, Search, Settings, Shrunk, Size, Story, What, shrink,
 };
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::stress::load_profile;
@@ -64,9 +64,9 @@ fn a_budget_of_tries_is_used_up_only_where_tasks_yield_less_often() {
     assert_eq!((finding.kind, finding.preemptions, finding.yield_every), (Kind::Spurious, 1, 128));
     let file = File::of(&budget(), finding).unwrap();
     assert_eq!(file.differs(&file.replay("f").unwrap()), None);
-    // Who looks for ever is not stuck for being kept waiting a while: he gets on in the end.
-    let forever = settings("isolation-race", "cooperative", "linux-7.2.13", TWO);
-    let schedules = Some(400);
+    // Who tries for ever is not stuck for being kept waiting a while: he gets on in the end.
+    let forever = settings("thp", "unbounded", "linux-7.2.13", TWO);
+    let schedules = Some(200);
     let hunted = run(&Hunt { yield_every: 128, schedules, ..hunt(forever, search, &find) });
     assert!(hunted.findings.is_empty(), "{:?}", hunted.findings);
 }
@@ -134,9 +134,14 @@ fn policies_that_wait_for_others_fail_nobody() {
     for policy in ["cooperative", "backoff"] {
         let find = [Kind::Unsafe, Kind::Stuck, Kind::Broken, Kind::Spurious];
         let settings = settings("isolation-race", policy, "linux-7.2.13", TWO);
-        let hunted = run(&hunt(settings, Search::Bounded { preemptions: 1 }, &find));
+        let whole = hunt(settings, Search::Bounded { preemptions: 1 }, &find);
+        let hunted = run(&whole);
         assert!(hunted.findings.is_empty(), "{policy}: {:?}", hunted.findings);
         assert_eq!(hunted.complete, Some(true), "{policy}");
+        // One schedule fewer is not all of them.
+        let most = hunted.schedules - 1;
+        let fewer = run(&Hunt { schedules: Some(most), ..whole });
+        assert_eq!((fewer.schedules, fewer.complete), (most, Some(false)), "{policy}");
     }
 }
 
@@ -212,6 +217,24 @@ fn a_file_replays_to_the_same_and_an_edited_one_is_told_where_it_differs() {
                     edited.choices.0[0] = 63;
                     let told = edited.differs(&edited.replay("f").unwrap()).unwrap();
                     assert!(told.starts_with("at step 1: expected 63, runnable 0 (pinner 0)"), "{told}");
+                    let told = |edit: &dyn Fn(&mut File)| {
+                        let mut edited = read.clone();
+                        edit(&mut edited);
+                        edited.differs(&edited.replay("f").unwrap()).unwrap()
+                    };
+                    let counted = read.counters.as_object().unwrap();
+                    let counter = counted.keys().next_back().unwrap();
+                    let more = told(&|edited| edited.counters[counter] = 987_654.into());
+                    assert!(
+                        more.starts_with(&format!("counters.{counter}: expected 987654, got ")),
+                        "{more}"
+                    );
+                    let steps = told(&|edited| edited.steps += 1);
+                    assert!(steps.starts_with("steps: expected "), "{steps}");
+                    let kind = told(&|edited| edited.kind = Kind::Outcome);
+                    assert!(kind.starts_with("kind: expected outcome"), "{kind}");
+                    let outcome = told(&|edited| edited.outcome.threads.clear());
+                    assert!(outcome.starts_with("outcome: expected "), "{outcome}");
                     let mut edited = read.clone();
                     edited.choices.0.truncate(1);
                     let told = edited.differs(&edited.replay("f").unwrap());
@@ -271,6 +294,8 @@ fn a_story_fits_80_columns_and_ends_with_one_sentence() {
     ] {
         let (_, file, _) = smallest("isolation-race", policy, kernel, TWO, kind);
         let story = Story::of("f.json", &file).unwrap();
+        // However many it was found with.
+        assert!(file.preemptions <= 2, "{} preemptions", file.preemptions);
         let text = story.text();
         println!("{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
@@ -278,6 +303,13 @@ fn a_story_fits_80_columns_and_ends_with_one_sentence() {
         assert!(story.end.ends_with('.'), "{}", story.end);
         for word in ["pinner 0", "pinner 1", "folio_isolate_lru", "isolated", "pin"] {
             assert!(text.contains(word), "no {word:?} in\n{text}");
+        }
+        // Where the other stood is where the last line before it says that he went.
+        if let Some(over) = story.lines.iter().position(|line| line.text == "returns: failed spurious") {
+            let others = |line: &&Line| line.task != story.lines[over].task && line.task < 2;
+            let last = story.lines[..over].iter().rfind(others).unwrap();
+            let stood = format!("{} stood between `{}`", story.tasks[last.task], last.text);
+            assert!(story.end.contains(&stood), "{stood}: {}", story.end);
         }
         let markdown = story.markdown();
         assert!(markdown.lines().filter(|line| line.starts_with('|')).count() > 5, "{markdown}");
