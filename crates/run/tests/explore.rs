@@ -287,6 +287,16 @@ fn a_finding_shrinks_to_two_threads_and_one_page() {
 }
 
 #[test]
+fn a_finding_shrinks_to_one_of_its_own_kind() {
+    let size = Size { threads: 3, pages: 2, calls: 1 };
+    for kind in [Kind::Unsafe, Kind::Spurious] {
+        let (_, file, _) = smallest("isolation-race", "linux-6.14", "linux-6.14", size, kind);
+        assert_eq!(file.kind, kind);
+        assert!(file.outcome.found.contains(&kind), "{:?}", file.outcome);
+    }
+}
+
+#[test]
 fn a_story_fits_80_columns_and_ends_with_one_sentence() {
     for (policy, kernel, kind, says) in [
         ("linux-6.14", "linux-6.14", Kind::Unsafe, "took an empty collection for success while pinner"),
@@ -305,8 +315,9 @@ fn a_story_fits_80_columns_and_ends_with_one_sentence() {
             assert!(text.contains(word), "no {word:?} in\n{text}");
         }
         // Where the other stood is where the last line before it says that he went.
-        if let Some(over) = story.lines.iter().position(|line| line.text == "returns: failed spurious") {
-            let others = |line: &&Line| line.task != story.lines[over].task && line.task < 2;
+        if kind == Kind::Spurious {
+            let over = story.lines.iter().position(|line| line.text == "returns: failed spurious").unwrap();
+            let others = |line: &&Line| line.task == 1 - story.lines[over].task;
             let last = story.lines[..over].iter().rfind(others).unwrap();
             let stood = format!("{} stood between `{}`", story.tasks[last.task], last.text);
             assert!(story.end.contains(&stood), "{stood}: {}", story.end);
