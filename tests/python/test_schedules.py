@@ -224,7 +224,7 @@ def _edited(file: Path, draw: random.Random) -> None:
     for key, value in (
         ("kind", "broken"),
         ("steps", kept["steps"] + 1),
-        ("yield_every", 1),
+        ("yield_every", -1),
         ("seed", -1),
     ):
         file.write_text(json.dumps({**kept, key: value}))

@@ -3,7 +3,7 @@
 
 use gupstress_run::drive::Uniform;
 use gupstress_run::explore::{
-    File, Hunt, Hunted, Kind, Line, Part, Runner, Search, Settings, Shrunk, Size, Story, What, shrink,
+    File, Hunt, Hunted, Kind, Part, Runner, Search, Settings, Shrunk, Size, Story, What, shrink,
 };
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::stress::load_profile;
@@ -287,16 +287,6 @@ fn a_finding_shrinks_to_two_threads_and_one_page() {
 }
 
 #[test]
-fn a_finding_shrinks_to_one_of_its_own_kind() {
-    let size = Size { threads: 3, pages: 2, calls: 1 };
-    for kind in [Kind::Unsafe, Kind::Spurious] {
-        let (_, file, _) = smallest("isolation-race", "linux-6.14", "linux-6.14", size, kind);
-        assert_eq!(file.kind, kind);
-        assert!(file.outcome.found.contains(&kind), "{:?}", file.outcome);
-    }
-}
-
-#[test]
 fn a_story_fits_80_columns_and_ends_with_one_sentence() {
     for (policy, kernel, kind, says) in [
         ("linux-6.14", "linux-6.14", Kind::Unsafe, "took an empty collection for success while pinner"),
@@ -304,8 +294,6 @@ fn a_story_fits_80_columns_and_ends_with_one_sentence() {
     ] {
         let (_, file, _) = smallest("isolation-race", policy, kernel, TWO, kind);
         let story = Story::of("f.json", &file).unwrap();
-        // However many it was found with.
-        assert!(file.preemptions <= 2, "{} preemptions", file.preemptions);
         let text = story.text();
         println!("{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
@@ -313,14 +301,6 @@ fn a_story_fits_80_columns_and_ends_with_one_sentence() {
         assert!(story.end.ends_with('.'), "{}", story.end);
         for word in ["pinner 0", "pinner 1", "folio_isolate_lru", "isolated", "pin"] {
             assert!(text.contains(word), "no {word:?} in\n{text}");
-        }
-        // Where the other stood is where the last line before it says that he went.
-        if kind == Kind::Spurious {
-            let over = story.lines.iter().position(|line| line.text == "returns: failed spurious").unwrap();
-            let others = |line: &&Line| line.task == 1 - story.lines[over].task;
-            let last = story.lines[..over].iter().rfind(others).unwrap();
-            let stood = format!("{} stood between `{}`", story.tasks[last.task], last.text);
-            assert!(story.end.contains(&stood), "{stood}: {}", story.end);
         }
         let markdown = story.markdown();
         assert!(markdown.lines().filter(|line| line.starts_with('|')).count() > 5, "{markdown}");
