@@ -117,8 +117,33 @@ def test_no_traceback_while_the_command_is_loaded_and_when_it_is_over(when: str,
     assert (ended.returncode, ended.stderr) == (code, "")
 
 
+IN_A_TEXT = """
+import sys
+from gupstress.__main__ import main
+from gupstress.running import runner
+
+def prepare(*_, **__):
+    exec("import signal; signal.raise_signal(signal.SIGINT)")
+
+runner.prepare = prepare
+sys.exit(main())
+"""
+
+
+def test_one_within_a_text_that_is_executed_ends_in_the_same_code() -> None:
+    """As in the imports of many a library: Python would have `-m` end by the signal."""
+    Path("command.py").write_text(IN_A_TEXT)
+    ended = subprocess.run(
+        (sys.executable, "-m", "command", "--policy", "none", "--quiet"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr.strip()) == (130, "gupstress: interrupted")
+
+
 FORKING = """
-import os, sys
+import os, signal, sys
 from contextlib import contextmanager
 from gupstress.running import runner
 from gupstress.running.request import Request
@@ -132,6 +157,9 @@ def look(now):
     if child:
         codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         raise KeyboardInterrupt
+    # A child that went on would do so for ever.
+    codes.append(0)
+    signal.alarm(600)
 
 @contextmanager
 def watching(turn):

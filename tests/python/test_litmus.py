@@ -420,6 +420,13 @@ def test_a_step_that_fails_when_it_is_run_has_its_place(cli: Cli) -> None:
     assert err == 'gupstress: mine.toml: step 4 "touch b": touch: ENOMEM\n'
 
 
+def test_of_several_scenarios_the_place_is_that_of_the_one_that_failed(cli: Cli) -> None:
+    one = '[[scenario]]\nname = "{}"\nsteps = ["map a 4 {}", "touch a", "alias a", "pin a"]\n'
+    Path("two.toml").write_text(one.format("one", "shmem") + one.format("two", "anon"))
+    code, _, err = cli("litmus", "two.toml", "--kernel", "linux-7.2.13")
+    assert (code, err) == (2, 'gupstress: two.toml:4: step 3 "alias a": alias: EINVAL\n')
+
+
 def test_part_of_a_mapping_may_be_shared(cli: Cli) -> None:
     def faults(*share: str) -> int:
         steps = ["map a 4 anon", "touch a", *share, "pin a"]

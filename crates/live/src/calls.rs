@@ -3,7 +3,7 @@
 use crate::area::{Area, page_size};
 use gupstress_run::ops::Errno;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
-use rustix::io::Errno as Os;
+use rustix::io::{Errno as Os, read, retry_on_intr, write};
 use rustix::pipe::{SpliceFlags, pipe, splice};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -69,23 +69,31 @@ pub fn pipe_vhold(area: &Area, index: u32) -> rustix::io::Result<[OwnedFd; 2]> {
     if taken == bytes { Ok([from, to]) } else { Err(Os::AGAIN) }
 }
 
-/// A child that does something, and then nothing until it is killed or its parent is gone.
+/// A child that has done something when this returns, and then does nothing until it is killed or its
+/// parent is gone.
 ///
 /// # Errors
-/// The kernel's.
+/// The kernel's; a child that ends before it is done leaves `EPIPE`.
 pub fn fork(deed: impl FnOnce()) -> rustix::io::Result<Pid> {
+    let (from, to) = pipe()?;
     // SAFETY: the child writes to mapped pages and makes system calls, and returns to nobody:
     // nothing of it needs a lock that another thread may have had.
     match unsafe { libc::fork() } {
         0 => {
             end_with_parent();
             deed();
+            _ = write(&to, b".");
             loop {
                 // SAFETY: a plain system call.
                 unsafe { libc::pause() };
             }
         }
-        child => Pid::from_raw(child).ok_or(Os::AGAIN),
+        child => {
+            drop(to);
+            let child = Pid::from_raw(child).ok_or(Os::AGAIN)?;
+            let done = retry_on_intr(|| read(&from, &mut [0u8]))?;
+            if done == 1 { Ok(child) } else { Err(Os::PIPE) }
+        }
     }
 }
 

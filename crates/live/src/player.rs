@@ -153,15 +153,12 @@ impl<'k> Script<'k> {
         Ok(())
     }
 
-    fn fork(&mut self, on: &Pages, writes: bool) -> Result<(), OpError> {
-        let (area, range) = self.pages(on)?;
-        self.keep_from_child(&on.name, &range, Advice::LinuxDontFork)?;
-        let child = fork(|| {
-            if writes {
-                area.touch(range.clone());
-            }
-        });
-        self.keep_from_child(&on.name, &range, Advice::LinuxDoFork)?;
+    /// Forks a child that gets some pages of a mapping, and writes some of them before anything else happens.
+    fn fork(&mut self, on: &Pages, gets: Range<u32>, writes: Range<u32>) -> Result<(), OpError> {
+        let area = self.area(&on.name)?;
+        self.keep_from_child(&on.name, &gets, Advice::LinuxDontFork)?;
+        let child = fork(|| area.touch(writes));
+        self.keep_from_child(&on.name, &gets, Advice::LinuxDoFork)?;
         self.children.push(child.map_err(|errno| refused("share", errno))?);
         self.forked = true;
         Ok(())
@@ -306,8 +303,11 @@ impl Player for Script<'_> {
             Op::Vhold(part) => self.hold(&part.name, part.range.clone(), pipe_vhold)?,
             Op::Release(Some(part)) => self.release(&part.name, part.range.clone())?,
             Op::Release(None) => self.held.clear(),
-            Op::Share(on) => self.fork(on, false)?,
-            Op::Sharew(on) => self.fork(on, true)?,
+            Op::Share(on) => self.fork(on, self.pages(on)?.1, 0..0)?,
+            Op::Sharew(on) => {
+                let (area, writes) = self.pages(on)?;
+                self.fork(on, 0..area.pages(), writes)?;
+            }
             Op::Childexit(_) => self.end_children(),
             Op::Pin(on) if pins(on.caller) => return self.pin(&on.pages, on.caller).map(Some),
             Op::Udpin(on) => return self.pin(on, Caller::Udmabuf).map(Some),
@@ -401,6 +401,8 @@ fn refused(word: &'static str, errno: Os) -> OpError {
 mod tests {
     use super::*;
     use gupstress_run::litmus::Scenario;
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
 
     #[test]
     fn steps_do_what_system_calls_do() {
@@ -457,6 +459,36 @@ mod tests {
         }
         assert!(script.children.is_empty() && script.pins.is_empty());
         assert_eq!(script.area(&Name("a".to_owned())).unwrap().word(2, 0), 3);
+    }
+
+    /// Bits of the children's `/proc/PID/pagemap`: `PM_PRESENT`, `PM_MMAP_EXCLUSIVE`.
+    fn pagemaps(script: &Script, name: &str) -> Vec<Vec<(bool, bool)>> {
+        let area = script.area(&Name(name.to_owned())).unwrap();
+        let (start, bytes) = area.span(&(0..area.pages()));
+        let page = bytes / area.pages() as usize;
+        script
+            .children
+            .iter()
+            .map(|child| {
+                let map = File::open(format!("/proc/{}/pagemap", child.as_raw_nonzero())).unwrap();
+                let mut words = vec![0; area.pages() as usize * 8];
+                map.read_exact_at(&mut words, (start as usize / page * 8) as u64).unwrap();
+                let words = words.chunks(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap()));
+                words.map(|word| (word >> 63 & 1 == 1, word >> 56 & 1 == 1)).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_child_that_writes_some_pages_has_all_of_them_and_has_written_when_the_step_ends() {
+        let counters = Counters::open(crate::probes::Probes::default()).unwrap();
+        let places = Places::read().unwrap();
+        let mut script = Script::new(&counters, &places, 1).unwrap();
+        for step in ["map a 4 anon", "touch a", "share a 1 3", "sharew a 1 2"] {
+            script.play(0, &Op::parse(step).unwrap()).unwrap();
+        }
+        let [kept, own, none] = [(true, false), (true, true), (false, false)];
+        assert_eq!(pagemaps(&script, "a"), [[none, kept, kept, none], [kept, own, kept, kept]]);
     }
 
     #[test]

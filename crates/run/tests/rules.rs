@@ -9,10 +9,11 @@ use gupstress_run::machine::cpu::{Entry, Tag};
 use gupstress_run::machine::lruvec::Lists;
 use gupstress_run::machine::payload::pattern;
 use gupstress_run::machine::{
-    Batch, Frame, Gfp, Kind, Known, Layout, Lru, Machine, MappingId, PAGEBLOCK, ZoneKind, flag, vm,
+    Backing, Batch, Frame, Gfp, Kind, Known, Layout, Lru, MAX_ORDER, Machine, Mapping, MappingId, PAGEBLOCK,
+    ZoneKind, flag, vm,
 };
 use gupstress_run::observe::{Event, Totals};
-use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
+use gupstress_run::ops::{Dma, Errno, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
 use lab::Body;
 use std::cell::RefCell;
@@ -349,24 +350,87 @@ fn a_device_that_reads_sees_what_is_written_later_where_the_page_is_unshared() {
     }
 }
 
+fn children(mapping: &Mapping) -> usize {
+    let mut count = 0;
+    mapping.for_each_child(|_| count += 1);
+    count
+}
+
 #[test]
 fn a_child_that_has_exited_is_forgotten() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 2);
     alone(&m, move |t| {
         let mapping = t.m.mapping(id);
         t.touch(mapping, 0..2).unwrap();
-        let children = || {
-            let mut count = 0;
-            mapping.for_each_child(|_| count += 1);
-            count
-        };
         let during = std::cell::Cell::new(0);
         t.with_child(mapping, 0..2, || {
-            during.set(children());
+            during.set(children(mapping));
             assert_eq!(t.m.page(mapping.vma.pte(0).frame()).mapcount(), 2);
         })
         .unwrap();
-        assert_eq!((during.get(), children()), (1, 0));
+        assert_eq!((during.get(), children(mapping)), (1, 0));
         assert_eq!(t.m.page(mapping.vma.pte(0).frame()).mapcount(), 1);
     });
+}
+
+#[test]
+fn a_child_that_cannot_be_made_leaves_nothing() {
+    let (m, id) = machine("linux-7.2.13", Kind::Anon, 4);
+    alone(&m, move |t| {
+        let mapping = t.m.mapping(id);
+        t.touch(mapping, 0..4).unwrap();
+        let mut pin = Pin::default();
+        // The last two may be pinned, and would be copied; there is a frame for the first.
+        t.pin_longterm(&PinRequest::new(&policy("linux-7.2", &[]), mapping, 2..4, true), &mut pin).unwrap();
+        t.lru_add_drain();
+        let free = || t.m.memory.free_in(ZoneKind::Normal) + t.m.memory.free_in(ZoneKind::Movable);
+        let filler = t.m.map(Kind::Anon, free() as u32 - 1).id;
+        t.touch(t.m.mapping(filler), 0..free() as u32 - 1).unwrap();
+        t.lru_add_drain();
+        assert_eq!(free(), 1);
+        let forks: [&dyn Fn() -> Result<(), Errno>; 3] =
+            [&|| t.fork(mapping, 0..4), &|| t.fork_writing(mapping, 0..1), &|| {
+                t.with_child(mapping, 0..4, || unreachable!("there is no child"))
+            }];
+        for fork in forks {
+            assert_eq!(fork(), Err(Errno::ENOMEM));
+            t.lru_add_drain();
+            assert_eq!((children(mapping), free()), (0, 1));
+            assert_eq!(t.m.page(frame_of(t.m, id, 0)).mapcount(), 1);
+        }
+        t.unpin_user_pages(&pin.pages);
+    });
+}
+
+/// A machine with room for huge pages, and a mapping of one.
+fn huge(kernel: &str, kind: Kind) -> (Arc<Machine>, MappingId) {
+    let layout = Layout { normal: 2048, movable: 2048, cma: 0, page_bytes: 64 };
+    let m = Arc::new(Machine::new(rules(kernel), &layout, 2));
+    let id = m.map(Backing { kind, order: MAX_ORDER }, 512).id;
+    (m, id)
+}
+
+#[test]
+fn no_pmd_maps_what_has_a_page_table() {
+    for kernel in ["linux-6.1.192", "linux-6.12.117", "linux-7.3.4"] {
+        // Areas on both sides of an edge take PTEs; that they are one again takes none of them away.
+        let (m, id) = huge(kernel, Kind::Shmem);
+        alone(&m, move |t| {
+            let mapping = t.m.mapping(id);
+            t.mlock(mapping, 0..300).unwrap();
+            t.touch(mapping, 0..1).unwrap();
+            t.munlock(mapping, 0..300).unwrap();
+            t.touch(mapping, 1..2).unwrap();
+            assert!(mapping.vma.lock(0).pmd(0).is_none(), "{kernel}");
+        });
+        // A child has the page tables that its parent's pages needed.
+        let (m, id) = huge(kernel, Kind::Anon);
+        alone(&m, move |t| {
+            let mapping = t.m.mapping(id);
+            t.touch(mapping, 0..512).unwrap();
+            t.madvise_dontneed(mapping, 0..1).unwrap();
+            t.fork_writing(mapping, 0..1).unwrap();
+            mapping.for_each_child(|child| assert!(child.lock(0).pmd(0).is_none(), "{kernel}"));
+        });
+    }
 }

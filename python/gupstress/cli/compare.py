@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gupstress.cli import completion, output
+from gupstress.cli import completion, output, presets
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import Gathering, mistakes
 from gupstress.visible import typed
@@ -73,18 +73,8 @@ def _percent(value: str) -> float:
     is_flag=True,
     help="BASE.json is of a real kernel: run the model under the same load beside it.",
 )
-@click.option(
-    "--profile",
-    shell_complete=completion.preset("profile"),
-    metavar="NAME|FILE.toml",
-    help="With --model: the load.  [default: that of BASE.json]",
-)
-@click.option(
-    "--kernel",
-    shell_complete=completion.preset("kernel"),
-    metavar="NAME|FILE.toml",
-    help="With --model: the rules of the machine.  [default: those of the measured kernel]",
-)
+@presets.one("profile", told="that of BASE.json", when="With --model")
+@presets.one("kernel", told="those of the measured kernel", when="With --model")
 @output.options(_FORMATS)
 def compare(
     base: str,

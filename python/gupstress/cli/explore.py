@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gupstress.cli import cluster as cluster_option
-from gupstress.cli import completion, interrupts, output
+from gupstress.cli import completion, interrupts, output, presets
 from gupstress.cli.exits import HELP, CommandError, Exit
 from gupstress.cli.params import Gathering, OneOf, mistakes, number
 from gupstress.cli.run import run
@@ -37,13 +37,7 @@ def _kinds(value: str) -> tuple[str, ...]:
     metavar="[NAME|FILE.toml]",
     shell_complete=completion.preset("profile"),
 )
-@click.option(
-    "--policy",
-    default="kernel",
-    metavar="NAME|FILE",
-    shell_complete=completion.preset("policy"),
-    help="Retry policy.  [default: the rule set's own]",
-)
+@presets.one("policy", "kernel", "the rule set's own")
 @click.option(
     "--strategy",
     type=OneOf(_STRATEGIES),

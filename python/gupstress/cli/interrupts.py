@@ -44,3 +44,6 @@ def ignore() -> None:
     """Let none change how the process ends."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    # Python remembers one that passed through `exec` of a text, as imports do it, until the
+    # next such `exec`, and would have `python -m` end by the signal instead of with its code.
+    exec("")  # noqa: S102

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gupstress.cli import completion, output, where
+from gupstress.cli import completion, output, presets, where
 from gupstress.cli.exits import HELP, Exit
 from gupstress.cli.params import Gathering, OneOf, mistakes, number, setting
 from gupstress.visible import typed
@@ -36,14 +36,7 @@ _EXITS = {
     metavar="[NAME|FILE.toml]...",
     shell_complete=completion.preset("litmus"),
 )
-@click.option(
-    "--kernel",
-    "kernels",
-    multiple=True,
-    shell_complete=completion.preset("kernel"),
-    metavar="NAME",
-    help="Rules of the machine; may be repeated.  [default: all that a scenario has counts of]",
-)
+@presets.several("kernel", "all that a scenario has counts of", metavar="NAME")
 @click.option(
     "--set",
     "sets",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gupstress.cli import cluster as cluster_option
-from gupstress.cli import completion, interrupts, output
+from gupstress.cli import interrupts, output, presets
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import Gathering, Several, mistakes, number
 from gupstress.cli.run import command_line, run
@@ -43,22 +43,8 @@ _AS_IN_RUN = (
     short_help="Run every policy on every history profile: one verdict a cell.",
     epilog=HELP,
 )
-@click.option(
-    "--policy",
-    "policies",
-    multiple=True,
-    shell_complete=completion.preset("policy"),
-    metavar="NAME|FILE.toml",
-    help="Retry policy; may be repeated.  [default: all that are not broken on purpose]",
-)
-@click.option(
-    "--profile",
-    "profiles",
-    multiple=True,
-    shell_complete=completion.preset("profile"),
-    metavar="NAME|FILE.toml",
-    help="Load; may be repeated.  [default: those of the kernel's history]",
-)
+@presets.several("policy", "all that are not broken on purpose")
+@presets.several("profile", "those of the kernel's history")
 @click.option(
     "--timeout",
     "timeout_s",

@@ -8,7 +8,7 @@ import click
 
 from gupstress import _core
 from gupstress.cli import cluster as cluster_option
-from gupstress.cli import completion, interrupts, output, where
+from gupstress.cli import completion, interrupts, output, presets, where
 from gupstress.cli import job as job_file
 from gupstress.cli.compare import EXITS, add_to_step_summary
 from gupstress.cli.exits import HELP, Exit, complain
@@ -46,30 +46,9 @@ _FORMATS = ("table", "markdown", "json", "junit")
     epilog=HELP,
     context_settings={"allow_extra_args": True},
 )
-@click.option(
-    "--policy",
-    "policies",
-    multiple=True,
-    shell_complete=completion.preset("policy"),
-    metavar="NAME|FILE.toml",
-    help=f"Retry policy; may be repeated.  [default: {' '.join(PRESETS)}]",
-)
-@click.option(
-    "--profile",
-    default=_DEFAULT.profile,
-    shell_complete=completion.preset("profile"),
-    show_default=True,
-    metavar="NAME|FILE.toml",
-    help="The load.",
-)
-@click.option(
-    "--kernel",
-    default=_DEFAULT.kernel,
-    shell_complete=completion.preset("kernel"),
-    show_default=True,
-    metavar="NAME|FILE.toml",
-    help="The rules of the machine.",
-)
+@presets.several("policy", " ".join(PRESETS))
+@presets.one("profile", _DEFAULT.profile)
+@presets.one("kernel", _DEFAULT.kernel)
 @click.option(
     "--threads",
     type=numbers("threads"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gupstress.cli import cluster as cluster_option
-from gupstress.cli import completion, interrupts, output
+from gupstress.cli import completion, interrupts, output, presets
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import Gathering, OneOf, mistakes, number, reads
 from gupstress.cli.run import command_line, run
@@ -42,30 +42,9 @@ _AS_IN_RUN = ("seed", "quiet")
     metavar="N",
     help="Most cycles, those in the state not counted.  [default: as many as there is time for]",
 )
-@click.option(
-    "--policy",
-    "policies",
-    multiple=True,
-    shell_complete=completion.preset("policy"),
-    metavar="NAME|FILE.toml",
-    help="Retry policy; may be repeated.  [default: all that are not broken on purpose]",
-)
-@click.option(
-    "--profile",
-    "profiles",
-    multiple=True,
-    shell_complete=completion.preset("profile"),
-    metavar="NAME|FILE.toml",
-    help="Load; may be repeated.  [default: all]",
-)
-@click.option(
-    "--kernel",
-    "kernels",
-    multiple=True,
-    shell_complete=completion.preset("kernel"),
-    metavar="NAME|FILE.toml",
-    help="Rules of the machine; may be repeated.  [default: all]",
-)
+@presets.several("policy", "all that are not broken on purpose")
+@presets.several("profile", "all")
+@presets.several("kernel", "all")
 @click.option(
     "--driver",
     "drivers",

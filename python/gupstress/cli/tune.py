@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gupstress.cli import cluster as cluster_option
-from gupstress.cli import completion, interrupts, output
+from gupstress.cli import completion, interrupts, output, presets
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import Gathering, Several, mistakes, number, numbers
 from gupstress.cli.run import run
@@ -28,15 +28,7 @@ _AS_IN_RUN = ("kernel", "seed", "cpus", "sets", "quiet")
     short_help="Search for a policy that holds on given loads.",
     epilog=HELP,
 )
-@click.option(
-    "--profile",
-    "profiles",
-    multiple=True,
-    required=True,
-    shell_complete=completion.preset("profile"),
-    metavar="NAME|FILE.toml",
-    help="Load; may be repeated.",
-)
+@presets.several("profile", required=True)
 @click.option(
     "--threads",
     type=numbers("threads"),

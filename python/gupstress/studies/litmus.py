@@ -35,6 +35,8 @@ class Scenario:
 
     given: str
     """Its preset's name or its file's path, as the user wrote it."""
+    place: str
+    """And where in that file it begins: what is wrong with it stands there."""
     text: str
     """TOML."""
     name: str
@@ -142,7 +144,9 @@ def _read(name: str) -> list[Scenario]:
     for place, part in _core.split_litmus(name, text):
         table = engine.read_litmus(place, part)
         threads = bool(table["threads"])
-        scenario = Scenario(name, part, table["name"], table["expect"], threads, table["kernels"])
+        scenario = Scenario(
+            name, place, part, table["name"], table["expect"], threads, table["kernels"]
+        )
         scenarios.append(scenario)
     return scenarios
 
@@ -179,7 +183,7 @@ def _verdict(
 
 
 def _cell(scenario: Scenario, kernel: str, plan: Plan) -> LitmusCell:
-    where = (scenario.given, scenario.text, kernel, plan.sets)
+    where = (scenario.place, scenario.text, kernel, plan.sets)
     if scenario.concurrent:
         found = engine.explore_litmus(*where, plan.preemptions, plan.wall_s)
     else:

@@ -120,7 +120,8 @@ impl Buddy {
 
     /// Takes a block of an order: of the smallest that there are, what is too much is split off.
     pub fn take(&mut self, pages: &Pages, order: u32) -> Option<Frame> {
-        let found = (order..=MAX_ORDER).find(|&order| self.free.first[order as usize] != NO_FRAME)?;
+        let large = &self.free.first[order as usize..];
+        let found = order + large.iter().position(|&first| first != NO_FRAME)? as u32;
         let frame = self.free.first[found as usize];
         self.free.unlink(pages, frame, found);
         if found == MAX_ORDER && order != MAX_ORDER {

@@ -7,8 +7,9 @@
 
 use super::buddy::{Blocks, Buddy, Pages};
 use super::build::Unbuilt;
+use super::folio::Folio;
 use super::ids::{Frame, Frames, ZERO_FRAME};
-use super::page::{MAX_ORDER, Page, flag};
+use super::page::{Page, flag};
 use super::payload::{Fresh, Frozen, Payload};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
 use crate::table;
@@ -41,19 +42,20 @@ const MAX_RECLAIM_RETRIES: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ZoneKind {
-    /// `ZONE_NORMAL`, unmovable allocations allowed.
-    Normal,
     /// `ZONE_MOVABLE`.
     Movable,
     /// A CMA pageblock.
     Cma,
+    /// `ZONE_NORMAL`, unmovable allocations allowed.
+    Normal,
 }
 
 impl ZoneKind {
-    /// All zones in the order in which a movable allocation prefers them.
+    /// All zones in the order in which a movable allocation prefers them, and in which tables have them.
     pub const ALL: [Self; 3] = [Self::Movable, Self::Cma, Self::Normal];
 
     /// The zone that page flags name.
+    #[inline]
     pub fn of(flags: u32) -> Self {
         if flags & flag::ZONE_MOVABLE != 0 {
             Self::Movable
@@ -172,51 +174,6 @@ impl Memory {
         self.pages.of(frame)
     }
 
-    /// The first frame of the folio that a frame is part of: `page_folio`.
-    #[inline]
-    pub fn head(&self, frame: Frame) -> Frame {
-        let order = self.page(frame).order();
-        frame.align_down(order)
-    }
-
-    /// The line that has the state of the folio that a frame is part of.
-    #[inline]
-    pub fn folio(&self, frame: Frame) -> &Page {
-        self.page_folio(frame).1
-    }
-
-    /// That line, and the frame whose line it is. A line is looked up once where it says itself
-    /// that it is a head.
-    #[inline]
-    pub(crate) fn page_folio(&self, frame: Frame) -> (Frame, &Page) {
-        let page = self.page(frame);
-        let head = frame.align_down(page.order());
-        (head, if head == frame { page } else { self.page(head) })
-    }
-
-    /// The frames of the folio that a frame is part of.
-    pub fn frames_of(&self, frame: Frame) -> Frames {
-        let head = self.head(frame);
-        head.run(self.page(head).nr_pages())
-    }
-
-    /// The index of a page in its mapping, by that of its folio: `page_pgoff`.
-    #[inline]
-    pub fn index(&self, frame: Frame) -> u32 {
-        let head = self.head(frame);
-        self.page(head).index() + (frame - head)
-    }
-
-    /// Counts `n` more PTEs that map a page; returns how many do. Under the page-table lock.
-    #[inline]
-    pub fn add_mapcount(&self, frame: Frame, n: i32) -> i32 {
-        let page = self.page(frame);
-        if page.is_large() {
-            self.folio(frame).add_large_mapcount(n);
-        }
-        page.add_mapcount(n)
-    }
-
     /// Number of frames.
     pub fn frames(&self) -> u32 {
         self.pages.frames()
@@ -234,32 +191,13 @@ impl Memory {
     }
 
     /// A zone by kind.
-    pub fn zone(&self, kind: ZoneKind) -> &Zone {
-        &self.zones[slot(kind)]
-    }
-
-    /// PMDs that map a folio of the largest order: `_entire_mapcount`, kept in its second page.
-    pub fn entire_mapcount(&self, head: Frame) -> i32 {
-        if self.page(head).order() < MAX_ORDER { 0 } else { self.page(head + 1).large_mapcount() }
-    }
-
-    /// Counts `n` more PMDs that map a folio of the largest order. Under the page-table lock.
-    pub(crate) fn add_entire_mapcount(&self, head: Frame, n: i32) {
-        debug_assert_eq!(self.page(head).order(), MAX_ORDER);
-        self.page(head).add_large_mapcount(n);
-        self.page(head + 1).add_large_mapcount(n);
-    }
-
-    /// Whether a page is its mapping's alone (`PageAnonExclusive`): where a PMD maps its folio, the
-    /// head says it for all of them.
     #[inline]
-    pub fn is_anon_exclusive(&self, frame: Frame) -> bool {
-        let head = self.head(frame);
-        let says = if self.entire_mapcount(head) == 0 { frame } else { head };
-        self.page(says).has(flag::ANON_EXCLUSIVE)
+    pub fn zone(&self, kind: ZoneKind) -> &Zone {
+        &self.zones[kind as usize]
     }
 
     /// Takes a folio from the first zone of `gfp` that has one; its refcount becomes 1.
+    #[inline]
     pub fn alloc(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
         let frame = self
             .get_page_from_freelist(cpu, gfp, order)
@@ -270,20 +208,23 @@ impl Memory {
     /// From this CPU's page caches and the blocks.
     fn get_page_from_freelist(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Frame> {
         self.zones_for(gfp).find_map(|kind| {
-            let blocks = &self.zone(kind).blocks;
             if order != 0 {
-                return blocks.lock().take(&self.pages, order);
+                return self.zone(kind).blocks.lock().take(&self.pages, order);
             }
             let mut caches = self.caches[cpu].lock();
-            let cache = &mut caches.0[slot(kind)];
-            if cache.is_empty() {
-                let mut blocks = blocks.lock();
-                cache.extend((0..PCP_BATCH).map_while(|_| blocks.take(&self.pages, 0)));
-                // The first to be taken is the first to be handed out.
-                cache.reverse();
-            }
-            cache.pop()
+            let cache = &mut caches.0[kind as usize];
+            cache.pop().or_else(|| self.rmqueue_bulk(kind, cache))
         })
+    }
+
+    /// Fills an empty page cache, and takes a frame from it.
+    #[inline(never)]
+    fn rmqueue_bulk(&self, kind: ZoneKind, cache: &mut Vec<Frame>) -> Option<Frame> {
+        let mut blocks = self.zone(kind).blocks.lock();
+        cache.extend((0..PCP_BATCH).map_while(|_| blocks.take(&self.pages, 0)));
+        // The first to be taken is the first to be handed out.
+        cache.reverse();
+        cache.pop()
     }
 
     /// What is left may sit in other CPUs' caches. A frame may go, while they are gone through,
@@ -302,6 +243,9 @@ impl Memory {
         let zones = gfp.zones();
         let mut last = ZoneKind::Movable;
         (0..zones.len()).map(move |at| {
+            if at == 0 {
+                return zones[0];
+            }
             // `__rmqueue`, 5.8 on: of the zone's free pages, more than half are CMA's.
             let by_share = gfp == Gfp::Movable && !self.cma_first;
             if by_share && at == 1 {
@@ -325,14 +269,15 @@ impl Memory {
         for cache in &self.caches {
             let mut cache = cache.lock();
             let mut blocks = self.zone(kind).blocks.lock();
-            cache.0[slot(kind)].drain(..).for_each(|frame| blocks.put(&self.blocks(), frame, 0));
+            cache.0[kind as usize].drain(..).for_each(|frame| blocks.put(&self.blocks(), frame, 0));
         }
     }
 
     /// A folio with one reference that nobody else can find, as fresh from the allocator.
     pub(super) fn adopt(&self, head: Frame) -> Fresh<'_> {
-        debug_assert_eq!(self.page(head).refcount(), 1);
-        Fresh::new(self, head)
+        let folio = self.folio_at(head);
+        debug_assert_eq!(folio.refcount(), 1);
+        Fresh::new(self, folio)
     }
 
     /// Makes a folio whose last reference is gone as it was when it was allocated.
@@ -349,14 +294,16 @@ impl Memory {
         Blocks { pages: &self.pages, is_isolated: |frame| self.is_isolated(frame) }
     }
 
+    #[inline]
     fn fresh(&self, frame: Frame, order: u32) -> Fresh<'_> {
         if order != 0 {
             // Before the first reference: who finds one finds the head that has it.
             let place = self.page(frame).flags() & flag::PLACE;
             frame.run(1 << order).for_each(|frame| self.page(frame).set_order(order, place));
         }
-        self.page(frame).first_ref();
-        Fresh::new(self, frame)
+        let folio = self.folio_at(frame);
+        folio.first_ref();
+        Fresh::new(self, folio)
     }
 
     /// `folio_ref_freeze`: from exactly `expected` references, at least one, to
@@ -366,7 +313,13 @@ impl Memory {
     /// The count that was found instead.
     #[inline]
     pub fn freeze(&self, frame: Frame, expected: i32) -> Result<Frozen<'_>, i32> {
-        self.page(frame).freeze(expected).map(|()| Frozen::new(self, frame))
+        self.freeze_folio(self.folio_at(frame), expected)
+    }
+
+    /// The same of a folio in hand.
+    #[inline]
+    pub(crate) fn freeze_folio<'m>(&'m self, folio: Folio<'m>, expected: i32) -> Result<Frozen<'m>, i32> {
+        folio.freeze(expected).map(|()| Frozen::new(self, folio))
     }
 
     /// Ends the freeze of a part of a split folio.
@@ -382,21 +335,28 @@ impl Memory {
         let kind = ZoneKind::of(page.flags());
         let order = page.order();
         page.reset();
-        head.run(1 << order).skip(1).for_each(|frame| self.page(frame).reset_tail());
+        (1..1 << order).for_each(|nth| self.page(head + nth).reset_tail());
         if order != 0 || self.is_isolated(head) {
             self.zone(kind).blocks.lock().put(&self.blocks(), head, order);
             return;
         }
         let mut caches = self.caches[cpu].lock();
-        let cache = &mut caches.0[slot(kind)];
+        let cache = &mut caches.0[kind as usize];
         cache.push(head);
         if cache.len() > 2 * PCP_BATCH {
-            let mut blocks = self.zone(kind).blocks.lock();
-            cache.drain(..PCP_BATCH).for_each(|frame| blocks.put(&self.blocks(), frame, 0));
+            self.free_pcppages_bulk(kind, cache);
         }
     }
 
+    /// Gives back what is too much for a page cache.
+    #[inline(never)]
+    fn free_pcppages_bulk(&self, kind: ZoneKind, cache: &mut Vec<Frame>) {
+        let mut blocks = self.zone(kind).blocks.lock();
+        cache.drain(..PCP_BATCH).for_each(|frame| blocks.put(&self.blocks(), frame, 0));
+    }
+
     /// Whether the frame's block is being offlined.
+    #[inline]
     pub fn is_isolated(&self, frame: Frame) -> bool {
         self.isolated[(frame.0 / PAGEBLOCK) as usize].load(Ordering::Relaxed)
     }
@@ -457,21 +417,13 @@ impl Memory {
 
     /// Free frames of one zone, page caches included.
     pub fn free_in(&self, kind: ZoneKind) -> usize {
-        let cached: usize = self.caches.iter().map(|cache| cache.lock().0[slot(kind)].len()).sum();
+        let cached: usize = self.caches.iter().map(|cache| cache.lock().0[kind as usize].len()).sum();
         cached + self.zone(kind).blocks.lock().frames()
     }
 
     /// Whether a zone has a free block of this order.
     pub fn has_block(&self, kind: ZoneKind, order: u32) -> bool {
         self.zone(kind).blocks.lock().has(order)
-    }
-}
-
-fn slot(kind: ZoneKind) -> usize {
-    match kind {
-        ZoneKind::Movable => 0,
-        ZoneKind::Cma => 1,
-        ZoneKind::Normal => 2,
     }
 }
 
@@ -496,6 +448,6 @@ mod tests {
         // Others find them in the zone: no more than twice what is moved at a time stays.
         let back = memory.zone(ZoneKind::Normal).blocks.lock().frames() - free;
         assert!(back >= 2 * PCP_BATCH, "{back} of {} are back", 4 * PCP_BATCH);
-        assert!(memory.caches[0].lock().0[slot(ZoneKind::Normal)].len() <= 2 * PCP_BATCH);
+        assert!(memory.caches[0].lock().0[ZoneKind::Normal as usize].len() <= 2 * PCP_BATCH);
     }
 }

@@ -54,7 +54,7 @@
 
 use crate::sync::{AtomicI32, AtomicU32, Ordering};
 
-use super::ids::{AtomicFrame, MappingId};
+use super::ids::{AtomicFrame, Frame, MappingId};
 
 /// A page flag, named as in `include/linux/page-flags.h`.
 pub mod flag {
@@ -176,6 +176,14 @@ impl Page {
         MAX_ORDER - (self.flags.load(Ordering::Acquire) >> flag::ORDER)
     }
 
+    /// The first frame of that folio, given the frame whose line it is: whoever has a line need not
+    /// look for it again.
+    #[inline]
+    pub fn head_of(&self, frame: Frame) -> Frame {
+        // Shifts by what has just been loaded take longer than a test that mostly comes out alike.
+        if self.is_large() { frame.align_down(self.order()) } else { frame }
+    }
+
     /// Pages of that folio: `folio_nr_pages`.
     #[inline]
     pub fn nr_pages(&self) -> u32 {
@@ -185,7 +193,8 @@ impl Page {
     /// Whether the folio has more than one page: `folio_test_large`.
     #[inline]
     pub fn is_large(&self) -> bool {
-        self.order() != 0
+        // What the order lacks stands in the topmost bits, and lacks most where it is 0.
+        self.flags.load(Ordering::Acquire) < of_order(0)
     }
 
     /// Makes it part of a folio of this order; `place`: which flags of [`flag::PLACE`] it has

@@ -29,6 +29,7 @@
 
 use super::Memory;
 use super::build::Unbuilt;
+use super::folio::Folio;
 use super::ids::{Frame, MappingId};
 use super::page::flag;
 use super::sparse::Sparse;
@@ -39,38 +40,52 @@ use crate::sync::{AtomicU64, Exclusive, Ordering};
 #[must_use = "a frame that is not published is lost"]
 pub struct Fresh<'a> {
     memory: &'a Memory,
-    frame: Frame,
+    folio: Folio<'a>,
 }
 
 impl<'a> Fresh<'a> {
-    pub(super) fn new(memory: &'a Memory, frame: Frame) -> Self {
-        Self { memory, frame }
+    #[inline]
+    pub(super) fn new(memory: &'a Memory, folio: Folio<'a>) -> Self {
+        Self { memory, folio }
     }
 
     /// Publishes the folio: from here on it is reached by its frame number.
+    #[inline]
     pub fn publish(self) -> Frame {
-        let frame = self.frame;
+        self.publish_folio().head
+    }
+
+    /// The same, for the one who goes on with it.
+    #[inline]
+    pub(crate) fn publish_folio(self) -> Folio<'a> {
+        let folio = self.folio;
         std::mem::forget(self);
-        frame
+        folio
     }
 
     /// Its first frame, for the one who holds it.
+    #[inline]
     pub fn frame(&self) -> Frame {
-        self.frame
+        self.folio.head
+    }
+
+    /// It, for the same.
+    #[inline]
+    pub(crate) fn folio(&self) -> Folio<'a> {
+        self.folio
     }
 
     /// Fills each of its pages, by their place in it, with one word: `folio_zero_user`, with
     /// contents to tell pages apart.
     pub fn fill(&self, value: impl Fn(u32) -> u64) {
-        for (nth, frame) in (0..).zip(self.memory.frames_of(self.frame)) {
-            self.memory.payload.fill(frame, value(nth));
-        }
+        let Folio { head, .. } = self.folio;
+        (0..self.folio.nr_pages()).for_each(|nth| self.memory.payload.fill(head + nth, value(nth)));
     }
 }
 
 impl Drop for Fresh<'_> {
     fn drop(&mut self) {
-        debug_assert!(std::thread::panicking(), "fresh frame {} was never published", self.frame);
+        debug_assert!(std::thread::panicking(), "fresh frame {} was never published", self.folio.head);
     }
 }
 
@@ -79,29 +94,30 @@ impl Drop for Fresh<'_> {
 #[must_use = "a folio stays frozen until it is unfrozen"]
 pub struct Frozen<'a> {
     memory: &'a Memory,
-    frame: Frame,
+    folio: Folio<'a>,
 }
 
 impl<'a> Frozen<'a> {
-    pub(super) fn new(memory: &'a Memory, frame: Frame) -> Self {
-        Self { memory, frame }
+    #[inline]
+    pub(super) fn new(memory: &'a Memory, folio: Folio<'a>) -> Self {
+        Self { memory, folio }
     }
 
     /// Copies it into a fresh folio of the same memory and order: `folio_copy`.
     pub fn copy_to(&self, target: &Fresh<'_>) {
         let memory = self.memory;
         assert!(std::ptr::eq(memory, target.memory), "a folio is copied within its memory");
-        let (from, to) = (memory.frames_of(self.frame), memory.frames_of(target.frame));
-        assert_eq!(from.len(), to.len(), "a folio is copied to one of its order");
-        from.zip(to).for_each(|(from, to)| memory.payload.copy(from, to));
+        let (from, to) = (self.folio, target.folio);
+        assert_eq!(from.order(), to.order(), "a folio is copied to one of its order");
+        (0..from.nr_pages()).for_each(|nth| memory.payload.copy(from.head + nth, to.head + nth));
     }
 
     /// Makes folios of these orders of it, which stay frozen until
     /// [`unfreeze`](Memory::unfreeze); with each, the references that `refs` says for its order.
     /// What it was, all are; but only the first has its place on a list.
     pub fn split(self, orders: &[u32], refs: impl Fn(u32) -> i32) -> Vec<(Frame, i32)> {
-        let (memory, head) = (self.memory, self.frame);
-        let folio = memory.page(head);
+        let (memory, folio) = (self.memory, self.folio);
+        let head = folio.head;
         let end = memory.frames_of(head).end;
         let (mapping, index) = (folio.mapping(), folio.index());
         folio.clear(flag::PARTLY_MAPPED);
@@ -123,15 +139,16 @@ impl<'a> Frozen<'a> {
     }
 
     /// Ends the freeze with `refs` references.
+    #[inline]
     pub fn unfreeze(self, refs: i32) {
-        self.memory.page(self.frame).unfreeze(refs);
+        self.folio.unfreeze(refs);
         std::mem::forget(self);
     }
 }
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        debug_assert!(std::thread::panicking(), "frame {} was never unfrozen", self.frame);
+        debug_assert!(std::thread::panicking(), "frame {} was never unfrozen", self.folio.head);
     }
 }
 

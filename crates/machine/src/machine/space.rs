@@ -15,10 +15,11 @@
 //! All other changes only publish what they map, and release.
 //!
 //! A PMD maps a folio of 512 pages by one entry, in place of a page table's; it is changed under
-//! the same lock. What a page table *shows* of a page, [`Vma::pte`], is the PMD's entry at its
-//! place, where there is one. A reader that looks for a PMD and then at the PTE finds what was
-//! there at some moment in between: a PMD is set only while all of its PTEs are empty, and
-//! taken away after they have been written.
+//! the same lock. What a page table *shows* of a page, [`Vma::pte`], is its PTE or, where that is
+//! empty, the PMD's entry at its place: a PMD is set only while all of its PTEs are empty, and
+//! taken away after they have been written. A reader that finds neither looks at the PTE again,
+//! for a PMD may have been split meanwhile; so it finds what was there at some moment, and one
+//! that finds a PTE has looked at nothing else.
 
 use super::area::{Area, Areas, vm};
 use super::ids::{AtomicFrame, Frame, MappingId, NO_FRAME, ZERO_FRAME};
@@ -253,6 +254,23 @@ pub struct Vma {
     gone: AtomicBool,
 }
 
+/// What maps a page: its PTE, or the PMD over it and its neighbours, whose frame is the first one's.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Its value.
+    pub pte: Pte,
+    /// Whether it is a PMD.
+    pub huge: bool,
+}
+
+impl Entry {
+    /// How many pages it maps.
+    #[inline]
+    pub fn pages(self) -> u32 {
+        if self.huge { PTES_PER_TABLE } else { 1 }
+    }
+}
+
 /// The page-table lock, held; the only way to change a PTE.
 #[derive(Debug)]
 pub struct PtLocked<'a> {
@@ -291,12 +309,19 @@ impl Vma {
     /// Reads what is mapped at a page without the lock, as GUP-fast does.
     #[inline]
     pub fn pte(&self, index: u32) -> Pte {
-        let table = &self.pmds[(index / PTES_PER_TABLE) as usize];
-        // Whichever of the two maps the page is read `SeqCst`; the look for a PMD that is not there
-        // orders nothing for the PTE.
-        let pmd = if table.load(Ordering::Acquire) == 0 { 0 } else { table.load(Ordering::SeqCst) };
-        match pmd {
-            0 => Pte(self.ptes[index as usize].load(Ordering::SeqCst)),
+        let pte = self.own_pte(index);
+        if pte.is_none() { self.pte_by_pmd(index) } else { pte }
+    }
+
+    #[inline]
+    fn own_pte(&self, index: u32) -> Pte {
+        Pte(self.ptes[index as usize].load(Ordering::SeqCst))
+    }
+
+    /// What is mapped at a page whose PTE is empty.
+    fn pte_by_pmd(&self, index: u32) -> Pte {
+        match self.pmds[(index / PTES_PER_TABLE) as usize].load(Ordering::SeqCst) {
+            0 => self.own_pte(index),
             pmd => Pte(pmd).at(index % PTES_PER_TABLE),
         }
     }
@@ -390,10 +415,16 @@ impl PtLocked<'_> {
     /// Reads what is mapped at a page.
     #[inline]
     pub fn get(&self, index: u32) -> Pte {
-        match self.vma.pmds[(index / PTES_PER_TABLE) as usize].load(Ordering::Relaxed) {
-            0 => Pte(self.vma.ptes[index as usize].load(Ordering::Relaxed)),
-            pmd => Pte(pmd).at(index % PTES_PER_TABLE),
-        }
+        let Entry { pte, huge } = self.entry(index);
+        if huge { pte.at(index % PTES_PER_TABLE) } else { pte }
+    }
+
+    /// The entry that maps a page, or an empty PTE.
+    #[inline]
+    pub fn entry(&self, index: u32) -> Entry {
+        let pte = Pte(self.vma.ptes[index as usize].load(Ordering::Relaxed));
+        let pmd = if pte.is_none() { self.pmd(index) } else { None };
+        Entry { pte: pmd.unwrap_or(pte), huge: pmd.is_some() }
     }
 
     /// The PMD that maps a page and its neighbours, if one does; its frame is the first one's.
@@ -408,9 +439,13 @@ impl PtLocked<'_> {
         self.vma.pmds[(index / PTES_PER_TABLE) as usize].store(pmd.0, Ordering::Release);
     }
 
-    /// No PMD may map a page and its neighbours from now on: there is a page table.
+    /// `pte_alloc`: no PMD may map a page and its neighbours from now on: there is a page table.
+    #[inline]
     pub fn set_table(&self, index: u32) {
-        self.vma.tables[(index / PTES_PER_TABLE) as usize].store(true, Ordering::Relaxed);
+        let table = &self.vma.tables[(index / PTES_PER_TABLE) as usize];
+        if !table.load(Ordering::Relaxed) {
+            table.store(true, Ordering::Relaxed);
+        }
     }
 
     /// [`clear_flush`](Self::clear_flush) of the PMD or the PTE that maps a page.
@@ -433,10 +468,11 @@ impl PtLocked<'_> {
         self.replace(index, true, Pte::NONE);
     }
 
-    /// `set_pte_at`: whoever finds the PTE finds the page as it was made.
+    /// `set_pte_at`: whoever finds the PTE finds the page as it was made, and no PMD where it is.
     #[inline]
     pub fn set(&self, index: u32, pte: Pte) {
         debug_assert!(self.pmd(index).is_none(), "a PTE is set under a PMD");
+        self.set_table(index);
         self.vma.ptes[index as usize].store(pte.0, Ordering::Release);
     }
 

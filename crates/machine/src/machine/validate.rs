@@ -18,7 +18,7 @@
 //!    that is pinned is exclusive from 5.19 on: nobody writes to a copy that the device has not got.
 
 use super::hugetlb::PoolState;
-use super::space::PTES_PER_TABLE;
+use super::space::Entry;
 use super::sparse::PerFrame;
 use super::{Batch, Frame, GoOn, MAX_ORDER, Machine, flag, lruvec::Lists, payload::pattern};
 use crate::policy::Unshare;
@@ -172,16 +172,15 @@ impl Machine {
                 while next < vma.len() {
                     let index = next;
                     let locked = vma.lock(index);
-                    let huge = locked.pmd(index);
-                    let pte = huge.unwrap_or_else(|| locked.get(index));
-                    next += if huge.is_some() { PTES_PER_TABLE } else { 1 };
+                    let entry @ Entry { pte, huge } = locked.entry(index);
+                    next += entry.pages();
                     recount.check(!pte.is_migration(), "no migration entry stays", Some(pte.frame()), || {
                         format!("page {index} of mapping {} is under a migration entry", mapping.id)
                     });
                     if pte.is_present() {
                         let seen = seen.of_mut(pte.frame());
                         seen.mapped += 1;
-                        seen.entire += i32::from(huge.is_some());
+                        seen.entire += i32::from(huge);
                     }
                 }
             });

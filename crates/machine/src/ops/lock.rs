@@ -2,17 +2,22 @@
 
 use super::floor::Refs;
 use crate::drive::{Driver, Step, Wait};
-use crate::machine::{Frame, flag};
+use crate::machine::{Folio, Frame, flag};
 use crate::observe::Event;
 
 impl<D: Driver> Refs<'_, D> {
     /// `folio_trylock`.
     #[inline]
     pub fn trylock(&self, frame: Frame) -> bool {
-        let page = self.folio(frame);
-        let locked = !page.test_set(flag::LOCKED);
+        self.trylock_folio(self.page_folio(frame))
+    }
+
+    /// The same of a folio in hand.
+    #[inline]
+    pub(super) fn trylock_folio(&self, folio: Folio<'_>) -> bool {
+        let locked = !folio.test_set(flag::LOCKED);
         if locked {
-            page.set_lock_owner(Some(self.d.id()));
+            folio.set_lock_owner(Some(self.d.id()));
         }
         locked
     }
@@ -32,28 +37,38 @@ impl<D: Driver> Refs<'_, D> {
     }
 
     /// `__folio_set_locked`: of a page that nobody else can know of yet.
-    pub(super) fn set_locked(&self, frame: Frame) {
-        let page = self.page(frame);
-        page.set(flag::LOCKED);
-        page.set_lock_owner(Some(self.d.id()));
+    #[inline]
+    pub(super) fn set_locked(&self, folio: Folio<'_>) {
+        folio.set(flag::LOCKED);
+        folio.set_lock_owner(Some(self.d.id()));
     }
 
     /// `folio_unlock`: clears the flag, then wakes.
     #[inline]
     pub fn unlock(&self, frame: Frame) {
-        let frame = self.head(frame);
+        self.unlock_folio(self.page_folio(frame));
+    }
+
+    /// The same of a folio in hand.
+    #[inline]
+    pub(super) fn unlock_folio(&self, folio: Folio<'_>) {
         // While the flag is still set: the next holder's word comes after it.
-        self.page(frame).set_lock_owner(None);
-        self.clear_and_wake(frame, flag::LOCKED);
+        folio.set_lock_owner(None);
+        self.clear_and_wake(folio, flag::LOCKED);
     }
 
     #[inline]
-    fn clear_and_wake(&self, frame: Frame, mask: u32) {
-        if self.page(frame).clear_awaited(mask) {
-            // One flag for both: who is woken too early asks again.
-            self.d.wake(Wait::PageLock(frame));
-            self.d.wake(Wait::Writeback(frame));
+    fn clear_and_wake(&self, folio: Folio<'_>, mask: u32) {
+        if folio.clear_awaited(mask) {
+            self.wake_waiters(folio.head);
         }
+    }
+
+    #[cold]
+    fn wake_waiters(&self, head: Frame) {
+        // One flag for both: who is woken too early asks again.
+        self.d.wake(Wait::PageLock(head));
+        self.d.wake(Wait::Writeback(head));
     }
 
     /// `folio_start_writeback`; false if it is under way already.
@@ -68,7 +83,7 @@ impl<D: Driver> Refs<'_, D> {
 
     /// `folio_end_writeback`: clears the flag, then wakes.
     pub fn end_writeback(&self, frame: Frame) {
-        self.clear_and_wake(self.head(frame), flag::WRITEBACK);
+        self.clear_and_wake(self.page_folio(frame), flag::WRITEBACK);
     }
 
     /// `folio_wait_writeback`; false if killed.

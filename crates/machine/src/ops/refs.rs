@@ -3,7 +3,7 @@
 use super::floor::Refs;
 use crate::drive::{Driver, Step};
 use crate::machine::NO_FRAME;
-use crate::machine::{Cpu, Frame, Page, flag};
+use crate::machine::{Cpu, Folio, Frame, Page, flag};
 use crate::observe::Event;
 
 impl<'a, D: Driver> Refs<'a, D> {
@@ -42,10 +42,16 @@ impl<'a, D: Driver> Refs<'a, D> {
         self.m.memory.head(frame)
     }
 
-    /// Its first frame, and the folio.
+    /// That folio, to be worked on.
     #[inline]
-    pub(super) fn page_folio(&self, frame: Frame) -> (Frame, &'a Page) {
+    pub(super) fn page_folio(&self, frame: Frame) -> Folio<'a> {
         self.m.memory.page_folio(frame)
+    }
+
+    /// The folio that a frame is known to be the head of.
+    #[inline]
+    pub(super) fn folio_at(&self, head: Frame) -> Folio<'a> {
+        self.m.memory.folio_at(head)
     }
 
     #[inline]
@@ -66,22 +72,22 @@ impl<'a, D: Driver> Refs<'a, D> {
     /// Drops `n` references of a page's folio; the last one frees it: `folio_put_refs`.
     #[inline]
     pub fn put(&self, frame: Frame, n: i32) {
-        self.put_folio(self.head(frame), n);
+        self.put_folio(self.page_folio(frame), n);
     }
 
-    /// The same of the folio with this head: for references that were taken before it was
-    /// known to be that of the page.
+    /// The same of a folio in hand; also for references that were taken before it was known to be
+    /// that of the page.
     #[inline]
-    pub(super) fn put_folio(&self, head: Frame, n: i32) {
-        if self.page(head).put_testzero(n) {
-            self.free(head);
+    pub(super) fn put_folio(&self, folio: Folio<'_>, n: i32) {
+        if folio.put_testzero(n) {
+            self.free(folio);
         }
     }
 
     /// `__folio_put`: the last reference is gone. Out of line: most puts are not the last.
     #[inline(never)]
-    pub(super) fn free(&self, head: Frame) {
-        let folio = self.page(head);
+    pub(super) fn free(&self, folio: Folio<'_>) {
+        let head = folio.head;
         debug_assert_eq!(folio.folio_mapcount(), 0, "a mapped folio lost its last reference");
         if folio.test_clear(flag::LRU) {
             self.m.lruvec.lock().del(&self.m.memory, head);

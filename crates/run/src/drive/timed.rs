@@ -164,16 +164,10 @@ impl Timed {
     }
 
     /// Marks a CPU whose queue has changed.
+    #[inline]
     fn touch(&mut self, cpu: usize) -> &mut RunQueue {
         if self.cpus.len() <= cpu {
-            let size = (cpu + 1).next_power_of_two();
-            self.cpus.resize_with(size, RunQueue::default);
-            self.turns.resize(size);
-            self.leaves.resize(size, NEVER);
-            self.tree = vec![0; size];
-            (1..size).rev().for_each(|node| {
-                self.play(node);
-            });
+            self.grow(cpu);
         }
         let queue = &mut self.cpus[cpu];
         if !queue.dirty {
@@ -181,6 +175,19 @@ impl Timed {
             self.dirty.push(cpu);
         }
         queue
+    }
+
+    /// Makes room for a CPU that has not been seen before.
+    #[cold]
+    fn grow(&mut self, cpu: usize) {
+        let size = (cpu + 1).next_power_of_two();
+        self.cpus.resize_with(size, RunQueue::default);
+        self.turns.resize(size);
+        self.leaves.resize(size, NEVER);
+        self.tree = vec![0; size];
+        (1..size).rev().for_each(|node| {
+            self.play(node);
+        });
     }
 
     /// Who wins at a node; whether that is somebody else than before.
@@ -194,6 +201,7 @@ impl Timed {
     }
 
     /// Works out when every CPU that has changed goes on.
+    #[inline(never)]
     fn refresh(&mut self) {
         while let Some(cpu) = self.dirty.pop() {
             let (ready, start) = self.cpus[cpu].refresh(&mut self.tasks, &self.sched);
@@ -214,8 +222,11 @@ impl Timed {
     }
 
     /// The host's CPU with the earliest step, and when.
+    #[inline]
     fn best(&mut self) -> Option<(usize, u64)> {
-        self.refresh();
+        if !self.dirty.is_empty() {
+            self.refresh();
+        }
         let leaf = if self.leaves.len() > 1 { self.tree[1] as usize } else { 0 };
         self.leaves.get(leaf).filter(|&&start| start != NEVER).map(|&start| (leaf, start))
     }
@@ -362,12 +373,11 @@ impl Strategy for Timed {
         if self.tasks.len() <= task {
             self.tasks.resize(task + 1, Known::default());
         }
-        let sched = self.sched;
-        let known = self.tasks[task];
-        if known.is_runnable && (asleep || known.cpu != cpu) {
-            self.touch(known.cpu);
-            let queue = &mut self.cpus[known.cpu];
-            queue.leave(&mut self.tasks[task], &sched);
+        let Known { is_runnable, cpu: last, .. } = self.tasks[task];
+        if is_runnable && (asleep || last != cpu) {
+            self.touch(last);
+            let queue = &mut self.cpus[last];
+            queue.leave(&mut self.tasks[task], &self.sched);
             queue.vacate();
         }
         self.touch(cpu);
@@ -382,7 +392,7 @@ impl Strategy for Timed {
             queue.goes_on = Some(start);
             return;
         }
-        let start = start.saturating_add(if woken || asleep { sched.wakeup_ns } else { 0 });
+        let start = start.saturating_add(if woken || asleep { self.sched.wakeup_ns } else { 0 });
         queue.later.push(Reverse((start, task, known.ticket)));
     }
 
@@ -412,9 +422,9 @@ impl Strategy for Timed {
 
     fn choose(&mut self, _current: Option<TaskId>) -> (TaskId, u64) {
         let (leaf, start) = self.best().expect("somebody can go on");
-        let (cpu, sched) = (self.turns.take(leaf, start), self.sched);
+        let cpu = self.turns.take(leaf, start);
         self.touch(cpu);
-        (self.cpus[cpu].take(start, &mut self.tasks, &sched), start)
+        (self.cpus[cpu].take(start, &mut self.tasks, &self.sched), start)
     }
 
     fn draw(&mut self, task: TaskId) -> u64 {

@@ -121,7 +121,15 @@ impl World {
         self.record(task, Deed::Step(at, frame));
     }
 
+    #[inline]
     pub fn record(&self, task: TaskId, deed: Deed) {
+        if self.observer.is_some() || self.trace.is_some() {
+            self.tell(task, deed);
+        }
+    }
+
+    #[cold]
+    fn tell(&self, task: TaskId, deed: Deed) {
         if let Some(observer) = &self.observer {
             observer(task, deed);
         }
@@ -134,7 +142,8 @@ impl World {
 
     /// Puts a task into the strategy's queue, if it can go on or will.
     pub fn enqueue(&self, task: TaskId) {
-        let state = self.tasks.borrow()[task];
+        let tasks = self.tasks.borrow();
+        let state = &tasks[task];
         let (start, asleep) = match state.status {
             Status::Ready => (state.time, false),
             Status::Waiting(_, deadline) if deadline != u64::MAX => (state.time.max(deadline), true),

@@ -105,13 +105,18 @@ impl<'h> Limit<'h> {
     /// for them would be to wait for ever.
     fn stay_out_of_a_child(&self) {
         if std::process::id() != self.process {
-            eprintln!("gupstress: forked while a run was on: the child has none of its threads and ends");
-            // SAFETY: ends this process without running anything of it, which is what is wanted:
-            // buffers and handlers are the parent's.
-            unsafe { libc::_exit(70) }
+            // SAFETY: writes a text that lives for ever, then ends this process without running
+            // anything of it, which is what is wanted: buffers and handlers are the parent's.
+            // Neither takes a lock, which a thread that is not here could hold.
+            unsafe {
+                libc::write(2, FORKED.as_ptr().cast(), FORKED.len());
+                libc::_exit(70)
+            }
         }
     }
 }
+
+const FORKED: &str = "gupstress: forked while a run was on: the child has none of its threads and ends\n";
 
 #[cfg(test)]
 mod tests {
@@ -146,6 +151,24 @@ mod tests {
         assert!(!limit.may_go_on());
         assert_eq!(limit.cut(), Some(Cut::Time));
         limit.grant(Duration::MAX);
+        assert!(limit.may_go_on());
+    }
+
+    #[test]
+    fn a_child_that_is_forked_ends_at_its_first_look_and_its_parent_goes_on() {
+        let mut nobody = ();
+        let mut limit = Limit::new(&mut nobody, Duration::MAX);
+        // SAFETY: the child asks once and ends, and neither takes a lock.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            limit.may_go_on();
+            // SAFETY: ends the child without running anything of the tests.
+            unsafe { libc::_exit(0) }
+        }
+        let mut status = 0;
+        // SAFETY: waits for the one child of this test.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(libc::WEXITSTATUS(status), 70);
         assert!(limit.may_go_on());
     }
 }

@@ -8,8 +8,7 @@ use crate::policy::Cold;
 impl<D: Driver> Lru<'_, D> {
     /// `folio_mark_accessed`. Under multi-gen LRU only a flag, no batch.
     pub fn mark_accessed(&self, frame: Frame) {
-        let frame = self.head(frame);
-        let page = self.page(frame);
+        let page = self.page_folio(frame);
         let flags = page.flags();
         if self.m.rules.mglru || flags & flag::REFERENCED == 0 {
             if flags & flag::REFERENCED == 0 {
@@ -17,8 +16,8 @@ impl<D: Driver> Lru<'_, D> {
             }
         } else if flags & (flag::UNEVICTABLE | flag::ACTIVE) == 0 {
             if flags & flag::LRU != 0 {
-                self.queue_listed(Batch::Activate, frame);
-            } else if self.local().lock().list(Batch::LruAdd).iter().any(|entry| entry.frame == frame) {
+                self.queue_listed(Batch::Activate, page.head);
+            } else if self.local().lock().list(Batch::LruAdd).iter().any(|entry| entry.frame == page.head) {
                 // `__lru_cache_activate_folio`: it will join the active list.
                 page.set(flag::ACTIVE);
             }

@@ -4,7 +4,7 @@
 //! the flag is set again; all others see it clear and keep their hands off.
 
 use crate::drive::{Driver, Step, Wait};
-use crate::machine::{Frame, flag};
+use crate::machine::{Folio, Frame, flag};
 use crate::observe::Event;
 use crate::ops::floor::Lru;
 
@@ -12,26 +12,24 @@ impl<D: Driver> Lru<'_, D> {
     /// `folio_isolate_lru`: off its list with one more reference; false if it
     /// was on none or someone else was faster. The caller holds a reference.
     pub fn isolate_lru(&self, frame: Frame) -> bool {
-        let frame = self.head(frame);
-        let page = self.page(frame);
-        if page.has(flag::HUGETLB) {
-            return self.isolate_hugetlb(frame);
+        let folio = self.page_folio(frame);
+        if folio.has(flag::HUGETLB) {
+            return self.isolate_hugetlb(folio);
         }
         self.event(Event::IsolateCalls);
-        if !page.test_clear(flag::LRU) {
+        if !folio.test_clear(flag::LRU) {
             self.event(Event::IsolateBusy);
             return false;
         }
-        page.get(1);
-        page.set_isolator(Some(self.d.id()));
-        self.m.lruvec.lock().del(&self.m.memory, frame);
+        folio.get(1);
+        folio.set_isolator(Some(self.d.id()));
+        self.m.lruvec.lock().del(&self.m.memory, folio.head);
         true
     }
 
     /// `folio_isolate_hugetlb`: likewise of what is on no LRU list.
-    fn isolate_hugetlb(&self, head: Frame) -> bool {
+    fn isolate_hugetlb(&self, folio: Folio<'_>) -> bool {
         self.event(Event::IsolateHugetlb);
-        let folio = self.page(head);
         if !folio.test_clear(flag::MIGRATABLE) {
             self.event(Event::IsolateBusy);
             return false;
@@ -42,20 +40,22 @@ impl<D: Driver> Lru<'_, D> {
     }
 
     /// `folio_putback_lru`: into this CPU's `lru_add` batch, minus the isolation's reference.
-    pub fn putback_lru(&self, frame: Frame) {
-        self.step(Step::Putback, frame);
-        self.relist(frame);
-        self.d.wake(Wait::Returned(frame));
-        self.put(frame, 1);
+    pub fn putback_lru(&self, head: Frame) {
+        self.step(Step::Putback, head);
+        let folio = self.folio_at(head);
+        self.relist(folio);
+        self.d.wake(Wait::Returned(head));
+        self.put_folio(folio, 1);
     }
 
     /// Gives a folio that was isolated, or is one's copy, back to where the next isolation finds it:
     /// `folio_add_lru`, `folio_putback_hugetlb`.
-    pub(in crate::ops) fn relist(&self, head: Frame) {
-        if self.page(head).has(flag::HUGETLB) {
-            self.page(head).set(flag::MIGRATABLE);
+    #[inline]
+    pub(in crate::ops) fn relist(&self, folio: Folio<'_>) {
+        if folio.has(flag::HUGETLB) {
+            folio.set(flag::MIGRATABLE);
         } else {
-            self.add_lru(head);
+            self.folio_add_lru(folio);
         }
     }
 

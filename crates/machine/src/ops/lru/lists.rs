@@ -26,9 +26,6 @@ type Relist = fn(&Rules, &Page, u32) -> End;
 impl<D: Driver> Lists<'_, D> {
     /// The entries of a batch, one after the other: `folio_batch_move_lru`, `mlock_folio_batch`.
     pub(super) fn apply(&self, batch: Batch, entries: &[Entry]) {
-        if entries.is_empty() {
-            return;
-        }
         let mut lists = self.m.lruvec.lock();
         for &entry in entries {
             match batch {

@@ -2,7 +2,7 @@
 
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::payload::Fresh;
-use crate::machine::{Frame, Gfp, Test, flag};
+use crate::machine::{Folio, Frame, Gfp, Test, flag};
 use crate::observe::Event;
 use crate::ops::floor::Migrate;
 use crate::policy::{DrainAfterMigrate, Errno};
@@ -18,7 +18,7 @@ pub enum MigrateMode {
 
 /// A folio that has been unmapped, with its target; both locked.
 pub(super) struct Unmapped<'a> {
-    pub src: Frame,
+    pub src: Folio<'a>,
     dst: Fresh<'a>,
     was_mapped: bool,
     was_mlocked: bool,
@@ -46,113 +46,111 @@ impl<'a, D: Driver> Migrate<'a, D> {
     /// `migrate_folio_unmap`. `sleep`: whether locks and writeback may be slept on.
     pub(super) fn migrate_folio_unmap(
         &self,
-        src: Frame,
+        folio: Folio<'a>,
         gfp: Gfp,
         mode: MigrateMode,
         sleep: bool,
     ) -> Result<Unmap<'a>, Refusal> {
-        let page = self.folio(src);
-        if page.refcount() == 1 {
-            page.clear(flag::ACTIVE | flag::UNEVICTABLE);
-            self.put(src, 1);
+        let src = folio.head;
+        if folio.refcount() == 1 {
+            folio.clear(flag::ACTIVE | flag::UNEVICTABLE);
+            self.put_folio(folio, 1);
             return Ok(Unmap::Freed);
         }
         self.event(Event::TargetAllocs);
-        let dst = if page.has(flag::HUGETLB) {
+        let dst = if folio.has(flag::HUGETLB) {
             self.m.hugetlb_target(self.cpu(), gfp)
         } else {
-            self.m.memory.alloc(self.cpu(), gfp, page.order())
+            self.m.memory.alloc(self.cpu(), gfp, folio.order())
         };
         let Some(dst) = dst else {
             return Err(Refusal { errno: Errno::ENOMEM, at: Step::MigrateTarget, test: Test::Target });
         };
         self.step(Step::MigrateTarget, src);
-        let ready = if self.lock_for_migration(src, sleep) {
-            self.wait_writeback_for_migration(src, mode, sleep)
+        let ready = if self.lock_for_migration(folio, sleep) {
+            self.wait_writeback_for_migration(folio, mode, sleep)
         } else {
             Err(Refusal { errno: Errno::EAGAIN, at: Step::MigrateLock, test: Test::Lock })
         };
         if let Err(refusal) = ready {
-            self.put(dst.publish(), 1);
+            self.put_folio(dst.publish_folio(), 1);
             return Err(refusal);
         }
-        let was_mlocked = page.has(flag::MLOCKED);
-        let was_mapped = page.folio_mapcount() > 0;
+        let was_mlocked = folio.has(flag::MLOCKED);
+        let was_mapped = folio.folio_mapcount() > 0;
         self.step(Step::MigrateUnmap, src);
-        self.set_locked(dst.frame());
+        self.set_locked(dst.folio());
         let kept = if was_mapped { self.try_to_migrate(src, OWN) } else { None };
         self.step(Step::MigrateUnmapped, src);
-        let unmapped = Unmapped { src, dst, was_mapped, was_mlocked };
-        if page.folio_mapcount() > 0 {
+        let unmapped = Unmapped { src: folio, dst, was_mapped, was_mlocked };
+        if folio.folio_mapcount() > 0 {
             self.migrate_undo(unmapped);
             // Mapped again meanwhile, where no PTE was kept: by a reference that is there now.
-            let now = || Test::Refs { found: page.refcount(), expected: self.m.expected_refs(page) + OWN };
+            let now = || Test::Refs { found: folio.refcount(), expected: self.m.expected_refs(&folio) + OWN };
             let test = kept.unwrap_or_else(now);
             return Err(Refusal { errno: Errno::EAGAIN, at: Step::MigrateUnmap, test });
         }
         Ok(Unmap::Done(unmapped))
     }
 
-    fn lock_for_migration(&self, src: Frame, sleep: bool) -> bool {
-        self.step(Step::MigrateLock, src);
-        self.trylock(src) || (sleep && self.lock(src))
+    fn lock_for_migration(&self, src: Folio<'_>, sleep: bool) -> bool {
+        self.step(Step::MigrateLock, src.head);
+        self.trylock_folio(src) || (sleep && self.lock(src.head))
     }
 
     /// The page is locked; on an error it is unlocked again.
     fn wait_writeback_for_migration(
         &self,
-        src: Frame,
+        src: Folio<'_>,
         mode: MigrateMode,
         sleep: bool,
     ) -> Result<(), Refusal> {
-        if !self.folio(src).has(flag::WRITEBACK) {
+        if !src.has(flag::WRITEBACK) {
             return Ok(());
         }
         let errno = if mode == MigrateMode::Async {
             Errno::EBUSY
-        } else if sleep && self.wait_writeback(src) {
+        } else if sleep && self.wait_writeback(src.head) {
             return Ok(());
         } else {
             Errno::EAGAIN
         };
-        self.unlock(src);
+        self.unlock_folio(src);
         Err(Refusal { errno, at: Step::MigrateWriteback, test: Test::Writeback })
     }
 
     /// `migrate_folio_move`; gives the page back where it has to be tried again.
     pub(super) fn migrate_folio_move(&self, unmapped: Unmapped<'a>) -> Result<(), (Unmapped<'a>, Refusal)> {
         let Unmapped { src, dst, was_mapped, was_mlocked } = unmapped;
-        self.step(Step::MigrateFreeze, src);
+        self.step(Step::MigrateFreeze, src.head);
         let dst = match self.move_to_new_folio(src, dst) {
             Ok(dst) => dst,
             Err((dst, found)) => {
-                let test = Test::Refs { found, expected: OWN + self.m.cache_refs(self.folio(src)) };
+                let test = Test::Refs { found, expected: OWN + self.m.cache_refs(&src) };
                 let refusal = Refusal { errno: Errno::EAGAIN, at: Step::MigrateFreeze, test };
                 return Err((Unmapped { src, dst, was_mapped, was_mlocked }, refusal));
             }
         };
-        self.step(Step::MigrateCopied, src);
+        self.step(Step::MigrateCopied, src.head);
         self.relist(dst);
-        let hugetlb = self.page(dst).has(flag::HUGETLB);
-        let drain = !hugetlb
-            && match self.m.rules.drain_after_migrate {
-                DrainAfterMigrate::Never => false,
-                DrainAfterMigrate::Mapped => was_mapped,
-                DrainAfterMigrate::Mlocked => was_mlocked,
-            };
-        if drain {
+        let drain = match self.m.rules.drain_after_migrate {
+            DrainAfterMigrate::Never => false,
+            DrainAfterMigrate::Mapped => was_mapped,
+            DrainAfterMigrate::Mlocked => was_mlocked,
+        };
+        if drain && !dst.has(flag::HUGETLB) {
             self.lru_add_drain();
         }
-        self.step(Step::MigrateRemap, dst);
+        self.step(Step::MigrateRemap, dst.head);
         if was_mapped {
-            self.remap(dst, src, dst);
+            self.remap(dst, src.head, dst.head);
         }
-        self.unlock(dst);
-        self.put(dst, 1);
-        self.unlock(src);
-        self.d.wake(Wait::Returned(src));
-        self.put(src, 1);
-        self.step(Step::MigrateDone, dst);
+        self.unlock_folio(dst);
+        self.put_folio(dst, 1);
+        self.unlock_folio(src);
+        self.d.wake(Wait::Returned(src.head));
+        self.put_folio(src, 1);
+        self.step(Step::MigrateDone, dst.head);
         Ok(())
     }
 
@@ -169,54 +167,53 @@ impl<'a, D: Driver> Migrate<'a, D> {
 
     /// `move_to_new_folio`: freezes the source, copies contents and state, and
     /// replaces it in the page cache. On an unexpected reference: how many there are.
-    fn move_to_new_folio(&self, src: Frame, dst: Fresh<'a>) -> Result<Frame, (Fresh<'a>, i32)> {
-        let (page, target) = (self.folio(src), self.folio(dst.frame()));
-        let cached = self.m.cache_refs(page);
-        let frozen = match self.m.memory.freeze(src, OWN + cached) {
+    fn move_to_new_folio(&self, src: Folio<'a>, dst: Fresh<'a>) -> Result<Folio<'a>, (Fresh<'a>, i32)> {
+        let cached = self.m.cache_refs(&src);
+        let frozen = match self.m.memory.freeze_folio(src, OWN + cached) {
             Ok(frozen) => frozen,
             Err(found) => return Err((dst, found)),
         };
         frozen.copy_to(&dst);
-        for (from, to) in self.m.memory.frames_of(src).zip(self.m.memory.frames_of(dst.frame())).skip(1) {
-            if self.page(from).clear(flag::ANON_EXCLUSIVE) & flag::ANON_EXCLUSIVE != 0 {
-                self.page(to).set(flag::ANON_EXCLUSIVE);
+        let target = dst.folio();
+        for nth in 1..src.nr_pages() {
+            if self.page(src.head + nth).clear(flag::ANON_EXCLUSIVE) & flag::ANON_EXCLUSIVE != 0 {
+                self.page(target.head + nth).set(flag::ANON_EXCLUSIVE);
             }
         }
-        let (mapping, index) = (page.mapping(), page.index());
+        let (mapping, index) = (src.mapping(), src.index());
         target.set_mapping(mapping, index);
         let kept = flag::REFERENCED | flag::DIRTY | flag::SWAPBACKED | flag::ANON | flag::ANON_EXCLUSIVE;
-        let deferred = page.clear(flag::PARTLY_MAPPED) & flag::PARTLY_MAPPED != 0;
-        let moved = page.clear(flag::ACTIVE | flag::UNEVICTABLE | flag::ANON | flag::ANON_EXCLUSIVE);
+        let gone = flag::ACTIVE | flag::UNEVICTABLE | flag::PARTLY_MAPPED | flag::ANON | flag::ANON_EXCLUSIVE;
+        let moved = src.clear(gone);
         // Active and unevictable exclude each other.
-        if page.has(flag::HUGETLB) && target.clear(flag::TEMPORARY) & flag::TEMPORARY != 0 {
+        if moved & flag::HUGETLB != 0 && target.clear(flag::TEMPORARY) & flag::TEMPORARY != 0 {
             // `move_hugetlb_state`: the copy is the pool's now, and what it was a copy of goes.
-            page.set(flag::TEMPORARY);
+            src.set(flag::TEMPORARY);
         }
         let list = if moved & flag::ACTIVE != 0 { flag::ACTIVE } else { moved & flag::UNEVICTABLE };
         target.set(moved & kept | list);
-        let dst = dst.publish();
+        let dst = dst.publish_folio();
         if cached > 0
             && let Some(id) = mapping
         {
-            target.get(cached);
-            let pages = index..index + target.nr_pages();
-            self.m.mapping(id).with_cache(pages, |slots| slots.set(Some(dst)));
+            dst.get(cached);
+            let pages = index..index + dst.nr_pages();
+            self.m.mapping(id).with_cache(pages, |slots| slots.set(Some(dst.head)));
         }
         // The mapping has moved on: a lock holder that was faster must not find it here.
         // Migration entries still name the frame; its number is all they need.
-        page.set_mapping(None, 0);
+        src.set_mapping(None, 0);
         frozen.unfreeze(1);
-        if deferred && self.m.rules.migrate_keeps_deferred {
-            self.defer_split(dst);
+        if moved & flag::PARTLY_MAPPED != 0 && self.m.rules.migrate_keeps_deferred {
+            self.defer_split(dst.head);
         }
         Ok(dst)
     }
 
     /// Maps `new` again where entries name `old`; `named` knows where that is.
-    fn remap(&self, named: Frame, old: Frame, new: Frame) {
-        let folio = self.page(named);
-        if let Some(id) = folio.mapping() {
-            let pages = folio.index()..folio.index() + folio.nr_pages();
+    fn remap(&self, named: Folio<'_>, old: Frame, new: Frame) {
+        if let Some(id) = named.mapping() {
+            let pages = named.index()..named.index() + named.nr_pages();
             self.remove_migration_ptes(id, pages, old, new);
         }
     }
@@ -225,11 +222,11 @@ impl<'a, D: Driver> Migrate<'a, D> {
     pub(super) fn migrate_undo(&self, unmapped: Unmapped) {
         let Unmapped { src, dst, was_mapped, .. } = unmapped;
         if was_mapped {
-            self.remap(src, src, src);
+            self.remap(src, src.head, src.head);
         }
-        self.unlock(src);
-        let dst = dst.publish();
-        self.unlock(dst);
-        self.put(dst, 1);
+        self.unlock_folio(src);
+        let dst = dst.publish_folio();
+        self.unlock_folio(dst);
+        self.put_folio(dst, 1);
     }
 }

@@ -9,7 +9,7 @@
 
 use super::page::{MigrateMode, OWN, Refusal, Unmap};
 use crate::drive::Driver;
-use crate::machine::{Frame, Gfp, MAX_ORDER, flag};
+use crate::machine::{Frame, Gfp, MAX_ORDER, Page, flag};
 use crate::observe::Event;
 use crate::ops::floor::Migrate;
 use crate::ops::refused::Refused;
@@ -40,6 +40,12 @@ struct Failed {
 }
 
 impl Failed {
+    /// A folio, should it fail.
+    #[inline]
+    fn of(folio: &Page) -> Self {
+        Self { pages: folio.nr_pages().into(), thps: u64::from(is_thp(folio)), split_thps: 0 }
+    }
+
     fn add(&mut self, other: Self) {
         self.pages += other.pages;
         self.thps += other.thps;
@@ -76,14 +82,18 @@ impl<D: Driver> Migrate<'_, D> {
         let result = match self.m.rules.migrate {
             MigrateStyle::OneByOne => self.migrate_one_by_one(frames.to_vec(), gfp, mode),
             MigrateStyle::Batched => {
-                let is_hugetlb = |frame: &Frame| self.page(*frame).has(flag::HUGETLB);
-                let (hugetlbs, others): (Vec<Frame>, Vec<Frame>) = frames.iter().partition(|f| is_hugetlb(f));
-                // `migrate_hugetlbs`: first, and by itself.
-                let mut result = self.one_by_one(hugetlbs, gfp, mode, self.m.rules.migrate_passes);
+                let mut others = frames.to_vec();
+                let is_hugetlb = |frame: &mut Frame| self.page(*frame).has(flag::HUGETLB);
+                let hugetlbs: Vec<Frame> = others.extract_if(.., is_hugetlb).collect();
+                let mut result = Migrated::default();
+                if !hugetlbs.is_empty() {
+                    // `migrate_hugetlbs`: first, and by itself.
+                    result = self.one_by_one(hugetlbs, gfp, mode, self.m.rules.migrate_passes);
+                }
                 if result.error.is_some() {
                     result.left.extend(others);
                 } else {
-                    result.take(self.migrate_batched(&others, gfp, mode));
+                    self.migrate_batched(others, gfp, mode, &mut result);
                 }
                 result
             }
@@ -113,7 +123,7 @@ impl<D: Driver> Migrate<'_, D> {
             let mut again = Vec::new();
             let mut pages = from.into_iter();
             for frame in pages.by_ref() {
-                let size = self.size(frame);
+                let size = Failed::of(self.page(frame));
                 let refusal = match self.unmap_and_move(frame, gfp, mode, force) {
                     Ok(()) => {
                         self.migrated(size);
@@ -131,7 +141,7 @@ impl<D: Driver> Migrate<'_, D> {
                     Errno::EAGAIN => again.push(frame),
                     Errno::ENOMEM => {
                         result.failed.add(size);
-                        again.iter().for_each(|&frame| result.failed.add(self.size(frame)));
+                        again.iter().for_each(|&frame| result.failed.add(Failed::of(self.page(frame))));
                         result.error = Some(Errno::ENOMEM);
                         result.left.push(frame);
                         result.left.append(&mut again);
@@ -149,20 +159,9 @@ impl<D: Driver> Migrate<'_, D> {
                 break;
             }
         }
-        from.iter().for_each(|&frame| result.failed.add(self.size(frame)));
+        from.iter().for_each(|&frame| result.failed.add(Failed::of(self.page(frame))));
         result.left.append(&mut from);
         result
-    }
-
-    /// How much a folio is, if it fails.
-    fn size(&self, frame: Frame) -> Failed {
-        let folio = self.page(frame);
-        Failed { pages: folio.nr_pages().into(), thps: u64::from(self.is_thp(frame)), split_thps: 0 }
-    }
-
-    fn is_thp(&self, frame: Frame) -> bool {
-        let folio = self.page(frame);
-        folio.order() == MAX_ORDER && !folio.has(flag::HUGETLB)
     }
 
     /// A folio of this size has moved.
@@ -193,7 +192,7 @@ impl<D: Driver> Migrate<'_, D> {
 
     /// Whether a folio could be split; its pages are moved in the end.
     fn split(&self, frame: Frame, mode: MigrateMode, result: &mut Migrated) -> bool {
-        let thps = u64::from(self.is_thp(frame));
+        let thps = u64::from(is_thp(self.page(frame)));
         let parts = self.try_split_folio(frame, mode);
         if let Ok(parts) = &parts {
             result.parts.extend(parts);
@@ -203,7 +202,7 @@ impl<D: Driver> Migrate<'_, D> {
     }
 
     fn unmap_and_move(&self, frame: Frame, gfp: Gfp, mode: MigrateMode, force: bool) -> Result<(), Refusal> {
-        match self.migrate_folio_unmap(frame, gfp, mode, force)? {
+        match self.migrate_folio_unmap(self.folio_at(frame), gfp, mode, force)? {
             Unmap::Freed => Ok(()),
             Unmap::Done(unmapped) => self.migrate_folio_move(unmapped).map_err(|(unmapped, refusal)| {
                 self.migrate_undo(unmapped);
@@ -213,17 +212,15 @@ impl<D: Driver> Migrate<'_, D> {
     }
 
     /// The loop from 6.3: an asynchronous batch, then one by one synchronously.
-    fn migrate_batched(&self, frames: &[Frame], gfp: Gfp, mode: MigrateMode) -> Migrated {
+    fn migrate_batched(&self, mut rest: Vec<Frame>, gfp: Gfp, mode: MigrateMode, result: &mut Migrated) {
         let rules = &self.m.rules;
-        let mut result = Migrated::default();
-        let mut rest = frames;
         while !rest.is_empty() && result.error.is_none() {
-            let (chunk, after) = rest.split_at(self.batch_of(rest));
-            rest = after;
+            let after = rest.split_off(self.batch_of(&rest));
+            let chunk = std::mem::replace(&mut rest, after);
             if mode == MigrateMode::Async {
-                result.take(self.migrate_batch(chunk.to_vec(), gfp, mode, rules.migrate_passes));
+                result.take(self.migrate_batch(chunk, gfp, mode, rules.migrate_passes));
             } else {
-                self.migrate_sync(chunk, gfp, &mut result);
+                self.migrate_sync(chunk, gfp, result);
             }
             let parts = std::mem::take(&mut result.parts);
             if result.error.is_some() {
@@ -236,7 +233,6 @@ impl<D: Driver> Migrate<'_, D> {
             }
         }
         result.left.extend(rest);
-        result
     }
 
     /// How many of the first folios make up a batch.
@@ -250,10 +246,9 @@ impl<D: Driver> Migrate<'_, D> {
     }
 
     /// `migrate_pages_sync`.
-    fn migrate_sync(&self, chunk: &[Frame], gfp: Gfp, result: &mut Migrated) {
+    fn migrate_sync(&self, chunk: Vec<Frame>, gfp: Gfp, result: &mut Migrated) {
         let rules = &self.m.rules;
-        let mut first =
-            self.migrate_batch(chunk.to_vec(), gfp, MigrateMode::Async, rules.migrate_async_passes);
+        let mut first = self.migrate_batch(chunk, gfp, MigrateMode::Async, rules.migrate_async_passes);
         if first.error.is_some() {
             result.take(first);
             return;
@@ -285,11 +280,12 @@ impl<D: Driver> Migrate<'_, D> {
             let mut pages = from.into_iter();
             retried = Failed::default();
             for frame in pages.by_ref() {
-                if self.wants_split(frame) && self.split(frame, mode, &mut result) {
+                let folio = self.folio_at(frame);
+                if self.wants_split(&folio) && self.split(frame, mode, &mut result) {
                     continue;
                 }
-                let size = self.size(frame);
-                let refusal = match self.migrate_folio_unmap(frame, gfp, mode, mode == MigrateMode::Sync) {
+                let size = Failed::of(&folio);
+                let refusal = match self.migrate_folio_unmap(folio, gfp, mode, mode == MigrateMode::Sync) {
                     Ok(Unmap::Freed) => {
                         self.migrated(size);
                         continue;
@@ -338,29 +334,32 @@ impl<D: Driver> Migrate<'_, D> {
             }
             let mut again = Vec::new();
             for page in unmapped {
-                let size = self.size(page.src);
+                let size = Failed::of(&page.src);
                 let Err((page, refusal)) = self.migrate_folio_move(page) else {
                     self.migrated(size);
                     continue;
                 };
                 if pass == passes {
-                    self.refused(&mut result.refused, refusal.at, page.src, refusal.test, OWN);
+                    self.refused(&mut result.refused, refusal.at, page.src.head, refusal.test, OWN);
                 }
                 again.push(page);
             }
             unmapped = again;
         }
         for page in unmapped {
-            result.failed.add(self.size(page.src));
-            result.left.push(page.src);
+            result.failed.add(Failed::of(&page.src));
+            result.left.push(page.src.head);
             self.migrate_undo(page);
         }
         result
     }
 
     /// Whether a folio is split before it is tried: part of it is mapped no more.
-    fn wants_split(&self, frame: Frame) -> bool {
-        let folio = self.page(frame);
+    fn wants_split(&self, folio: &Page) -> bool {
         self.m.rules.splits_partly_mapped && folio.is_large() && folio.has(flag::PARTLY_MAPPED)
     }
+}
+
+fn is_thp(folio: &Page) -> bool {
+    folio.order() == MAX_ORDER && !folio.has(flag::HUGETLB)
 }

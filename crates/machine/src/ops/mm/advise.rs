@@ -2,7 +2,7 @@
 
 use super::walk::{Visit, Visited};
 use crate::drive::{Driver, Step};
-use crate::machine::space::PTES_PER_TABLE;
+use crate::machine::space::{Entry, PTES_PER_TABLE};
 use crate::machine::{Area, Frame, Kind, Mapping, Vma, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
@@ -93,11 +93,10 @@ impl<D: Driver> Mm<'_, D> {
             while next < pages.end {
                 let index = next;
                 let locked = vma.lock(index);
-                let huge = locked.pmd(index);
-                next += if huge.is_some() { PTES_PER_TABLE } else { 1 };
-                let pte = huge.unwrap_or_else(|| locked.get(index));
+                let entry @ Entry { pte, huge } = locked.entry(index);
+                next += entry.pages();
                 if !pte.is_none() && !pte.is_poison() {
-                    locked.replace(index, huge.is_some(), pte.write_protected());
+                    locked.replace(index, huge, pte.write_protected());
                 }
             }
         }
@@ -171,9 +170,9 @@ impl<D: Driver> Mm<'_, D> {
             }
             for (index, frame) in pages.zip(frame.on()) {
                 let locked = mapping.vma.lock(index);
-                let (huge, pte) = (locked.pmd(index), locked.get(index));
-                if pte.is_present() && pte.frame() == frame {
-                    locked.replace(index, huge.is_some(), huge.unwrap_or(pte).cleaned());
+                if locked.get(index).is_present() && locked.get(index).frame() == frame {
+                    let Entry { pte, huge } = locked.entry(index);
+                    locked.replace(index, huge, pte.cleaned());
                 }
             }
             self.mark_lazyfree(self.head(frame), flags);
@@ -232,7 +231,7 @@ impl<D: Driver> Mm<'_, D> {
         if parts.is_ok() && head != frame {
             // The reference has stayed with the first page.
             self.page(frame).get(1);
-            self.put_folio(head, 1);
+            self.put_folio(self.folio_at(head), 1);
         }
         parts.is_ok()
     }

@@ -42,11 +42,15 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// A store to one page through an area that maps it.
+    #[inline]
     pub(super) fn write(&self, mapping: &Mapping, vma: &Vma, index: u32) -> Result<(), Errno> {
-        while !vma.pte(index).is_present() || !vma.pte(index).is_writable() {
+        loop {
+            let pte = vma.pte(index);
+            if pte.is_present() && pte.is_writable() {
+                return Ok(());
+            }
             self.handle_mm_fault(mapping, vma, index, Access::Write)?;
         }
-        Ok(())
     }
 
     /// Writes each page of the range through a second mapping of the same file.
@@ -105,10 +109,12 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(())
     }
 
-    /// Handles one fault; the access is tried again by the caller.
+    /// Handles one fault; the access is tried again by the caller. Out of line: most
+    /// accesses find what they want mapped.
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
+    #[inline(never)]
     pub fn handle_mm_fault(
         &self,
         mapping: &Mapping,
@@ -196,9 +202,6 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         let locked = vma.lock(index);
         if locked.get(index).is_none() {
-            if mapping.order == MAX_ORDER {
-                locked.set_table(index);
-            }
             locked.set(index, Pte::ZERO);
         }
         Ok(())
@@ -231,24 +234,22 @@ impl<'a, D: Driver> Mm<'a, D> {
             }
             fresh => fresh?,
         };
-        let folio = self.page(fresh.frame());
-        folio.set(flag::ANON | flag::SWAPBACKED);
+        let folio = fresh.folio();
+        let referenced = if self.m.rules.cold == Cold::NotOldest { flag::REFERENCED } else { 0 };
+        folio.set(flag::ANON | flag::SWAPBACKED | flag::ANON_EXCLUSIVE | referenced);
+        // Where a PMD maps it, its head says it for all of them.
         let apart = if huge { 1 } else { 1 << order };
-        (0..apart).for_each(|nth| _ = self.page(fresh.frame() + nth).set(flag::ANON_EXCLUSIVE));
-        if self.m.rules.cold == Cold::NotOldest {
-            folio.set(flag::REFERENCED);
-        }
+        (1..apart).for_each(|nth| _ = self.page(fresh.frame() + nth).set(flag::ANON_EXCLUSIVE));
         self.step(Step::FaultAlloc, fresh.frame());
         let locked = vma.lock(index);
         let head = fresh.publish();
-        let pages = first..first + (1 << order);
         let unchanged = if huge {
             let pmd = locked.pmd(index);
             pmd.map_or(vma.takes_pmd(index) && old.is_none(), |pmd| pmd.at(index - first) == old)
         } else {
-            pages.clone().all(|index| locked.get(index) == old)
+            (0..1 << order).map(|nth| locked.entry(first + nth)).all(|entry| !entry.huge && entry.pte == old)
         };
-        if !unchanged || !huge && locked.pmd(index).is_some() {
+        if !unchanged {
             drop(locked);
             self.discard(head);
             return Ok(());
@@ -257,26 +258,22 @@ impl<'a, D: Driver> Mm<'a, D> {
             self.event(Event::ThpFaultAlloc);
             self.m.memory.add_entire_mapcount(head, 1);
         } else {
-            pages.clone().zip(head.on()).for_each(|(_, frame)| _ = self.m.memory.add_mapcount(frame, 1));
+            (0..1 << order).for_each(|nth| _ = self.m.memory.add_mapcount(head + nth, 1));
             if order != 0 {
                 folio.get((1 << order) - 1);
             }
         }
         // `folio_add_lru_vma`
         if vma.is_locked(index) {
-            self.mlock_new_folio(head);
+            self.mlock_new_folio(folio);
         } else {
-            self.add_lru(head);
+            self.folio_add_lru(folio);
         }
         let write = access == Access::Write;
         if huge {
             locked.set_pmd(index, Pte::present(head, write, write));
         } else {
-            if mapping.order == MAX_ORDER {
-                locked.set_table(index);
-            }
-            let ptes = pages.zip(head.on());
-            ptes.for_each(|(index, frame)| locked.set(index, Pte::present(frame, write, write)));
+            (0..1 << order).for_each(|nth| locked.set(first + nth, Pte::present(head + nth, write, write)));
         }
         let replaced = old.is_present() && !self.m.is_zero(old.frame());
         if replaced {
@@ -515,13 +512,13 @@ impl<'a, D: Driver> Mm<'a, D> {
             Err(_) if order != 0 && !mapping.kind.is_hugetlb() => self.alloc_cached(mapping, index, 0)?,
             fresh => fresh?,
         };
-        let folio = self.page(fresh.frame());
+        let folio = fresh.folio();
         let pages = folio.index()..folio.index() + folio.nr_pages();
         let head = fresh.publish();
         if mapping.kind.is_swapbacked() {
             folio.set(flag::SWAPBACKED);
         }
-        self.set_locked(head);
+        self.set_locked(folio);
         self.step(Step::FaultAlloc, head);
         let added = mapping.with_cache(pages.clone(), |slots| {
             let free = slots.are_empty();
@@ -532,10 +529,10 @@ impl<'a, D: Driver> Mm<'a, D> {
             free
         });
         if added {
-            self.relist(head);
+            self.relist(folio);
             return Ok(Some(head + (index - pages.start)));
         }
-        self.unlock(head);
+        self.unlock_folio(folio);
         self.discard(head);
         Ok(None)
     }
@@ -567,17 +564,18 @@ impl<'a, D: Driver> Mm<'a, D> {
 }
 
 /// Order of the folio that a fault may make: `alloc_anon_folio`, `thp_vma_suitable_order`.
+#[inline]
 fn order_for(mapping: &Mapping, vma: &Vma, index: u32) -> u32 {
     let order = mapping.order;
-    if order == 0 {
-        return 0;
-    }
+    if order == 0 || !fits(vma, index, order) { 0 } else { order }
+}
+
+fn fits(vma: &Vma, index: u32, order: u32) -> bool {
     let pages = 1 << order;
     let first = index - index % pages;
-    let fits = if order == MAX_ORDER {
+    if order == MAX_ORDER {
         vma.takes_pmd(index)
     } else {
         vma.takes_folio(index, pages) && (first..first + pages).all(|index| vma.pte(index).is_none())
-    };
-    if fits { order } else { 0 }
+    }
 }

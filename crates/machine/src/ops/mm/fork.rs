@@ -28,7 +28,7 @@ impl<D: Driver> Mm<'_, D> {
     /// instead. PTEs of shared memory are not copied: a child faults them in.
     ///
     /// # Errors
-    /// `ENOMEM` without a frame for a copy.
+    /// `ENOMEM` without a frame for a copy; there is no child then.
     pub fn fork(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
         self.fork_child(mapping, range).map(drop)
     }
@@ -36,7 +36,7 @@ impl<D: Driver> Mm<'_, D> {
     /// Forks a child that has all of the mapping, and writes a range of it before anything else happens.
     ///
     /// # Errors
-    /// As [`fork`](Self::fork).
+    /// As [`fork`](Self::fork), and as [`touch`](Self::touch) what the child writes.
     pub fn fork_writing(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
         let child = self.fork_child(mapping, 0..mapping.vma.len())?;
         range.into_iter().try_for_each(|index| self.write(mapping, &child, index))
@@ -54,22 +54,30 @@ impl<D: Driver> Mm<'_, D> {
     /// Forks a child that has the range while `body` runs, and then exits and is forgotten.
     ///
     /// # Errors
-    /// As [`fork`](Self::fork); the child is gone then too.
+    /// As [`fork`](Self::fork).
     pub fn with_child(&self, mapping: &Mapping, range: Range<u32>, body: impl FnOnce()) -> Result<(), Errno> {
-        let child = new_child(mapping);
-        let result = self.copy_page_range(mapping, &child, range);
-        if result.is_ok() {
-            body();
-        }
-        self.exit(&child);
-        mapping.forget(&child);
-        result
+        let child = self.fork_child(mapping, range)?;
+        body();
+        self.reap(mapping, &child);
+        Ok(())
     }
 
+    /// A child that has the range of the parent's mapping; none where something of it cannot be copied.
     fn fork_child(&self, mapping: &Mapping, range: Range<u32>) -> Result<Arc<Vma>, Errno> {
         let child = new_child(mapping);
-        self.copy_page_range(mapping, &child, range)?;
-        Ok(child)
+        match self.copy_page_range(mapping, &child, range) {
+            Ok(()) => Ok(child),
+            Err(errno) => {
+                self.reap(mapping, &child);
+                Err(errno)
+            }
+        }
+    }
+
+    /// A child exits, and nothing is left that knows of it.
+    fn reap(&self, mapping: &Mapping, child: &Arc<Vma>) {
+        self.exit(child);
+        mapping.forget(child);
     }
 
     fn copy_page_range(&self, mapping: &Mapping, child: &Vma, range: Range<u32>) -> Result<(), Errno> {
@@ -136,13 +144,13 @@ impl<D: Driver> Mm<'_, D> {
         if self.page(frame).has(flag::ANON_EXCLUSIVE) && self.m.maybe_dma_pinned(page) {
             let fresh = self.m.memory.alloc(self.cpu(), Gfp::Movable, 0).ok_or(Errno::ENOMEM)?;
             fresh.fill(|_| pattern(mapping.id, index));
-            let copy = self.folio(fresh.frame());
+            let copy = fresh.folio();
             copy.set_mapping(Some(mapping.id), index);
             copy.set(flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED);
             self.m.memory.add_mapcount(fresh.frame(), 1);
             let fresh = fresh.publish();
             // The child's area is not locked, whatever the parent's is.
-            self.add_lru(fresh);
+            self.folio_add_lru(copy);
             mine.set(index, Pte::present(fresh, true, true));
             return Ok(());
         }

@@ -31,7 +31,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         let gfp = self.gfp.get();
         let fresh = self.m.memory.alloc(self.cpu(), gfp, order).ok_or(Errno::ENOMEM)?;
         fresh.fill(|nth| pattern(mapping.id, index + nth));
-        self.page(fresh.frame()).set_mapping(Some(mapping.id), index);
+        fresh.folio().set_mapping(Some(mapping.id), index);
         Ok(fresh)
     }
 
@@ -40,6 +40,6 @@ impl<'a, D: Driver> Mm<'a, D> {
         for frame in self.m.memory.frames_of(head) {
             self.page(frame).clear(flag::ANON | flag::ANON_EXCLUSIVE);
         }
-        self.put_folio(head, 1);
+        self.put_folio(self.folio_at(head), 1);
     }
 }

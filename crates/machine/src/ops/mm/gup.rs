@@ -2,7 +2,7 @@
 
 use super::fault::Access;
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Grab, Kind, Machine, Mapping, ZERO_FRAME, flag};
+use crate::machine::{Folio, Frame, Grab, Kind, Machine, Mapping, ZERO_FRAME, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::decide::{PlaceSeen, Walk};
@@ -129,10 +129,10 @@ impl<D: Driver> Mm<'_, D> {
     /// The page was unmapped meanwhile: its pin counts, and is given back.
     #[cold]
     #[inline(never)]
-    fn pinned_in_vain(&self, head: Frame, grab: Grab) {
+    fn pinned_in_vain(&self, folio: Folio<'_>, grab: Grab) {
         self.event(Event::Acquired);
         self.event(Event::Released);
-        self.put_folio(head, grab.undo(self.page(head)));
+        self.put_folio(folio, grab.undo(&folio));
     }
 
     /// `gup_must_unshare`: whether a pin for reading must first get a page of its own. Held
@@ -162,23 +162,22 @@ impl<D: Driver> Mm<'_, D> {
             return None;
         }
         let frame = pte.frame();
-        let (head, page) = self.page_folio(frame);
-        let place = place_of(frame, page.flags());
+        let page = self.page(frame);
+        let folio = self.m.memory.folio_of(page, frame);
+        let place = place_of(frame, folio.flags());
         // The zero page is special to the page table, and none of GUP-fast's.
         if place.zero || request.policy.must_move(place) {
             return None;
         }
-        let grab = self.m.try_pin(page)?;
+        let grab = self.m.try_pin(&folio)?;
         self.step(Step::GupFast, frame);
         // The reference first, then the PTE again: see `rmap`. The folio may have been split
         // in between, and its PTEs be as they were.
-        if vma.pte(index) != pte || self.head(frame) != head || self.must_unshare(request, frame) {
-            self.pinned_in_vain(head, grab);
+        if vma.pte(index) != pte || page.head_of(frame) != folio.head || self.must_unshare(request, frame) {
+            self.pinned_in_vain(folio, grab);
             return None;
         }
-        if !page.has(flag::REFERENCED) {
-            page.set(flag::REFERENCED);
-        }
+        folio.set(flag::REFERENCED);
         Some(frame)
     }
 
@@ -255,14 +254,14 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `unpin_user_pages`.
+    #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
+    #[inline(always)]
     pub fn unpin_user_pages(&self, pages: &[Frame]) {
         let mut released = pages.len() as u64;
         for &frame in pages {
             if self.m.pin_counts(frame) {
-                let (head, folio) = self.page_folio(frame);
-                if folio.put_testzero(self.m.unpin(folio)) {
-                    self.free(head);
-                }
+                let folio = self.page_folio(frame);
+                self.put_folio(folio, self.m.unpin(&folio));
             } else {
                 released -= 1;
             }

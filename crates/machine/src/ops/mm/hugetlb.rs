@@ -67,7 +67,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         drop(locked);
         if let Some(old) = old {
-            self.put_folio(old.frame(), 1);
+            self.put_folio(self.folio_at(old.frame()), 1);
         }
         self.step(Step::FaultMapped, head);
     }
@@ -115,7 +115,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             locked.replace(first, true, Pte::NONE);
             self.remove_rmap_pmd(head, vma, first);
             drop(locked);
-            self.put_folio(head, 1);
+            self.put_folio(self.folio_at(head), 1);
         }
     }
 

@@ -9,7 +9,7 @@
 //! PTE back (`folio_try_share_anon_rmap_pte`), or, for shmem, the freeze fails.
 
 use crate::drive::Driver;
-use crate::machine::space::{PTES_PER_TABLE, PtLocked};
+use crate::machine::space::{Entry, PtLocked};
 use crate::machine::{Frame, Kind, MAX_ORDER, MappingId, Pte, Test, Vma, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
@@ -19,6 +19,7 @@ impl<D: Driver> Mm<'_, D> {
     /// `folio_add_*_rmap_pte` for a page mapped again: counts it, and in a
     /// locked area mlocks it, unless only reclaim can tell whether all of its folio is mapped
     /// there. Under the page-table lock.
+    #[inline]
     pub(in crate::ops) fn add_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
         self.m.memory.add_mapcount(frame, 1);
         if vma.is_locked(index) && !self.page(frame).is_large() {
@@ -36,6 +37,7 @@ impl<D: Driver> Mm<'_, D> {
 
     /// `folio_remove_rmap_pte`: counts it, and in a locked area munlocks it.
     /// Under the page-table lock.
+    #[inline]
     pub(in crate::ops) fn remove_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
         let left = self.m.memory.add_mapcount(frame, -1);
         if left == 0 && self.page(frame).is_large() {
@@ -53,13 +55,14 @@ impl<D: Driver> Mm<'_, D> {
         self.munlock_unmapped(head, vma, index);
     }
 
+    #[inline]
     fn munlock_unmapped(&self, frame: Frame, vma: &Vma, index: u32) {
-        if vma.kind.is_hugetlb() {
+        if !vma.is_locked(index) || vma.kind.is_hugetlb() {
             return;
         }
-        if vma.is_locked(index) && self.m.rules.mlock_batched {
+        if self.m.rules.mlock_batched {
             self.munlock_folio(frame);
-        } else if vma.is_locked(index) {
+        } else {
             self.folio(frame).clear(flag::MLOCKED);
         }
     }
@@ -86,7 +89,7 @@ impl<D: Driver> Mm<'_, D> {
     /// entry. They stay where a page may be pinned and the rules respect that: the
     /// references that say so, `own` of them the caller's, are returned.
     pub(in crate::ops) fn try_to_migrate(&self, head: Frame, own: i32) -> Option<Test> {
-        let folio = self.page(head);
+        let folio = self.folio_at(head);
         let id = folio.mapping()?;
         let pages = folio.index()..folio.index() + folio.nr_pages();
         let mut kept = None;
@@ -95,36 +98,35 @@ impl<D: Driver> Mm<'_, D> {
             while index < pages.end.min(vma.len()) {
                 let frame = head + (index - pages.start);
                 let locked = vma.lock(index);
-                let huge = locked.pmd(index);
-                let pte = huge.unwrap_or_else(|| locked.get(index));
-                let next = index + if huge.is_some() { PTES_PER_TABLE } else { 1 };
-                let here = std::mem::replace(&mut index, next);
+                let entry @ Entry { pte, huge } = locked.entry(index);
+                let here = index;
+                index += entry.pages();
                 if !pte.is_present() || pte.frame() != frame {
                     continue;
                 }
-                locked.replace(here, huge.is_some(), pte.to_migration());
+                locked.replace(here, huge, pte.to_migration());
                 if self.m.rules.unmap_respects_pins
                     && self.page(frame).has(flag::ANON_EXCLUSIVE)
-                    && self.m.maybe_dma_pinned(folio)
+                    && self.m.maybe_dma_pinned(&folio)
                 {
-                    let (found, expected) = (folio.refcount(), self.m.expected_refs(folio) + own);
+                    let (found, expected) = (folio.refcount(), self.m.expected_refs(&folio) + own);
                     kept = Some(Test::Refs { found, expected });
-                    locked.replace(here, huge.is_some(), pte);
+                    locked.replace(here, huge, pte);
                     continue;
                 }
                 if pte.is_dirty() {
                     folio.set(flag::DIRTY);
                 }
-                if huge.is_some() {
+                if huge {
                     self.remove_rmap_pmd(head, vma, here);
                 } else {
                     self.remove_rmap(frame, vma, here);
                 }
                 drop(locked);
-                if huge.is_none() && vma.is_locked(here) && self.m.rules.mlock_batched {
+                if !huge && vma.is_locked(here) && self.m.rules.mlock_batched {
                     self.mlock_drain_local();
                 }
-                self.put_folio(head, 1);
+                self.put_folio(folio, 1);
             }
         });
         kept
@@ -145,26 +147,25 @@ impl<D: Driver> Mm<'_, D> {
             while index < pages.end.min(vma.len()) {
                 let nth = index - pages.start;
                 let locked = vma.lock(index);
-                let huge = locked.pmd(index);
-                let entry = huge.unwrap_or_else(|| locked.get(index));
-                let next = index + if huge.is_some() { PTES_PER_TABLE } else { 1 };
-                let here = std::mem::replace(&mut index, next);
-                if !entry.is_migration() || entry.frame() != old + nth {
+                let entry @ Entry { pte, huge } = locked.entry(index);
+                let here = index;
+                index += entry.pages();
+                if !pte.is_migration() || pte.frame() != old + nth {
                     continue;
                 }
                 let frame = new + nth;
                 self.folio(frame).get(1);
-                if huge.is_some() {
+                if huge {
                     self.add_rmap_pmd(frame, vma, here);
-                    locked.set_pmd(here, entry.from_migration(frame));
+                    locked.set_pmd(here, pte.from_migration(frame));
                     continue;
                 }
                 self.add_rmap(frame, vma, here);
-                if entry.is_writable() && vma.kind == Kind::Anon {
+                if pte.is_writable() && vma.kind == Kind::Anon {
                     // It was a PMD's alone when it was moved, and the PMD has been split since.
                     self.page(frame).set(flag::ANON_EXCLUSIVE);
                 }
-                locked.set(here, entry.from_migration(frame));
+                locked.set(here, pte.from_migration(frame));
                 drop(locked);
                 if vma.is_locked(here) && self.m.rules.mlock_batched {
                     self.mlock_drain_local();
@@ -190,7 +191,7 @@ impl<D: Driver> Mm<'_, D> {
             locked.replace(index, true, Pte::NONE);
             if pmd.is_present() {
                 self.remove_rmap_pmd(head, vma, index);
-                self.put_folio(head, 1);
+                self.put_folio(self.folio_at(head), 1);
             }
         } else {
             let pages = self.m.memory.frames_of(head);

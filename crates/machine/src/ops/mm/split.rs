@@ -67,7 +67,8 @@ impl<D: Driver> Mm<'_, D> {
         }
         if let Ok(parts) = &result {
             for &part in &parts[1..] {
-                self.unlock(part);
+                let part = self.folio_at(part);
+                self.unlock_folio(part);
                 // What is mapped nowhere is freed here, unless it is isolated.
                 self.put_folio(part, 1);
             }
@@ -97,7 +98,7 @@ impl<D: Driver> Mm<'_, D> {
                     locked.clear_flush(index, Pte::NONE);
                     self.remove_rmap(frame, vma, index);
                     drop(locked);
-                    self.put_folio(head, 1);
+                    self.put_folio(self.folio_at(head), 1);
                 }
             }
         });
@@ -119,7 +120,7 @@ impl<D: Driver> Mm<'_, D> {
         let listed = !isolated && self.page(head).has(flag::LRU);
         let mut lists = self.m.lruvec.lock();
         for &(part, refs) in &parts[1..] {
-            self.set_locked(part);
+            self.set_locked(self.folio_at(part));
             if listed {
                 lists.add(&self.m.memory, part);
                 self.page(part).set(flag::LRU);

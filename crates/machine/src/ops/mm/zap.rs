@@ -3,7 +3,7 @@
 use super::advise::madvise_walk_vmas;
 use super::split::around;
 use crate::drive::{Driver, Step};
-use crate::machine::space::PTES_PER_TABLE;
+use crate::machine::space::Entry;
 use crate::machine::{Frame, Kind, Mapping, Pte, Vma, vm};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
@@ -112,61 +112,38 @@ impl<D: Driver> Mm<'_, D> {
     fn zap_next(&self, vma: &Vma, rest: &mut Range<u32>, spare_pinned: bool) -> u32 {
         let index = rest.start;
         let locked = vma.lock(index);
-        let Some(pmd) = locked.pmd(index) else {
-            drop(locked);
-            rest.start += 1;
-            return u32::from(self.zap_pte(vma, index, spare_pinned));
-        };
-        let end = index - index % PTES_PER_TABLE + PTES_PER_TABLE;
-        let partly = !index.is_multiple_of(PTES_PER_TABLE) || end > rest.end;
+        let entry @ Entry { pte, huge } = locked.entry(index);
+        let pages = entry.pages();
+        let end = index - index % pages + pages;
+        let partly = !index.is_multiple_of(pages) || end > rest.end;
         if partly && !vma.kind.is_hugetlb() {
             self.split_pmd_locked(&locked, vma, index);
             return 0;
         }
         rest.start = end.min(rest.end);
-        if pmd.is_migration() && spare_pinned {
+        // What is being migrated may be on its way to being pinned.
+        if pte.is_none() || pte.is_migration() && spare_pinned {
             return 0;
-        }
-        locked.replace(index, true, Pte::NONE);
-        let head = pmd.frame();
-        if !pmd.is_present() || self.m.is_zero(head) {
-            return PTES_PER_TABLE;
-        }
-        if spare_pinned && self.m.maybe_dma_pinned(self.page(head)) {
-            locked.replace(index, true, pmd);
-            return 0;
-        }
-        self.remove_rmap_pmd(head, vma, index);
-        drop(locked);
-        self.put_folio(head, 1);
-        PTES_PER_TABLE
-    }
-
-    /// Clears one PTE; false if there was no page or it was spared.
-    fn zap_pte(&self, vma: &Vma, index: u32, spare_pinned: bool) -> bool {
-        let locked = vma.lock(index);
-        let pte = locked.get(index);
-        if pte.is_none() {
-            return false;
-        }
-        if pte.is_migration() && spare_pinned {
-            // It may be on its way to being pinned.
-            return false;
         }
         // Cleared first, then the refcount is read (see `rmap`).
-        locked.clear_flush(index, Pte::NONE);
+        locked.replace(index, huge, Pte::NONE);
         let frame = pte.frame();
         if !pte.is_present() || self.m.is_zero(frame) {
-            return true;
+            return pages;
         }
-        if spare_pinned && self.m.maybe_dma_pinned(self.folio(frame)) {
-            locked.set(index, pte);
-            return false;
+        let folio = self.page_folio(frame);
+        if spare_pinned && self.m.maybe_dma_pinned(&folio) {
+            locked.replace(index, huge, pte);
+            return 0;
         }
-        self.remove_rmap(frame, vma, index);
+        if huge {
+            self.remove_rmap_pmd(frame, vma, index);
+        } else {
+            self.remove_rmap(frame, vma, index);
+        }
         drop(locked);
-        self.put(frame, 1);
-        true
+        self.put_folio(folio, 1);
+        pages
     }
 
     /// Removes the folio of a range's first page from the page cache and every page table, and
@@ -187,7 +164,7 @@ impl<D: Driver> Mm<'_, D> {
             }
             self.unlock(head);
         }
-        self.put_folio(head, 1);
+        self.put_folio(self.folio_at(head), 1);
         removed
     }
 
@@ -199,7 +176,7 @@ impl<D: Driver> Mm<'_, D> {
         rest: &mut Range<u32>,
         spare_pinned: bool,
     ) -> u32 {
-        let folio = self.page(head);
+        let folio = self.folio_at(head);
         let pages = folio.index()..folio.index() + folio.nr_pages();
         let hole = index..pages.end.min(rest.end);
         if hole.len() < pages.len() && mapping.kind.is_hugetlb() {
@@ -234,7 +211,7 @@ impl<D: Driver> Mm<'_, D> {
         }
         mapping.with_cache(pages.clone(), |slots| slots.set(None));
         folio.set_mapping(None, 0);
-        self.put_folio(head, pages.len() as i32);
+        self.put_folio(folio, pages.len() as i32);
         pages.len() as u32
     }
 

@@ -7,19 +7,21 @@
 use super::call::{Call, Cursor};
 use crate::drive::{Driver, Step};
 use crate::machine::NO_FRAME;
-use crate::machine::{Frame, Test, ZERO_FRAME, flag};
+use crate::machine::{Frame, Page, Test, ZERO_FRAME, flag};
 use crate::ops::floor::Task;
 use crate::ops::mm::{Access, Lookup, place_of};
 use crate::policy::Errno;
 use crate::policy::decide::{Over, PageSeen, Seen, Walk};
 
 impl<D: Driver> Task<'_, D> {
-    /// What a kernel sees of a page on whose folio it holds `own` references.
-    fn see(&self, frame: Frame, own: i32) -> PageSeen {
-        let page = self.folio(frame);
-        let extra = page.refcount() - self.m.expected_refs(page) - own;
-        let flags = page.flags();
-        let permanent = if self.page(frame).has(flag::HWPOISON) {
+    /// What a kernel sees of a page on whose folio it holds references, as many as `own` says.
+    fn see(&self, frame: Frame, own: impl FnOnce(&Page) -> i32) -> PageSeen {
+        let page = self.page(frame);
+        let folio = self.m.memory.folio_of(page, frame);
+        let own = own(&folio);
+        let extra = folio.refcount() - self.m.expected_refs(&folio) - own;
+        let flags = folio.flags();
+        let permanent = if page.has(flag::HWPOISON) {
             Some(Errno::EHWPOISON)
         } else if flags & flag::RESERVED != 0 && !self.m.is_zero(frame) {
             Some(Errno::EFAULT)
@@ -28,9 +30,9 @@ impl<D: Driver> Task<'_, D> {
         };
         PageSeen {
             on_lru: flags & flag::LRU != 0,
-            large: page.is_large(),
+            large: folio.is_large(),
             extra,
-            beyond_pins: self.m.extra(page, extra, 0).rest,
+            beyond_pins: self.m.extra(&folio, extra, 0).rest,
             own,
             permanent,
         }
@@ -39,9 +41,14 @@ impl<D: Driver> Task<'_, D> {
 
 impl<D: Driver> Call<'_, '_, D> {
     /// Whether a page may not be pinned where it is.
+    #[inline]
     pub(super) fn must_move(&self, frame: Frame) -> bool {
-        let place = place_of(frame, self.t.folio(frame).flags());
-        (self.busted.must_move)(self.request.policy.must_move(place))
+        self.folio_must_move(frame, self.t.folio(frame))
+    }
+
+    #[inline]
+    fn folio_must_move(&self, frame: Frame, folio: &Page) -> bool {
+        (self.busted.must_move)(self.request.policy.must_move(place_of(frame, folio.flags())))
     }
 
     /// The first page of `over` that must move.
@@ -90,16 +97,18 @@ impl<D: Driver> Call<'_, '_, D> {
             };
             self.cursor.frame = frame;
             if self.cursor.over == Over::Isolated {
-                return Seen::Page(self.t.see(frame, 1));
+                return Seen::Page(self.t.see(frame, |_| 1));
             }
-            if frame != NO_FRAME
-                && self.must_move(frame)
-                && self.cursor.previous.replace(self.t.head(frame)) != Some(self.t.head(frame))
-            {
-                self.t.step(Step::CollectCheck, frame);
-                if let Some(page) = self.see_current() {
-                    self.cursor.untried = true;
-                    return Seen::Page(page);
+            if frame != NO_FRAME {
+                let folio = self.t.page_folio(frame);
+                if self.folio_must_move(frame, &folio)
+                    && self.cursor.previous.replace(folio.head) != Some(folio.head)
+                {
+                    self.t.step(Step::CollectCheck, frame);
+                    if let Some(page) = self.see_current() {
+                        self.cursor.untried = true;
+                        return Seen::Page(page);
+                    }
                 }
             }
             self.cursor.position += 1;
@@ -143,27 +152,36 @@ impl<D: Driver> Call<'_, '_, D> {
 
     /// Runs `body` on the page it has come to, under the page-table lock where nothing else
     /// holds it; `None` if it has left the range.
-    fn with_current<R>(&self, body: impl FnOnce(Frame, i32) -> R) -> Option<R> {
+    #[inline]
+    fn with_current<R>(&self, body: impl FnOnce(Frame) -> R) -> Option<R> {
         let frame = self.cursor.frame;
-        let own = match self.cursor.over {
-            Over::Pinned => self.t.m.pin_bias(self.t.folio(frame)),
-            Over::Isolated => 1,
+        match self.cursor.over {
+            Over::Pinned | Over::Isolated => Some(body(frame)),
             Over::Mapped | Over::Faulted(_) if self.request.by == Lookup::PageCache => {
                 if !self.t.folio(frame).try_get(1) {
                     return None;
                 }
                 let cached = self.request.mapping.cached(self.index()) == Some(frame);
-                let result = cached.then(|| body(frame, 1));
+                let result = cached.then(|| body(frame));
                 self.t.put(frame, 1);
-                return result;
+                result
             }
             Over::Mapped | Over::Faulted(_) => {
                 let locked = self.request.mapping.vma.lock(self.index());
                 let pte = locked.get(self.index());
-                return (pte.is_present() && pte.frame() == frame).then(|| body(frame, 0));
+                (pte.is_present() && pte.frame() == frame).then(|| body(frame))
             }
-        };
-        Some(body(frame, own))
+        }
+    }
+
+    /// References that are held there on its folio.
+    #[inline]
+    fn own(&self, folio: &Page) -> i32 {
+        match self.cursor.over {
+            Over::Pinned => self.t.m.pin_bias(folio),
+            Over::Isolated => 1,
+            Over::Mapped | Over::Faulted(_) => i32::from(self.request.by == Lookup::PageCache),
+        }
     }
 
     /// The page it has come to is not to be had; kept for whoever asks why the call failed.
@@ -178,7 +196,7 @@ impl<D: Driver> Call<'_, '_, D> {
     }
 
     fn see_current(&self) -> Option<PageSeen> {
-        self.with_current(|frame, own| self.t.see(frame, own))
+        self.with_current(|frame| self.t.see(frame, |folio| self.own(folio)))
     }
 
     /// Isolates the page it has come to.
@@ -186,7 +204,7 @@ impl<D: Driver> Call<'_, '_, D> {
         let (index, frame) = (self.index(), self.cursor.frame);
         self.t.step(Step::CollectIsolate, frame);
         self.cursor.untried = false;
-        let Some(isolated) = self.with_current(|frame, _| self.t.isolate_lru(frame)) else {
+        let Some(isolated) = self.with_current(|frame| self.t.isolate_lru(frame)) else {
             return self.next();
         };
         if isolated {

@@ -1,0 +1,102 @@
+//! From a frame to its folio, and what a folio's pages say together.
+
+use super::ids::{Frame, Frames};
+use super::memory::Memory;
+use super::page::{MAX_ORDER, Page, flag};
+use std::ops::Deref;
+
+/// A folio that is worked on: the frame that names it, and that frame's line, which is looked up once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Folio<'m> {
+    /// Its first frame.
+    pub head: Frame,
+    line: &'m Page,
+}
+
+impl Deref for Folio<'_> {
+    type Target = Page;
+
+    #[inline]
+    fn deref(&self) -> &Page {
+        self.line
+    }
+}
+
+impl Memory {
+    /// The first frame of the folio that a frame is part of: `page_folio`.
+    #[inline]
+    pub fn head(&self, frame: Frame) -> Frame {
+        self.page(frame).head_of(frame)
+    }
+
+    /// The line that has the state of the folio that a frame is part of.
+    #[inline]
+    pub fn folio(&self, frame: Frame) -> &Page {
+        self.page_folio(frame).line
+    }
+
+    /// That folio, to be worked on.
+    #[inline]
+    pub(crate) fn page_folio(&self, frame: Frame) -> Folio<'_> {
+        self.folio_of(self.page(frame), frame)
+    }
+
+    /// The same by the frame's own line: it is looked up once where it says itself that it is a head.
+    #[inline]
+    pub(crate) fn folio_of<'m>(&'m self, page: &'m Page, frame: Frame) -> Folio<'m> {
+        let head = page.head_of(frame);
+        Folio { head, line: if head == frame { page } else { self.page(head) } }
+    }
+
+    /// The folio that a frame is known to be the head of.
+    #[inline]
+    pub(crate) fn folio_at(&self, head: Frame) -> Folio<'_> {
+        Folio { head, line: self.page(head) }
+    }
+
+    /// The frames of the folio that a frame is part of.
+    #[inline]
+    pub fn frames_of(&self, frame: Frame) -> Frames {
+        let page = self.page(frame);
+        page.head_of(frame).run(page.nr_pages())
+    }
+
+    /// The index of a page in its mapping, by that of its folio: `page_pgoff`.
+    #[inline]
+    pub fn index(&self, frame: Frame) -> u32 {
+        let folio = self.page_folio(frame);
+        folio.index() + (frame - folio.head)
+    }
+
+    /// Counts `n` more PTEs that map a page; returns how many do. Under the page-table lock.
+    #[inline]
+    pub fn add_mapcount(&self, frame: Frame, n: i32) -> i32 {
+        let page = self.page(frame);
+        if page.is_large() {
+            self.page(page.head_of(frame)).add_large_mapcount(n);
+        }
+        page.add_mapcount(n)
+    }
+
+    /// PMDs that map a folio of the largest order: `_entire_mapcount`, kept in its second page.
+    #[inline]
+    pub fn entire_mapcount(&self, head: Frame) -> i32 {
+        if self.page(head).order() < MAX_ORDER { 0 } else { self.page(head + 1).large_mapcount() }
+    }
+
+    /// Counts `n` more PMDs that map a folio of the largest order. Under the page-table lock.
+    pub(crate) fn add_entire_mapcount(&self, head: Frame, n: i32) {
+        debug_assert_eq!(self.page(head).order(), MAX_ORDER);
+        self.page(head).add_large_mapcount(n);
+        self.page(head + 1).add_large_mapcount(n);
+    }
+
+    /// Whether a page is its mapping's alone (`PageAnonExclusive`): where a PMD maps its folio, the
+    /// head says it for all of them.
+    #[inline]
+    pub fn is_anon_exclusive(&self, frame: Frame) -> bool {
+        let head = self.head(frame);
+        let says = if self.entire_mapcount(head) == 0 { frame } else { head };
+        self.page(says).has(flag::ANON_EXCLUSIVE)
+    }
+}
