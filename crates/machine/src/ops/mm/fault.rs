@@ -506,7 +506,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         let here = locked.get(index);
         drop(locked);
-        missed.into_iter().for_each(|head| self.put_folio(head, 1));
+        missed.into_iter().for_each(|head| self.put(head, 1));
         if here.is_present() {
             self.step(Step::FaultMapped, here.frame());
         }
