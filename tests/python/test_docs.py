@@ -132,13 +132,15 @@ def parts(command: str) -> list[str]:
     return [part.strip() for part in command.split(" && ")]
 
 
+# All that a page has, one after the other.
+@pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("page", [*PAGES, *EXAMPLES], ids=lambda page: page.name)
 def test_commands_do_what_the_page_says(page: Path) -> None:
     follow(page)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("command", LONG)
 def test_long_commands_do_too(command: str) -> None:
     follow(next(page for page in [*PAGES, *EXAMPLES] if says(page, command)), in_full=command)

@@ -143,7 +143,7 @@ def test_one_within_a_text_that_is_executed_ends_in_the_same_code() -> None:
 
 
 FORKING = """
-import os, sys
+import os, signal, sys
 from contextlib import contextmanager
 from gupstress.running import runner
 from gupstress.running.request import Request
@@ -157,6 +157,9 @@ def look(now):
     if child:
         codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         raise KeyboardInterrupt
+    # A child that went on would do so for ever.
+    codes.append(0)
+    signal.alarm(600)
 
 @contextmanager
 def watching(turn):

@@ -21,6 +21,7 @@ pub fn refusals(profile: &Profile, is_named: impl Fn(&str) -> bool) -> Vec<Probl
         ),
         (ranges.pinnable, "ranges.pinnable", "true: where a fault puts a page is the kernel's", "false"),
         (!pinner.write, "pinner.write", "false: io_uring pins for writing only", "true"),
+        (pinner.memlock != 0, "pinner.memlock", "the limit is that of who runs this: ulimit -l", "0"),
         (pinner.age == Age::Drain, "pinner.age", "drain: there is no call that drains one CPU alone", "none"),
     ];
     let mut problems: Vec<Problem> = keys
@@ -103,6 +104,9 @@ mod tests {
         let named = |named: &'static str| refusals(&offline, |key| key == named);
         assert_eq!(named("offliner.threads"), []);
         assert!(named("contig.threads")[0].to_string().contains("unless --set offliner.threads"));
+        let limited = [("pinner.memlock".to_owned(), "64".to_owned())];
+        let limited = load_profile(Source::Preset("same-range"), &limited).unwrap();
+        assert!(refusals(&limited, |_| false)[0].to_string().contains("ulimit -l; nearest: 0"));
         // None is refused without a reason: every preset either is, or runs.
         assert!(profile_names().iter().any(|name| refused(name).is_empty()));
     }

@@ -179,7 +179,7 @@ impl Thread {
                     pin.pages.iter().copied().find(|&frame| !t.m.is_zero(frame) && t.m.must_move(frame));
                 self.ended.borrow_mut().push(Ended { thread: self.number, result, unsafe_page });
                 t.d.step(Step::Hold, NO_FRAME);
-                t.unpin(pin.by, &pin.pages);
+                t.unpin_longterm(&mut pin);
             }
         }
     }

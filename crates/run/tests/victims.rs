@@ -61,6 +61,41 @@ fn udmabufs_burn_each_others_migrations_where_io_uring_waits() {
     }
 }
 
+/// Failed calls by class and by what they are put down to.
+fn over(result: &RunResult, cause: &str) -> [u64; 4] {
+    let causes = serde_json::to_value(result.causes).unwrap();
+    let failed = [result.calls.failed_justified, result.calls.failed_spurious];
+    [result.calls.pinned, failed[0], failed[1], causes[cause].as_u64().unwrap()]
+}
+
+#[test]
+fn calls_beyond_a_limit_are_justified_and_put_down_to_it() {
+    for (caller, limit, most, cause, errno) in [
+        ("callers.io_uring", "pinner.memlock", ["4", "3"], "memlock", Errno::ENOMEM),
+        ("callers.vfio", "pinner.dma_entries", ["1", "0"], "dma_entries", Errno::ENOSPC),
+    ] {
+        let run = |most: &str| {
+            let sets = [(caller, "1"), (limit, most), ("threads", "1"), ("calls", "50")];
+            simulate("linux-7.2.13", "linux-7.2", "same-range", &sets)
+        };
+        let [within, beyond] = most.map(run);
+        assert_eq!(over(&within, cause), [50, 0, 0, 0], "{limit}");
+        assert_eq!(over(&beyond, cause), [0, 50, 0, 50], "{limit}");
+        assert_eq!(beyond.errors.get(&errno), Some(&50), "{limit}");
+    }
+}
+
+#[test]
+fn who_could_not_keep_its_pages_anyway_has_failed_with_reason() {
+    let sets = [("pinner.memlock", "3"), ("threads", "4"), ("calls", "200")];
+    let result = simulate("linux-7.2.13", "linux-7.2", "same-range", &sets);
+    let [pinned, justified, spurious, memlock] = over(&result, "memlock");
+    assert_eq!((pinned, spurious, memlock), (0, 0, justified));
+    assert!(result.errors.values().sum::<u64>() == justified && justified > 100, "{:?}", result.errors);
+    // Some had given up before anybody counted.
+    assert!(result.counters.get(Event::MigrateFailed) > 0);
+}
+
 #[test]
 fn calls_one_after_the_other_do_not_fail() {
     let beside = simulate("linux-7.2.13", "linux-7.2", "udmabuf-race", &[("calls", "400")]);

@@ -114,6 +114,7 @@ class Errors(Record):
     EINVAL: Count = 0
     ETIMEDOUT: Count = 0
     EHWPOISON: Count = 0
+    ENOSPC: Count = 0
 
 
 class Causes(Record):
@@ -139,6 +140,10 @@ class Causes(Record):
     """None outside Movable and CMA."""
     bad_address: Count = 0
     """Nothing was mapped there that may be pinned so."""
+    memlock: Count = 0
+    """More pages than RLIMIT_MEMLOCK lets be kept."""
+    dma_entries: Count = 0
+    """More DMA mappings than dma_entry_limit."""
     unknown: Count = 0
     """No page failed a test."""
 

@@ -77,6 +77,8 @@ CAUSES = {
     "held": "holder",
     "no_memory": "no memory",
     "bad_address": "address",
+    "memlock": "memlock",
+    "dma_entries": "DMA entries",
     "unknown": "unknown",
 }
 """What failed calls are put down to, in as few letters as a cell has."""

@@ -51,6 +51,7 @@ impl Machine {
         let pool = self.hugetlb_pool();
         all.add(u64::from(pool.total) << 32 | u64::from(pool.free));
         all.add(u64::from(pool.reserved) << 32 | u64::from(pool.surplus));
+        self.accounts.charged().into_iter().for_each(|charged| all.add(charged));
         all.add(self.drain_mutex.owner().map_or(u64::MAX, u64::from));
         all.finish()
     }

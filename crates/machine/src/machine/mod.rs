@@ -13,6 +13,7 @@
 //! what the kernel sleeps on (page lock, writeback, migration entry, drain
 //! work, the drain mutex) is machine state waited for through the driver.
 
+mod accounts;
 mod area;
 mod buddy;
 mod build;
@@ -33,6 +34,7 @@ mod sparse;
 mod turns;
 mod validate;
 
+pub use accounts::{Accounts, Bill, DMA_ENTRY_LIMIT};
 pub use area::{Area, vm};
 pub use build::{GoOn, Unbuilt};
 pub use cpu::{Batch, Cpu};
@@ -82,6 +84,8 @@ pub struct Machine {
     hugetlb: Mutex<Pool>,
     /// Pages by pins that were lost: nobody has them to give them back.
     leaked: Mutex<Vec<Frame>>,
+    /// What callers are charged.
+    pub accounts: Accounts,
 }
 
 impl Machine {
@@ -111,6 +115,7 @@ impl Machine {
             huge_zero: AtomicFrame::default(),
             hugetlb: Mutex::new(Pool::default()),
             leaked: Mutex::new(Vec::new()),
+            accounts: Accounts::default(),
             rules,
         })
     }
@@ -210,6 +215,7 @@ impl Machine {
 
 crate::restore!(Machine {
     memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero, hugetlb, leaked,
+    accounts,
 } keep { rules, passing });
 
 /// Mappings are made before anything runs: both machines have the same.

@@ -36,6 +36,10 @@ pub enum Obstacle {
     NoMemory,
     /// There is no page: nothing is mapped there that may be pinned so.
     BadAddress,
+    /// More pages than `RLIMIT_MEMLOCK` lets be kept.
+    Memlock,
+    /// More DMA mappings than `dma_entry_limit`.
+    DmaEntries,
     /// Under writeback.
     Writeback,
     /// In a batch.
@@ -68,7 +72,8 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// Whether it will still be there however long one waits.
+    /// Whether it will still be there however long one waits. A caller's limit is: who has reached
+    /// it gives back what it has, or asks for less; no call waits for that.
     pub fn is_permanent(self) -> bool {
         matches!(
             self,
@@ -79,6 +84,8 @@ impl Obstacle {
                 | Self::Held { .. }
                 | Self::NoMemory
                 | Self::BadAddress
+                | Self::Memlock
+                | Self::DmaEntries
         )
     }
 
@@ -104,6 +111,8 @@ impl Obstacle {
             Self::Held { holders } => format!("held by {holders} that do not let go"),
             Self::NoMemory => "no memory outside Movable and CMA".into(),
             Self::BadAddress => "nothing mapped that may be pinned so".into(),
+            Self::Memlock => "over RLIMIT_MEMLOCK".into(),
+            Self::DmaEntries => "over dma_entry_limit".into(),
             Self::Writeback => "under writeback".into(),
             Self::InBatch { cpu, batch } => format!("in the {batch:?} batch of cpu {cpu}"),
             Self::Pinned { pins } => format!("pinned by {pins} others"),
@@ -134,6 +143,8 @@ words! {
         Held = "held",
         NoMemory = "no_memory",
         BadAddress = "bad_address",
+        Memlock = "memlock",
+        DmaEntries = "dma_entries",
         Unknown = "unknown",
     }
 }
@@ -148,6 +159,8 @@ impl From<Obstacle> for Cause {
             Obstacle::Held { .. } => Self::Held,
             Obstacle::NoMemory => Self::NoMemory,
             Obstacle::BadAddress => Self::BadAddress,
+            Obstacle::Memlock => Self::Memlock,
+            Obstacle::DmaEntries => Self::DmaEntries,
             Obstacle::Writeback => Self::Writeback,
             Obstacle::InBatch { .. } => Self::InBatch,
             Obstacle::Pinned { .. } => Self::Pinned,

@@ -44,6 +44,24 @@ pub enum Short {
     GoesOn,
 }
 
+/// Where what a caller keeps is counted, each account up to a limit by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Account {
+    /// Pages in `user->locked_vm`, up to `RLIMIT_MEMLOCK`.
+    UserLocked,
+    /// Pages in `mm->locked_vm`, up to the same.
+    MmLocked,
+    /// Pages in `mm->pinned_vm`, up to the same.
+    MmPinned,
+    /// DMA mappings of a VFIO container, up to `dma_entry_limit`.
+    DmaEntries,
+}
+
+impl Account {
+    /// How many there are.
+    pub const COUNT: usize = Self::DmaEntries as usize + 1;
+}
+
 /// What sets a caller apart from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Habit {
@@ -53,23 +71,25 @@ pub struct Habit {
     pub chunk: Option<u32>,
     /// What a short count means to it.
     pub short: Short,
+    /// Where its pages are counted; none: nowhere.
+    pub account: Option<Account>,
 }
 
 impl Caller {
     /// Its row of the table.
     pub fn habit(self) -> Habit {
         use {Entrance as By, Short as On};
-        let (entrance, chunk, short) = match self {
-            Self::IoUring => (By::Kernel, None, On::Fails),
+        let (entrance, chunk, short, account) = match self {
+            Self::IoUring => (By::Kernel, None, On::Fails, Some(Account::UserLocked)),
             // `VFIO_BATCH_MAX_CAPACITY`: the page pointers that fit into a page.
-            Self::Vfio => (By::Remote, Some(512), On::GoesOn),
+            Self::Vfio => (By::Remote, Some(512), On::GoesOn, Some(Account::MmLocked)),
             // The same by `PAGE_SIZE / sizeof(struct page *)`.
-            Self::Umem => (By::Fast, Some(512), On::GoesOn),
-            Self::Udmabuf => (By::PageCache, None, On::Fails),
-            Self::GupFast => (By::Fast, None, On::Fails),
-            Self::GupSlow => (By::Slow, None, On::Fails),
+            Self::Umem => (By::Fast, Some(512), On::GoesOn, Some(Account::MmPinned)),
+            Self::Udmabuf => (By::PageCache, None, On::Fails, None),
+            Self::GupFast => (By::Fast, None, On::Fails, None),
+            Self::GupSlow => (By::Slow, None, On::Fails, None),
         };
-        Habit { entrance, chunk, short }
+        Habit { entrance, chunk, short, account }
     }
 
     /// Its name.

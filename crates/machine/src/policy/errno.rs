@@ -19,11 +19,13 @@ pub enum Errno {
     ETIMEDOUT,
     /// The page is poisoned.
     EHWPOISON,
+    /// No DMA mapping is left (VFIO's word for it).
+    ENOSPC,
 }
 
 impl Errno {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::EINTR,
         Self::EAGAIN,
         Self::ENOMEM,
@@ -32,6 +34,7 @@ impl Errno {
         Self::EINVAL,
         Self::ETIMEDOUT,
         Self::EHWPOISON,
+        Self::ENOSPC,
     ];
 
     /// Its name.
@@ -45,6 +48,7 @@ impl Errno {
             Self::EINVAL => "EINVAL",
             Self::ETIMEDOUT => "ETIMEDOUT",
             Self::EHWPOISON => "EHWPOISON",
+            Self::ENOSPC => "ENOSPC",
         }
     }
 }

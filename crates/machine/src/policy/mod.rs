@@ -15,6 +15,6 @@ pub use axes::{
     Defect, DrainRule, DrainWhen, Empty, FailedErrno, IsolationFailure, Look, MigrationFailure, OtherPinner,
     Permanent, Policy, Scope, SweepOrder, Waiters, ZeroPage,
 };
-pub use caller::{Caller, Entrance, Habit, Short};
+pub use caller::{Account, Caller, Entrance, Habit, Short};
 pub use errno::Errno;
 pub use kernel::{Cold, DrainAfterMigrate, Entry, MigrateStyle, Rules, Unshare};

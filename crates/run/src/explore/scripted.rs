@@ -342,7 +342,7 @@ impl Subject for Script {
             let mut all = Digest::default();
             all.add(m.digest());
             let book = inner.book.lock();
-            let live = book.pins.iter().flatten().flat_map(|pin| &pin.pages).copied();
+            let live = book.pins.iter().flatten().flat_map(|pin| &pin.pin.pages).copied();
             live.for_each(|frame| all.add(u64::from(frame.0)));
             all.add(u64::from(NO_FRAME.0));
             let mut held: Vec<Frame> = book.held.values().flatten().copied().collect();

@@ -1,7 +1,7 @@
 //! How a call that ended is judged: by the truth about its pages, at that moment.
 
 use crate::machine::{Frame, Hindrance, Machine, Obstacle, ZERO_FRAME};
-use crate::ops::{Errno, Lookup, PinRequest};
+use crate::ops::{Errno, Lookup, Pin, PinRequest};
 use crate::policy::ZeroPage;
 use gupstress_machine::words;
 
@@ -12,7 +12,7 @@ words! {
         Pinned = "pinned",
         /// Pinned, with some page where pages must stay movable.
         PinnedUnsafe = "pinned_unsafe",
-        /// Failed, and some page had a permanent obstacle.
+        /// Failed, and some page had a permanent obstacle, or a limit of the caller's was reached.
         FailedJustified = "failed_justified",
         /// Failed without need.
         FailedSpurious = "failed_spurious",
@@ -74,9 +74,11 @@ fn to_move<'a>(m: &'a Machine, request: &'a PinRequest<'_>) -> impl Iterator<Ite
 }
 
 /// What would have made a call fail however long it had waited, if anything: the truth behind a failure.
-fn lasting(m: &Machine, request: &PinRequest<'_>) -> Option<Obstacle> {
+fn lasting(m: &Machine, request: &PinRequest<'_>, pin: &Pin) -> Option<Obstacle> {
     let pages = to_move(m, request);
-    if request.is_bad_address(&m.rules) {
+    if pin.over_limit.is_some() {
+        pin.over_limit
+    } else if request.is_bad_address(&m.rules) {
         Some(Obstacle::BadAddress)
     } else if m.lacks_targets(pages.clone().count()) {
         Some(Obstacle::NoMemory)
@@ -86,11 +88,11 @@ fn lasting(m: &Machine, request: &PinRequest<'_>) -> Option<Obstacle> {
 }
 
 /// The class of a call that has ended; `Stuck` is for the watchdog to say.
-pub fn class(m: &Machine, request: &PinRequest<'_>, result: Result<(), Errno>, pages: &[Frame]) -> Class {
+pub fn class(m: &Machine, request: &PinRequest<'_>, result: Result<(), Errno>, pin: &Pin) -> Class {
     match result {
-        Ok(()) if unsafe_page(m, pages).is_some() => Class::PinnedUnsafe,
+        Ok(()) if unsafe_page(m, &pin.pages).is_some() => Class::PinnedUnsafe,
         Ok(()) => Class::Pinned,
-        Err(_) if lasting(m, request).is_some() => Class::FailedJustified,
+        Err(_) if lasting(m, request, pin).is_some() => Class::FailedJustified,
         Err(_) => Class::FailedSpurious,
     }
 }
@@ -103,11 +105,12 @@ pub fn class(m: &Machine, request: &PinRequest<'_>, result: Result<(), Errno>, p
 pub fn put_down_to(
     m: &Machine,
     request: &PinRequest<'_>,
+    pin: &Pin,
     class: Class,
     refused: Option<Hindrance>,
 ) -> Option<Hindrance> {
     if class == Class::FailedJustified && !refused.as_ref().is_some_and(|by| by.obstacle.is_permanent()) {
-        return lasting(m, request).map(|obstacle| Hindrance { obstacle, page: None }).or(refused);
+        return lasting(m, request, pin).map(|obstacle| Hindrance { obstacle, page: None }).or(refused);
     }
     refused
 }

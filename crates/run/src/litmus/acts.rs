@@ -373,7 +373,7 @@ impl<S: Stage> Session<S> {
         };
         let take = |pin: &mut Option<Live>| {
             let live = pin.as_mut().filter(|live| meets(live))?;
-            Some((live.dma.take()?, live.pages.clone(), live.range.clone()))
+            Some((live.dma.take()?, live.pin.pages.clone(), live.range.clone()))
         };
         let taken: Vec<_> = self.book.lock().pins.iter_mut().filter_map(take).collect();
         for (dma, pages, range) in taken {

@@ -6,7 +6,7 @@ use crate::drive::sim::SimThread;
 use crate::judge::class::{Class, class};
 use crate::machine::{Backing, Frame, Known, Layout, Machine, MappingId, PageState, Recount};
 use crate::observe::{Deed, Totals};
-use crate::ops::{Caller, Dma, Errno, Lookup, Pin, PinRequest, Task};
+use crate::ops::{Caller, Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
 use crate::script::{Has, Name, OpError, kind_name};
 use crate::sync::Mutex;
@@ -35,8 +35,7 @@ pub struct Outcome {
 pub(crate) struct Live {
     pub mapping: MappingId,
     pub range: Range<u32>,
-    pub pages: Vec<Frame>,
-    pub by: Lookup,
+    pub pin: Pin,
     /// Its device, if it has one: none for a pin that only reads, or where
     /// every word of a page has a device already.
     pub dma: Option<Dma>,
@@ -61,7 +60,7 @@ impl Book {
             *held.entry(frame).or_default() += 1;
         }
         for live in self.pins.iter().flatten() {
-            for frame in live.by.pinned(m, &live.pages) {
+            for frame in live.pin.by.pinned(m, &live.pin.pages) {
                 *held.entry(frame).or_default() += m.pin_refs(frame);
             }
         }
@@ -291,7 +290,7 @@ impl<S: Stage> Session<S> {
             let mut pin = Pin::default();
             let result = t.pin_longterm_by(caller, &request, &mut pin);
             let cut_off = result == Err(Errno::EINTR);
-            let truth = || class(t.m, &request, result, &pin.pages);
+            let truth = || class(t.m, &request, result, &pin);
             let truth = if cut_off { Class::Stuck } else { truth() };
             t.d.trace(Deed::Return(truth.name()));
             if let Some(dma) = dma {
@@ -311,16 +310,17 @@ impl<S: Stage> Session<S> {
         let truth = if stuck { Class::Stuck } else { truth };
         self.stage.ended(truth);
         let error = result.err().filter(|_| !stuck);
+        let sweeps = pin.sweeps;
         let pin_number = result.is_ok().then(|| {
             let mut book = self.book.lock();
-            book.pins.push(Some(Live { mapping, range, pages: pin.pages, by: pin.by, dma }));
+            book.pins.push(Some(Live { mapping, range, pin, dma }));
             book.pins.len() - 1
         });
         Ok(Outcome {
             error,
             class: truth,
             counters: self.stage.totals().since(&before),
-            sweeps: pin.sweeps,
+            sweeps,
             pin: pin_number,
         })
     }
@@ -350,9 +350,9 @@ impl<S: Stage> Session<S> {
             return Err(OpError::Misuse(format!("pin {pin} is not held: unpinned twice, or never taken")));
         };
         let wrong = self.call(cpu, move |t| {
-            let Live { mapping, range, pages, by, dma } = live;
-            let wrong = dma.and_then(|dma| t.dma_finish(dma, t.m.mapping(mapping), range, &pages));
-            t.unpin(by, &pages);
+            let Live { mapping, range, mut pin, dma } = live;
+            let wrong = dma.and_then(|dma| t.dma_finish(dma, t.m.mapping(mapping), range, &pin.pages));
+            t.unpin_longterm(&mut pin);
             wrong
         })?;
         match wrong {
@@ -369,7 +369,7 @@ impl<S: Stage> Session<S> {
             return Err(OpError::Misuse(format!("pin {pin} is not held: unpinned, or never taken")));
         };
         let mapping = self.m.mapping(live.mapping);
-        let pages = live.range.clone().zip(&live.pages);
+        let pages = live.range.clone().zip(&live.pin.pages);
         Ok(pages.filter(|&(index, &frame)| !mapping.shows(index, frame)).map(|(index, _)| index).collect())
     }
 

@@ -173,7 +173,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let took = d.now() - began;
         // In this order: a run that had ended by the time the call was over may have cut it off.
         let said = self.slot.finish();
-        let truth = || class(&sh.m, &request, result, &self.pin.pages);
+        let truth = || class(&sh.m, &request, result, &self.pin);
         let fate = fate(said.stuck, d.killed(), result, truth);
         self.ledger.longest_wait_ns = self.ledger.longest_wait_ns.max(took);
         d.trace(Deed::Return(match fate {
@@ -185,8 +185,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
             // What it pinned after all it would never have.
             Fate::Counted(Class::Stuck) => {
                 self.slot.count(Class::Stuck, 0);
-                self.task.unpin(self.pin.by, &self.pin.pages);
-                self.pin.pages.clear();
+                self.task.unpin_longterm(&mut self.pin);
             }
             Fate::Counted(class) => {
                 let others = sh.ended.fetch_add(1, Ordering::Relaxed) - ended_before;
@@ -227,7 +226,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
             Err(errno) => {
                 *self.ledger.errors.entry(errno).or_default() += 1;
                 let (step, refused) = self.slot.place.hindered().unzip();
-                let by = put_down_to(m, request, class, refused);
+                let by = put_down_to(m, request, &self.pin, class, refused);
                 self.ledger.causes.add(by.as_ref().map_or(Cause::Unknown, |by| by.obstacle.into()));
                 let mut findings = self.sh.findings.lock();
                 let wanted = findings.failures.len() < MAX_FINDINGS;
@@ -295,6 +294,6 @@ impl<'a, D: Driver> Pinner<'a, D> {
         if class == Class::PinnedUnsafe {
             self.sh.unsafe_pins.lock().retain(|&(_, pinner)| pinner != self.id);
         }
-        self.task.unpin(self.pin.by, &self.pin.pages);
+        self.task.unpin_longterm(&mut self.pin);
     }
 }

@@ -4,7 +4,7 @@ use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, wh
 use crate::drive::{Costs, Host, Sched};
 use crate::error::{Error, Result};
 use crate::judge::Verdict;
-use crate::machine::{Backing, Kind, Layout, MAX_ORDER, PAGEBLOCK};
+use crate::machine::{Backing, DMA_ENTRY_LIMIT, Kind, Layout, MAX_ORDER, PAGEBLOCK};
 use crate::policy::{Caller, Rules, Source, load, names, policy_names, presets};
 use std::collections::BTreeMap;
 
@@ -109,6 +109,10 @@ table! {
         key disjoint: bool,
         /// Whether calls are made one after the other, under a lock of the program's own.
         key serialised: bool,
+        /// Pages that the process may keep locked or pinned, by each way of counting (RLIMIT_MEMLOCK); 0: any number.
+        key memlock: u32,
+        /// DMA mappings that VFIO lets it have at a time (dma_entry_limit).
+        key dma_entries: u32,
     }
 }
 
@@ -395,6 +399,8 @@ fn blank() -> Profile {
             rounds: false,
             disjoint: false,
             serialised: false,
+            memlock: 0,
+            dma_entries: DMA_ENTRY_LIMIT,
         },
         callers: Callers::default(),
         churn: quiet.clone(),

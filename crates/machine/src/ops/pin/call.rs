@@ -3,7 +3,7 @@
 use super::busted::Hooks;
 use crate::drive::{Driver, Step};
 use crate::machine::NO_FRAME;
-use crate::machine::{Frame, Hindrance, Obstacle, Test};
+use crate::machine::{Bill, Frame, Hindrance, Obstacle, Test};
 use crate::ops::floor::Task;
 use crate::ops::mm::{Lookup, PinRequest};
 use crate::ops::refused::Refused;
@@ -11,7 +11,7 @@ use crate::policy::Errno;
 use crate::policy::decide::Over;
 
 /// A pin under way or taken. Reused from call to call.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Pin {
     /// The frames pinned, in the order of the range; empty after a failure.
     pub pages: Vec<Frame>,
@@ -22,6 +22,10 @@ pub struct Pin {
     /// Whether it needed more than one sweep, met a busy isolation, or waited
     /// for a lock, a migration, a drain or another pinner.
     pub contended: bool,
+    /// The limit of its caller's that it has failed by, or would have, whatever it failed by.
+    pub over_limit: Option<Obstacle>,
+    /// What its caller is charged for it.
+    pub(super) bill: Bill,
 }
 
 /// Where collection is.

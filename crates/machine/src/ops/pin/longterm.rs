@@ -1,11 +1,12 @@
 //! The entry: what GUP-fast can pin, and the loop for the rest.
 
 use super::call::Pin;
-use crate::drive::Driver;
+use crate::drive::{Driver, Step};
+use crate::machine::{Frame, Hindrance, Obstacle};
 use crate::observe::Event;
 use crate::ops::floor::Task;
 use crate::ops::mm::{Lookup, PinRequest};
-use crate::policy::{Caller, Entrance, Entry, Errno, Habit, Short};
+use crate::policy::{Account, Caller, Entrance, Entry, Errno, Habit, Short};
 use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
@@ -35,46 +36,112 @@ impl<D: Driver> Task<'_, D> {
     /// range ([`Caller::habit`]).
     ///
     /// # Errors
-    /// As [`pin_longterm`](Self::pin_longterm); what was pinned before is given back, and stays
-    /// where it was moved to.
+    /// As [`pin_longterm`](Self::pin_longterm); `ENOMEM` and `ENOSPC` beyond a limit of the
+    /// caller's. What was pinned before is given back, and stays where it was moved to.
     pub fn pin_longterm_by(
         &self,
         caller: Caller,
         request: &PinRequest<'_>,
         pin: &mut Pin,
     ) -> Result<(), Errno> {
-        if caller == Caller::IoUring {
-            return self.pin_longterm(request, pin);
-        }
-        let Habit { entrance, chunk, short } = caller.habit();
-        let request = request.by(caller);
-        let Range { start, end } = request.range;
-        let mut all =
-            Pin { pages: Vec::with_capacity(request.range.len()), by: request.by, ..Pin::default() };
-        let result = loop {
-            let begin = start + all.pages.len() as u32;
-            if begin == end {
-                break Ok(());
-            }
-            let part = begin..chunk.map_or(end, |chunk| end.min(begin + chunk));
-            let call = PinRequest { range: part, ..request.clone() };
-            let result = self.pin_user_pages(entrance, &call, pin);
-            all.sweeps += pin.sweeps;
-            all.contended |= pin.contended;
-            let complete = pin.pages.len() == call.range.len();
-            all.pages.append(&mut pin.pages);
-            match result {
-                Ok(()) if complete || short == Short::GoesOn => {}
-                Ok(()) => break Err(Errno::EFAULT),
-                Err(errno) => break Err(errno),
-            }
+        let result = if caller == Caller::IoUring {
+            pin.over_limit = None;
+            self.pin_longterm(request, pin).and_then(|()| self.account(caller, pin, 0))
+        } else {
+            self.pin_in_parts(caller, request, pin)
         };
         if result.is_err() {
-            self.unpin(request.by, &all.pages);
-            all.pages.clear();
+            self.unpin_longterm(pin);
+            if self.is_beyond_limit(caller, request) {
+                // Whatever came before that.
+                pin.over_limit = Some(Obstacle::Memlock);
+            }
         }
-        *pin = all;
         result
+    }
+
+    /// Whether a caller may not keep so many pages, though it has no others.
+    fn is_beyond_limit(&self, caller: Caller, request: &PinRequest<'_>) -> bool {
+        let kept = |&index: &u32| request.write || !request.named(index).is_some_and(|at| self.m.is_zero(at));
+        let pages = request.range.clone().filter(kept).count() as u64;
+        caller.habit().account.is_some_and(|account| !self.m.accounts.admits(account, pages))
+    }
+
+    /// A caller gives back what it has pinned, and is charged for it no more.
+    pub fn unpin_longterm(&self, pin: &mut Pin) {
+        self.unpin(pin.by, &pin.pages);
+        pin.pages.clear();
+        self.m.accounts.refund(&mut pin.bill);
+    }
+
+    /// Calls by a caller's entry, each of as much as it takes, until all is pinned or one fails;
+    /// what is pinned then is in `pin`.
+    fn pin_in_parts(&self, caller: Caller, request: &PinRequest<'_>, pin: &mut Pin) -> Result<(), Errno> {
+        let Habit { entrance, chunk, short, account } = caller.habit();
+        let request = request.by(caller);
+        let Range { start, end } = request.range;
+        *pin = Pin { pages: Vec::with_capacity(request.range.len()), by: request.by, ..Pin::default() };
+        // What is known before a page is looked at.
+        match account {
+            Some(Account::MmLocked) => self.charge(pin, Account::DmaEntries, 1)?,
+            Some(Account::MmPinned) => self.charge(pin, Account::MmPinned, request.range.len() as u64)?,
+            _ => {}
+        }
+        let mut part = Pin::default();
+        loop {
+            let from = pin.pages.len();
+            let begin = start + from as u32;
+            if begin == end {
+                return Ok(());
+            }
+            let range = begin..chunk.map_or(end, |chunk| end.min(begin + chunk));
+            let call = PinRequest { range, ..request.clone() };
+            let result = self.pin_user_pages(entrance, &call, &mut part);
+            pin.sweeps += part.sweeps;
+            pin.contended |= part.contended;
+            let complete = part.pages.len() == call.range.len();
+            pin.pages.append(&mut part.pages);
+            result?;
+            if !complete && short == Short::Fails {
+                return Err(Errno::EFAULT);
+            }
+            self.account(caller, pin, from)?;
+        }
+    }
+
+    /// Charges a caller for what it has pinned from a position on, where that is counted once it
+    /// is pinned.
+    fn account(&self, caller: Caller, pin: &mut Pin, from: usize) -> Result<(), Errno> {
+        let Some(account) = caller.habit().account.filter(|&of| self.m.accounts.is_limited(of)) else {
+            return Ok(());
+        };
+        let pages = &pin.pages[from..];
+        let pages = match account {
+            // Of a large folio a registered buffer counts every page, and each once.
+            Account::UserLocked => {
+                let mut heads: Vec<Frame> = pages.iter().map(|&frame| self.m.memory.head(frame)).collect();
+                heads.sort_unstable();
+                heads.dedup();
+                heads.into_iter().map(|head| u64::from(self.m.page(head).nr_pages())).sum()
+            }
+            // A reserved page is nobody's.
+            Account::MmLocked => pages.iter().filter(|&&frame| !self.m.is_zero(frame)).count() as u64,
+            Account::MmPinned | Account::DmaEntries => return Ok(()),
+        };
+        self.charge(pin, account, pages)
+    }
+
+    fn charge(&self, pin: &mut Pin, account: Account, n: u64) -> Result<(), Errno> {
+        if self.m.accounts.charge(&mut pin.bill, account, n) {
+            return Ok(());
+        }
+        let (obstacle, errno) = match account {
+            Account::DmaEntries => (Obstacle::DmaEntries, Errno::ENOSPC),
+            _ => (Obstacle::Memlock, Errno::ENOMEM),
+        };
+        pin.over_limit = Some(obstacle);
+        self.d.hindered(Step::Pinned, Hindrance { obstacle, page: None });
+        Err(errno)
     }
 
     /// One call by an entry: pins the range, or, with `Ok` too, the first part of it.
