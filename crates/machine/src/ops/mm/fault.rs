@@ -112,12 +112,10 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(())
     }
 
-    /// Handles one fault; the access is tried again by the caller. Out of line: most
-    /// accesses find what they want mapped.
+    /// Handles one fault; the access is tried again by the caller.
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
-    #[inline(never)]
     pub fn handle_mm_fault(
         &self,
         mapping: &Mapping,
