@@ -294,6 +294,8 @@ fn a_story_fits_80_columns_and_ends_with_one_sentence() {
     ] {
         let (_, file, _) = smallest("isolation-race", policy, kernel, TWO, kind);
         let story = Story::of("f.json", &file).unwrap();
+        // However many it was found with.
+        assert!(file.preemptions <= 2, "{} preemptions", file.preemptions);
         let text = story.text();
         println!("{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
