@@ -240,6 +240,7 @@ def explore(
     strategy: str = "random",
     preemptions: int = 2,
     depth: int = 3,
+    yield_every: int = 1,
     schedules: int | None = None,
     timeout: str | float = 60.0,
     find: str | Iterable[str] | None = None,
@@ -262,6 +263,8 @@ def explore(
         strategy: `random`, `pct` (priorities that change) or `bounded` (all with few preemptions).
         preemptions: Most preemptions of a bounded search.
         depth: Orderings that a finding of `pct` may need.
+        yield_every: Of how many sweeps of a thread it lets the others go on after one, in searches
+            of `pct` and `bounded`.
         schedules: Most schedules; None: 20,000, and all there are for a bounded search.
         timeout: Longest search, seconds or words such as `"60s"`.
         find: Kinds that are findings: `unsafe`, `stuck`, `spurious`, `broken`, and `outcome`:
@@ -283,6 +286,7 @@ def explore(
         "calls": calls,
         "preemptions": preemptions,
         "depth": depth,
+        "yield_every": yield_every,
         "schedules": schedules,
         "seed": seed,
         "workers": workers,
@@ -290,7 +294,7 @@ def explore(
     limits = EXPLORED | NUMBERS
     for name, value in given.items():
         with problems.noting(f"--{name}"):
-            least = name in ("preemptions", "depth") and value == 0
+            least = name in ("preemptions", "depth", "yield_every") and value == 0
             numbers[name] = value if value is None or least else limits[name].check(value)
     for name, length in {"timeout": timeout, "shrink": shrink}.items():
         with problems.noting(f"--{name}"):

@@ -10,6 +10,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::ffi::{CStr, c_void};
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes of the largest leaf of a page table below PUD: what a mapping is aligned to.
 const HUGE: usize = 2 << 20;
@@ -41,8 +42,28 @@ impl Default for Space {
 pub struct Area {
     start: NonNull<u64>,
     pages: u32,
+    backing: Backing,
     /// The file of shared memory.
     file: Option<OwnedFd>,
+    /// Second mappings of parts of it.
+    aliases: Mutex<Vec<Alias>>,
+}
+
+/// A second mapping of some pages of a file.
+#[derive(Debug)]
+struct Alias {
+    start: NonNull<c_void>,
+    bytes: usize,
+}
+
+// SAFETY: it owns its address range, and nobody goes there again.
+unsafe impl Send for Alias {}
+
+impl Drop for Alias {
+    fn drop(&mut self) {
+        // SAFETY: its own range, which no one has a reference into.
+        _ = unsafe { munmap(self.start.as_ptr(), self.bytes) };
+    }
 }
 
 // SAFETY: it owns its address range, and nothing in it depends on which thread uses it; what
@@ -57,7 +78,8 @@ impl Space {
     /// # Errors
     /// The kernel's.
     pub fn map(&mut self, backing: impl Into<Backing>, pages: u32) -> Result<Area> {
-        let Backing { kind, order } = backing.into();
+        let backing = backing.into();
+        let Backing { kind, order } = backing;
         let bytes = pages as usize * page_size();
         let sealable = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = match kind {
@@ -76,7 +98,7 @@ impl Space {
         // What is reserved of the pool says something: the reservation is not left away there.
         let flags = if kind == Kind::Hugetlb { MapFlags::HUGETLB } else { MapFlags::NORESERVE };
         let start = self.place(bytes, |at| place(at, bytes, flags, file.as_ref()))?;
-        let area = Area { start, pages, file };
+        let area = Area { start, pages, backing, file, aliases: Mutex::default() };
         if order > 0 && !kind.is_hugetlb() {
             area.advise(&(0..pages), Advice::LinuxHugepage)?;
         }
@@ -157,6 +179,11 @@ impl Area {
         self.pages
     }
 
+    /// What its pages are of.
+    pub fn backing(&self) -> Backing {
+        self.backing
+    }
+
     /// The file behind shared memory.
     pub fn file(&self) -> Option<&OwnedFd> {
         self.file.as_ref()
@@ -200,7 +227,7 @@ impl Area {
         unsafe { self.page(index).add(word).read_volatile() }
     }
 
-    /// Writes the first word of each page through a second mapping of the file.
+    /// Writes the first word of each page through a second mapping of the file, which stays.
     ///
     /// # Errors
     /// The kernel's; `EINVAL` where there is no file.
@@ -208,14 +235,19 @@ impl Area {
         let file = self.file.as_ref().ok_or(Errno::INVAL)?;
         let (bytes, offset) = (range.len() * page_size(), u64::from(range.start) * page_size() as u64);
         let prot = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a fresh mapping that is gone before this returns; it is written page by page.
-        unsafe {
-            let start = mmap(std::ptr::null_mut(), bytes, prot, MapFlags::SHARED, file, offset)?;
-            for at in (0..bytes).step_by(page_size()) {
-                start.byte_add(at).cast::<u64>().write_volatile(1);
-            }
-            munmap(start, bytes)
+        // SAFETY: a fresh mapping, whose owner unmaps it.
+        let start = unsafe { mmap(std::ptr::null_mut(), bytes, prot, MapFlags::SHARED, file, offset)? };
+        let alias = Alias { start: NonNull::new(start).ok_or(Errno::NOMEM)?, bytes };
+        if self.backing.order > 0 && !self.backing.kind.is_hugetlb() {
+            // SAFETY: advice about the whole of that mapping.
+            unsafe { madvise(start, bytes, Advice::LinuxHugepage)? };
         }
+        for at in (0..bytes).step_by(page_size()) {
+            // SAFETY: within that mapping, page by page.
+            unsafe { start.byte_add(at).cast::<u64>().write_volatile(1) };
+        }
+        self.aliases.lock().unwrap_or_else(PoisonError::into_inner).push(alias);
+        Ok(())
     }
 
     /// `pwrite` of the first word of each page of the file.

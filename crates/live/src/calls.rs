@@ -42,17 +42,26 @@ pub fn run_on(cpu: usize) -> rustix::io::Result<()> {
     sched_setaffinity(None, &cpus)
 }
 
-/// A pipe that has taken one plain reference on a page: of anonymous memory by `vmsplice`, of
-/// shared memory by splicing its file.
+/// A pipe that has taken one plain reference on a page: by splicing its file where the page cache
+/// has it, else by `vmsplice`, which faults it in. Of a hole a splice would get the zero page.
 ///
 /// # Errors
 /// The kernel's.
 pub fn pipe_hold(area: &Area, index: u32) -> rustix::io::Result<[OwnedFd; 2]> {
-    let Some(file) = area.file() else { return pipe_vhold(area, index) };
+    let Some(file) = area.file().filter(|_| is_cached(area, index)) else { return pipe_vhold(area, index) };
     let (from, to) = pipe()?;
     let mut offset = u64::from(index) * page_size() as u64;
     let taken = splice(file, Some(&mut offset), to.as_fd(), None, page_size(), SpliceFlags::empty())?;
     if taken == page_size() { Ok([from, to]) } else { Err(Os::AGAIN) }
+}
+
+/// Whether the page cache has a page of a mapped file.
+fn is_cached(area: &Area, index: u32) -> bool {
+    let (start, bytes) = area.span(&(index..index + 1));
+    let mut found = 0;
+    // SAFETY: one page, which says so in one byte.
+    let asked = unsafe { libc::mincore(start, bytes, &raw mut found) };
+    asked == 0 && found & 1 == 1
 }
 
 /// The same always by `vmsplice`.

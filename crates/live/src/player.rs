@@ -8,7 +8,7 @@ use crate::places::{Place, Places};
 use crate::settings::Settings;
 use crate::udmabuf::Udmabuf;
 use gupstress_run::judge::class::Class;
-use gupstress_run::machine::Kind;
+use gupstress_run::machine::{Backing, Kind};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::script::{Counted, Fresh, Name, Op, OpError, Pages, Player};
@@ -114,15 +114,21 @@ impl<'k> Script<'k> {
 
     fn map(&mut self, fresh: &Fresh) -> Result<(), OpError> {
         let backing = fresh.backing;
-        if backing.order > 0 && !backing.kind.is_hugetlb() {
-            self.settings.make_folios(backing).map_err(|error| missing("map", &error))?;
-        }
+        self.make_folios(backing).map_err(|error| missing("map", &error))?;
         let area = self.space.map(backing, fresh.pages).map_err(|errno| refused("map", errno))?;
         if backing == Kind::Anon.into() && !self.huge {
             keep_small(&area);
         }
         self.areas.insert(fresh.name.clone(), area);
         Ok(())
+    }
+
+    /// Has faults make the folios of a mapping: what the kernel is told holds for all that it maps.
+    fn make_folios(&mut self, backing: Backing) -> io::Result<()> {
+        if backing.order == 0 || backing.kind.is_hugetlb() {
+            return Ok(());
+        }
+        self.settings.make_folios(backing)
     }
 
     fn split(&self, name: &Name) -> Result<(), OpError> {
@@ -245,6 +251,10 @@ impl Player for Script<'_> {
 
     fn play(&mut self, cpu: usize, op: &Op) -> Result<Option<Outcome>, OpError> {
         self.go_to(cpu)?;
+        if let Some(area) = op.pages().and_then(|(name, _)| self.areas.get(name)) {
+            let backing = area.backing();
+            self.make_folios(backing).map_err(|error| missing(op.word(), &error))?;
+        }
         match op {
             Op::Cpu(_) => {}
             Op::Map(fresh) => self.map(fresh)?,

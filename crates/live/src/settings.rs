@@ -13,8 +13,6 @@ const SYSCTL: &str = "/proc/sys/vm";
 #[derive(Debug, Default)]
 pub struct Settings {
     changed: Vec<(PathBuf, String)>,
-    /// Orders that mappings of the script have asked for.
-    orders: Vec<u32>,
 }
 
 impl Settings {
@@ -27,8 +25,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Has faults of advised mappings make folios of an order, and of no other that was not
-    /// asked for.
+    /// Has faults of advised mappings make folios of an order, and of no other.
     ///
     /// # Errors
     /// This kernel makes no such folios, or does not let itself be told.
@@ -37,12 +34,12 @@ impl Settings {
             Kind::Anon => ("enabled", "madvise"),
             _ => ("shmem_enabled", "advise"),
         };
-        self.orders.push(backing.order);
         let own = size(backing.order).join(file);
         if own.exists() {
-            for order in 1..=MAX_ORDER {
-                let other = size(order).join(file);
-                if !self.orders.contains(&order) && other.exists() {
+            for other in
+                (1..=MAX_ORDER).filter(|other| *other != backing.order).map(|other| size(other).join(file))
+            {
+                if other.exists() {
                     self.set(other, "never")?;
                 }
             }

@@ -86,11 +86,11 @@ fn main() {
             runner.run(Uniform::new(seed), seed);
         });
         let pct = rate(&mut |runner, seed| {
-            runner.run(Pct::new(seed, 3, 60), seed);
+            runner.run(Pct::new(seed, 3, 60, 1), seed);
         });
-        let mut search = Some(Bounded::new(2));
+        let mut search = Some(Bounded::new(2, 1));
         let bounded = rate(&mut |runner, _| {
-            let mut pick = runner.run(search.take().unwrap_or_else(|| Bounded::new(2)), 1).pick;
+            let mut pick = runner.run(search.take().unwrap_or_else(|| Bounded::new(2, 1)), 1).pick;
             search = pick.turn().then_some(pick);
         });
         let restore = rate(&mut |runner, _| runner.subject.restore());

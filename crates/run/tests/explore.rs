@@ -21,6 +21,7 @@ fn hunt(settings: Settings, search: Search, find: &[Kind]) -> Hunt {
     Hunt {
         settings,
         search,
+        yield_every: 1,
         schedules: Some(20_000),
         timeout: Duration::from_hours(1),
         find: find.to_vec(),
@@ -48,6 +49,26 @@ fn the_race_that_was_reverted_is_found_by_every_strategy() {
     let hunted = run(&hunt(race(), Search::Bounded { preemptions: 2 }, &[Kind::Unsafe]));
     assert!(hunted.findings[0].preemptions <= 2);
     assert_eq!(hunted.complete, Some(false), "it has stopped at the first");
+}
+
+#[test]
+fn a_budget_of_tries_is_used_up_only_where_tasks_yield_less_often() {
+    let find = [Kind::Spurious, Kind::Stuck, Kind::Broken];
+    let search = Search::Bounded { preemptions: 1 };
+    let budget = || settings("isolation-race", "bounded", "linux-7.2.13", TWO);
+    // The other has let go long before a hundred sweeps, each of which it takes a step in.
+    let fair = run(&hunt(budget(), search, &find));
+    assert!(fair.findings.is_empty() && fair.complete == Some(true), "{:?}", fair.findings);
+    let hunted = run(&Hunt { yield_every: 128, ..hunt(budget(), search, &find) });
+    let finding = &hunted.findings[0];
+    assert_eq!((finding.kind, finding.preemptions, finding.yield_every), (Kind::Spurious, 1, 128));
+    let file = File::of(&budget(), finding).unwrap();
+    assert_eq!(file.differs(&file.replay("f").unwrap()), None);
+    // Who tries for ever is not stuck for being kept waiting a while: he gets on in the end.
+    let forever = settings("thp", "unbounded", "linux-7.2.13", TWO);
+    let schedules = Some(200);
+    let hunted = run(&Hunt { yield_every: 128, schedules, ..hunt(forever, search, &find) });
+    assert!(hunted.findings.is_empty(), "{:?}", hunted.findings);
 }
 
 /// What a search came to, but for the time that it took.
@@ -113,9 +134,14 @@ fn policies_that_wait_for_others_fail_nobody() {
     for policy in ["cooperative", "backoff"] {
         let find = [Kind::Unsafe, Kind::Stuck, Kind::Broken, Kind::Spurious];
         let settings = settings("isolation-race", policy, "linux-7.2.13", TWO);
-        let hunted = run(&hunt(settings, Search::Bounded { preemptions: 1 }, &find));
+        let whole = hunt(settings, Search::Bounded { preemptions: 1 }, &find);
+        let hunted = run(&whole);
         assert!(hunted.findings.is_empty(), "{policy}: {:?}", hunted.findings);
         assert_eq!(hunted.complete, Some(true), "{policy}");
+        // One schedule fewer is not all of them.
+        let most = hunted.schedules - 1;
+        let fewer = run(&Hunt { schedules: Some(most), ..whole });
+        assert_eq!((fewer.schedules, fewer.complete), (most, Some(false)), "{policy}");
     }
 }
 
@@ -191,6 +217,24 @@ fn a_file_replays_to_the_same_and_an_edited_one_is_told_where_it_differs() {
                     edited.choices.0[0] = 63;
                     let told = edited.differs(&edited.replay("f").unwrap()).unwrap();
                     assert!(told.starts_with("at step 1: expected 63, runnable 0 (pinner 0)"), "{told}");
+                    let told = |edit: &dyn Fn(&mut File)| {
+                        let mut edited = read.clone();
+                        edit(&mut edited);
+                        edited.differs(&edited.replay("f").unwrap()).unwrap()
+                    };
+                    let counted = read.counters.as_object().unwrap();
+                    let counter = counted.keys().next_back().unwrap();
+                    let more = told(&|edited| edited.counters[counter] = 987_654.into());
+                    assert!(
+                        more.starts_with(&format!("counters.{counter}: expected 987654, got ")),
+                        "{more}"
+                    );
+                    let steps = told(&|edited| edited.steps += 1);
+                    assert!(steps.starts_with("steps: expected "), "{steps}");
+                    let kind = told(&|edited| edited.kind = Kind::Outcome);
+                    assert!(kind.starts_with("kind: expected outcome"), "{kind}");
+                    let outcome = told(&|edited| edited.outcome.threads.clear());
+                    assert!(outcome.starts_with("outcome: expected "), "{outcome}");
                     let mut edited = read.clone();
                     edited.choices.0.truncate(1);
                     let told = edited.differs(&edited.replay("f").unwrap());
@@ -250,6 +294,8 @@ fn a_story_fits_80_columns_and_ends_with_one_sentence() {
     ] {
         let (_, file, _) = smallest("isolation-race", policy, kernel, TWO, kind);
         let story = Story::of("f.json", &file).unwrap();
+        // However many it was found with.
+        assert!(file.preemptions <= 2, "{} preemptions", file.preemptions);
         let text = story.text();
         println!("{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");

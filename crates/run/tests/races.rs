@@ -156,6 +156,7 @@ fn a_finding_is_shrunk_to_the_threads_and_steps_it_needs_and_replays() {
     let hunt = Hunt {
         settings,
         search: Search::Random,
+        yield_every: 1,
         schedules: Some(20_000),
         timeout: Duration::from_hours(1),
         find: vec![Kind::Spurious],

@@ -168,7 +168,7 @@ fn a_kworker_is_a_task_only_while_its_cpu_has_work() {
 /// Picks by what the tasks tell of themselves, and writes down what it was offered.
 #[derive(Default)]
 struct Recorder {
-    fair: bool,
+    yield_every: u32,
     offers: Vec<(Option<TaskId>, Vec<Pending>)>,
 }
 
@@ -178,8 +178,8 @@ impl Pick for Recorder {
         // As unfair as can be: the first, for ever.
         0
     }
-    fn is_fair(&self) -> bool {
-        self.fair
+    fn yield_every(&self) -> u32 {
+        self.yield_every
     }
 }
 
@@ -201,7 +201,7 @@ fn a_choice_is_offered_where_there_is_one_with_every_task_at_its_step() {
 
 #[test]
 fn whoever_has_swept_yields_to_those_who_have_not_run_since() {
-    let sweeps = |fair| {
+    let sweeps = |yield_every| {
         let done = Rc::new(RefCell::new(0));
         let flag = Rc::clone(&done);
         // Sweeps until the other has taken three steps.
@@ -216,7 +216,7 @@ fn whoever_has_swept_yields_to_those_who_have_not_run_since() {
                 *done.borrow_mut() += 1;
             }
         });
-        let strategy = Listed::new(Recorder { fair, offers: Vec::new() });
+        let strategy = Listed::new(Recorder { yield_every, offers: Vec::new() });
         let costs = Costs::default();
         let tasks = vec![sweeper, other];
         let mut looks = 0;
@@ -226,8 +226,10 @@ fn whoever_has_swept_yields_to_those_who_have_not_run_since() {
         };
         Lab::default().run(Box::new(strategy), &costs, 1, tasks, None, &mut never, &mut watch).steps
     };
-    assert!(sweeps(false) > 1000, "the first task was not picked for ever");
-    assert!(sweeps(true) < 12, "{} steps", sweeps(true));
+    assert!(sweeps(0) > 1000, "the first task was not picked for ever");
+    assert!(sweeps(1) < 12, "{} steps", sweeps(1));
+    // The other is let go on four times in all: for its steps, and to return.
+    assert!((3 * 50..5 * 50).contains(&sweeps(50)), "{} steps", sweeps(50));
 }
 
 #[test]

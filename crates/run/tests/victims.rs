@@ -49,6 +49,20 @@ fn attempts(result: &RunResult, kind: &str) -> Attempts {
 // ------------------------------------------------------------ callers
 
 #[test]
+fn disjoint_pages_contend_in_one_huge_page_and_never_as_small_ones() {
+    // As it was measured: more threads than CPUs.
+    let failed = |order: &str| {
+        let sets = [("threads", "8"), ("ranges.order", order)];
+        let calls = simulate("linux-7.2.13", "linux-7.2", "thp", &sets).calls;
+        assert_eq!((calls.issued, calls.pinned + calls.failed_spurious), (800, 800));
+        calls.failed_spurious
+    };
+    let (huge, small) = (failed("9"), failed("0"));
+    println!("of 800 calls {huge} fail in one huge page, {small} in small ones");
+    assert!(huge > 0 && small == 0, "{huge} and {small}");
+}
+
+#[test]
 fn udmabufs_burn_each_others_migrations_where_io_uring_waits() {
     for threads in ["2", "4", "8"] {
         let share = |caller: &str| {

@@ -71,6 +71,14 @@ def _kinds(value: str) -> tuple[str, ...]:
     help="Orderings that a finding of pct may need.",
 )
 @click.option(
+    "--yield-every",
+    type=number("yield_every"),
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Of how many sweeps of a thread it yields after one, in pct and bounded.",
+)
+@click.option(
     "--schedules",
     type=number("schedules"),
     metavar="N",

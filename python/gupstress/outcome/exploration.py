@@ -114,6 +114,8 @@ class ExploreResult(Document):
     policy: str
     kernel: str
     search: dict[str, Any]
+    yield_every: int = 1
+    """Of how many sweeps of a thread it yields after one, where it yields at all."""
     find: tuple[Kind, ...]
     seed: int
     keep_going: bool

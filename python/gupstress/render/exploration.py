@@ -29,7 +29,7 @@ def remarks(result: ExploreResult) -> list[str]:
     """Return what was searched, how much of it, and what that covers."""
     lines = [
         f"explore {result.profile}: policy {result.policy} on {result.kernel},"
-        f" {_strategy(result.search)}, seed {result.seed}",
+        f" {_strategy(result)}, seed {result.seed}",
         f"{result.schedules:,} schedules, {result.steps:,} steps,"
         f" {result.states:,} distinct end states",
         f"coverage: {_coverage(result.coverage)}",
@@ -66,12 +66,15 @@ def closing(result: ExploreResult) -> str:
     return f"SUCCESS: no finding in {result.schedules:,} schedules"
 
 
-def _strategy(search: dict[str, object]) -> str:
+def _strategy(result: ExploreResult) -> str:
+    search = result.search
+    often = result.yield_every
+    yields = "" if often == 1 else f", a yield every {often} sweeps"
     match search["strategy"]:
         case "pct":
-            return f"pct of depth {search['depth']}"
+            return f"pct of depth {search['depth']}{yields}"
         case "bounded":
-            return f"bounded by {search['preemptions']} preemptions"
+            return f"bounded by {search['preemptions']} preemptions{yields}"
     return "random"
 
 

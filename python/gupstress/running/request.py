@@ -168,7 +168,7 @@ _SEVERAL = {"policies": "--policy", "thresholds": "--threshold", "abort_on": "--
 """What there may be several of, with its option."""
 
 
-_COUNTS = ("pages", "calls", "schedules", "workers", "preemptions", "depth")
+_COUNTS = ("pages", "calls", "schedules", "workers", "preemptions", "depth", "yield_every")
 
 EXPLORED: dict[str, Whole | Share | Length] = dict.fromkeys(_COUNTS, _TIMES)
 """Numbers of an exploration; their ranges are the core's to say."""

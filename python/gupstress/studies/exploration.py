@@ -41,6 +41,7 @@ class Exploration:
     strategy: str = "random"
     preemptions: int = 2
     depth: int = 3
+    yield_every: int = 1
     schedules: int | None = None
     """None: 20,000, and all there are for a bounded search."""
     timeout_s: float = 60.0
@@ -75,6 +76,7 @@ class Exploration:
                 "strategy": self.strategy,
                 "preemptions": self.preemptions,
                 "depth": self.depth,
+                "yield_every": self.yield_every,
                 "schedules": self.schedules,
                 "timeout_s": self.timeout_s,
                 "find": None if self.find is None else list(dict.fromkeys(self.find)),

@@ -77,6 +77,11 @@ impl Kind {
         matches!(self, Self::Anon | Self::Shmem | Self::Tmpfs)
     }
 
+    /// Whether a read fault maps what is cached around the page too (`map_pages`).
+    pub fn faults_around(self) -> bool {
+        self.is_cached() && !self.is_hugetlb() && self != Self::Secret
+    }
+
     /// Whether a memfd has it, as udmabuf and `memfd_pin_folios` want.
     pub fn is_memfd(self) -> bool {
         matches!(self, Self::Shmem | Self::Hugeshm)

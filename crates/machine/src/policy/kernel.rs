@@ -58,6 +58,30 @@ words! {
     }
 }
 
+words! {
+    /// Which large folios, but new anonymous ones, are mlocked where they are mapped into a locked area.
+    pub enum MlockLarge {
+        /// None: that is left to reclaim (6.7 to 6.17).
+        Never = "never",
+        /// Those that a PMD maps (to 6.6).
+        Pmd = "pmd",
+        /// Those that are mapped whole in one go, by a PMD or by PTEs (6.18 on).
+        Whole = "whole",
+    }
+}
+
+words! {
+    /// What `mprotect` makes writable again of private memory, so that a store takes no fault.
+    pub enum MprotectWritable {
+        /// Nothing (to 5.19).
+        Never = "never",
+        /// PTEs of exclusive pages that were written through; a PTE that a PMD was split into was not (6.0, 6.1).
+        Dirty = "dirty",
+        /// Whatever maps exclusive pages (6.2 on).
+        Exclusive = "exclusive",
+    }
+}
+
 table! {
     /// What the machine does as one kernel version does it.
     pub struct Rules {
@@ -113,8 +137,10 @@ table! {
         key unshare: Unshare,
         /// Whether a pin of the zero page is a reference, and counted, like any other (to 6.0; not in 6.1.192).
         key zero_page_counts: bool,
-        /// Whether mapping a huge page again in a locked area, by a PMD, mlocks it (to 6.6, and again in 7.3).
-        key mlock_pmd: bool,
+        /// Which large folios mapping them into a locked area mlocks.
+        key mlock_large: MlockLarge,
+        /// What mprotect makes writable again.
+        key mprotect_writable: MprotectWritable,
         /// Whether migrate_pages first splits a folio of which a part is mapped no more (6.12 on).
         key splits_partly_mapped: bool,
         /// Whether splitting a huge page takes what its PMD maps out page by page, as if partly unmapped (to 6.6).
@@ -127,6 +153,8 @@ table! {
         key huge_zero_to_huge: bool,
         /// Whether a shared fault maps all of a large folio, in place of one page (6.11 on).
         key fault_maps_folio: bool,
+        /// Whether a read fault maps all of the cached folios that it meets, in place of what lies within 16 pages (6.18 on).
+        key fault_around_whole: bool,
         /// Whether punching a hole splits a folio into the largest parts around it, in place of pages (6.15 on).
         key hole_splits_to_fit: bool,
         /// Whether a fault of a tmpfs mounted with huge=always gets a huge page (not in 6.12.117 and 7.3.4).
@@ -170,13 +198,15 @@ impl Rules {
             pin_alloc_avoids_movable: true,
             unshare: Unshare::Cow,
             zero_page_counts: false,
-            mlock_pmd: true,
+            mlock_large: MlockLarge::Whole,
+            mprotect_writable: MprotectWritable::Exclusive,
             splits_partly_mapped: true,
             split_unmaps_pages: false,
             migrate_keeps_deferred: true,
             reuses_large: true,
             huge_zero_to_huge: true,
             fault_maps_folio: true,
+            fault_around_whole: true,
             hole_splits_to_fit: true,
             tmpfs_faults_huge: false,
             hugetlb_apart: false,

@@ -17,4 +17,6 @@ pub use axes::{
 };
 pub use caller::{Account, Caller, Entrance, Habit, Short};
 pub use errno::Errno;
-pub use kernel::{Cold, DrainAfterMigrate, Entry, MigrateStyle, Rules, Unshare};
+pub use kernel::{
+    Cold, DrainAfterMigrate, Entry, MigrateStyle, MlockLarge, MprotectWritable, Rules, Unshare,
+};

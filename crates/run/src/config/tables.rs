@@ -6,11 +6,11 @@ use crate::machine::Layout;
 use gupstress_machine::drive::{CostSet, Costs, Step};
 use gupstress_machine::policy::{
     Cold, Defect, DrainAfterMigrate, DrainRule, DrainWhen, Empty, Entry, FailedErrno, IsolationFailure, Look,
-    MigrateStyle, MigrationFailure, OtherPinner, Permanent, Policy, Rules, Scope, SweepOrder, Unshare,
-    Waiters, ZeroPage,
+    MigrateStyle, MigrationFailure, MlockLarge, MprotectWritable, OtherPinner, Permanent, Policy, Rules,
+    Scope, SweepOrder, Unshare, Waiters, ZeroPage,
 };
 
-impl_words!(Cold CostSet Defect DrainAfterMigrate DrainRule DrainWhen Empty Entry FailedErrno IsolationFailure Look MigrateStyle
+impl_words!(Cold CostSet Defect DrainAfterMigrate DrainRule DrainWhen Empty Entry FailedErrno IsolationFailure Look MigrateStyle MlockLarge MprotectWritable
     MigrationFailure OtherPinner Permanent Scope SweepOrder Unshare Waiters ZeroPage);
 
 gupstress_machine::layout_keys!();

@@ -9,7 +9,8 @@
 //! A task at the start of a sweep yields, where that is wanted: it is not
 //! chosen again while another could go on that has not run since. So nobody
 //! sweeps and sweeps while the one it waits for is not let go on (Musuvathi,
-//! Qadeer: Fair Stateless Model Checking, PLDI 2008).
+//! Qadeer: Fair Stateless Model Checking, PLDI 2008). Where only every k-th
+//! sweep yields, as there, a task may use up a budget of fewer tries meanwhile.
 
 use super::Step;
 use super::choice::{Pending, Strategy, Streams, TaskId};
@@ -25,9 +26,9 @@ pub trait Pick {
     /// `current` took the last step, unless it cannot go on.
     fn pick(&mut self, current: Option<TaskId>, pending: &[Pending]) -> usize;
 
-    /// Whether tasks yield at the start of a sweep.
-    fn is_fair(&self) -> bool {
-        false
+    /// Of how many sweeps of a task it yields at the start of one; 0: it never does.
+    fn yield_every(&self) -> u32 {
+        0
     }
 
     /// Whether what does not end from here on never does, as everybody gets turns.
@@ -46,18 +47,28 @@ const _: () = assert!(crate::drive::STEPS <= 64, "a bit for each step");
 pub struct Listed<P> {
     /// Who picks.
     pub pick: P,
-    /// Those that could go on or sleep, in the order of their numbers.
+    /// Those that could go on or sleep, in the order of their numbers, and `running`.
     queued: Vec<Pending>,
+    /// Who was chosen and has not been queued again. Most who take a step are, at once: its place
+    /// in `queued` is kept until it is known to have gone.
+    running: Option<TaskId>,
     /// Those of them that may be picked now.
     eligible: Vec<Pending>,
     now: u64,
     streams: Streams,
     /// Choices made, among how many soever; orders yields.
     turn: u64,
-    /// By task: when it was last chosen, and when it last yielded.
-    turns: Vec<(u64, u64)>,
+    turns: Vec<Turns>,
     /// Steps that any task has come to in any run, by bit.
     pub reached: u64,
+}
+
+/// When a task was last chosen, when it last yielded, and sweeps since then.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turns {
+    chosen: u64,
+    yielded: u64,
+    sweeps: u32,
 }
 
 impl<P: Pick> Listed<P> {
@@ -66,6 +77,7 @@ impl<P: Pick> Listed<P> {
         Self {
             pick,
             queued: Vec::new(),
+            running: None,
             eligible: Vec::new(),
             now: 0,
             streams: Streams::default(),
@@ -81,22 +93,33 @@ impl<P: Pick> Listed<P> {
 
     /// Whether a task has yielded to another that could go on and has not run since.
     fn yields(&self, task: &Pending) -> bool {
-        let (chosen, yielded) = self.turns[task.task];
+        let Turns { chosen, yielded, .. } = self.turns[task.task];
         if yielded <= chosen {
             return false;
         }
         let waits = |other: &Pending| {
-            other.task != task.task && self.is_awake(other) && self.turns[other.task].0 < yielded
+            other.task != task.task && self.is_awake(other) && self.turns[other.task].chosen < yielded
         };
         self.queued.iter().any(waits)
     }
 
+    fn at(&self, task: TaskId) -> Option<usize> {
+        self.queued.iter().position(|pending| pending.task == task)
+    }
+
+    /// Takes out who has run and is not queued again.
+    fn settle(&mut self) {
+        if let Some(task) = self.running.take() {
+            self.dequeue(task);
+        }
+    }
+
     fn take(&mut self, task: TaskId) -> (TaskId, u64) {
-        let at = self.queued.binary_search_by_key(&task, |pending| pending.task).expect("it is queued");
-        let pending = self.queued.remove(at);
+        let pending = self.queued[self.at(task).expect("it is queued")];
+        self.running = Some(task);
         self.now = self.now.max(pending.start);
         self.turn += 1;
-        self.turns[task].0 = self.turn;
+        self.turns[task].chosen = self.turn;
         (task, if pending.asleep { self.now } else { pending.start })
     }
 }
@@ -104,6 +127,7 @@ impl<P: Pick> Listed<P> {
 impl<P: Pick> Strategy for Listed<P> {
     fn begin(&mut self, seed: u64) {
         self.queued.clear();
+        self.running = None;
         self.now = 0;
         self.turn = 0;
         self.turns.clear();
@@ -113,20 +137,32 @@ impl<P: Pick> Strategy for Listed<P> {
 
     fn enqueue(&mut self, pending: Pending) {
         if self.turns.len() <= pending.task {
-            self.turns.resize(pending.task + 1, (0, 0));
+            self.turns.resize(pending.task + 1, Turns::default());
         }
         self.reached |= 1 << pending.step as u32;
         // Who slept there has come to it before.
         if pending.step == Step::Sweep && !pending.woken && !pending.asleep {
-            self.turn += 1;
-            self.turns[pending.task].1 = self.turn;
+            let turns = &mut self.turns[pending.task];
+            turns.sweeps += 1;
+            if turns.sweeps == self.pick.yield_every() {
+                self.turn += 1;
+                (turns.yielded, turns.sweeps) = (self.turn, 0);
+            }
+        }
+        if self.running == Some(pending.task) {
+            self.running = None;
+            let at = self.at(pending.task).expect("its place is kept");
+            self.queued[at] = pending;
+            return;
         }
         let at = self.queued.partition_point(|queued| queued.task < pending.task);
         self.queued.insert(at, pending);
     }
 
     fn dequeue(&mut self, task: TaskId) {
-        self.queued.retain(|pending| pending.task != task);
+        if let Some(at) = self.at(task) {
+            self.queued.remove(at);
+        }
     }
 
     fn ran(&mut self, _task: TaskId, _cpu: usize, from: u64, cost: u64) -> u64 {
@@ -136,6 +172,7 @@ impl<P: Pick> Strategy for Listed<P> {
     }
 
     fn earliest(&mut self) -> Option<u64> {
+        self.settle();
         if self.queued.iter().any(|pending| self.is_awake(pending)) {
             return Some(self.now);
         }
@@ -143,17 +180,19 @@ impl<P: Pick> Strategy for Listed<P> {
     }
 
     fn choose(&mut self, current: Option<TaskId>) -> (TaskId, u64) {
-        if let [only] = self.queued[..] {
+        self.settle();
+        if let [only] = &self.queued[..] {
             return self.take(only.task);
         }
-        if !self.pick.is_fair() && self.queued.iter().all(|pending| self.is_awake(pending)) {
+        // Of whom none has yielded, all may be picked as they stand there.
+        if self.queued.iter().all(|pending| self.is_awake(pending) && !self.yields(pending)) {
             let at = self.pick.pick(current, &self.queued);
             return self.take(self.queued[at].task);
         }
         let mut eligible = std::mem::take(&mut self.eligible);
         eligible.clear();
         eligible.extend(self.queued.iter().copied().filter(|pending| self.is_awake(pending)));
-        if self.pick.is_fair() && eligible.len() > 1 {
+        if eligible.len() > 1 {
             // Never all of them: of two that yielded, the later one ran after the other had.
             eligible.retain(|pending| !self.yields(pending));
         }

@@ -87,7 +87,7 @@ impl<'h> Board<'h> {
     pub fn new(hunt: &'h Hunt, wanted: Range<u64>) -> Result<Self> {
         let mut first = Runner::new(hunt.settings.subject()?);
         // The schedule in which nothing is decided tells how long one is, and where it could turn.
-        let ran = first.run(Recorder::new(Bounded::new(hunt.bound())), hunt.seed);
+        let ran = first.run(Recorder::new(Bounded::new(hunt.bound(), hunt.yield_every)), hunt.seed);
         let bounded = matches!(hunt.search, Search::Bounded { .. });
         let mut board = Self {
             hunt,
@@ -196,10 +196,10 @@ impl<'h> Board<'h> {
     }
 
     fn fill_batch(&self, runner: &mut Runner, number: u64, most: u64, batch: &mut Batch) {
-        let Hunt { search, seed, .. } = *self.hunt;
+        let Hunt { search, yield_every, seed, .. } = *self.hunt;
         if let Search::Bounded { preemptions } = search {
             let mut pick = match number {
-                0 => Bounded::new(preemptions),
+                0 => Bounded::new(preemptions, yield_every),
                 part => self.parts[part as usize - 1].clone(),
             };
             loop {
@@ -209,7 +209,7 @@ impl<'h> Board<'h> {
                 let ran = runner.run(pick, seed);
                 pick = ran.pick;
                 assert!(!pick.strayed, "a run of the same choices differs from the one before");
-                let again = || (Replay::new(pick.schedule(), true), seed, true);
+                let again = || (Replay::new(pick.schedule(), yield_every), seed);
                 if self.count(runner, batch, ran.seen, number, again) {
                     return;
                 }
@@ -226,12 +226,12 @@ impl<'h> Board<'h> {
             }
             let seed = seed_of(seed, at);
             let over = if let Search::Pct { depth } = search {
-                let pick = || Pct::new(seed, depth, self.length);
+                let pick = || Pct::new(seed, depth, self.length, yield_every);
                 let seen = runner.run(pick(), seed).seen;
-                self.count(runner, batch, seen, number, || (pick(), seed, true))
+                self.count(runner, batch, seen, number, || (pick(), seed))
             } else {
                 let seen = runner.run(Uniform::new(seed), seed).seen;
-                self.count(runner, batch, seen, number, || (Uniform::new(seed), seed, false))
+                self.count(runner, batch, seen, number, || (Uniform::new(seed), seed))
             };
             if over {
                 return;
@@ -251,7 +251,7 @@ impl<'h> Board<'h> {
         batch: &mut Batch,
         seen: Seen,
         number: u64,
-        again: impl FnOnce() -> (P, u64, bool),
+        again: impl FnOnce() -> (P, u64),
     ) -> bool {
         let at = batch.schedules;
         batch.schedules += 1;
@@ -282,7 +282,8 @@ impl<'h> Board<'h> {
         batch.again.insert((kind, seen.state), batch.findings.len());
         if batch.findings.len() < MOST_FINDINGS {
             let (steps, cut) = (runner.steps, runner.cut);
-            let (pick, seed, fair) = again();
+            let (pick, seed) = again();
+            let yield_every = pick.yield_every();
             let ran = runner.run(Recorder::new(pick), seed);
             (runner.steps, runner.cut) = (steps, cut);
             let outcome = ran.outcome(runner);
@@ -296,7 +297,7 @@ impl<'h> Board<'h> {
                 times: 1,
                 seed,
                 schedule,
-                fair,
+                yield_every,
                 preemptions,
                 outcome,
             });

@@ -2,14 +2,14 @@
 //!
 //! Iterative context bounding (Musuvathi, Qadeer, PLDI 2007): most races need
 //! few preemptions. A switch where the running task waits, or gives way at the
-//! end of a sweep or between calls, is free. Tasks yield after a sweep, so
+//! end of a sweep or between calls, is free. Tasks yield after a sweep or a few, so
 //! every schedule is fair, and a retry loop that waits for another is finite.
 //!
 //! The search is a stack of choice points, each with the tasks that have yet
 //! to be tried there. A run follows the stack, decides nothing beyond it, and
 //! pushes what it meets; then the last point with something untried is the next to turn.
 
-use super::schedule::{Schedule, preempts, unbidden};
+use super::schedule::{Schedule, preempted, unbidden};
 use crate::drive::{Pending, Pick, TaskId};
 
 /// One point at which more than one task could go on.
@@ -28,6 +28,7 @@ struct Point {
 #[derive(Debug, Clone)]
 pub struct Bounded {
     preemptions: u32,
+    yield_every: u32,
     points: Vec<Point>,
     /// Points of the stack that are given and never turned.
     fixed: usize,
@@ -37,9 +38,9 @@ pub struct Bounded {
 }
 
 impl Bounded {
-    /// All schedules with at most `preemptions`.
-    pub fn new(preemptions: u32) -> Self {
-        Self { preemptions, points: Vec::new(), fixed: 0, at: 0, strayed: false }
+    /// All schedules with at most `preemptions`, in which tasks yield every so many sweeps.
+    pub fn new(preemptions: u32, yield_every: u32) -> Self {
+        Self { preemptions, yield_every, points: Vec::new(), fixed: 0, at: 0, strayed: false }
     }
 
     /// Turns to the next schedule; false if there is none.
@@ -103,9 +104,10 @@ impl Pick for Bounded {
             .last()
             .map_or(0, |last| last.spent + u32::from(last.preempting >> last.chosen & 1 == 1));
         let picked = unbidden(current, pending);
+        let kept = preempted(current, pending);
         let mut point = Point { chosen: pending[picked].task as u16, untried: 0, preempting: 0, spent };
         for (i, p) in pending.iter().enumerate() {
-            let preempting = preempts(current, pending, p.task);
+            let preempting = kept.is_some_and(|kept| kept != p.task);
             point.preempting |= u64::from(preempting) << p.task;
             if i != picked && (!preempting || spent < self.preemptions) {
                 point.untried |= 1 << p.task;
@@ -115,7 +117,7 @@ impl Pick for Bounded {
         picked
     }
 
-    fn is_fair(&self) -> bool {
-        true
+    fn yield_every(&self) -> u32 {
+        self.yield_every
     }
 }

@@ -28,8 +28,8 @@ pub struct File {
     pub settings: Written,
     /// Of what is drawn in the run.
     pub seed: u64,
-    /// Whether tasks yield after a sweep.
-    pub fair: bool,
+    /// Of how many sweeps of a task it yields after one; 0: it never does.
+    pub yield_every: u32,
     /// What the tasks are called, by number.
     pub tasks: Vec<String>,
     /// Who goes on where more than one could, in runs of task and times.
@@ -65,7 +65,7 @@ impl File {
     /// Writes a finding down, run once more.
     pub fn of(settings: &Settings, finding: &Finding) -> Result<Self> {
         let mut runner = Runner::new(settings.subject()?);
-        let replay = Replay::new(finding.schedule.clone(), finding.fair);
+        let replay = Replay::new(finding.schedule.clone(), finding.yield_every);
         let ran = runner.run(Recorder::new(replay), finding.seed);
         let outcome = ran.outcome(&runner);
         if ran.pick.pick.diverged.is_some() || outcome != finding.outcome {
@@ -76,7 +76,7 @@ impl File {
             machine: FINGERPRINT.into(),
             settings: settings.write(),
             seed: finding.seed,
-            fair: finding.fair,
+            yield_every: finding.yield_every,
             tasks: runner.subject.names(),
             choices: finding.schedule.clone(),
             preemptions: finding.preemptions,
@@ -114,7 +114,7 @@ impl File {
 
     pub(super) fn replay_on(&self, runner: &mut Runner) -> Replayed {
         let before = runner.steps;
-        let ran = runner.run(Replay::new(self.choices.clone(), self.fair), self.seed);
+        let ran = runner.run(Replay::new(self.choices.clone(), self.yield_every), self.seed);
         Replayed {
             outcome: ran.outcome(runner),
             counters: runner.subject.counters(),
@@ -126,7 +126,7 @@ impl File {
 
     /// Runs it for what each task did.
     pub(super) fn traced_on(&self, runner: &mut Runner) -> Vec<crate::observe::Ring> {
-        runner.run(Replay::new(self.choices.clone(), self.fair), self.seed).rings
+        runner.run(Replay::new(self.choices.clone(), self.yield_every), self.seed).rings
     }
 
     /// How a replay differs from what the file says; none if it does not.

@@ -40,6 +40,8 @@ pub struct Hunt {
     pub settings: Settings,
     /// How.
     pub search: Search,
+    /// Of how many sweeps of a task it yields after one, but where picks are uniform; at least 1.
+    pub yield_every: u32,
     /// Most schedules; none: as many as there are, for the bounded search.
     pub schedules: Option<u64>,
     /// Longest search.
@@ -67,8 +69,8 @@ pub struct Finding {
     pub seed: u64,
     /// Who went on.
     pub schedule: Schedule,
-    /// Whether tasks yielded after a sweep.
-    pub fair: bool,
+    /// Of how many sweeps of a task it yielded after one; 0: it never did.
+    pub yield_every: u32,
     /// Switches away from a task that could have gone on.
     pub preemptions: u32,
     /// What it came to.

@@ -7,7 +7,7 @@
 //! by one schedule with a chance of at least 1/(n·k^(d−1)).
 //!
 //! Retry loops are endless under fixed priorities. So tasks yield after a
-//! sweep, and after a few times the expected length picks are uniform: what
+//! sweep or a few, and after a few times the expected length picks are uniform: what
 //! does not end then is no artefact of the priorities.
 
 use crate::drive::{Pending, Pick, TaskId, Uniform};
@@ -19,6 +19,7 @@ const TAIL_AFTER: usize = 4;
 #[derive(Debug)]
 pub struct Pct {
     draw: Uniform,
+    yield_every: u32,
     /// Of each task; higher goes first. 0: not seen yet.
     priorities: Vec<u64>,
     /// Choices at which the running task falls, ascending.
@@ -29,13 +30,14 @@ pub struct Pct {
 }
 
 impl Pct {
-    /// Priorities of one schedule of about `length` choices, with `depth` − 1 changes.
-    pub fn new(seed: u64, depth: u32, length: usize) -> Self {
+    /// Priorities of one schedule of about `length` choices, with `depth` − 1 changes, in which
+    /// tasks yield every so many sweeps.
+    pub fn new(seed: u64, depth: u32, length: usize, yield_every: u32) -> Self {
         let mut draw = Uniform::new(seed);
         let length = length.max(1);
         let mut changes: Vec<usize> = (1..depth).map(|_| draw.below(length)).collect();
         changes.sort_unstable();
-        Self { draw, priorities: Vec::new(), changes, next_change: 0, picked: 0, length }
+        Self { draw, yield_every, priorities: Vec::new(), changes, next_change: 0, picked: 0, length }
     }
 
     /// The most that may be said of the chance of having missed a finding of this
@@ -85,7 +87,7 @@ impl Pick for Pct {
         best.1
     }
 
-    fn is_fair(&self) -> bool {
-        true
+    fn yield_every(&self) -> u32 {
+        self.yield_every
     }
 }

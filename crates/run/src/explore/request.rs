@@ -19,7 +19,7 @@ use crate::script::Fact;
 use crate::stress::{Profile, load_profile};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ struct Asked {
     strategy: String,
     preemptions: u32,
     depth: u32,
+    yield_every: u32,
     schedules: Option<u64>,
     timeout_s: f64,
     /// None: all that is wrong but a needless failure, and conditions that are met.
@@ -51,23 +52,30 @@ struct Asked {
 /// Deepest finding that priorities are changed for, and most preemptions of a bounded search.
 const MOST_DEPTH: u32 = 32;
 
+/// Fewest of a task's sweeps that it yields at: ten times what any shipped policy gives up after.
+const MOST_SWEEPS: u32 = 1000;
+
 /// Schedules of a random search that is given no number.
 const SCHEDULES: u64 = 20_000;
 
-fn limited(key: &str, value: u32, least: u32) -> Result<u32> {
-    if (least..=MOST_DEPTH).contains(&value) {
+fn limited(key: &str, value: u32, range: RangeInclusive<u32>) -> Result<u32> {
+    if range.contains(&value) {
         return Ok(value);
     }
-    let near = value.clamp(least, MOST_DEPTH);
-    Err(Error::config(key, format!("{value} is not from {least} to {MOST_DEPTH}; nearest: {near}")))
+    let (&least, &most) = (range.start(), range.end());
+    let near = value.clamp(least, most);
+    Err(Error::config(key, format!("{value} is not from {least} to {most}; nearest: {near}")))
 }
 
 impl Asked {
     fn search(&self) -> Result<Search> {
         match self.strategy.as_str() {
             "random" => Ok(Search::Random),
-            "pct" => Ok(Search::Pct { depth: limited("--depth", self.depth, 1)? }),
-            "bounded" => Ok(Search::Bounded { preemptions: limited("--preemptions", self.preemptions, 0)? }),
+            "pct" => Ok(Search::Pct { depth: limited("--depth", self.depth, 1..=MOST_DEPTH)? }),
+            "bounded" => {
+                let preemptions = limited("--preemptions", self.preemptions, 0..=MOST_DEPTH)?;
+                Ok(Search::Bounded { preemptions })
+            }
             word => {
                 let near = nearest(word, ["random", "pct", "bounded"]).unwrap_or_default();
                 Err(Error::config("--strategy", format!("no strategy {word:?}; nearest: {near}")))
@@ -136,6 +144,7 @@ impl Asked {
         let policy =
             rules.as_ref().and_then(|rules| keep(policy(&self.policy, rules, &sets.policy), &mut problems));
         let search = keep(self.search(), &mut problems);
+        let yield_every = keep(limited("--yield-every", self.yield_every, 1..=MOST_SWEEPS), &mut problems);
         let find = keep(self.kinds(), &mut problems);
         let timeout = Duration::try_from_secs_f64(self.timeout_s).unwrap_or(Duration::MAX);
         if let (Some(Load::Profile(profile, _)), Some(rules)) = (&load, &rules)
@@ -143,8 +152,10 @@ impl Asked {
         {
             problems.push(Problem::new(profile.name.clone(), reason));
         }
-        match (policy, rules, load, search, find) {
-            (Some(policy), Some(rules), Some(load), Some(search), Some(find)) if problems.is_empty() => {
+        match (policy, rules, load, search.zip(yield_every), find) {
+            (Some(policy), Some(rules), Some(load), Some((search, yield_every)), Some(find))
+                if problems.is_empty() =>
+            {
                 let bounded = matches!(search, Search::Bounded { .. });
                 Ok(Hunt {
                     settings: match load {
@@ -154,6 +165,7 @@ impl Asked {
                         }
                     },
                     search,
+                    yield_every,
                     schedules: self.schedules.or((!bounded).then_some(SCHEDULES)),
                     timeout,
                     find,
@@ -209,7 +221,8 @@ pub fn litmus(
     let scenario = Arc::new(scenario.clone());
     let hunt = Hunt {
         settings: Settings { policy, rules, load: What::Scenario(Arc::clone(&scenario)) },
-        search: Search::Bounded { preemptions: limited("--preemptions", preemptions, 0)? },
+        search: Search::Bounded { preemptions: limited("--preemptions", preemptions, 0..=MOST_DEPTH)? },
+        yield_every: 1,
         schedules: None,
         timeout,
         // What the machine itself does wrong is nobody's outcome, unless it is asked for.
@@ -342,6 +355,7 @@ fn report(hunt: &Hunt, hunted: &Hunted, findings: &[Value]) -> Value {
         "policy": hunt.settings.policy.name,
         "kernel": hunt.settings.rules.name,
         "search": hunt.search,
+        "yield_every": hunt.yield_every,
         "find": hunt.find,
         "seed": hunt.seed,
         "keep_going": hunt.keep_going,

@@ -67,6 +67,8 @@ impl Runner {
     pub fn run<P: Pick + 'static>(&mut self, pick: P, seed: u64) -> Ran<P> {
         let subject = &*self.subject;
         subject.restore();
+        // Where a task yields at few of its sweeps, those it waits for get so many fewer turns.
+        let limit = subject.sweep_limit() * u64::from(pick.yield_every().max(1));
         let strategy = Rc::new(RefCell::new(Listed::new(pick)));
         let (looks, endless) = (Cell::new(0), Cell::new(false));
         let cut = Cell::new(false);
@@ -82,7 +84,7 @@ impl Runner {
                 if looks.get() == 1 {
                     return true;
                 }
-                let swept = |thread| subject.sweeps(thread).is_some_and(|n| n > subject.sweep_limit());
+                let swept = |thread| subject.sweeps(thread).is_some_and(|n| n > limit);
                 endless.set(strategy.borrow().pick.is_settled() && (0..subject.threads()).any(swept));
                 cut.set(!endless.get() && looks.get() * 1024 > MOST_STEPS);
                 !endless.get() && !cut.get()

@@ -48,10 +48,10 @@ pub fn gives_way(pending: &Pending) -> bool {
     step.holds_nothing() || matches!(step, Step::Backoff | Step::WaitOwner | Step::WaitTurn)
 }
 
-/// Whether it is a preemption to let another task go on than `current`.
-pub fn preempts(current: Option<TaskId>, pending: &[Pending], chosen: TaskId) -> bool {
-    let current = current.filter(|&current| current != chosen);
-    current.is_some_and(|current| pending.iter().any(|p| p.task == current && !gives_way(p)))
+/// Whom it is a preemption to let any other task go on than.
+pub fn preempted(current: Option<TaskId>, pending: &[Pending]) -> Option<TaskId> {
+    let current = current?;
+    pending.iter().any(|p| p.task == current && !gives_way(p)).then_some(current)
 }
 
 /// Who goes on if nothing is to be decided: the current one, else the first.
@@ -87,11 +87,11 @@ impl<P: Pick> Pick for Recorder<P> {
         let picked = self.pick.pick(current, pending);
         let task = pending[picked].task;
         self.schedule.0.push(task as u16);
-        self.preemptions += u32::from(preempts(current, pending, task));
+        self.preemptions += u32::from(preempted(current, pending).is_some_and(|current| current != task));
         picked
     }
-    fn is_fair(&self) -> bool {
-        self.pick.is_fair()
+    fn yield_every(&self) -> u32 {
+        self.pick.yield_every()
     }
     fn end(&mut self) {
         self.pick.end();
@@ -113,16 +113,16 @@ pub struct Divergence {
 #[derive(Debug)]
 pub struct Replay {
     schedule: Schedule,
-    fair: bool,
+    yield_every: u32,
     next: usize,
     /// The first point at which that was not possible; from there on nothing is decided.
     pub diverged: Option<Divergence>,
 }
 
 impl Replay {
-    /// Follows `schedule`, made by a search in which tasks yielded or not.
-    pub fn new(schedule: Schedule, fair: bool) -> Self {
-        Self { schedule, fair, next: 0, diverged: None }
+    /// Follows `schedule`, made by a search in which tasks yielded every so many sweeps.
+    pub fn new(schedule: Schedule, yield_every: u32) -> Self {
+        Self { schedule, yield_every, next: 0, diverged: None }
     }
 
     /// Choices of the schedule that did not come up.
@@ -149,7 +149,7 @@ impl Pick for Replay {
             _ => unbidden(current, pending),
         }
     }
-    fn is_fair(&self) -> bool {
-        self.fair
+    fn yield_every(&self) -> u32 {
+        self.yield_every
     }
 }

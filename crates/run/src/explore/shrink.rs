@@ -136,6 +136,7 @@ pub fn shrink(hunt: &Hunt, finding: Finding, budget: Duration) -> Result<(Settin
         let smaller = Hunt {
             settings: settings.clone(),
             search,
+            yield_every: hunt.yield_every,
             schedules: Some(SCHEDULES),
             timeout: left,
             find: vec![finding.kind],

@@ -212,7 +212,8 @@ fn repeat(lines: &mut Vec<Line>) {
                 let task = lines[at].task;
                 lines.drain(at + period..at + (times + 1) * period);
                 let what = if period == 1 { "this".into() } else { format!("these {period}") };
-                let text = format!("({what}, {times} times more)");
+                let times = if times == 1 { "once".into() } else { format!("{times} times") };
+                let text = format!("({what}, {times} more)");
                 lines.insert(at + period, Line { task, text, page: String::new(), folded: 0 });
                 at += period;
             }

@@ -5,7 +5,7 @@ use crate::drive::{Driver, Step};
 use crate::machine::space::{Entry, PTES_PER_TABLE};
 use crate::machine::{Area, Frame, Kind, Mapping, Vma, flag, vm};
 use crate::ops::floor::Mm;
-use crate::policy::Errno;
+use crate::policy::{Errno, MprotectWritable};
 use std::ops::Range;
 
 /// `madvise_walk_vmas`: area by area, to the first locked one,
@@ -104,9 +104,29 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `mprotect(PROT_READ)` of a range, and back: the areas are one again, what was writable is
-    /// so again, but no PMD maps pages on both sides of an edge.
+    /// so again as far as the rules make it, but no PMD maps pages on both sides of an edge.
     pub fn mprotect_and_back(&self, mapping: &Mapping, range: Range<u32>) {
-        self.split_pmds_across(&mapping.vma, &range);
+        let vma = &mapping.vma;
+        self.split_pmds_across(vma, &range);
+        if mapping.kind != Kind::Anon {
+            return;
+        }
+        let mut next = range.start;
+        while next < range.end {
+            let index = next;
+            let locked = vma.lock(index);
+            let huge = locked.pmd(index);
+            next += if huge.is_some() { PTES_PER_TABLE } else { 1 };
+            let pte = huge.unwrap_or_else(|| locked.get(index));
+            let again = match self.m.rules.mprotect_writable {
+                MprotectWritable::Never => false,
+                MprotectWritable::Dirty => huge.is_none() && pte.is_dirty(),
+                MprotectWritable::Exclusive => true,
+            };
+            if pte.is_present() && pte.is_writable() && !again {
+                locked.replace(index, huge.is_some(), pte.write_protected());
+            }
+        }
     }
 
     /// `madvise_walk_vmas` of each present page, after a drain of this CPU for each area.

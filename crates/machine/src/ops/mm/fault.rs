@@ -13,6 +13,9 @@ use crate::policy::Cold;
 use crate::policy::Errno;
 use std::ops::Range;
 
+/// Pages that a read fault looks at (`fault_around_bytes`).
+const FAULT_AROUND_PAGES: u32 = 16;
+
 /// What a fault is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -109,12 +112,10 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(())
     }
 
-    /// Handles one fault; the access is tried again by the caller. Out of line: most
-    /// accesses find what they want mapped.
+    /// Handles one fault; the access is tried again by the caller.
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
-    #[inline(never)]
     pub fn handle_mm_fault(
         &self,
         mapping: &Mapping,
@@ -414,6 +415,9 @@ impl<'a, D: Driver> Mm<'a, D> {
 
     /// `shmem_fault`, `filemap_fault` and `finish_fault`: finds or allocates the cached page and maps it.
     fn do_shared_fault(&self, mapping: &Mapping, vma: &Vma, index: u32, access: Access) -> Result<(), Errno> {
+        if access == Access::Read && self.fault_around(mapping, vma, index) {
+            return Ok(());
+        }
         let found = self.get_cached_folio(mapping, index, self.cache_order(mapping));
         // Without a page of the pool that may be had, the signal is SIGBUS.
         let found = found.map_err(|errno| if mapping.kind.is_hugetlb() { Errno::EFAULT } else { errno });
@@ -435,15 +439,13 @@ impl<'a, D: Driver> Mm<'a, D> {
                 self.add_rmap_pmd(head, vma, index);
                 locked.set_pmd(index, Pte::present(head, write, write));
             } else {
-                for (index, frame) in self.mapped_by_fault(vma, &locked, index, frame) {
+                let pages = self.mapped_by_fault(vma, &locked, index, frame);
+                if pages.len() > 1 {
+                    self.mapped_whole(head, vma, index);
+                }
+                for (index, frame) in pages {
                     folio.get(1);
-                    if self.m.rules.mlock_batched {
-                        self.add_rmap(frame, vma, index);
-                    } else {
-                        // Before 5.18 a fault on a file page left its mlock to reclaim.
-                        self.m.memory.add_mapcount(frame, 1);
-                    }
-                    locked.set(index, Pte::present(frame, write, write));
+                    self.map_cached(vma, &locked, (index, frame), write);
                 }
             }
         }
@@ -452,6 +454,76 @@ impl<'a, D: Driver> Mm<'a, D> {
         self.put(frame, 1);
         self.step(Step::FaultMapped, frame);
         Ok(())
+    }
+
+    /// Maps one page of the page cache, on which there is a reference for that.
+    fn map_cached(&self, vma: &Vma, locked: &PtLocked<'_>, (index, frame): (u32, Frame), write: bool) {
+        if self.m.rules.mlock_batched {
+            self.add_rmap(frame, vma, index);
+        } else {
+            // Before 5.18 a fault on a file page left its mlock to reclaim.
+            self.m.memory.add_mapcount(frame, 1);
+        }
+        locked.set(index, Pte::present(frame, write, write));
+    }
+
+    /// `do_fault_around`, `filemap_map_pages`: maps what the page cache has around a page that is
+    /// read and nobody has locked; whether that page is among it. What a PMD can map is left to the fault.
+    fn fault_around(&self, mapping: &Mapping, vma: &Vma, index: u32) -> bool {
+        let window = self.around(mapping, index, vma.len());
+        let huge = |frame: Frame| self.folio(frame).order() == MAX_ORDER && vma.takes_pmd(index);
+        if !mapping.kind.faults_around() || mapping.cached(index).is_some_and(huge) {
+            return false;
+        }
+        let areas = vma.areas(&window);
+        let Some(area) = areas.into_iter().find(|area| area.pages.contains(&index)) else { return false };
+        let locked = vma.lock(index);
+        let (mut missed, mut run) = (Vec::new(), 0);
+        for index in area.pages {
+            // Pages of one folio that have been mapped in one go, from its first on.
+            let so_far = std::mem::take(&mut run);
+            let Some(frame) = mapping.cached(index).filter(|_| locked.get(index).is_none()) else { continue };
+            if self.page(frame).has(flag::HWPOISON) || !self.folio(frame).try_get(1) {
+                continue;
+            }
+            let head = self.head(frame);
+            let is_ours = self.trylock(head);
+            if is_ours && mapping.cached(index) == Some(frame) {
+                let write = mapping.kind != Kind::File && !vma.forbids(index, true);
+                self.map_cached(vma, &locked, (index, frame), write);
+                run = if frame == head { 1 } else { so_far + u32::from(so_far > 0) };
+                if run > 1 && run == self.page(head).nr_pages() {
+                    self.mapped_whole(head, vma, index);
+                }
+            } else {
+                missed.push(head);
+            }
+            if is_ours {
+                self.unlock(head);
+            }
+        }
+        let here = locked.get(index);
+        drop(locked);
+        missed.into_iter().for_each(|head| self.put(head, 1));
+        if here.is_present() {
+            self.step(Step::FaultMapped, here.frame());
+        }
+        here.is_present()
+    }
+
+    /// The pages of so many that a read fault looks at around one.
+    fn around(&self, mapping: &Mapping, index: u32, len: u32) -> Range<u32> {
+        let first = index - index % FAULT_AROUND_PAGES;
+        let mut window = first..(first + FAULT_AROUND_PAGES).min(len);
+        if self.m.rules.fault_around_whole {
+            for edge in [window.start, window.end - 1] {
+                let Some(frame) = mapping.cached(edge) else { continue };
+                let pages = self.folio(frame).nr_pages();
+                let folio = edge - edge % pages;
+                window = window.start.min(folio)..window.end.max(folio.saturating_add(pages).min(len));
+            }
+        }
+        window
     }
 
     /// What `finish_fault` maps of a folio, page and place: all of it where nothing is yet, and

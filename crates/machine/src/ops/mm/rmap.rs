@@ -13,6 +13,7 @@ use crate::machine::space::{Entry, PtLocked};
 use crate::machine::{Frame, Kind, MAX_ORDER, MappingId, Pte, Test, Vma, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
+use crate::policy::{MlockLarge, MprotectWritable};
 use std::ops::Range;
 
 impl<D: Driver> Mm<'_, D> {
@@ -30,7 +31,20 @@ impl<D: Driver> Mm<'_, D> {
     /// `folio_add_*_rmap_pmd`: likewise of a whole folio.
     pub(in crate::ops) fn add_rmap_pmd(&self, head: Frame, vma: &Vma, index: u32) {
         self.m.memory.add_entire_mapcount(head, 1);
-        if vma.is_locked(index) && self.m.rules.mlock_pmd && !vma.kind.is_hugetlb() {
+        if self.m.rules.mlock_large != MlockLarge::Never && !vma.kind.is_hugetlb() {
+            self.mlock_mapped(head, vma, index);
+        }
+    }
+
+    /// A large folio is mapped whole, by PTEs that were set in one go.
+    pub(in crate::ops) fn mapped_whole(&self, head: Frame, vma: &Vma, index: u32) {
+        if self.m.rules.mlock_large == MlockLarge::Whole {
+            self.mlock_mapped(head, vma, index);
+        }
+    }
+
+    fn mlock_mapped(&self, head: Frame, vma: &Vma, index: u32) {
+        if vma.is_locked(index) {
             self.mlock_folio(head);
         }
     }
@@ -203,6 +217,12 @@ impl<D: Driver> Mm<'_, D> {
                 pages.for_each(|frame| _ = self.m.memory.add_mapcount(frame, 1));
                 self.m.memory.add_entire_mapcount(head, -1);
             }
+            // Until a PTE was needed to be dirty to be writable again, the page's flag was enough.
+            let kept = self.m.rules.mprotect_writable == MprotectWritable::Exclusive;
+            if pmd.is_dirty() && !kept {
+                self.page(head).set(flag::DIRTY);
+            }
+            let pmd = if kept { pmd } else { pmd.cleaned() };
             locked.split_pmd(index, |nth| pmd.at(nth));
         }
     }

@@ -54,6 +54,15 @@ impl<D: Driver> Mm<'_, D> {
             return Err(Errno::EINVAL);
         }
         madvise_walk_vmas(mapping, range, |pages| {
+            // `unmap_mapping_range`, whatever becomes of what was mapped there; of hugetlb only whole pages go.
+            if !mapping.kind.is_hugetlb() {
+                mapping.for_each_vma(|vma| {
+                    let mut rest = pages.clone();
+                    while !rest.is_empty() {
+                        self.zap_next(vma, &mut rest, false);
+                    }
+                });
+            }
             // `folio_batch_release` of what is truncated drains this CPU.
             self.lru_add_drain_inlined();
             let mut rest = pages.clone();

@@ -101,8 +101,9 @@ impl<D: Driver> Call<'_, '_, D> {
             }
             if frame != NO_FRAME {
                 let folio = self.t.page_folio(frame);
-                if self.folio_must_move(frame, &folio)
-                    && self.cursor.previous.replace(folio.head) != Some(folio.head)
+                // Only of neighbours in one folio one is enough, whatever lies between.
+                if self.cursor.previous.replace(folio.head) != Some(folio.head)
+                    && self.folio_must_move(frame, &folio)
                 {
                     self.t.step(Step::CollectCheck, frame);
                     if let Some(page) = self.see_current() {
