@@ -189,18 +189,40 @@ fn a_second_mapping_and_a_write_reach_the_same_page() {
 }
 
 #[test]
+fn a_read_maps_what_is_cached_around_its_page_within_its_area() {
+    // The last whole folio: as much as 16 pages, or since 6.18 all of it.
+    for (kernel, order, mapped) in [
+        ("linux-7.2.13", 0, 16..32),
+        ("linux-6.12.117", 5, 16..32),
+        ("linux-7.2.13", 5, 0..32),
+        ("linux-7.2.13", 6, 0..40),
+    ] {
+        let mut s = session(kernel);
+        let a = s.map(Backing { kind: Kind::Shmem, order }, 64).unwrap();
+        s.touch(0, a, 0..64).unwrap();
+        s.dontneed(0, a, 0..64).unwrap();
+        s.mlock(0, a, 40..64).unwrap();
+        s.read(0, a, 20..21).unwrap();
+        let found: Vec<u32> = (0..64).filter(|&index| s.page(a, index).unwrap().is_some()).collect();
+        assert_eq!(found, Vec::from_iter(mapped), "{kernel} {order}");
+        sound(&s);
+    }
+}
+
+#[test]
 fn a_pipe_takes_a_files_page_from_the_page_cache_and_vmsplice_maps_it() {
     let mut s = session("linux-7.2.13");
-    let a = touched(&mut s, Kind::Shmem, 2);
-    s.dontneed(0, a, 0..2).unwrap();
+    let a = touched(&mut s, Kind::Shmem, 17);
+    s.dontneed(0, a, 0..17).unwrap();
     s.hold(0, a, 0..1).unwrap();
-    s.vhold(0, a, 1..2).unwrap();
-    let mapped: Vec<bool> = (0..2).map(|index| s.page(a, index).unwrap().is_some()).collect();
-    assert_eq!(mapped, [false, true]);
-    let outcome = s.pin(0, a, 0..2, true).unwrap();
+    // Farther than a read fault maps what is cached around its page.
+    s.vhold(0, a, 16..17).unwrap();
+    let mapped = [0, 15, 16].map(|index| s.page(a, index).unwrap().is_some());
+    assert_eq!(mapped, [false, false, true]);
+    let outcome = s.pin(0, a, 0..17, true).unwrap();
     assert_eq!((outcome.error, outcome.class), (Some(Errno::ENOMEM), Class::FailedJustified));
     s.release_all(0).unwrap();
-    assert_eq!(s.pin(0, a, 0..2, true).unwrap().class, Class::Pinned);
+    assert_eq!(s.pin(0, a, 0..17, true).unwrap().class, Class::Pinned);
     sound(&s);
 }
 
