@@ -204,7 +204,7 @@ fn a_read_maps_what_is_cached_around_its_page_within_its_area() {
         s.mlock(0, a, 40..64).unwrap();
         s.read(0, a, 20..21).unwrap();
         let found: Vec<u32> = (0..64).filter(|&index| s.page(a, index).unwrap().is_some()).collect();
-        assert_eq!(found, Vec::from_iter(mapped), "{kernel} {order}");
+        assert_eq!(found, mapped.collect::<Vec<_>>(), "{kernel} {order}");
         sound(&s);
     }
 }
