@@ -9,15 +9,18 @@
 //! ```
 //!
 //! Paths: `pin` (and unpin), `migrate-N` (a pin of N pages that must be migrated, its drain and
-//! unpin), `touch-N` (and zap) of N pages, `timed-N` and `random-N` (steps of N simulated tasks).
+//! unpin), `touch-N` (and zap) of N pages, `timed-N` and `random-N` (steps of N simulated tasks), `search-K`
+//! (schedules of two pinners of one page with at most K preemptions).
 
 use gupstress_run::drive::os::{OsRun, OsThread};
 use gupstress_run::drive::sim::{Lab, SimTask};
 use gupstress_run::drive::{Costs, Decision, Driver, Listed, Place, Step, Strategy, Timed, Uniform};
+use gupstress_run::explore::{Bounded, Load, Runner, Size, cut};
 use gupstress_run::machine::{Kind, Layout, Machine, NO_FRAME};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Pin, PinRequest, Task};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
+use gupstress_run::stress::load_profile;
 use std::sync::Arc;
 
 /// The one function that is counted.
@@ -37,6 +40,7 @@ fn main() {
         "pin" | "migrate" | "touch" => pages(path, size, times),
         "timed" => steps(Box::new(Timed::new(3_000_000)), size, times),
         "random" => steps(Box::new(Listed::new(Uniform::new(1))), size, times),
+        "search" => schedules(size, times),
         path => println!("no path is called {path}"),
     }
 }
@@ -89,6 +93,22 @@ fn pages(path: &str, size: u32, times: u32) {
             }
         }),
     }
+}
+
+fn schedules(preemptions: u32, times: u32) {
+    let rules = load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap();
+    let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
+    let profile = load_profile(Source::Preset("isolation-race"), &[]).unwrap();
+    let small = cut(&profile, Size { threads: 2, pages: 1, calls: 1 });
+    let mut runner = Runner::new(Box::new(Load::new(&rules, &policy, &small, 1, 1).unwrap()));
+    measured(&mut || {
+        let mut search = Bounded::new(preemptions, 1);
+        for _ in 0..times {
+            search = runner.run(search, 1).pick;
+            assert!(search.turn(), "there are no more schedules");
+        }
+    });
+    println!("{:.1} steps a schedule", runner.steps as f64 / f64::from(times));
 }
 
 fn steps(strategy: Box<dyn Strategy>, count: u32, times: u32) {
