@@ -52,6 +52,7 @@ ELSEWHERE: dict[str, Callable[[], bool]] = {
     ".ci/run lint": lambda: "step_lint() {" in CI,
     "pytest": in_ci("pytest"),
     "cargo test --release": in_ci("cargo test --locked --profile checked"),
+    "cargo bench --bench explore": bench("explore"),
     "cargo bench --bench limits": bench("limits"),
     "cargo bench --bench simulator": bench("simulator"),
     ".ci/run": lambda: "    '' | --slow)" in CI,
