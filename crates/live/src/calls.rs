@@ -5,7 +5,7 @@ use gupstress_run::ops::Errno;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::{Errno as Os, read, retry_on_intr, write};
 use rustix::pipe::{SpliceFlags, pipe, splice};
-use rustix::process::{Pid, Signal, WaitOptions, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io;
 
@@ -97,11 +97,18 @@ pub fn fork(deed: impl FnOnce()) -> rustix::io::Result<Pid> {
                 unsafe { libc::pause() };
             }
         }
+        ..0 => Err(last_error()),
         child => {
             drop(to);
             let child = Pid::from_raw(child).ok_or(Os::AGAIN)?;
-            let done = retry_on_intr(|| read(&from, &mut [0u8]))?;
-            if done == 1 { Ok(child) } else { Err(Os::PIPE) }
+            match retry_on_intr(|| read(&from, &mut [0u8])) {
+                Ok(1) => Ok(child),
+                other => {
+                    _ = kill_process(child, Signal::KILL);
+                    _ = waitpid(Some(child), WaitOptions::empty());
+                    Err(other.err().unwrap_or(Os::PIPE))
+                }
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ pub fn refusals(profile: &Profile, is_named: impl Fn(&str) -> bool) -> Vec<Probl
         ),
         (ranges.pinnable, "ranges.pinnable", "true: where a fault puts a page is the kernel's", "false"),
         (!pinner.write, "pinner.write", "false: io_uring pins for writing only", "true"),
-        (pinner.memlock != 0, "pinner.memlock", "the limit is that of who runs this: ulimit -l", "0"),
+        (pinner.memlock != 0, "pinner.memlock", "not 0: the limit is that of who runs this, ulimit -l", "0"),
         (pinner.age == Age::Drain, "pinner.age", "drain: there is no call that drains one CPU alone", "none"),
     ];
     let mut problems: Vec<Problem> = keys

@@ -69,6 +69,21 @@ impl<'a, D: Driver> Refs<'a, D> {
         self.count.add(event, 1);
     }
 
+    /// `filemap_get_entry` and its like: a reference on the folio that a page is part of, unless it is frozen or free,
+    /// or has been split just now.
+    #[inline]
+    pub(super) fn try_get_folio(&self, frame: Frame) -> Option<Folio<'a>> {
+        let folio = self.page_folio(frame);
+        if !folio.try_get(1) {
+            return None;
+        }
+        if self.head(frame) == folio.head {
+            return Some(folio);
+        }
+        self.put_folio(folio, 1);
+        None
+    }
+
     /// Drops `n` references of a page's folio; the last one frees it: `folio_put_refs`.
     #[inline]
     pub fn put(&self, frame: Frame, n: i32) {

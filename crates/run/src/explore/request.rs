@@ -52,7 +52,7 @@ struct Asked {
 /// Deepest finding that priorities are changed for, and most preemptions of a bounded search.
 const MOST_DEPTH: u32 = 32;
 
-/// Fewest of a task's sweeps that it yields at: ten times what any shipped policy gives up after.
+/// Most sweeps of a task for one yield: ten times what any shipped policy gives up after.
 const MOST_SWEEPS: u32 = 1000;
 
 /// Schedules of a random search that is given no number.

@@ -105,10 +105,10 @@ impl<D: Driver> Task<'_, D> {
         for index in range {
             if splice
                 && let Some(frame) = mapping.cached(index)
-                && self.folio(frame).try_get(1)
+                && let Some(folio) = self.try_get_folio(frame)
             {
-                self.folio(frame).set(flag::REFERENCED);
-                self.folio(frame).add_lasting(1);
+                folio.set(flag::REFERENCED);
+                folio.add_lasting(1);
                 held.push(frame);
                 continue;
             }

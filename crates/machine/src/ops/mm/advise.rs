@@ -115,16 +115,15 @@ impl<D: Driver> Mm<'_, D> {
         while next < range.end {
             let index = next;
             let locked = vma.lock(index);
-            let huge = locked.pmd(index);
-            next += if huge.is_some() { PTES_PER_TABLE } else { 1 };
-            let pte = huge.unwrap_or_else(|| locked.get(index));
+            let entry @ Entry { pte, huge } = locked.entry(index);
+            next += entry.pages();
             let again = match self.m.rules.mprotect_writable {
                 MprotectWritable::Never => false,
-                MprotectWritable::Dirty => huge.is_none() && pte.is_dirty(),
+                MprotectWritable::Dirty => !huge && pte.is_dirty(),
                 MprotectWritable::Exclusive => true,
             };
             if pte.is_present() && pte.is_writable() && !again {
-                locked.replace(index, huge.is_some(), pte.write_protected());
+                locked.replace(index, huge, pte.write_protected());
             }
         }
     }
@@ -190,7 +189,8 @@ impl<D: Driver> Mm<'_, D> {
             }
             for (index, frame) in pages.zip(frame.on()) {
                 let locked = mapping.vma.lock(index);
-                if locked.get(index).is_present() && locked.get(index).frame() == frame {
+                let here = locked.get(index);
+                if here.is_present() && here.frame() == frame {
                     let Entry { pte, huge } = locked.entry(index);
                     locked.replace(index, huge, pte.cleaned());
                 }

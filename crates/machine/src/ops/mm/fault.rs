@@ -13,9 +13,6 @@ use crate::policy::Cold;
 use crate::policy::Errno;
 use std::ops::Range;
 
-/// Pages that a read fault looks at (`fault_around_bytes`).
-const FAULT_AROUND_PAGES: u32 = 16;
-
 /// What a fault is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -457,7 +454,13 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// Maps one page of the page cache, on which there is a reference for that.
-    fn map_cached(&self, vma: &Vma, locked: &PtLocked<'_>, (index, frame): (u32, Frame), write: bool) {
+    pub(super) fn map_cached(
+        &self,
+        vma: &Vma,
+        locked: &PtLocked<'_>,
+        (index, frame): (u32, Frame),
+        write: bool,
+    ) {
         if self.m.rules.mlock_batched {
             self.add_rmap(frame, vma, index);
         } else {
@@ -465,65 +468,6 @@ impl<'a, D: Driver> Mm<'a, D> {
             self.m.memory.add_mapcount(frame, 1);
         }
         locked.set(index, Pte::present(frame, write, write));
-    }
-
-    /// `do_fault_around`, `filemap_map_pages`: maps what the page cache has around a page that is
-    /// read and nobody has locked; whether that page is among it. What a PMD can map is left to the fault.
-    fn fault_around(&self, mapping: &Mapping, vma: &Vma, index: u32) -> bool {
-        let window = self.around(mapping, index, vma.len());
-        let huge = |frame: Frame| self.folio(frame).order() == MAX_ORDER && vma.takes_pmd(index);
-        if !mapping.kind.faults_around() || mapping.cached(index).is_some_and(huge) {
-            return false;
-        }
-        let areas = vma.areas(&window);
-        let Some(area) = areas.into_iter().find(|area| area.pages.contains(&index)) else { return false };
-        let locked = vma.lock(index);
-        let (mut missed, mut run) = (Vec::new(), 0);
-        for index in area.pages {
-            // Pages of one folio that have been mapped in one go, from its first on.
-            let so_far = std::mem::take(&mut run);
-            let Some(frame) = mapping.cached(index).filter(|_| locked.get(index).is_none()) else { continue };
-            if self.page(frame).has(flag::HWPOISON) || !self.folio(frame).try_get(1) {
-                continue;
-            }
-            let head = self.head(frame);
-            let is_ours = self.trylock(head);
-            if is_ours && mapping.cached(index) == Some(frame) {
-                let write = mapping.kind != Kind::File && !vma.forbids(index, true);
-                self.map_cached(vma, &locked, (index, frame), write);
-                run = if frame == head { 1 } else { so_far + u32::from(so_far > 0) };
-                if run > 1 && run == self.page(head).nr_pages() {
-                    self.mapped_whole(head, vma, index);
-                }
-            } else {
-                missed.push(head);
-            }
-            if is_ours {
-                self.unlock(head);
-            }
-        }
-        let here = locked.get(index);
-        drop(locked);
-        missed.into_iter().for_each(|head| self.put(head, 1));
-        if here.is_present() {
-            self.step(Step::FaultMapped, here.frame());
-        }
-        here.is_present()
-    }
-
-    /// The pages of so many that a read fault looks at around one.
-    fn around(&self, mapping: &Mapping, index: u32, len: u32) -> Range<u32> {
-        let first = index - index % FAULT_AROUND_PAGES;
-        let mut window = first..(first + FAULT_AROUND_PAGES).min(len);
-        if self.m.rules.fault_around_whole {
-            for edge in [window.start, window.end - 1] {
-                let Some(frame) = mapping.cached(edge) else { continue };
-                let pages = self.folio(frame).nr_pages();
-                let folio = edge - edge % pages;
-                window = window.start.min(folio)..window.end.max(folio.saturating_add(pages).min(len));
-            }
-        }
-        window
     }
 
     /// What `finish_fault` maps of a folio, page and place: all of it where nothing is yet, and
@@ -565,7 +509,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             if self.page(frame).has(flag::HWPOISON) {
                 return Err(Errno::EFAULT);
             }
-            if !self.folio(frame).try_get(1) {
+            if self.try_get_folio(frame).is_none() {
                 return Ok(None);
             }
             if !self.lock(frame) {

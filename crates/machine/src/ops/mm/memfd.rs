@@ -67,7 +67,7 @@ impl<D: Driver> Mm<'_, D> {
                 }
                 continue;
             };
-            if self.folio(frame).try_get(1) {
+            if self.try_get_folio(frame).is_some() {
                 if mapping.cached(index) == Some(frame) {
                     return Ok(frame);
                 }

@@ -4,6 +4,7 @@
 //! those before it.
 
 mod advise;
+mod around;
 mod fault;
 mod fork;
 mod fresh;

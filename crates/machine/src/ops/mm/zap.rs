@@ -162,10 +162,8 @@ impl<D: Driver> Mm<'_, D> {
         let index = rest.start;
         rest.start += 1;
         let Some(frame) = mapping.cached(index) else { return 0 };
-        if !self.folio(frame).try_get(1) {
-            return 0;
-        }
-        let head = self.head(frame);
+        let Some(folio) = self.try_get_folio(frame) else { return 0 };
+        let head = folio.head;
         let mut removed = 0;
         if self.trylock(head) {
             if mapping.cached(index) == Some(frame) {

@@ -101,7 +101,7 @@ impl<D: Driver> Call<'_, '_, D> {
             }
             if frame != NO_FRAME {
                 let folio = self.t.page_folio(frame);
-                // Only of neighbours in one folio one is enough, whatever lies between.
+                // Of pages in a row in one folio one is enough (`prev_folio`); one that may stay ends the row too.
                 if self.cursor.previous.replace(folio.head) != Some(folio.head)
                     && self.folio_must_move(frame, &folio)
                 {
@@ -159,12 +159,10 @@ impl<D: Driver> Call<'_, '_, D> {
         match self.cursor.over {
             Over::Pinned | Over::Isolated => Some(body(frame)),
             Over::Mapped | Over::Faulted(_) if self.request.by == Lookup::PageCache => {
-                if !self.t.folio(frame).try_get(1) {
-                    return None;
-                }
+                let folio = self.t.try_get_folio(frame)?;
                 let cached = self.request.mapping.cached(self.index()) == Some(frame);
                 let result = cached.then(|| body(frame));
-                self.t.put(frame, 1);
+                self.t.put_folio(folio, 1);
                 result
             }
             Over::Mapped | Over::Faulted(_) => {

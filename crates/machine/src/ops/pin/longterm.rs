@@ -52,7 +52,7 @@ impl<D: Driver> Task<'_, D> {
         };
         if result.is_err() {
             self.unpin_longterm(pin);
-            if self.is_beyond_limit(caller, request) {
+            if pin.over_limit.is_none() && self.is_beyond_limit(caller, request) {
                 // Whatever came before that.
                 pin.over_limit = Some(Obstacle::Memlock);
             }
@@ -62,9 +62,28 @@ impl<D: Driver> Task<'_, D> {
 
     /// Whether a caller may not keep so many pages, though it has no others.
     fn is_beyond_limit(&self, caller: Caller, request: &PinRequest<'_>) -> bool {
-        let kept = |&index: &u32| request.write || !request.named(index).is_some_and(|at| self.m.is_zero(at));
-        let pages = request.range.clone().filter(kept).count() as u64;
-        caller.habit().account.is_some_and(|account| !self.m.accounts.admits(account, pages))
+        let Some(account) = caller.habit().account else { return false };
+        let named: Vec<_> = request.range.clone().map(|index| request.named(index)).collect();
+        // What is not there yet, and a zero page that a store replaces, are pages of their own.
+        let own = named.iter().filter(|at| at.is_none_or(|at| request.write && self.m.is_zero(at))).count();
+        let there = named.into_iter().flatten().filter(|&at| !(request.write && self.m.is_zero(at)));
+        !self.m.accounts.admits(account, own as u64 + self.counted(account, there))
+    }
+
+    /// How many pages an account counts of some that are pinned.
+    fn counted(&self, account: Account, frames: impl Iterator<Item = Frame>) -> u64 {
+        match account {
+            // Of a large folio a registered buffer counts every page, and each once.
+            Account::UserLocked => {
+                let mut heads: Vec<Frame> = frames.map(|frame| self.m.memory.head(frame)).collect();
+                heads.sort_unstable();
+                heads.dedup();
+                heads.into_iter().map(|head| u64::from(self.m.page(head).nr_pages())).sum()
+            }
+            // A reserved page is nobody's.
+            Account::MmLocked => frames.filter(|&frame| !self.m.is_zero(frame)).count() as u64,
+            Account::MmPinned | Account::DmaEntries => frames.count() as u64,
+        }
     }
 
     /// A caller gives back what it has pinned, and is charged for it no more.
@@ -115,19 +134,11 @@ impl<D: Driver> Task<'_, D> {
         let Some(account) = caller.habit().account.filter(|&of| self.m.accounts.is_limited(of)) else {
             return Ok(());
         };
-        let pages = &pin.pages[from..];
-        let pages = match account {
-            // Of a large folio a registered buffer counts every page, and each once.
-            Account::UserLocked => {
-                let mut heads: Vec<Frame> = pages.iter().map(|&frame| self.m.memory.head(frame)).collect();
-                heads.sort_unstable();
-                heads.dedup();
-                heads.into_iter().map(|head| u64::from(self.m.page(head).nr_pages())).sum()
-            }
-            // A reserved page is nobody's.
-            Account::MmLocked => pages.iter().filter(|&&frame| !self.m.is_zero(frame)).count() as u64,
-            Account::MmPinned | Account::DmaEntries => return Ok(()),
-        };
+        // Those are charged before a page is looked at.
+        if matches!(account, Account::MmPinned | Account::DmaEntries) {
+            return Ok(());
+        }
+        let pages = self.counted(account, pin.pages[from..].iter().copied());
         self.charge(pin, account, pages)
     }
 
