@@ -111,6 +111,15 @@ fn who_could_not_keep_its_pages_anyway_has_failed_with_reason() {
 }
 
 #[test]
+fn who_pins_a_part_of_a_huge_page_and_may_not_keep_all_of_it_has_failed_with_reason() {
+    // 64 pages of one of 512 by each thread.
+    let result = simulate("linux-7.2.13", "linux-7.2", "thp", &[("pinner.memlock", "100")]);
+    let [pinned, justified, spurious, memlock] = over(&result, "memlock");
+    assert_eq!((pinned, spurious, memlock), (0, 0, justified));
+    assert!(justified == 800 && result.counters.get(Event::MigrateFailed) > 0, "{justified}");
+}
+
+#[test]
 fn calls_one_after_the_other_do_not_fail() {
     let beside = simulate("linux-7.2.13", "linux-7.2", "udmabuf-race", &[("calls", "400")]);
     assert!(enomem(&beside) > 0.0);
