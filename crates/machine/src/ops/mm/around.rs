@@ -1,7 +1,8 @@
-//! Fault-around: a read fault maps what the page cache has around its page too.
+//! How faults map what the page cache has: its page, and for a read what is around it too.
 
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Kind, MAX_ORDER, Mapping, Vma, flag};
+use crate::machine::space::PtLocked;
+use crate::machine::{Frame, Kind, MAX_ORDER, Mapping, Pte, Vma, flag};
 use crate::ops::floor::Mm;
 use std::ops::Range;
 
@@ -9,6 +10,23 @@ use std::ops::Range;
 const FAULT_AROUND_PAGES: u32 = 16;
 
 impl<D: Driver> Mm<'_, D> {
+    /// Maps one page of the page cache, on which there is a reference for that.
+    pub(super) fn map_cached(
+        &self,
+        vma: &Vma,
+        locked: &PtLocked<'_>,
+        (index, frame): (u32, Frame),
+        write: bool,
+    ) {
+        if self.m.rules.mlock_batched {
+            self.add_rmap(frame, vma, index);
+        } else {
+            // Before 5.18 a fault on a file page left its mlock to reclaim.
+            self.m.memory.add_mapcount(frame, 1);
+        }
+        locked.set(index, Pte::present(frame, write, write));
+    }
+
     /// `do_fault_around`, `filemap_map_pages`: maps what the page cache has around a page that is
     /// read and nobody has locked; whether that page is among it. What a PMD can map is left to the fault.
     pub(super) fn fault_around(&self, mapping: &Mapping, vma: &Vma, index: u32) -> bool {

@@ -453,23 +453,6 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(())
     }
 
-    /// Maps one page of the page cache, on which there is a reference for that.
-    pub(super) fn map_cached(
-        &self,
-        vma: &Vma,
-        locked: &PtLocked<'_>,
-        (index, frame): (u32, Frame),
-        write: bool,
-    ) {
-        if self.m.rules.mlock_batched {
-            self.add_rmap(frame, vma, index);
-        } else {
-            // Before 5.18 a fault on a file page left its mlock to reclaim.
-            self.m.memory.add_mapcount(frame, 1);
-        }
-        locked.set(index, Pte::present(frame, write, write));
-    }
-
     /// What `finish_fault` maps of a folio, page and place: all of it where nothing is yet, and
     /// the rules and its place allow that.
     fn mapped_by_fault(
