@@ -1,9 +1,10 @@
 //! Before the pinners set off: faulting in the mappings and what stands in their way.
 
+use super::bystanders;
 use super::profile::{Populate, Special};
 use super::shared::Shared;
 use crate::drive::Driver;
-use crate::machine::{Kind, Mapping};
+use crate::machine::Mapping;
 use crate::ops::{Errno, Task};
 use std::ops::Range;
 
@@ -32,8 +33,8 @@ pub fn set_up<D: Driver>(sh: &Shared, task: &Task<'_, D>, id: usize) -> Result<(
             populate(sh, task, mapping, rest)?;
         }
     }
-    if id == 0 && sh.profile.hog {
-        hog(sh, task);
+    if id == 0 {
+        bystanders::populate(sh, task)?;
     }
     task.move_to(id % sh.m.cpus.len());
     Ok(())
@@ -80,12 +81,4 @@ fn place_special<D: Driver>(
         special.never_on_lru.push(frame);
     }
     Ok(())
-}
-
-/// Uses up what lies outside Movable and CMA.
-fn hog<D: Driver>(sh: &Shared, task: &Task<'_, D>) {
-    let frames = sh.profile.layout().normal;
-    let mapping = sh.m.map(Kind::Anon, frames);
-    // Ends with the memory.
-    let _ = task.touch_pinnable(mapping, 0..frames);
 }
