@@ -14,7 +14,7 @@
 #![allow(clippy::disallowed_types)]
 
 use gupstress_run::drive::{Driver, Step, Wait, Waited};
-use gupstress_run::machine::{CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, flag};
+use gupstress_run::machine::{Backing, CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, flag};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
@@ -155,6 +155,10 @@ impl Driver for Threads<'_> {
 
     fn wake(&self, _on: Wait) {
         self.world.monitor.wake_all();
+    }
+
+    fn relax(&self) {
+        thread::yield_now();
     }
 
     fn now(&self) -> u64 {
@@ -325,6 +329,30 @@ fn a_page_that_another_thread_puts_into_the_cache_is_no_lack_of_memory() {
             world.assert_sound();
         },
     );
+}
+
+#[test]
+fn a_page_that_is_split_off_gets_the_reference_that_was_meant_for_it() {
+    let (rules, policy) = (rules("linux-7.2.13", &[("batch_size", "1")]), policy());
+    let (split_first, whole) = (Reached::default(), Reached::default());
+    let seen = [split_first.clone(), whole.clone()];
+    explore(2, move || {
+        let m = Machine::new(rules.clone(), &Layout { normal: 4, ..TINY }, 2);
+        let world = Arc::new(World { m, monitor: Monitor::new(), policy: policy.clone(), kworkers: false });
+        let mapping = world.m.map(Backing { kind: Kind::Shmem, order: 1 }, 2).id;
+        world.on(0, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+        let large =
+            |world: &World| world.m.memory.folio(world.m.mapping(mapping).cached(0).unwrap()).is_large();
+        assert!(large(&world));
+        let other = world.spawn(0, move |t| t.split_folios(t.m.mapping(mapping), 0..1));
+        world.on(1, |t| t.touch_alias(t.m.mapping(mapping), 1..2).unwrap());
+        seen[0].count(!large(&world));
+        other.join().unwrap();
+        seen[1].count(large(&world));
+        world.assert_sound();
+    });
+    split_first.some("split by the time that the page was mapped");
+    whole.some("kept whole by the reference of the other");
 }
 
 #[test]

@@ -155,6 +155,10 @@ pub trait Driver {
     /// The thread's number in its run.
     fn id(&self) -> u32;
 
+    /// Lets others go on before something is looked at again that another changes between two
+    /// steps, and that other may have no CPU: `cpu_relax`. Nothing where no step is cut in two.
+    fn relax(&self) {}
+
     /// Told at which step a call could not get on, and why.
     fn hindered(&self, _at: Step, _by: Hindrance) {}
 

@@ -75,6 +75,8 @@ impl<'a, D: Driver> Refs<'a, D> {
     pub(super) fn try_get_folio(&self, frame: Frame) -> Option<Folio<'a>> {
         let folio = self.page_folio(frame);
         if !folio.try_get(1) {
+            // Most callers look again.
+            self.d.relax();
             return None;
         }
         if self.head(frame) == folio.head {

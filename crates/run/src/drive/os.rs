@@ -288,6 +288,10 @@ impl Driver for OsThread<'_> {
         self.run.monitor(on).wake_all();
     }
 
+    fn relax(&self) {
+        thread::yield_now();
+    }
+
     fn now(&self) -> u64 {
         self.run.now()
     }
