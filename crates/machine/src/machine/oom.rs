@@ -6,14 +6,11 @@
 
 use super::memory::Gfp;
 use super::space::PTES_PER_TABLE;
-use super::{Machine, MappingId, ZoneKind};
+use super::{Machine, MappingId, ProcessId, ZoneKind};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
 
-/// Number of a process.
-pub type ProcessId = usize;
-
 /// The process whose threads pin, and all of a script: every mapping is its own that is nobody else's.
-pub const PROGRAM: ProcessId = 0;
+pub const PROGRAM: ProcessId = ProcessId(0);
 
 /// `OOM_SCORE_ADJ_MIN`: who has it is never chosen.
 pub const OOM_SCORE_ADJ_MIN: i32 = -1000;
@@ -97,14 +94,14 @@ impl Default for Processes {
 impl Processes {
     /// Sets the program's `oom_score_adj`.
     pub fn set_oom_score_adj(&self, oom_score_adj: i32) {
-        self.all.lock()[PROGRAM].oom_score_adj = oom_score_adj;
+        self.all.lock()[PROGRAM.at()].oom_score_adj = oom_score_adj;
     }
 
     /// Adds a process that has these mappings; returns its number.
     pub fn add(&self, oom_score_adj: i32, mappings: Vec<MappingId>) -> ProcessId {
         let mut all = self.all.lock();
         all.push(Process { oom_score_adj, mappings, life: Life::Alive });
-        all.len() - 1
+        ProcessId::nth(all.len() - 1)
     }
 
     /// Whether the program's threads have a fatal signal pending.
@@ -120,17 +117,17 @@ impl Processes {
 
     /// Whether a process has its fatal signal, and may be gone.
     pub fn has_signal(&self, process: ProcessId) -> bool {
-        self.all.lock()[process].life != Life::Alive
+        self.all.lock()[process.at()].life != Life::Alive
     }
 
     /// Whether a process has given its memory back.
     pub fn is_gone(&self, process: ProcessId) -> bool {
-        self.all.lock()[process].life == Life::Gone
+        self.all.lock()[process.at()].life == Life::Gone
     }
 
     /// A process has given its memory back.
     pub(crate) fn has_exited(&self, process: ProcessId) {
-        self.all.lock()[process].life = Life::Gone;
+        self.all.lock()[process.at()].life = Life::Gone;
     }
 
     /// Those that were killed, in order.
@@ -156,18 +153,18 @@ impl Machine {
             return OutOfMemory::Found(found);
         }
         if let Some(process) = all.iter().position(|process| process.life == Life::Dying) {
-            return OutOfMemory::Dying(process);
+            return OutOfMemory::Dying(ProcessId::nth(process));
         }
-        let candidates = (0..all.len()).filter_map(|process| {
+        let candidates = (0..all.len()).map(ProcessId::nth).filter_map(|process| {
             let resident = self.resident(&all, process, gfp);
-            Some((process, resident, self.oom_badness(&all[process], resident)?))
+            Some((process, resident, self.oom_badness(&all[process.at()], resident)?))
         });
         // Of equals the one that came last.
         let Some((process, resident, points)) = candidates.max_by_key(|&(.., points)| points) else {
             self.processes.panicked.store(true, Ordering::Release);
             return OutOfMemory::Panicked;
         };
-        all[process].life = Life::Dying;
+        all[process.at()].life = Life::Dying;
         let Resident { pages, useful, .. } = resident;
         let free_movable = self.memory.free_in(ZoneKind::Movable) as u64;
         self.processes.kills.lock().push(Kill { process, points, pages, useful, free_movable });
@@ -192,7 +189,7 @@ impl Machine {
         let of_others = || all[1..].iter().flat_map(|process| &process.mappings);
         let own = |id: MappingId| match process {
             PROGRAM => of_others().all(|&other| other != id),
-            _ => all[process].mappings.contains(&id),
+            _ => all[process.at()].mappings.contains(&id),
         };
         let mut sum = Resident::default();
         for mapping in self.mappings().filter(|mapping| own(mapping.id)) {

@@ -133,9 +133,14 @@ pub(super) fn populate<D: Driver>(sh: &Shared, task: &Task<'_, D>) -> Result<(),
     Ok(())
 }
 
+/// The process of a bystander.
+fn bystander(number: usize) -> ProcessId {
+    ProcessId::nth(PROGRAM.at() + 1 + number)
+}
+
 /// The life of a bystander: it waits for its end, and gives back what it has.
 pub(super) fn live<D: Driver>(sh: &Shared, task: &Task<'_, D>, number: usize) {
-    let process = PROGRAM + 1 + number;
+    let process = bystander(number);
     if task.await_signal(process) {
         task.unmap(sh.m.mapping(sh.bystanders[number]));
         task.exited(process);
@@ -145,7 +150,7 @@ pub(super) fn live<D: Driver>(sh: &Shared, task: &Task<'_, D>, number: usize) {
 impl Shared {
     /// The thread of a process that has only one.
     pub(super) fn thread_of(&self, process: ProcessId) -> Option<usize> {
-        let number = process.checked_sub(PROGRAM + 1).filter(|&number| number < self.bystanders.len())?;
+        let number = (0..self.bystanders.len()).find(|&number| bystander(number) == process)?;
         let first = self.slots.len() - self.m.cpus.len() - self.bystanders.len();
         Some(first + number)
     }
