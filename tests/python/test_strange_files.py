@@ -145,7 +145,8 @@ TAKING: dict[str, list[tuple[str, ...]]] = {
     "litmus": [("litmus", "odd.toml"), ("litmus", "odd.toml", "--format", "junit"),
                ("fit", "odd.toml")],
     "race": [("litmus", "odd.toml"), ("explore", "odd.toml", "--schedules", "50")],
-    "job": [("run", "odd.toml", "--quiet"), ("show", "job", "odd.toml")],
+    "job": [("run", "odd.toml", "--dry-run"), ("show", "job", "odd.toml"),
+            ("run", "odd.toml", *SETTLED, "--repeat", "2")],
 }  # fmt: skip
 """Commands by the kind of file that they take."""
 
