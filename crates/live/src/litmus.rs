@@ -172,7 +172,7 @@ fn pins(scenario: &Scenario) -> usize {
 /// CPUs that a scenario runs on: up to the highest that it names.
 pub fn cpus(scenario: &Scenario) -> usize {
     let named = scenario.program.all().filter_map(|step| match step.op {
-        Op::Cpu(cpu) => Some(cpu + 1),
+        Op::Cpu(cpu) => Some(cpu.at() + 1),
         _ => None,
     });
     named.max().unwrap_or(1)

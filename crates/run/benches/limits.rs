@@ -14,7 +14,7 @@ use gupstress_run::drive::os::{OsRun, OsThread};
 use gupstress_run::judge::Status;
 use gupstress_run::judge::result::Books;
 use gupstress_run::machine::payload::{Fresh, Frozen};
-use gupstress_run::machine::{Frame, Gfp, Kind, Known, Layout, Machine, Mapping, ZoneKind};
+use gupstress_run::machine::{CpuId, Frame, Gfp, Kind, Known, Layout, Machine, Mapping, ZoneKind};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Source, load_kernel, load_policy};
@@ -167,7 +167,7 @@ fn pin_one<const CHAINED: bool>(pages: u32) {
     let layout = Layout { normal: pages + 64, movable: 64, cma: 0, page_bytes: 64 };
     let bench = Bench::new(&layout);
     let driver = bench.driver();
-    let task = Task::new(&bench.m, &driver, &bench.count, 0);
+    let task = Task::new(&bench.m, &driver, &bench.count, CpuId(0));
     let mapping = bench.m.map(Kind::Anon, pages);
     task.touch_pinnable(mapping, 0..pages).unwrap();
     task.lru_add_drain();
@@ -222,7 +222,7 @@ fn migrate(pages: u32) {
     let layout = Layout { normal: pages + 256, movable: pages + 256, cma: 0, page_bytes: 4096 };
     let bench = Bench::new(&layout);
     let driver = bench.driver();
-    let task = Task::new(&bench.m, &driver, &bench.count, 0);
+    let task = Task::new(&bench.m, &driver, &bench.count, CpuId(0));
     let mapping = bench.m.map(Kind::Anon, pages);
     let mut random = Random(SEED);
     let mut pins: Vec<Pin> = (0..pages / CALL).map(|_| Pin::default()).collect();
@@ -271,11 +271,12 @@ fn copy(bench: &Bench, pages: u32, random: &mut Random) -> f64 {
     let memory = &bench.m.memory;
     let mut sources: Vec<(Frame, Frozen<'_>)> = (0..pages)
         .map(|_| {
-            let frame = memory.alloc(0, Gfp::WithinMovable, 0).unwrap().publish();
+            let frame = memory.alloc(CpuId(0), Gfp::WithinMovable, 0).unwrap().publish();
             (frame, memory.freeze(frame, 1).unwrap())
         })
         .collect();
-    let mut targets: Vec<Fresh<'_>> = (0..pages).map(|_| memory.alloc(0, Gfp::Pin, 0).unwrap()).collect();
+    let mut targets: Vec<Fresh<'_>> =
+        (0..pages).map(|_| memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap()).collect();
     random.shuffle(&mut sources);
     random.shuffle(&mut targets);
     let start = Instant::now();
@@ -286,12 +287,12 @@ fn copy(bench: &Bench, pages: u32, random: &mut Random) -> f64 {
     for (frame, frozen) in sources {
         frozen.unfreeze(1);
         assert!(memory.page(frame).put_testzero(1));
-        memory.free(0, frame);
+        memory.free(CpuId(0), frame);
     }
     for target in targets {
         let frame = target.publish();
         assert!(memory.page(frame).put_testzero(1));
-        memory.free(0, frame);
+        memory.free(CpuId(0), frame);
     }
     took
 }

@@ -9,7 +9,7 @@ mod lab;
 use gupstress_run::drive::sim::{Lab, SimEnd, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Timed};
 use gupstress_run::machine::{
-    Batch, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, NO_FRAME, flag, payload::pattern, vm,
+    Batch, CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, NO_FRAME, flag, payload::pattern, vm,
 };
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{MigrateMode, Pin, PinRequest, Task};
@@ -29,13 +29,13 @@ fn machine(rules: Rules) -> Arc<Machine> {
 }
 
 /// Runs each body as a thread on its CPU, with every kworker beside them; all end by themselves.
-fn simulate(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
+fn simulate(m: &Arc<Machine>, bodies: Vec<(u32, Body)>) -> Totals {
     let ran = lab::run(m, Box::new(Timed::new(1_000_000)), 1, 200_000_000, bodies).unwrap();
     assert!(!ran.killed, "a task did not end by itself");
     ran.totals
 }
 
-fn on(m: &Arc<Machine>, cpu: usize, body: impl FnOnce(&Task<'_, SimThread<'_>>) + 'static) -> Totals {
+fn on(m: &Arc<Machine>, cpu: u32, body: impl FnOnce(&Task<'_, SimThread<'_>>) + 'static) -> Totals {
     simulate(m, vec![(cpu, Box::new(body))])
 }
 
@@ -238,7 +238,8 @@ fn a_lock_held_across_a_step_of_the_simulator_is_caught() {
             thread.step(gupstress_run::drive::Step::Idle, NO_FRAME);
         }
     };
-    let task = SimTask { cpu: 0, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) };
+    let task =
+        SimTask { cpu: CpuId(0), place: Arc::default(), killable: true, daemon: false, body: Box::new(body) };
     let report = Lab::default().run(
         Box::new(Timed::new(1)),
         &Costs::default(),
@@ -264,8 +265,13 @@ fn who_watches_is_asked_by_steps_and_not_by_virtual_time() {
                 thread.step(gupstress_run::drive::Step::Idle, NO_FRAME);
             }
         };
-        let task =
-            || SimTask { cpu: 0, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) };
+        let task = || SimTask {
+            cpu: CpuId(0),
+            place: Arc::default(),
+            killable: true,
+            daemon: false,
+            body: Box::new(body),
+        };
         let mut asked = 0;
         let report = Lab::default().run(
             Box::new(Timed::new(1)),

@@ -14,7 +14,7 @@
 #![allow(clippy::disallowed_types)]
 
 use gupstress_run::drive::{Driver, Step, Wait, Waited};
-use gupstress_run::machine::{Backing, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, flag};
+use gupstress_run::machine::{Backing, CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, flag};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
@@ -107,15 +107,15 @@ impl World {
     }
 
     /// Runs `body` as this thread's part, on `cpu`; one thread for each.
-    fn on<R>(self: &Arc<Self>, cpu: usize, body: impl FnOnce(&Task<'_, Threads<'_>>) -> R) -> R {
+    fn on<R>(self: &Arc<Self>, cpu: u32, body: impl FnOnce(&Task<'_, Threads<'_>>) -> R) -> R {
         let count = Counters::default();
-        let driver = Threads { world: self, id: cpu as u32 };
-        body(&Task::new(&self.m, &driver, &count, cpu))
+        let driver = Threads { world: self, id: cpu };
+        body(&Task::new(&self.m, &driver, &count, CpuId(cpu)))
     }
 
     fn spawn<R: 'static>(
         self: &Arc<Self>,
-        cpu: usize,
+        cpu: u32,
         body: impl FnOnce(&Task<'_, Threads<'_>>) -> R + 'static,
     ) -> thread::JoinHandle<R> {
         let world = Arc::clone(self);
@@ -239,7 +239,7 @@ fn a_monitor_loses_no_wake_up() {
 fn a_page_lock_is_handed_over_with_what_it_guards() {
     model(3, ("linux-7.2.13", &[("batch_size", "1")]), ["a wait for the lock"], move |world, [seen]| {
         let guarded = Arc::new(Exclusive::new());
-        let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+        let frame = world.m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
         let use_it = |guarded: Arc<Exclusive>| {
             move |t: &Task<'_, Threads<'_>>| {
                 assert!(t.lock(frame));
@@ -363,7 +363,7 @@ fn memory_that_moves_between_page_caches_is_found() {
         let m = Machine::new(rules.clone(), &Layout { normal: 2, ..TINY }, 2);
         let (monitor, policy) = (Monitor::new(), policy.clone());
         let world = Arc::new(World { m, monitor, policy, kworkers: false });
-        let alloc = |m: &Machine, cpu| m.memory.alloc(cpu, Gfp::Pin, 0).unwrap().publish();
+        let alloc = |m: &Machine, cpu| m.memory.alloc(CpuId(cpu), Gfp::Pin, 0).unwrap().publish();
         let one = alloc(&world.m, 1);
         // Each has one of two frames at most. What this one gives back comes to a cache that the
         // other has looked into, before it takes what the other is yet to come to.
@@ -429,8 +429,8 @@ fn who_gets_a_reference_after_a_freeze_finds_the_copy_made() {
         ["a reference on the page", "a reference refused by the freeze"],
         move |world, [was_got, was_refused]| {
             let memory = &world.m.memory;
-            let src = memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
-            let dst = memory.alloc(0, Gfp::Pin, 0).unwrap();
+            let src = memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
+            let dst = memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap();
             let other = world.spawn(0, move |t| {
                 let got = t.m.page(src).try_get(1);
                 if got {
@@ -459,7 +459,7 @@ fn a_drain_waits_for_what_the_kworker_did() {
     let has_worked = worked.clone();
     explore(3, move || {
         let world = World::with(&rules, &policy, true);
-        let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+        let frame = world.m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
         let over = Arc::new(AtomicBool::new(false));
         let adder = world.spawn(0, move |t| t.add_lru(frame));
         let kworker = {
@@ -476,7 +476,7 @@ fn a_drain_waits_for_what_the_kworker_did() {
                 assert!(t.m.page(frame).has(flag::LRU), "the work is done, its effect is not there");
             }
             over.store(true, Ordering::Relaxed);
-            t.d.wake(Wait::Work(0));
+            t.d.wake(Wait::Work(CpuId(0)));
         });
         adder.join().unwrap();
         kworker.join().unwrap();
@@ -551,7 +551,7 @@ fn drain_all_misses_nothing_that_its_caller_queued() {
     let was_shortcut = shortcut.clone();
     explore(3, move || {
         let world = World::new(&rules, &policy);
-        let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+        let frame = world.m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
         let other = world.spawn(1, |t| t.lru_add_drain_all(false));
         world.on(0, |t| {
             t.add_lru(frame);
@@ -571,7 +571,7 @@ fn nothing_stays_in_a_batch_once_the_cache_is_disabled() {
         ("linux-6.12.57", &[("batch_size", "2")]),
         ["an entry that the disabling drained"],
         move |world, [was_batched]| {
-            let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+            let frame = world.m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
             let other = world.spawn(0, move |t| t.add_lru(frame));
             world.on(1, |t| {
                 t.lru_cache_disable();
@@ -602,8 +602,8 @@ fn the_marker_sees_a_store_into_a_page_that_is_held_alone() {
 fn a_freeze_that_overlooks_a_reference_is_seen() {
     model(3, ("linux-7.2.13", &[]), [], move |world, []| {
         let memory = &world.m.memory;
-        let src = memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
-        let dst = memory.alloc(0, Gfp::Pin, 0).unwrap();
+        let src = memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
+        let dst = memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap();
         world.m.page(src).get(1);
         let device = world.spawn(0, move |t| t.dma_start(Dma { word: 0, token: 7 }, &[src]));
         // Two references, but one is the device's, which still writes.

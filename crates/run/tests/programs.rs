@@ -9,7 +9,7 @@ mod lab;
 
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Driver, Listed, Step, Uniform};
-use gupstress_run::machine::{Backing, Frame, Kind, Known, Layout, Lru, Machine, MappingId, NO_FRAME};
+use gupstress_run::machine::{Backing, CpuId, Frame, Kind, Known, Layout, Lru, Machine, MappingId, NO_FRAME};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno, Pin, PinRequest, Task};
 use gupstress_run::policy::{
@@ -227,18 +227,21 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let room = if order == 0 { 0 } else { 12 << order };
     let layout = Layout { normal: normal + room, movable: 128 + room, cma: 8, page_bytes: 64 };
     let m = Arc::new(Machine::new(rules, &layout, CPUS));
-    m.set_hugetlb_pool(0, backings.iter().filter(|backing| backing.kind.is_hugetlb()).count() as u32 * 2);
+    m.set_hugetlb_pool(
+        CpuId(0),
+        backings.iter().filter(|backing| backing.kind.is_hugetlb()).count() as u32 * 2,
+    );
     let mappings = backings.map(|backing| {
         let pages = 4.max(2 << backing.order);
         let mapping = m.map(backing, pages).id;
         if backing.kind.is_hugetlb() {
-            assert!(m.reserve_hugetlb(0, mapping, 2), "the pool is large enough");
+            assert!(m.reserve_hugetlb(CpuId(0), mapping, 2), "the pool is large enough");
         }
         mapping
     });
     let pages = mappings.map(|id| m.mapping(id).vma.len());
     let ended = Rc::new(RefCell::new(Vec::new()));
-    let (mut bodies, mut programs): (Vec<(usize, Body)>, _) = (Vec::new(), Vec::new());
+    let (mut bodies, mut programs): (Vec<(u32, Body)>, _) = (Vec::new(), Vec::new());
     for number in 0..CPUS {
         let sets: Vec<(String, String)> =
             AXES.iter().map(|(axis, words)| ((*axis).to_owned(), (*dice.pick(words)).to_owned())).collect();
@@ -258,7 +261,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
                 thread.play(t, which, op);
             }
         };
-        bodies.push((number, Box::new(body)));
+        bodies.push((number as u32, Box::new(body)));
     }
     let told = |what: String| format!("seed {seed}, {kernel}, {backings:?}: {what}\n{programs:#?}");
     let ran =

@@ -41,7 +41,7 @@ fn machine(kernel: &str, kind: Kind, pages: u32) -> (Arc<Machine>, MappingId) {
 
 /// Runs the bodies to their end, which must come by itself; then the machine must be sound.
 #[track_caller]
-fn play(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
+fn play(m: &Arc<Machine>, bodies: Vec<(u32, Body)>) -> Totals {
     let ran = lab::run(m, Box::new(Timed::new(MS)), 1, 10_000 * MS, bodies).unwrap();
     assert!(!ran.killed, "somebody did not end");
     let recount = m.validate(&Known::default());

@@ -8,7 +8,7 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{SESSION_LAYOUT, Session};
-use gupstress_run::machine::{Layout, MAX_ORDER, MappingId};
+use gupstress_run::machine::{CpuId, Layout, MAX_ORDER, MappingId};
 use gupstress_run::policy::{DrainRule, Source, kernel_names, load_kernel, load_policy, policy_names};
 use gupstress_run::script::{Op, OpError, Player, Word};
 use rand_core::{RngCore, SeedableRng};
@@ -132,14 +132,14 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     // What has no end is found by virtual time; the host's decides nothing.
     session.stage.limits.wall = Duration::from_hours(24);
     let mut writer = Writer { dice, pages: BTreeMap::new() };
-    let (mut cpu, mut script) = (0, Vec::new());
+    let (mut cpu, mut script) = (CpuId(0), Vec::new());
     let mut mappings: BTreeMap<String, MappingId> = BTreeMap::new();
     for _ in 0..STEPS {
         let (word, op) = writer.step();
         script.push(op.to_string());
         let told = |what: String| format!("seed {seed}, {kernel}, {policy}: {what}\n{script:#?}");
         if let Op::Cpu(next) = op {
-            cpu = next.min(CPUS - 1);
+            cpu = next.min(CpuId::nth(CPUS - 1));
             continue;
         }
         match session.play(cpu, &op) {

@@ -9,7 +9,7 @@ mod step;
 
 pub use step::{CostSet, Costs, STEPS, Step};
 
-use crate::machine::{Frame, Hindrance};
+use crate::machine::{CpuId, Frame, Hindrance};
 
 /// What a thread waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,11 +19,11 @@ pub enum Wait {
     /// The end of a page's writeback.
     Writeback(Frame),
     /// A CPU's queued drain work.
-    DrainWork(usize),
+    DrainWork(CpuId),
     /// The mutex of `lru_add_drain_all`, by a thread: an unlock wakes one.
     DrainMutex(u32),
     /// A kworker's next work.
-    Work(usize),
+    Work(CpuId),
     /// A page in another's hands to come back. Putback, migration and reclaim wake for it; the drain
     /// that puts a batched page on its list does not, as most pages there are nobody's to wait for:
     /// such a wait always has a deadline, and looks again then.
@@ -44,9 +44,9 @@ impl Wait {
         let (kind, detail) = match self {
             Self::PageLock(frame) => (1, frame.0),
             Self::Writeback(frame) => (2, frame.0),
-            Self::DrainWork(cpu) => (3, cpu as u32),
+            Self::DrainWork(cpu) => (3, cpu.0),
             Self::DrainMutex(thread) => (4, thread),
-            Self::Work(cpu) => (5, cpu as u32),
+            Self::Work(cpu) => (5, cpu.0),
             Self::Returned(frame) => (6, frame.0),
             Self::Time => (7, 0),
             Self::Barrier => (8, 0),
@@ -62,9 +62,9 @@ impl Wait {
         Some(match word >> 32 {
             1 => Self::PageLock(Frame(detail)),
             2 => Self::Writeback(Frame(detail)),
-            3 => Self::DrainWork(detail as usize),
+            3 => Self::DrainWork(CpuId(detail)),
             4 => Self::DrainMutex(detail),
-            5 => Self::Work(detail as usize),
+            5 => Self::Work(CpuId(detail)),
             6 => Self::Returned(Frame(detail)),
             7 => Self::Time,
             8 => Self::Barrier,
@@ -166,7 +166,7 @@ pub trait Driver {
     fn trace(&self, _deed: Deed) {}
 
     /// Told that the thread runs on another CPU from here on.
-    fn moved_to(&self, _cpu: usize) {}
+    fn moved_to(&self, _cpu: CpuId) {}
 
     /// A random number below `n` (at least 1).
     fn below(&self, n: u64) -> u64 {

@@ -4,7 +4,7 @@
 //! it, or in use. Its last user's reference gone, it returns here ([`Machine::free_hugetlb`])
 //! unless the pool has a surplus, or it is a temporary one: what a migration has moved away from.
 
-use super::ids::Frame;
+use super::ids::{CpuId, Frame};
 use super::page::{MAX_ORDER, flag};
 use super::payload::Fresh;
 use super::{Gfp, Machine, MappingId, ZoneKind};
@@ -67,7 +67,7 @@ impl Machine {
 
     /// `vm.nr_hugepages`: makes the pool larger, in Movable first, as far as there is memory, or
     /// smaller, as far as its pages are free and not reserved. How large it is then.
-    pub fn set_hugetlb_pool(&self, cpu: usize, pages: u32) -> u32 {
+    pub fn set_hugetlb_pool(&self, cpu: CpuId, pages: u32) -> u32 {
         while self.hugetlb_pool().total < pages {
             let Some(head) = self.new_hugetlb(cpu, Gfp::Movable) else { break };
             let mut pool = self.hugetlb.lock();
@@ -86,13 +86,13 @@ impl Machine {
         }
     }
 
-    fn new_hugetlb(&self, cpu: usize, gfp: Gfp) -> Option<Frame> {
+    fn new_hugetlb(&self, cpu: CpuId, gfp: Gfp) -> Option<Frame> {
         let head = self.memory.alloc(cpu, gfp, MAX_ORDER)?.publish();
         self.page(head).set(flag::HUGETLB);
         Some(head)
     }
 
-    fn give_back(&self, cpu: usize, head: Frame) {
+    fn give_back(&self, cpu: CpuId, head: Frame) {
         let last = self.page(head).put_testzero(1);
         debug_assert!(last, "the pool shares its free pages with nobody");
         self.memory.free(cpu, head);
@@ -100,7 +100,7 @@ impl Machine {
 
     /// `hugetlb_reserve_pages`, as `mmap` does; what the pool lacks it gets as surplus
     /// (`gather_surplus_pages`), within what may be overcommitted. False: there is not enough.
-    pub fn reserve_hugetlb(&self, cpu: usize, mapping: MappingId, pages: u32) -> bool {
+    pub fn reserve_hugetlb(&self, cpu: CpuId, mapping: MappingId, pages: u32) -> bool {
         loop {
             let mut pool = self.hugetlb.lock();
             if pool.spare() >= pages {
@@ -122,7 +122,7 @@ impl Machine {
     /// `hugetlb_unreserve_pages`, `hugetlb_vm_op_close`: gives back what of a mapping was never
     /// faulted in, and with it the surplus pages that nobody has a right to then
     /// (`return_unused_surplus_pages`).
-    pub(crate) fn unreserve_hugetlb(&self, cpu: usize, mapping: MappingId, pages: Range<u32>) {
+    pub(crate) fn unreserve_hugetlb(&self, cpu: CpuId, mapping: MappingId, pages: Range<u32>) {
         let huge = |page: u32| page >> MAX_ORDER;
         let mut pool = self.hugetlb.lock();
         let (first, end) = (huge(pages.start.next_multiple_of(1 << MAX_ORDER)), huge(pages.end));
@@ -142,7 +142,7 @@ impl Machine {
     /// is used up then. Its one reference is the caller's.
     pub(crate) fn take_hugetlb(
         &self,
-        cpu: usize,
+        cpu: CpuId,
         gfp: Gfp,
         page: Option<(MappingId, u32)>,
     ) -> Option<Fresh<'_>> {
@@ -178,7 +178,7 @@ impl Machine {
 
     /// `alloc_hugetlb_folio_nodemask` for a migration: a free page of the pool where `gfp`
     /// allows, else one fresh from the buddy allocator, which stands for it.
-    pub(crate) fn hugetlb_target(&self, cpu: usize, gfp: Gfp) -> Option<Fresh<'_>> {
+    pub(crate) fn hugetlb_target(&self, cpu: CpuId, gfp: Gfp) -> Option<Fresh<'_>> {
         let mut pool = self.hugetlb.lock();
         let fits = |&head: &Frame| ZoneKind::of(self.page(head).flags()) == ZoneKind::Normal;
         let at = pool.free.iter().position(fits);
@@ -192,7 +192,7 @@ impl Machine {
     }
 
     /// `free_huge_folio`: its last reference is gone.
-    pub(crate) fn free_hugetlb(&self, cpu: usize, head: Frame) {
+    pub(crate) fn free_hugetlb(&self, cpu: CpuId, head: Frame) {
         let temporary = self.page(head).has(flag::TEMPORARY);
         let mut pool = self.hugetlb.lock();
         if temporary || pool.surplus > 0 {

@@ -1,23 +1,63 @@
 //! Numbers that name things, each of a type of its own: none passes for another, nor for an
 //! order or a count of pages.
+//!
+//! ```compile_fail,E0308
+//! # use gupstress_machine::machine::{CpuId, Machine};
+//! fn local(m: &Machine, on: CpuId, pages: u32) {
+//!     m.set_hugetlb_pool(pages, on);
+//! }
+//! ```
 
 use crate::sync::{AtomicU32, Ordering};
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 
-/// A page frame number.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
-)]
-#[serde(transparent)]
-pub struct Frame(pub u32);
+/// Types of numbers, each shown as the bare one, which is how reports and traces have it.
+macro_rules! ids {
+    ($( $(#[doc = $doc:literal])* $Id:ident, )*) => { $(
+        $(#[doc = $doc])*
+        #[derive(
+            Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $Id(pub u32);
 
-/// A mapping's number; pages name it.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
-)]
-#[serde(transparent)]
-pub struct MappingId(pub u32);
+        impl $Id {
+            /// Its place in a table of all of them.
+            #[inline]
+            pub fn at(self) -> usize {
+                self.0 as usize
+            }
+
+            /// The one of that place.
+            #[inline]
+            pub fn nth(at: usize) -> Self {
+                Self(at as u32)
+            }
+        }
+
+        impl fmt::Display for $Id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $Id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    )* };
+}
+
+ids! {
+    /// A page frame number.
+    Frame,
+    /// A mapping's number; pages name it.
+    MappingId,
+    /// A CPU's number.
+    CpuId,
+}
 
 /// No frame.
 pub const NO_FRAME: Frame = Frame(u32::MAX);
@@ -25,13 +65,21 @@ pub const NO_FRAME: Frame = Frame(u32::MAX);
 /// The frame of the zero page, always reserved and mapped by read faults.
 pub const ZERO_FRAME: Frame = Frame(0);
 
-impl Frame {
-    /// Its place in a table of all frames.
+impl CpuId {
+    /// Every CPU of so many.
     #[inline]
-    pub fn at(self) -> usize {
-        self.0 as usize
+    pub fn all(cpus: usize) -> impl ExactSizeIterator<Item = Self> + Clone {
+        (0..cpus).map(Self::nth)
     }
 
+    /// One of so many CPUs for number `nth` of what goes on them in turn.
+    #[inline]
+    pub fn turn(nth: usize, cpus: usize) -> Self {
+        Self::nth(nth % cpus)
+    }
+}
+
+impl Frame {
     /// It and those that follow, `n` in all.
     #[inline]
     pub fn run(self, n: u32) -> Frames {
@@ -137,24 +185,6 @@ impl Sub for Frame {
         self.0 - from.0
     }
 }
-
-/// As the bare number, which is how reports and traces have it.
-macro_rules! shown {
-    ($($Id:ty),*) => { $(
-        impl fmt::Display for $Id {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, f)
-            }
-        }
-
-        impl fmt::Debug for $Id {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
-            }
-        }
-    )* };
-}
-shown!(Frame, MappingId);
 
 /// A frame number, or [`NO_FRAME`], that threads share; plus one, so that no frame is zero.
 #[derive(Debug, Default)]

@@ -41,7 +41,7 @@ pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
 pub(crate) use folio::Folio;
 pub use hugetlb::{Pool, PoolState};
-pub use ids::{Frame, Frames, MappingId, NO_FRAME, ZERO_FRAME};
+pub use ids::{CpuId, Frame, Frames, MappingId, NO_FRAME, ZERO_FRAME};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use mutex::SleepMutex;
@@ -130,6 +130,17 @@ impl Machine {
         self.leaked.lock().extend(pages);
     }
 
+    /// A CPU by number.
+    #[inline]
+    pub fn cpu(&self, id: CpuId) -> &Cpu {
+        &self.cpus[id.at()]
+    }
+
+    /// Every CPU with its number.
+    pub fn each_cpu(&self) -> impl Iterator<Item = (CpuId, &Cpu)> {
+        CpuId::all(self.cpus.len()).zip(self.cpus.iter().map(|cpu| &**cpu))
+    }
+
     /// The page of a frame.
     #[inline]
     pub fn page(&self, frame: Frame) -> &Page {
@@ -168,7 +179,7 @@ impl Machine {
 
     /// `mm_get_huge_zero_folio`: made when it is first asked for, outside Movable; `None` without
     /// memory for it.
-    pub(crate) fn huge_zero(&self, cpu: usize) -> Option<Frame> {
+    pub(crate) fn huge_zero(&self, cpu: CpuId) -> Option<Frame> {
         let known = self.huge_zero.load(Ordering::Acquire);
         if known != NO_FRAME {
             return Some(known);

@@ -194,7 +194,7 @@ impl Machine {
     }
 
     fn count_batches(&self, seen: &mut PerFrame<Seen>, recount: &mut Recount) {
-        for (number, cpu) in self.cpus.iter().enumerate() {
+        for (number, cpu) in self.each_cpu() {
             let batches = cpu.lock();
             for (batch, frame) in batches.entries() {
                 seen.of_mut(frame).batched += 1;

@@ -4,7 +4,7 @@ use super::alone::{Alone, Taken};
 use crate::drive::Driver;
 use crate::drive::sim::SimThread;
 use crate::judge::class::{Class, class};
-use crate::machine::{Backing, Frame, Known, Layout, Machine, MappingId, PageState, Recount};
+use crate::machine::{Backing, CpuId, Frame, Known, Layout, Machine, MappingId, PageState, Recount};
 use crate::observe::{Deed, Totals};
 use crate::ops::{Caller, Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
@@ -108,7 +108,7 @@ pub trait Stage {
     /// Runs one operation on a CPU that is there, to its end.
     fn call<R: 'static>(
         &mut self,
-        cpu: usize,
+        cpu: CpuId,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
     ) -> Result<R, OpError>;
 
@@ -216,16 +216,16 @@ impl<S: Stage> Session<S> {
     /// Runs one operation on a CPU to its end.
     pub(super) fn call<R: 'static>(
         &mut self,
-        cpu: usize,
+        cpu: CpuId,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
     ) -> Result<R, OpError> {
         self.check_cpu(cpu)?;
         self.stage.call(cpu, operation)
     }
 
-    pub(super) fn check_cpu(&self, cpu: usize) -> Result<(), OpError> {
+    pub(super) fn check_cpu(&self, cpu: CpuId) -> Result<(), OpError> {
         let cpus = self.m.cpus.len();
-        if cpu < cpus {
+        if cpu.at() < cpus {
             return Ok(());
         }
         Err(OpError::Misuse(format!("no cpu {cpu}: this machine has 0 to {}", cpus - 1)))
@@ -252,7 +252,7 @@ impl<S: Stage> Session<S> {
     /// Long-term pins a range.
     pub fn pin(
         &mut self,
-        cpu: usize,
+        cpu: CpuId,
         mapping: MappingId,
         range: Range<u32>,
         write: bool,
@@ -264,7 +264,7 @@ impl<S: Stage> Session<S> {
     pub fn pin_by(
         &mut self,
         caller: Caller,
-        cpu: usize,
+        cpu: CpuId,
         mapping: MappingId,
         range: Range<u32>,
         write: bool,
@@ -344,7 +344,16 @@ impl<S: Stage> Session<S> {
     }
 
     /// Drops a pin, after checking that its DMA reached the mapping.
-    pub fn unpin(&mut self, cpu: usize, pin: usize) -> Result<(), OpError> {
+    ///
+    /// A pin's number is no CPU's:
+    ///
+    /// ```compile_fail,E0308
+    /// # use gupstress_run::{litmus::Session, machine::CpuId};
+    /// fn drop_it(session: &mut Session, on: CpuId, pin: usize) {
+    ///     _ = session.unpin(pin, on);
+    /// }
+    /// ```
+    pub fn unpin(&mut self, cpu: CpuId, pin: usize) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
         let Some(live) = self.book.lock().pins.get_mut(pin).and_then(Option::take) else {
             return Err(OpError::Misuse(format!("pin {pin} is not held: unpinned twice, or never taken")));

@@ -1,6 +1,7 @@
 //! Who plays a script: a machine on the simulator, on real threads, or a real kernel.
 
 use super::op::Op;
+use crate::machine::CpuId;
 use crate::ops::Errno;
 use toml::Value;
 
@@ -53,5 +54,5 @@ pub trait Player {
     ///
     /// # Errors
     /// Why it was not done.
-    fn play(&mut self, cpu: usize, op: &Op) -> Result<Option<Self::Outcome>, OpError>;
+    fn play(&mut self, cpu: CpuId, op: &Op) -> Result<Option<Self::Outcome>, OpError>;
 }

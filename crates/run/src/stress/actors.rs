@@ -5,7 +5,7 @@ use super::shared::Shared;
 use crate::drive::{Driver, Step};
 use crate::judge::Attempt;
 use crate::machine::NO_FRAME;
-use crate::machine::{Frame, Lru, Mapping};
+use crate::machine::{CpuId, Frame, Lru, Mapping};
 use crate::ops::{Errno, Task};
 use std::ops::Range;
 
@@ -42,7 +42,7 @@ impl<'a, D: Driver> Actor<'a, D> {
                 d.step(Step::Idle, NO_FRAME);
                 continue;
             }
-            self.task.move_to(d.below(self.sh.m.cpus.len() as u64) as usize);
+            self.task.move_to(CpuId(d.below(self.sh.m.cpus.len() as u64) as u32));
             match role {
                 Role::Churn => self.churn(),
                 Role::Drainer => self.task.lru_add_drain_all(false),

@@ -6,7 +6,7 @@ use super::shared::{Ledger, Shared, Slot};
 use crate::drive::{Driver, Step, Wait};
 use crate::judge::class::{Fate, class, fate, put_down_to, unsafe_page};
 use crate::judge::{Class, Failure, MAX_FINDINGS, UnsafePin};
-use crate::machine::{Cause, Mapping, NO_FRAME};
+use crate::machine::{Cause, CpuId, Mapping, NO_FRAME};
 use crate::observe::Deed;
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Unshare, ZeroPage};
@@ -88,7 +88,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let cfg = &self.sh.profile.pinner;
         let d = self.task.d;
         if d.chance(cfg.migrate_cpu.0) {
-            self.task.move_to(d.below(self.sh.m.cpus.len() as u64) as usize);
+            self.task.move_to(CpuId(d.below(self.sh.m.cpus.len() as u64) as u32));
         }
         let number = if self.sh.profile.ranges.private {
             self.id

@@ -3,7 +3,7 @@
 use super::profile::{Populate, Special};
 use super::shared::Shared;
 use crate::drive::Driver;
-use crate::machine::{Kind, Mapping};
+use crate::machine::{CpuId, Kind, Mapping};
 use crate::ops::{Errno, Task};
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ pub fn set_up<D: Driver>(sh: &Shared, task: &Task<'_, D>, id: usize) -> Result<(
     let count = sh.mappings.len();
     let mlocked = (count as f64 * ranges.mlocked.0).round() as usize;
     for number in (id..count).step_by(sh.profile.threads as usize) {
-        task.move_to(number % sh.m.cpus.len());
+        task.move_to(CpuId::turn(number, sh.m.cpus.len()));
         let mapping = sh.m.mapping(sh.mappings[number]);
         let all = 0..mapping.vma.len();
         // Seven is prime to most counts: anonymous and shared mappings alike.
@@ -35,7 +35,7 @@ pub fn set_up<D: Driver>(sh: &Shared, task: &Task<'_, D>, id: usize) -> Result<(
     if id == 0 && sh.profile.hog {
         hog(sh, task);
     }
-    task.move_to(id % sh.m.cpus.len());
+    task.move_to(CpuId::turn(id, sh.m.cpus.len()));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use super::profile::Profile;
 use super::spread::Spread;
 use crate::drive::{Driver, Place, Wait};
 use crate::judge::{Causes, Class, Findings, UnsafePins, Victims};
-use crate::machine::{Kind, Known, MAX_ORDER, Machine, MappingId, Turns};
+use crate::machine::{CpuId, Kind, Known, MAX_ORDER, Machine, MappingId, Turns};
 use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
@@ -277,14 +277,14 @@ impl Shared {
         let memlock = profile.pinner.memlock;
         m.accounts.set_limits((memlock != 0).then_some(memlock), profile.pinner.dma_entries);
         if profile.ranges.hugetlb {
-            m.set_hugetlb_pool(0, huge.saturating_mul(count));
+            m.set_hugetlb_pool(CpuId(0), huge.saturating_mul(count));
         }
         let mappings = (0..count).map(|number| {
             let backing = profile.backing(number);
             let mapping = m.map(backing, pages).id;
             if backing.kind.is_hugetlb() {
                 // What the pool lacks is a fault's to say.
-                let _ = m.reserve_hugetlb(0, mapping, huge);
+                let _ = m.reserve_hugetlb(CpuId(0), mapping, huge);
             }
             mapping
         });
@@ -399,7 +399,7 @@ impl Shared {
     /// A pinner or actor ends; the last one sends the kworkers home.
     pub fn thread_left<D: Driver>(&self, d: &D) {
         if self.threads_left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            (0..self.m.cpus.len()).for_each(|cpu| d.wake(Wait::Work(cpu)));
+            self.m.each_cpu().for_each(|(cpu, _)| d.wake(Wait::Work(cpu)));
         }
     }
 
@@ -407,7 +407,7 @@ impl Shared {
     pub fn abandon<D: Driver>(&self, d: &D) {
         // A flag of its own: those that are still there go on counting themselves out.
         self.abandoned.store(true, Ordering::Release);
-        (0..self.m.cpus.len()).for_each(|cpu| d.wake(Wait::Work(cpu)));
+        self.m.each_cpu().for_each(|(cpu, _)| d.wake(Wait::Work(cpu)));
     }
 
     /// Whether only kworkers are left.
