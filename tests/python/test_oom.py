@@ -16,7 +16,7 @@ Cli = Callable[..., Ended]
 COMMON = ("--profile", "oom", "--driver", "sim", "--seed", "1", "--quiet")
 
 
-def oom(policy: str, **sets: object) -> PolicyResult:
+def oom(policy: str, **sets: bool | int | float | str) -> PolicyResult:
     changes = {key.replace("__", "."): value for key, value in sets.items()}
     run = gupstress.run("oom", policy=policy, driver="sim", seed=1, sets=changes)
     return run.results[0]
@@ -76,7 +76,9 @@ def test_kills_can_be_asked_for_in_thresholds(cli: Cli) -> None:
         ({"bystanders.oom_score_adj": 1001}, "from -1000 to 1000; nearest: 1000"),
     ],
 )
-def test_bystanders_that_can_do_nothing_are_refused(sets: dict[str, object], said: str) -> None:
+def test_bystanders_that_can_do_nothing_are_refused(
+    sets: dict[str, bool | int | float | str], said: str
+) -> None:
     with pytest.raises(gupstress.ConfigError) as refused:
         gupstress.run("oom", policy="none", driver="sim", sets=sets)
     assert said in str(refused.value)

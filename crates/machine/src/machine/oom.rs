@@ -107,12 +107,12 @@ impl Processes {
     /// Whether the program's threads have a fatal signal pending.
     #[inline]
     pub fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Acquire)
+        self.killed.load(Ordering::Relaxed)
     }
 
     /// Whether the kernel has panicked: there was nobody left to kill.
     pub fn has_panicked(&self) -> bool {
-        self.panicked.load(Ordering::Acquire)
+        self.panicked.load(Ordering::Relaxed)
     }
 
     /// Whether a process has its fatal signal, and may be gone.
@@ -161,7 +161,7 @@ impl Machine {
         });
         // Of equals the one that came last.
         let Some((process, resident, points)) = candidates.max_by_key(|&(.., points)| points) else {
-            self.processes.panicked.store(true, Ordering::Release);
+            self.processes.panicked.store(true, Ordering::Relaxed);
             return OutOfMemory::Panicked;
         };
         all[process.at()].life = Life::Dying;
@@ -169,7 +169,7 @@ impl Machine {
         let free_movable = self.memory.free_in(ZoneKind::Movable) as u64;
         self.processes.kills.lock().push(Kill { process, points, pages, useful, free_movable });
         if process == PROGRAM {
-            self.processes.killed.store(true, Ordering::Release);
+            self.processes.killed.store(true, Ordering::Relaxed);
         }
         OutOfMemory::Killed(process)
     }
