@@ -16,7 +16,7 @@ Cli = Callable[..., Ended]
 COMMON = ("--profile", "oom", "--driver", "sim", "--seed", "1", "--quiet")
 
 
-def oom(policy: str, **sets: bool | int | float | str) -> PolicyResult:
+def oom(policy: str, **sets: bool | float | str) -> PolicyResult:
     changes = {key.replace("__", "."): value for key, value in sets.items()}
     run = gupstress.run("oom", policy=policy, driver="sim", seed=1, sets=changes)
     return run.results[0]
