@@ -41,7 +41,7 @@ pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
 pub(crate) use folio::Folio;
 pub use hugetlb::{Pool, PoolState};
-pub use ids::{CpuId, Frame, Frames, MappingId, NO_FRAME, ZERO_FRAME};
+pub use ids::{CpuId, Frame, Frames, MappingId, NO_FRAME, PageIndex, PageRange, ZERO_FRAME, pages};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use mutex::SleepMutex;
