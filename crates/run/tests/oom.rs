@@ -4,7 +4,7 @@
 
 use gupstress_run::judge::{Class, Status, Verdict};
 use gupstress_run::litmus::Session;
-use gupstress_run::machine::{CpuId, Kind, Layout};
+use gupstress_run::machine::{CpuId, Kind, Layout, pages};
 use gupstress_run::observe::Event;
 use gupstress_run::policy::{Source, load_kernel, load_policy, policy_names};
 use gupstress_run::script::OpError;
@@ -154,16 +154,16 @@ fn a_script_is_killed_where_it_has_no_memory() {
     let session = || Session::new(rules.clone(), policy.clone(), &layout, 2);
     let mut pins = session();
     let a = pins.map(Kind::Anon, 9).unwrap();
-    pins.touch(CpuId(0), a, 0..9).unwrap();
-    let pin = pins.pin(CpuId(0), a, 0..9, true).unwrap();
+    pins.touch(CpuId(0), a, pages(0..9)).unwrap();
+    let pin = pins.pin(CpuId(0), a, pages(0..9), true).unwrap();
     assert_eq!((pin.class, pin.error, pin.pin), (Class::OomKilled, None, None));
     assert_eq!(pin.counters.get(Event::OomKills), 1);
     assert!(pins.recount().broken.is_empty());
-    let after = pins.touch(CpuId(0), a, 0..1).unwrap_err();
+    let after = pins.touch(CpuId(0), a, pages(0..1)).unwrap_err();
     assert!(matches!(&after, OpError::Misuse(said) if said.contains("OOM killer")), "{after:?}");
 
     let mut touches = session();
     let b = touches.map(Kind::Anon, 73).unwrap();
-    let killed = touches.touch(CpuId(0), b, 0..73).unwrap_err();
+    let killed = touches.touch(CpuId(0), b, pages(0..73)).unwrap_err();
     assert_eq!(killed, OpError::Killed("touch"));
 }

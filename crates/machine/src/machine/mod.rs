@@ -42,7 +42,9 @@ pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
 pub(crate) use folio::Folio;
 pub use hugetlb::{Pool, PoolState};
-pub use ids::{CpuId, Frame, Frames, MappingId, NO_FRAME, ProcessId, ZERO_FRAME};
+pub use ids::{
+    CpuId, Frame, Frames, MappingId, NO_FRAME, PageIndex, PageRange, ProcessId, ZERO_FRAME, pages,
+};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use mutex::SleepMutex;

@@ -5,7 +5,6 @@
 //! for the next one.
 
 use super::memory::Gfp;
-use super::space::PTES_PER_TABLE;
 use super::{Machine, MappingId, ProcessId, ZoneKind};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
 
@@ -194,7 +193,7 @@ impl Machine {
         let mut sum = Resident::default();
         for mapping in self.mappings().filter(|mapping| own(mapping.id)) {
             let mut last_table = None;
-            for index in 0..mapping.vma.len() {
+            for index in mapping.vma.pages() {
                 let pte = mapping.vma.pte(index);
                 // A page on its way is a page still.
                 if !(pte.is_present() || pte.is_migration()) || self.is_zero(pte.frame()) {
@@ -203,7 +202,7 @@ impl Machine {
                 sum.pages += 1;
                 let zone = ZoneKind::of(self.folio(pte.frame()).flags());
                 sum.useful += u64::from(gfp.looks_into(zone));
-                let table = Some(index / PTES_PER_TABLE);
+                let table = Some(index.table());
                 sum.tables += u64::from(table != last_table);
                 last_table = table;
             }

@@ -5,7 +5,9 @@ use super::profile::Profile;
 use super::shared::Shared;
 use crate::config::{Axis, table};
 use crate::drive::Driver;
-use crate::machine::{Kind, Machine, MappingId, OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN, PROGRAM, ProcessId};
+use crate::machine::{
+    Kind, Machine, MappingId, OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN, PROGRAM, PageIndex, ProcessId,
+};
 use crate::ops::{Errno, Task};
 use std::ops::RangeInclusive;
 use toml::Value;
@@ -122,13 +124,14 @@ pub(super) fn populate<D: Driver>(sh: &Shared, task: &Task<'_, D>) -> Result<(),
     let BystanderCfg { pages, outside, .. } = sh.profile.bystanders;
     for &mapping in &sh.bystanders {
         let mapping = sh.m.mapping(mapping);
-        task.touch_pinnable(mapping, 0..outside)?;
-        task.touch(mapping, outside..pages)?;
+        let (outside, inside) = (PageIndex(0).run(outside), PageIndex(outside).run(pages - outside));
+        task.touch_pinnable(mapping, outside)?;
+        task.touch(mapping, inside)?;
     }
     if let Some(hog) = sh.hog {
         let mapping = sh.m.mapping(hog);
         // Ends with the memory.
-        let _ = task.touch_pinnable(mapping, 0..mapping.vma.len());
+        let _ = task.touch_pinnable(mapping, mapping.vma.pages());
     }
     Ok(())
 }

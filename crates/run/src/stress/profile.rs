@@ -6,7 +6,7 @@ use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, wo
 use crate::drive::{Costs, Host, Sched};
 use crate::error::{Error, Result};
 use crate::judge::Verdict;
-use crate::machine::{Backing, DMA_ENTRY_LIMIT, Kind, Layout, MAX_ORDER, PAGEBLOCK};
+use crate::machine::{Backing, DMA_ENTRY_LIMIT, Kind, Layout, MAX_ORDER, PAGEBLOCK, PageIndex, PageRange};
 use crate::policy::{Caller, Rules, Source, load, names, policy_names, presets};
 use std::collections::BTreeMap;
 
@@ -459,13 +459,12 @@ impl Profile {
     }
 
     /// The pages of each mapping that pinner `id` works on.
-    pub fn part(&self, id: u32) -> std::ops::Range<u32> {
+    pub fn part(&self, id: u32) -> PageRange {
         if !self.pinner.disjoint || self.ranges.private {
-            return 0..self.ranges.pages;
+            return PageIndex(0).run(self.ranges.pages);
         }
         let pages = self.ranges.pages / self.threads;
-        let first = id * pages;
-        first..first + pages
+        PageIndex(id * pages).run(pages)
     }
 
     /// What a run with so many pinning threads takes from the host.
