@@ -3,7 +3,7 @@
 use super::signals::Signals;
 use super::{MachineError, Result};
 use gupstress_run::litmus::{Limits, Outcome, SESSION_LAYOUT, Session};
-use gupstress_run::machine::{CpuId, MappingId};
+use gupstress_run::machine::{CpuId, MappingId, PageIndex};
 use gupstress_run::request;
 use gupstress_run::script::{Name, Op, OpError, Player, kind_named};
 use pyo3::prelude::*;
@@ -51,11 +51,11 @@ impl Machine {
     }
 
     fn severed(&self, pin: usize) -> Result<Vec<u32>> {
-        Ok(self.session.severed(pin)?)
+        Ok(self.session.severed(pin)?.into_iter().map(|index| index.0).collect())
     }
 
     fn page(&self, mapping: u32, index: u32) -> Result<String> {
-        Ok(json!(self.session.page(MappingId(mapping), index)?).to_string())
+        Ok(json!(self.session.page(MappingId(mapping), PageIndex(index))?).to_string())
     }
 
     fn check(&self) -> String {

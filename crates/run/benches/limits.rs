@@ -14,7 +14,7 @@ use gupstress_run::drive::os::{OsRun, OsThread};
 use gupstress_run::judge::Status;
 use gupstress_run::judge::result::Books;
 use gupstress_run::machine::payload::{Fresh, Frozen};
-use gupstress_run::machine::{CpuId, Frame, Gfp, Kind, Known, Layout, Machine, Mapping, ZoneKind};
+use gupstress_run::machine::{CpuId, Frame, Gfp, Kind, Known, Layout, Machine, Mapping, PageIndex, ZoneKind};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Source, load_kernel, load_policy};
@@ -169,7 +169,7 @@ fn pin_one<const CHAINED: bool>(pages: u32) {
     let driver = bench.driver();
     let task = Task::new(&bench.m, &driver, &bench.count, CpuId(0));
     let mapping = bench.m.map(Kind::Anon, pages);
-    task.touch_pinnable(mapping, 0..pages).unwrap();
+    task.touch_pinnable(mapping, PageIndex(0).run(pages)).unwrap();
     task.lru_add_drain();
 
     let mut pin = Pin::default();
@@ -182,7 +182,7 @@ fn pin_one<const CHAINED: bool>(pages: u32) {
         let start = Instant::now();
         for _ in 0..CALLS {
             let index = random_a.below(pages);
-            let request = PinRequest::new(&bench.policy, mapping, index..index + 1, true);
+            let request = PinRequest::new(&bench.policy, mapping, PageIndex(index).run(1), true);
             let pinned = task.pin_longterm(&request, &mut pin);
             assert!(pinned.is_ok() && pin.sweeps == 1, "a pin failed");
             task.unpin_user_pages(&pin.pages);
@@ -229,13 +229,13 @@ fn migrate(pages: u32) {
     let mut starts: Vec<u32> = (0..pages / CALL).map(|call| call * CALL).collect();
     let mut pinned = 0;
     let a = || {
-        task.touch(mapping, 0..pages).unwrap();
+        task.touch(mapping, PageIndex(0).run(pages)).unwrap();
         task.lru_add_drain();
         assert_movable(&bench, mapping);
         random.shuffle(&mut starts);
         let mut took = Duration::ZERO;
         for (&start, pin) in starts.iter().zip(&mut pins) {
-            let request = PinRequest::new(&bench.policy, mapping, start..start + CALL, true);
+            let request = PinRequest::new(&bench.policy, mapping, PageIndex(start).run(CALL), true);
             let before = Instant::now();
             let result = task.pin_longterm(&request, pin);
             took += before.elapsed();
@@ -245,7 +245,7 @@ fn migrate(pages: u32) {
         pinned += u64::from(pages);
         assert_eq!(bench.count.get(Event::Migrated), pinned, "not every page was migrated");
         pins.iter().for_each(|pin| task.unpin_user_pages(&pin.pages));
-        assert_eq!(task.zap(mapping, 0..pages, false), pages);
+        assert_eq!(task.zap(mapping, PageIndex(0).run(pages), false), pages);
         took.as_secs_f64() * 1e9 / f64::from(pages)
     };
     let mut random = Random(SEED);
@@ -258,7 +258,7 @@ fn migrate(pages: u32) {
 /// The pages of the mapping are on the LRU and lie where a pin may not leave them.
 fn assert_movable(bench: &Bench, mapping: &Mapping) {
     for index in 0..mapping.vma.len() {
-        let page = bench.m.page(mapping.vma.pte(index).frame());
+        let page = bench.m.page(mapping.vma.pte(PageIndex(index)).frame());
         assert!(
             ZoneKind::of(page.flags()) == ZoneKind::Movable && page.has(gupstress_run::machine::flag::LRU)
         );

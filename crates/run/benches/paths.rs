@@ -16,7 +16,7 @@ use gupstress_run::drive::os::{OsRun, OsThread};
 use gupstress_run::drive::sim::{Lab, SimTask};
 use gupstress_run::drive::{Costs, Decision, Driver, Listed, Place, Step, Strategy, Timed, Uniform};
 use gupstress_run::explore::{Bounded, Load, Runner, Size, cut};
-use gupstress_run::machine::{CpuId, Kind, Layout, Machine, NO_FRAME};
+use gupstress_run::machine::{CpuId, Kind, Layout, Machine, NO_FRAME, PageIndex};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Pin, PinRequest, Task};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
@@ -54,17 +54,17 @@ fn pages(path: &str, size: u32, times: u32) {
     let driver = OsThread::new(&run, &place, 0, true, 1);
     let task = Task::new(&m, &driver, &count, CpuId(0));
     let mapping = m.map(Kind::Anon, if path == "pin" { PAGES } else { size });
-    let range = 0..size;
+    let range = PageIndex(0).run(size);
     let mut pin = Pin::default();
     match path {
         "pin" => {
-            task.touch_pinnable(mapping, 0..PAGES).unwrap();
+            task.touch_pinnable(mapping, PageIndex(0).run(PAGES)).unwrap();
             task.lru_add_drain();
             measured(&mut || {
                 for nth in 0..times {
                     // Fibonacci hashing: no page twice running, none much more often than another.
                     let index = nth.wrapping_mul(0x9e37_79b1) >> 22;
-                    let request = PinRequest::new(&policy, mapping, index..index + 1, true);
+                    let request = PinRequest::new(&policy, mapping, PageIndex(index).run(1), true);
                     task.pin_longterm(&request, &mut pin).unwrap();
                     task.unpin_user_pages(&pin.pages);
                 }

@@ -14,7 +14,9 @@
 #![allow(clippy::disallowed_types)]
 
 use gupstress_run::drive::{Driver, Step, Wait, Waited};
-use gupstress_run::machine::{Backing, CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, flag};
+use gupstress_run::machine::{
+    Backing, CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, PageIndex, flag, pages,
+};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
@@ -181,12 +183,12 @@ impl Driver for Threads<'_> {
 /// Pins page 0, transfers through the pin, checks the transfer, unpins; true if the fast path did.
 fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: MappingId, policy: &Policy) -> bool {
     let mapping = t.m.mapping(mapping);
-    let request = PinRequest::new(policy, mapping, 0..1, true);
+    let request = PinRequest::new(policy, mapping, pages(0..1), true);
     let mut pin = Pin::default();
     t.pin_longterm(&request, &mut pin).unwrap();
     let dma = Dma { word: 0, token: 7 };
     t.dma_start(dma, &pin.pages);
-    assert_eq!(t.dma_finish(dma, mapping, 0..1, &pin.pages), None, "the mapping lost its pinned page");
+    assert_eq!(t.dma_finish(dma, mapping, pages(0..1), &pin.pages), None, "the mapping lost its pinned page");
     t.unpin_user_pages(&pin.pages);
     t.count.get(Event::GupFast) == 1
 }
@@ -194,7 +196,7 @@ fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: MappingId, policy: &Poli
 /// Isolates page 0, whoever comes.
 fn isolate(t: &Task<'_, Threads<'_>>, mapping: MappingId) -> Vec<Frame> {
     let mut isolated = Vec::new();
-    t.with_short_ref(t.m.mapping(mapping), 0, |frame| {
+    t.with_short_ref(t.m.mapping(mapping), PageIndex(0), |frame| {
         assert!(t.isolate_lru(frame), "nobody else is there");
         isolated.push(frame);
     });
@@ -261,12 +263,12 @@ fn gup_fast_and_zap_see_each_other() {
         ["a pin by the fast path", "a page zapped"],
         move |world, [was_fast, was_zapped]| {
             let mapping = world.m.map(Kind::Anon, 1).id;
-            world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+            world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
             let policy = world.policy.clone();
             let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
             world.on(1, |t| {
                 let mapping = t.m.mapping(mapping);
-                was_zapped.count(t.zap(mapping, 0..1, true) == 1);
+                was_zapped.count(t.zap(mapping, pages(0..1), true) == 1);
             });
             was_fast.count(pinner.join().unwrap());
             world.assert_sound();
@@ -285,7 +287,7 @@ fn gup_fast_against_migration(kind: Kind, kernel: &str) {
         move |world, [was_fast, was_moved]| {
             let mapping = world.m.map(kind, 1).id;
             let isolated = world.on(1, |t| {
-                t.touch(t.m.mapping(mapping), 0..1).unwrap();
+                t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
                 isolate(t, mapping)
             });
             let policy = world.policy.clone();
@@ -320,12 +322,12 @@ fn a_page_that_another_thread_puts_into_the_cache_is_no_lack_of_memory() {
         ["both allocated, and the second was faster"],
         move |world, [second_won]| {
             let mapping = world.m.map(Kind::Shmem, 1).id;
-            let touch = move |t: &Task<'_, Threads<'_>>| t.touch(t.m.mapping(mapping), 0..1).unwrap();
+            let touch = move |t: &Task<'_, Threads<'_>>| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
             let other = world.spawn(0, touch);
             world.on(1, touch);
             other.join().unwrap();
             // Frames are handed out in order: who had the second was not the first to find no page.
-            second_won.count(world.m.mapping(mapping).cached(0) != Some(Frame(1)));
+            second_won.count(world.m.mapping(mapping).cached(PageIndex(0)) != Some(Frame(1)));
             world.assert_sound();
         },
     );
@@ -340,12 +342,13 @@ fn a_page_that_is_split_off_gets_the_reference_that_was_meant_for_it() {
         let m = Machine::new(rules.clone(), &Layout { normal: 4, ..TINY }, 2);
         let world = Arc::new(World { m, monitor: Monitor::new(), policy: policy.clone(), kworkers: false });
         let mapping = world.m.map(Backing { kind: Kind::Shmem, order: 1 }, 2).id;
-        world.on(0, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
-        let large =
-            |world: &World| world.m.memory.folio(world.m.mapping(mapping).cached(0).unwrap()).is_large();
+        world.on(0, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let large = |world: &World| {
+            world.m.memory.folio(world.m.mapping(mapping).cached(PageIndex(0)).unwrap()).is_large()
+        };
         assert!(large(&world));
-        let other = world.spawn(0, move |t| t.split_folios(t.m.mapping(mapping), 0..1));
-        world.on(1, |t| t.touch_alias(t.m.mapping(mapping), 1..2).unwrap());
+        let other = world.spawn(0, move |t| t.split_folios(t.m.mapping(mapping), pages(0..1)));
+        world.on(1, |t| t.touch_alias(t.m.mapping(mapping), pages(1..2)).unwrap());
         seen[0].count(!large(&world));
         other.join().unwrap();
         seen[1].count(large(&world));
@@ -386,7 +389,7 @@ fn a_fresh_page_is_filled_before_a_pin_finds_it() {
             let mapping = world.m.map(Kind::Anon, 1).id;
             let policy = world.policy.clone();
             let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
-            world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+            world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
             was_fast.count(pinner.join().unwrap());
             world.assert_sound();
         },
@@ -404,18 +407,18 @@ fn a_page_in_a_batch_is_filled_before_a_pin_finds_it() {
             let mapping = world.m.map(Kind::Anon, 1).id;
             let pinner = world.spawn(0, move |t| {
                 let vma = &t.m.mapping(mapping).vma;
-                let pte = vma.pte(0);
+                let pte = vma.pte(PageIndex(0));
                 let frame = pte.frame();
                 if !pte.is_present() || !t.m.page(frame).try_get(1024) {
                     return false;
                 }
-                if vma.pte(0) == pte {
+                if vma.pte(PageIndex(0)) == pte {
                     t.dma_start(Dma { word: 0, token: 7 }, &[frame]);
                 }
                 t.put(frame, 1024);
                 true
             });
-            world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+            world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
             was_fast.count(pinner.join().unwrap());
         },
     );
@@ -519,13 +522,13 @@ fn whoever_clears_pg_lru_owns_the_page() {
         move |world, [was_isolated, was_missed]| {
             let mapping = world.m.map(Kind::Anon, 1).id;
             world.on(0, |t| {
-                t.touch(t.m.mapping(mapping), 0..1).unwrap();
+                t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
                 // Referenced: the next access queues it to be activated, and the batch is full.
-                t.mark_range_accessed(t.m.mapping(mapping), 0..1);
+                t.mark_range_accessed(t.m.mapping(mapping), pages(0..1));
             });
-            let activator = world.spawn(0, move |t| t.mark_range_accessed(t.m.mapping(mapping), 0..1));
+            let activator = world.spawn(0, move |t| t.mark_range_accessed(t.m.mapping(mapping), pages(0..1)));
             world.on(1, |t| {
-                t.with_short_ref(t.m.mapping(mapping), 0, |frame| {
+                t.with_short_ref(t.m.mapping(mapping), PageIndex(0), |frame| {
                     let won = t.isolate_lru(frame);
                     if won {
                         assert!(!t.m.page(frame).has(flag::LRU), "an isolated page is on a list again");

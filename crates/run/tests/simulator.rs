@@ -6,7 +6,7 @@ use gupstress_run::drive::{
     Costs, Decision, Driver, Listed, Pending, Pick, Step, Strategy, TaskId, Timed, Uniform, Wait,
 };
 use gupstress_run::machine::NO_FRAME;
-use gupstress_run::machine::{CpuId, Kind, Layout, Machine};
+use gupstress_run::machine::{CpuId, Kind, Layout, Machine, pages};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::Task;
 use gupstress_run::policy::{Source, load_kernel};
@@ -148,10 +148,10 @@ fn a_kworker_is_a_task_only_while_its_cpu_has_work() {
             let task = Task::new(&m, thread, &count, CpuId(0));
             for _ in 0..5 {
                 task.move_to(CpuId(3));
-                task.touch(m.mapping(mapping), 0..4).unwrap();
+                task.touch(m.mapping(mapping), pages(0..4)).unwrap();
                 task.move_to(CpuId(0));
                 task.lru_add_drain_all(true);
-                task.zap(m.mapping(mapping), 0..4, true);
+                task.zap(m.mapping(mapping), pages(0..4), true);
             }
         }
     };

@@ -8,7 +8,7 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{SESSION_LAYOUT, Session};
-use gupstress_run::machine::{CpuId, Layout, MAX_ORDER, MappingId};
+use gupstress_run::machine::{CpuId, Layout, MAX_ORDER, MappingId, PageIndex};
 use gupstress_run::policy::{DrainRule, Source, kernel_names, load_kernel, load_policy, policy_names};
 use gupstress_run::script::{Op, OpError, Player, Word};
 use rand_core::{RngCore, SeedableRng};
@@ -159,7 +159,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
                     }
                 }
             }
-            Err(OpError::Refused { .. } | OpError::Misuse(_)) => {}
+            Err(OpError::Refused { .. } | OpError::Misuse(_) | OpError::Killed(_)) => {}
             // Nobody else is there to end what the script has locked or under writeback.
             Err(OpError::Stuck(_)) if is_busy(&script) => {}
             Err(wrong) => return Err(told(wrong.to_string())),
@@ -180,7 +180,7 @@ fn is_busy(script: &[String]) -> bool {
 /// Whether something that lasts stands in the way of a page of a range.
 fn is_hindered(session: &Session, mapping: MappingId, range: Range<u32>) -> bool {
     range.into_iter().any(|index| {
-        let page = session.page(mapping, index).unwrap();
+        let page = session.page(mapping, PageIndex(index)).unwrap();
         page.is_none_or(|page| page.obstacle.is_some_and(|obstacle| obstacle.is_permanent()))
     })
 }

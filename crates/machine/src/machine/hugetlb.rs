@@ -4,12 +4,12 @@
 //! it, or in use. Its last user's reference gone, it returns here ([`Machine::free_hugetlb`])
 //! unless the pool has a surplus, or it is a temporary one: what a migration has moved away from.
 
-use super::ids::{CpuId, Frame};
+use super::ids::{CpuId, Frame, PageIndex, PageRange};
 use super::page::{MAX_ORDER, flag};
 use super::payload::Fresh;
+use super::space::PTES_PER_TABLE;
 use super::{Gfp, Machine, MappingId, ZoneKind};
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 /// What `/proc/meminfo` says of huge pages.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Pool {
     free: Vec<Frame>,
     total: u32,
     /// Huge pages that mappings have a right to and have not faulted in: the mapping, and which.
-    reservations: BTreeSet<(MappingId, u32)>,
+    reservations: BTreeSet<(MappingId, usize)>,
     surplus: u32,
     /// `nr_overcommit_hugepages`
     overcommit: u32,
@@ -104,7 +104,7 @@ impl Machine {
         loop {
             let mut pool = self.hugetlb.lock();
             if pool.spare() >= pages {
-                pool.reservations.extend((0..pages).map(|nth| (mapping, nth)));
+                pool.reservations.extend((0..pages as usize).map(|nth| (mapping, nth)));
                 return true;
             }
             if pool.surplus >= pool.overcommit {
@@ -122,10 +122,9 @@ impl Machine {
     /// `hugetlb_unreserve_pages`, `hugetlb_vm_op_close`: gives back what of a mapping was never
     /// faulted in, and with it the surplus pages that nobody has a right to then
     /// (`return_unused_surplus_pages`).
-    pub(crate) fn unreserve_hugetlb(&self, cpu: CpuId, mapping: MappingId, pages: Range<u32>) {
-        let huge = |page: u32| page >> MAX_ORDER;
+    pub(crate) fn unreserve_hugetlb(&self, cpu: CpuId, mapping: MappingId, pages: PageRange) {
         let mut pool = self.hugetlb.lock();
-        let (first, end) = (huge(pages.start.next_multiple_of(1 << MAX_ORDER)), huge(pages.end));
+        let (first, end) = ((pages.start + (PTES_PER_TABLE - 1)).table(), pages.end.table());
         pool.reservations.retain(|&(of, nth)| of != mapping || nth < first || nth >= end);
         let mut unused = Vec::new();
         while pool.surplus > 0 && pool.spare() > 0 {
@@ -144,11 +143,11 @@ impl Machine {
         &self,
         cpu: CpuId,
         gfp: Gfp,
-        page: Option<(MappingId, u32)>,
+        page: Option<(MappingId, PageIndex)>,
     ) -> Option<Fresh<'_>> {
-        let pin = gfp == Gfp::Pin;
+        let pin = gfp.is_pin();
         let mut pool = self.hugetlb.lock();
-        let page = page.map(|(mapping, index)| (mapping, index >> MAX_ORDER));
+        let page = page.map(|(mapping, index)| (mapping, index.table()));
         let reserved = page.is_some_and(|page| pool.reservations.contains(&page));
         let fits = |&head: &Frame| !pin || ZoneKind::of(self.page(head).flags()) == ZoneKind::Normal;
         let found = if reserved || pool.spare() > 0 { pool.free.iter().position(fits) } else { None };
@@ -182,7 +181,7 @@ impl Machine {
         let mut pool = self.hugetlb.lock();
         let fits = |&head: &Frame| ZoneKind::of(self.page(head).flags()) == ZoneKind::Normal;
         let at = pool.free.iter().position(fits);
-        if let Some(at) = at.filter(|_| gfp == Gfp::Pin && pool.spare() > 0) {
+        if let Some(at) = at.filter(|_| gfp.is_pin() && pool.spare() > 0) {
             return Some(self.memory.adopt(pool.free.remove(at)));
         }
         drop(pool);

@@ -26,6 +26,7 @@ pub mod lruvec;
 pub mod memory;
 mod mutex;
 mod obstacle;
+mod oom;
 pub mod page;
 pub mod payload;
 mod refs;
@@ -41,11 +42,14 @@ pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
 pub(crate) use folio::Folio;
 pub use hugetlb::{Pool, PoolState};
-pub use ids::{CpuId, Frame, Frames, MappingId, NO_FRAME, ZERO_FRAME};
+pub use ids::{
+    CpuId, Frame, Frames, MappingId, NO_FRAME, PageIndex, PageRange, ProcessId, ZERO_FRAME, pages,
+};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use mutex::SleepMutex;
 pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
+pub use oom::{Kill, OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN, OutOfMemory, PROGRAM, Processes};
 pub use page::{MAX_ORDER, Page, flag};
 pub(crate) use refs::Grab;
 pub use space::{Backing, Kind, Mapping, Pte, Vma};
@@ -86,6 +90,8 @@ pub struct Machine {
     leaked: Mutex<Vec<Frame>>,
     /// What callers are charged.
     pub accounts: Accounts,
+    /// Whom the OOM killer may choose.
+    pub processes: Processes,
 }
 
 impl Machine {
@@ -116,6 +122,7 @@ impl Machine {
             hugetlb: Mutex::new(Pool::default()),
             leaked: Mutex::new(Vec::new()),
             accounts: Accounts::default(),
+            processes: Processes::default(),
             rules,
         })
     }
@@ -226,7 +233,7 @@ impl Machine {
 
 crate::restore!(Machine {
     memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero, hugetlb, leaked,
-    accounts,
+    accounts, processes,
 } keep { rules, passing });
 
 /// Mappings are made before anything runs: both machines have the same.

@@ -2,9 +2,12 @@
 
 use super::session::{Live, Outcome, Session, Stage};
 use crate::drive::sim::SimThread;
-use crate::machine::{Backing, CpuId, Frame, Kind, MAX_ORDER, Mapping, MappingId, ZoneKind};
+use crate::judge::Class;
+use crate::machine::{
+    Backing, CpuId, Frame, Kind, MAX_ORDER, Mapping, MappingId, PageIndex, PageRange, ZoneKind, pages,
+};
 use crate::ops::{Errno, Task};
-use crate::script::{Counted, Has, Name, Op, OpError, Pages, Player};
+use crate::script::{Counted, Has, Name, Op, OpError, Pages, Part, Player};
 use std::ops::Range;
 use toml::Value;
 
@@ -57,8 +60,8 @@ impl<S: Stage> Session<S> {
         &mut self,
         cpu: CpuId,
         mapping: MappingId,
-        range: Range<u32>,
-        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> R + 'static,
+        range: PageRange,
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, PageRange) -> R + 'static,
     ) -> Result<R, OpError> {
         self.check(mapping, &range)?;
         self.call(cpu, move |task| operation(task, task.m.mapping(mapping), range))
@@ -68,12 +71,13 @@ impl<S: Stage> Session<S> {
     fn try_on<R: 'static>(
         &mut self,
         word: &'static str,
-        (cpu, mapping, range): (CpuId, MappingId, Range<u32>),
-        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> Result<R, Errno> + 'static,
+        (cpu, mapping, range): (CpuId, MappingId, PageRange),
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, PageRange) -> Result<R, Errno> + 'static,
     ) -> Result<R, OpError> {
         let result = self.on(cpu, mapping, range, operation)?;
         result.map_err(|errno| match self.stage.stopped() {
             Some(why) => OpError::Stopped(why.to_owned()),
+            None if self.machine().processes.is_killed() => OpError::Killed(word),
             None if errno == Errno::EINTR || self.stage.is_endless() => {
                 OpError::Stuck(format!("{word}: no end in sight"))
             }
@@ -84,92 +88,92 @@ impl<S: Stage> Session<S> {
     /// Runs one that cannot fail, unless it was given up.
     fn whole_on(
         &mut self,
-        (cpu, mapping, range): (CpuId, MappingId, Range<u32>),
-        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) + 'static,
+        (cpu, mapping, range): (CpuId, MappingId, PageRange),
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, PageRange) + 'static,
     ) -> Result<(), OpError> {
         self.on(cpu, mapping, range, operation)?;
         self.unless_stopped()
     }
 
     /// Writes each page.
-    pub fn touch(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn touch(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("touch", (cpu, mapping, range), |t, m, r| t.touch(m, r))
     }
 
     /// Reads each page.
-    pub fn read(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn read(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("read", (cpu, mapping, range), |t, m, r| t.read(m, r))
     }
 
-    /// Writes `pages` fresh anonymous pages of another mapping.
-    pub fn fill(&mut self, cpu: CpuId, pages: u32) -> Result<(), OpError> {
-        let mapping = self.map(Kind::Anon, pages)?;
-        self.try_on("fill", (cpu, mapping, 0..pages), |t, m, r| t.touch(m, r))
+    /// Writes `len` fresh anonymous pages of another mapping.
+    pub fn fill(&mut self, cpu: CpuId, len: u32) -> Result<(), OpError> {
+        let mapping = self.map(Kind::Anon, len)?;
+        self.try_on("fill", (cpu, mapping, pages(0..len)), |t, m, r| t.touch(m, r))
     }
 
     /// `mlock2(MLOCK_ONFAULT)`.
-    pub fn mlock(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn mlock(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("mlock", (cpu, mapping, range), |t, m, r| t.mlock(m, r))
     }
 
     /// `munlock`.
-    pub fn munlock(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn munlock(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("munlock", (cpu, mapping, range), |t, m, r| t.munlock(m, r))
     }
 
     /// `madvise(MADV_COLD)`.
-    pub fn cold(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn cold(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("cold", (cpu, mapping, range), |t, m, r| t.madvise_cold(m, r))
     }
 
     /// `madvise(MADV_FREE)`.
-    pub fn lazyfree(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn lazyfree(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("lazyfree", (cpu, mapping, range), |t, m, r| t.madvise_free(m, r))
     }
 
     /// `madvise(MADV_DONTNEED)`: the next access gets another page, or the cached one of
     /// shared memory. What is pinned stays with its device alone.
-    pub fn dontneed(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn dontneed(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.check(mapping, &range)?;
         self.end_transfers(cpu, mapping, &range)?;
         self.try_on("dontneed", (cpu, mapping, range), |t, m, r| t.madvise_dontneed(m, r))
     }
 
     /// `madvise(MADV_REMOVE)`: a hole in the file. What is pinned stays with its device alone.
-    pub fn remove(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn remove(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.check(mapping, &range)?;
         self.end_transfers(cpu, mapping, &range)?;
         self.try_on("remove", (cpu, mapping, range), |t, m, r| t.madvise_remove(m, r))
     }
 
     /// `mprotect(PROT_READ)`.
-    pub fn rdonly(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn rdonly(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("rdonly", (cpu, mapping, range), |t, m, r| t.mprotect_readonly(m, r))
     }
 
     /// Moves the mapping to another address.
     pub fn mremap(&mut self, cpu: CpuId, mapping: MappingId) -> Result<(), OpError> {
-        self.whole_on((cpu, mapping, 0..1), |t, m, _| t.mremap(m))
+        self.whole_on((cpu, mapping, pages(0..1)), |t, m, _| t.mremap(m))
     }
 
     /// Writes each page through a second mapping of the file.
-    pub fn alias(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn alias(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("alias", (cpu, mapping, range), |t, m, r| t.touch_alias(m, r))
     }
 
     /// `pwrite` of each page of the file.
-    pub fn write(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn write(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("write", (cpu, mapping, range), |t, m, r| t.pwrite(m, r))
     }
 
     /// Another holder takes one plain reference on each page and keeps it: by `splice` of a
     /// file, else by `vmsplice`.
-    pub fn hold(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn hold(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.hold_by("hold", cpu, mapping, range)
     }
 
     /// The same by `vmsplice`, which maps what it takes.
-    pub fn vhold(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn vhold(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.hold_by("vhold", cpu, mapping, range)
     }
 
@@ -178,7 +182,7 @@ impl<S: Stage> Session<S> {
         word: &'static str,
         cpu: CpuId,
         mapping: MappingId,
-        range: Range<u32>,
+        range: PageRange,
     ) -> Result<(), OpError> {
         let splice = word == "hold";
         let frames = self.try_on(word, (cpu, mapping, range.clone()), move |t, m, r| t.hold(m, r, splice))?;
@@ -187,7 +191,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Locks each page, and keeps it locked, with a reference.
-    pub fn lock(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn lock(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.take(("lock", Has::Lock), (cpu, mapping, range), |t, m, index, had| t.lock_page(m, index, had))
     }
 
@@ -196,7 +200,7 @@ impl<S: Stage> Session<S> {
         &mut self,
         cpu: CpuId,
         mapping: MappingId,
-        range: Range<u32>,
+        range: PageRange,
     ) -> Result<(), OpError> {
         self.take(("startwriteback", Has::Writeback), (cpu, mapping, range), |t, m, index, had| {
             let frame = t.lock_page(m, index, had)?;
@@ -208,7 +212,7 @@ impl<S: Stage> Session<S> {
     fn take(
         &mut self,
         (word, has): (&'static str, Has),
-        (cpu, mapping, range): (CpuId, MappingId, Range<u32>),
+        (cpu, mapping, range): (CpuId, MappingId, PageRange),
         one: TakeOne,
     ) -> Result<(), OpError> {
         let frames = self.try_on(word, (cpu, mapping, range.clone()), move |t, m, range| {
@@ -229,7 +233,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Lets go of one such reference on each page, the latest, wherever the page is by now.
-    pub fn release(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn release(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.give_back(Has::Reference, cpu, mapping, range)
     }
 
@@ -239,7 +243,7 @@ impl<S: Stage> Session<S> {
         has: Has,
         cpu: CpuId,
         mapping: MappingId,
-        range: Range<u32>,
+        range: PageRange,
     ) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
         let had = self.book.lock().given_back(has, mapping, range.clone());
@@ -283,22 +287,22 @@ impl<S: Stage> Session<S> {
     }
 
     /// Makes single pages of every folio of the range, where nobody else has references on it.
-    pub fn split(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn split(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.whole_on((cpu, mapping, range), |t, m, r| t.split_folios(m, r))
     }
 
     /// `mprotect` to read-only and back: only that PMDs across its edges are gone stays of it.
-    pub fn pmdsplit(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn pmdsplit(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.whole_on((cpu, mapping, range), |t, m, r| t.mprotect_and_back(m, r))
     }
 
     /// Forks a child that keeps a range shared copy-on-write; the rest is not the child's.
-    pub fn share(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn share(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("share", (cpu, mapping, range), |t, m, r| t.fork(m, r))
     }
 
     /// The same, and the child writes them first.
-    pub fn sharew(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn sharew(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("sharew", (cpu, mapping, range), |t, m, r| t.fork_writing(m, r))
     }
 
@@ -310,9 +314,9 @@ impl<S: Stage> Session<S> {
 
     /// Unmaps part of a mapping, or all of it for good. A frame that is pinned lives until its pin
     /// is dropped.
-    pub fn munmap(&mut self, cpu: CpuId, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn munmap(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.check(mapping, &range)?;
-        if range == (0..self.machine().mapping(mapping).vma.len()) {
+        if range == self.machine().mapping(mapping).vma.pages() {
             return self.unmap(cpu, mapping);
         }
         self.end_transfers(cpu, mapping, &range)?;
@@ -321,10 +325,10 @@ impl<S: Stage> Session<S> {
 
     /// Unmaps a mapping for good. A frame that is pinned lives until its pin is dropped.
     pub fn unmap(&mut self, cpu: CpuId, mapping: MappingId) -> Result<(), OpError> {
-        self.check(mapping, &(0..1))?;
-        let pages = self.machine().mapping(mapping).vma.len();
-        self.end_transfers(cpu, mapping, &(0..pages))?;
-        self.whole_on((cpu, mapping, 0..1), |t, m, _| t.unmap(m))
+        self.check(mapping, &pages(0..1))?;
+        let all = self.machine().mapping(mapping).vma.pages();
+        self.end_transfers(cpu, mapping, &all)?;
+        self.whole_on((cpu, mapping, pages(0..1)), |t, m, _| t.unmap(m))
     }
 
     /// `exec`: the address space goes, and who holds pins in it keeps them: the frames are the
@@ -365,7 +369,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Takes what devices have written over into the mapping, as long as it shows their pages.
-    fn end_transfers(&mut self, cpu: CpuId, mapping: MappingId, range: &Range<u32>) -> Result<(), OpError> {
+    fn end_transfers(&mut self, cpu: CpuId, mapping: MappingId, range: &PageRange) -> Result<(), OpError> {
         // Before anything is taken: what is refused must change nothing.
         self.check_cpu(cpu)?;
         let meets = |live: &Live| {
@@ -390,16 +394,17 @@ impl<S: Stage> Session<S> {
         self.stage.stopped().map_or(Ok(()), |why| Err(OpError::Stopped(why.to_owned())))
     }
 
-    /// The mapping that a script calls so, and its pages.
-    fn named(&self, name: &Name) -> Result<(MappingId, u32), OpError> {
+    /// The mapping that a script calls so.
+    fn named(&self, name: &Name) -> Result<MappingId, OpError> {
         let mapping = self.names.get(name).copied();
-        let mapping = mapping.ok_or_else(|| OpError::Misuse(format!("{:?} is not mapped", name.0)))?;
-        Ok((mapping, self.machine().mapping(mapping).vma.len()))
+        mapping.ok_or_else(|| OpError::Misuse(format!("{:?} is not mapped", name.0)))
     }
 
-    fn pages(&self, on: &Pages) -> Result<(MappingId, Range<u32>), OpError> {
-        let (mapping, pages) = self.named(&on.name)?;
-        Ok((mapping, on.range.clone().unwrap_or(0..pages)))
+    /// Pages of a mapping as a script names them; none said: all.
+    fn part(&self, name: &Name, range: Option<&Range<u32>>) -> Result<(MappingId, PageRange), OpError> {
+        let mapping = self.named(name)?;
+        let all = || self.machine().mapping(mapping).vma.pages();
+        Ok((mapping, range.map_or_else(all, |range| pages(range.clone()))))
     }
 }
 
@@ -422,10 +427,10 @@ impl<S: Stage> Player for Session<S> {
             Op::Drain(_) => self.drain_all()?,
             Op::Settle(_) => self.settle(cpu)?,
             Op::Unmap(on) => self.with(Self::munmap, cpu, on)?,
-            Op::Mremap(name) => self.mremap(cpu, self.named(name)?.0)?,
+            Op::Mremap(name) => self.mremap(cpu, self.named(name)?)?,
             Op::Split(name) => {
-                let (mapping, pages) = self.named(name)?;
-                self.split(cpu, mapping, 0..pages)?;
+                let (mapping, all) = self.part(name, None)?;
+                self.split(cpu, mapping, all)?;
             }
             Op::Pmdsplit(on) => self.with(Self::pmdsplit, cpu, on)?,
             Op::Thpon(_) => self.thp_always = true,
@@ -433,29 +438,28 @@ impl<S: Stage> Player for Session<S> {
             Op::Overcommit(pages) => self.m.set_hugetlb_overcommit(*pages),
             Op::Fragment(_) => self.fragment(cpu)?,
             Op::Unpin(name) => {
-                let mapping = self.named(name)?.0;
+                let mapping = self.named(name)?;
                 let held = |pin: &Option<Live>| pin.as_ref().is_some_and(|live| live.mapping == mapping);
                 let book = self.book.lock();
                 let pins: Vec<usize> = (0..book.pins.len()).filter(|&pin| held(&book.pins[pin])).collect();
                 drop(book);
                 pins.into_iter().try_for_each(|pin| self.unpin(cpu, pin))?;
             }
-            Op::Hold(part) => self.hold(cpu, self.named(&part.name)?.0, part.range.clone())?,
-            Op::Vhold(part) => self.vhold(cpu, self.named(&part.name)?.0, part.range.clone())?,
-            Op::Lock(part) => self.lock(cpu, self.named(&part.name)?.0, part.range.clone())?,
-            Op::Startwriteback(part) => {
-                self.startwriteback(cpu, self.named(&part.name)?.0, part.range.clone())?;
-            }
+            Op::Hold(part) => self.with_part(Self::hold, cpu, part)?,
+            Op::Vhold(part) => self.with_part(Self::vhold, cpu, part)?,
+            Op::Lock(part) => self.with_part(Self::lock, cpu, part)?,
+            Op::Startwriteback(part) => self.with_part(Self::startwriteback, cpu, part)?,
             Op::Unlock(part) | Op::Endwriteback(part) => {
                 let has = if matches!(op, Op::Unlock(_)) { Has::Lock } else { Has::Writeback };
-                self.give_back(has, cpu, self.named(&part.name)?.0, part.range.clone())?;
+                let (mapping, range) = self.part(&part.name, Some(&part.range))?;
+                self.give_back(has, cpu, mapping, range)?;
             }
             Op::Contig(block) => self.contig(cpu, *block)?,
             Op::Release(None) => self.release_all(cpu)?,
-            Op::Release(Some(part)) => self.release(cpu, self.named(&part.name)?.0, part.range.clone())?,
+            Op::Release(Some(part)) => self.with_part(Self::release, cpu, part)?,
             Op::Pin(_) | Op::Pinro(_) | Op::Vfpin(_) | Op::Vfpinro(_) | Op::Udpin(_) => {
                 let Some((on, caller, write)) = op.as_pin() else { return Ok(None) };
-                let (mapping, range) = self.pages(on)?;
+                let (mapping, range) = self.part(&on.name, on.range.as_ref())?;
                 return self.pin_by(caller, cpu, mapping, range, write).map(Some);
             }
             Op::Childexit(_) => self.children_exit(cpu)?,
@@ -487,14 +491,19 @@ fn let_go(task: &Task<'_, SimThread<'_>>, has: Has, frames: &[Frame]) {
 }
 
 /// Takes something of one page, beside what was taken already.
-type TakeOne = fn(&Task<'_, SimThread<'_>>, &Mapping, u32, &[Frame]) -> Result<Frame, Errno>;
+type TakeOne = fn(&Task<'_, SimThread<'_>>, &Mapping, PageIndex, &[Frame]) -> Result<Frame, Errno>;
 
 /// Something that is done to a range of a mapping on a CPU.
-type Act<S> = fn(&mut Session<S>, CpuId, MappingId, Range<u32>) -> Result<(), OpError>;
+type Act<S> = fn(&mut Session<S>, CpuId, MappingId, PageRange) -> Result<(), OpError>;
 
 impl<S: Stage> Session<S> {
     fn with(&mut self, act: Act<S>, cpu: CpuId, on: &Pages) -> Result<(), OpError> {
-        let (mapping, range) = self.pages(on)?;
+        let (mapping, range) = self.part(&on.name, on.range.as_ref())?;
+        act(self, cpu, mapping, range)
+    }
+
+    fn with_part(&mut self, act: Act<S>, cpu: CpuId, on: &Part) -> Result<(), OpError> {
+        let (mapping, range) = self.part(&on.name, Some(&on.range))?;
         act(self, cpu, mapping, range)
     }
 }
@@ -502,11 +511,18 @@ impl<S: Stage> Session<S> {
 impl Counted for Outcome {
     fn value(&self, key: &str) -> Option<Value> {
         if key == "result" {
-            let stuck = self.class == crate::judge::Class::Stuck;
-            let end = self.error.map_or(if stuck { "stuck" } else { "ok" }, |errno| errno.name());
-            return Some(Value::from(end));
+            return Some(Value::from(self.error.map_or_else(|| end(self.class), Errno::name)));
         }
         let event = crate::observe::Event::ALL.iter().find(|event| event.name() == key)?;
         Some(Value::from(self.counters.get(*event) as i64))
+    }
+}
+
+/// How a call ended that no errno says it of.
+fn end(class: Class) -> &'static str {
+    match class {
+        Class::Stuck => "stuck",
+        Class::OomKilled => "killed",
+        _ => "ok",
     }
 }
