@@ -182,7 +182,7 @@ fn pins(scenario: &Scenario) -> usize {
 /// CPUs that a scenario runs on: up to the highest that it names.
 pub fn cpus(scenario: &Scenario) -> usize {
     let named = scenario.program.all().filter_map(|step| match step.op {
-        Op::Cpu(cpu) => Some(cpu + 1),
+        Op::Cpu(cpu) => Some(cpu.at() + 1),
         _ => None,
     });
     named.max().unwrap_or(1)
@@ -222,7 +222,9 @@ impl Cell {
 }
 
 fn badness(class: Class) -> usize {
-    [Class::Pinned, Class::FailedJustified, Class::FailedSpurious, Class::PinnedUnsafe, Class::Stuck]
+    use Class::{FailedJustified, FailedSpurious, OomKilled, Pinned, PinnedUnsafe, Stuck};
+    // Who is killed can say nothing: never seen here.
+    [Pinned, FailedJustified, FailedSpurious, OomKilled, PinnedUnsafe, Stuck]
         .iter()
         .position(|&known| known == class)
         .unwrap_or(0)

@@ -15,6 +15,7 @@ pub fn refusals(profile: &Profile, is_named: impl Fn(&str) -> bool) -> Vec<Probl
     let ranges_said = ranges.to_table();
     let special = ranges_said["special"].as_str().unwrap_or_default();
     let memlock = pinner.memlock.to_string();
+    let (bystanders, score) = (profile.bystanders.count.to_string(), pinner.oom_score_adj.0.to_string());
     let (entries, most) = (pinner.dma_entries.to_string(), DMA_ENTRY_LIMIT.to_string());
     let keys = [
         (profile.hog, "hog", "true", "nothing would be left for anyone else", "false"),
@@ -27,6 +28,20 @@ pub fn refusals(profile: &Profile, is_named: impl Fn(&str) -> bool) -> Vec<Probl
         ),
         (ranges.pinnable, "ranges.pinnable", "true", "where a fault puts a page is the kernel's", "false"),
         (!pinner.write, "pinner.write", "false", "io_uring pins for writing only", "true"),
+        (
+            profile.bystanders.count != 0,
+            "bystanders.count",
+            bystanders.as_str(),
+            "whom this machine would kill is its own to say",
+            "0",
+        ),
+        (
+            pinner.oom_score_adj.0 != 0,
+            "pinner.oom_score_adj",
+            score.as_str(),
+            "it is that of who runs this",
+            "0",
+        ),
         (
             pinner.memlock != 0,
             "pinner.memlock",
@@ -128,6 +143,7 @@ mod tests {
             ("cma-driver", "ranges.special: driver: not"),
             ("hwpoison", "ranges.special: hwpoison: not"),
             ("oom", "hog: true: not"),
+            ("oom", "bystanders.count: "),
             ("fork-pin", "callers.gup-fast-ro: 1: not"),
             ("vfio-large", "callers.vfio: 1: not on a real kernel: pins of one container"),
         ] {

@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use crate::udmabuf::Udmabuf;
 use crate::vfio::{Container, Vfio};
 use gupstress_run::judge::class::Class;
-use gupstress_run::machine::{Backing, Kind};
+use gupstress_run::machine::{Backing, CpuId, Kind};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::script::{Counted, Fresh, Name, Op, OpError, Pages, Player};
@@ -51,7 +51,7 @@ pub struct Script<'k> {
     children: Vec<Pid>,
     /// Whether there ever was a child.
     forked: bool,
-    cpu: Option<usize>,
+    cpu: Option<CpuId>,
     /// Whether anonymous memory is to be made of huge pages.
     huge: bool,
     /// Made before anything is measured: what making one maps and populates drains this CPU.
@@ -89,9 +89,9 @@ impl<'k> Script<'k> {
         })
     }
 
-    fn go_to(&mut self, cpu: usize) -> Result<(), OpError> {
+    fn go_to(&mut self, cpu: CpuId) -> Result<(), OpError> {
         if self.cpu != Some(cpu) {
-            run_on(cpu).map_err(|error| OpError::Misuse(format!("cpu {cpu}: {error}")))?;
+            run_on(cpu.at()).map_err(|error| OpError::Misuse(format!("cpu {cpu}: {error}")))?;
             self.cpu = Some(cpu);
         }
         Ok(())
@@ -271,7 +271,7 @@ pub fn is_unsafe(places: &Places, area: &Area, range: &Range<u32>) -> Result<boo
 impl Player for Script<'_> {
     type Outcome = Outcome;
 
-    fn play(&mut self, cpu: usize, op: &Op) -> Result<Option<Outcome>, OpError> {
+    fn play(&mut self, cpu: CpuId, op: &Op) -> Result<Option<Outcome>, OpError> {
         self.go_to(cpu)?;
         if let Some(area) = op.pages().and_then(|(name, _)| self.areas.get(name)) {
             let backing = area.backing();
@@ -494,7 +494,7 @@ mod tests {
         for step in &scenario.program.steps {
             check(&step.op).unwrap();
             // What a host may forbid is refused by name, and nothing else of it fails.
-            match script.play(0, &step.op) {
+            match script.play(CpuId(0), &step.op) {
                 Ok(_) => {}
                 Err(OpError::Misuse(why)) if why.contains("io_uring") || why.contains("root") => return,
                 Err(error) => panic!("{step:?}: {error}"),
@@ -528,7 +528,7 @@ mod tests {
         let places = Places::read().unwrap();
         let mut script = Script::new(&counters, &places, 1).unwrap();
         for step in ["map a 4 anon", "touch a", "share a 1 3", "sharew a 1 2"] {
-            script.play(0, &Op::parse(step).unwrap()).unwrap();
+            script.play(CpuId(0), &Op::parse(step).unwrap()).unwrap();
         }
         let [kept, own, none] = [(true, false), (true, true), (false, false)];
         assert_eq!(pagemaps(&script, "a"), [[none, kept, kept, none], [kept, own, kept, kept]]);

@@ -32,6 +32,7 @@
 
 use super::choice::{Pending, Strategy, Streams, TaskId};
 use super::host::{Host, Steal, Turns};
+use crate::machine::CpuId;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cmp::Reverse;
@@ -111,7 +112,7 @@ struct RunQueue {
 /// What is known of a task.
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
-    cpu: usize,
+    cpu: CpuId,
     /// Of its latest entry among those that go on later.
     ticket: u32,
     /// Whether it counts as runnable on its CPU.
@@ -130,7 +131,7 @@ pub struct Timed {
     sched: Sched,
     cpus: Vec<RunQueue>,
     tasks: Vec<Known>,
-    dirty: Vec<usize>,
+    dirty: Vec<CpuId>,
     turns: Turns,
     /// When the next step of each of the host's CPUs starts.
     leaves: Vec<u64>,
@@ -165,11 +166,11 @@ impl Timed {
 
     /// Marks a CPU whose queue has changed.
     #[inline]
-    fn touch(&mut self, cpu: usize) -> &mut RunQueue {
-        if self.cpus.len() <= cpu {
+    fn touch(&mut self, cpu: CpuId) -> &mut RunQueue {
+        if self.cpus.len() <= cpu.at() {
             self.grow(cpu);
         }
-        let queue = &mut self.cpus[cpu];
+        let queue = &mut self.cpus[cpu.at()];
         if !queue.dirty {
             queue.dirty = true;
             self.dirty.push(cpu);
@@ -179,8 +180,8 @@ impl Timed {
 
     /// Makes room for a CPU that has not been seen before.
     #[cold]
-    fn grow(&mut self, cpu: usize) {
-        let size = (cpu + 1).next_power_of_two();
+    fn grow(&mut self, cpu: CpuId) {
+        let size = (cpu.at() + 1).next_power_of_two();
         self.cpus.resize_with(size, RunQueue::default);
         self.turns.resize(size);
         self.leaves.resize(size, NEVER);
@@ -204,7 +205,7 @@ impl Timed {
     #[inline(never)]
     fn refresh(&mut self) {
         while let Some(cpu) = self.dirty.pop() {
-            let (ready, start) = self.cpus[cpu].refresh(&mut self.tasks, &self.sched);
+            let (ready, start) = self.cpus[cpu.at()].refresh(&mut self.tasks, &self.sched);
             let (leaf, start) = self.turns.goes_on(cpu, ready, start);
             if std::mem::replace(&mut self.leaves[leaf], start) == start {
                 continue;
@@ -376,12 +377,12 @@ impl Strategy for Timed {
         let Known { is_runnable, cpu: last, .. } = self.tasks[task];
         if is_runnable && (asleep || last != cpu) {
             self.touch(last);
-            let queue = &mut self.cpus[last];
+            let queue = &mut self.cpus[last.at()];
             queue.leave(&mut self.tasks[task], &self.sched);
             queue.vacate();
         }
         self.touch(cpu);
-        let (queue, known) = (&mut self.cpus[cpu], &mut self.tasks[task]);
+        let (queue, known) = (&mut self.cpus[cpu.at()], &mut self.tasks[task]);
         known.cpu = cpu;
         known.ticket = known.ticket.wrapping_add(1);
         if known.is_runnable && queue.current != Some(task) {
@@ -401,7 +402,7 @@ impl Strategy for Timed {
         self.touch(self.tasks[task].cpu);
     }
 
-    fn ran(&mut self, task: TaskId, cpu: usize, from: u64, cost: u64) -> u64 {
+    fn ran(&mut self, task: TaskId, cpu: CpuId, from: u64, cost: u64) -> u64 {
         let until = self.steal.lapse(cpu, from, cost);
         self.turns.ran(cpu, until);
         let queue = self.touch(cpu);
@@ -424,7 +425,7 @@ impl Strategy for Timed {
         let (leaf, start) = self.best().expect("somebody can go on");
         let cpu = self.turns.take(leaf, start);
         self.touch(cpu);
-        (self.cpus[cpu].take(start, &mut self.tasks, &self.sched), start)
+        (self.cpus[cpu.at()].take(start, &mut self.tasks, &self.sched), start)
     }
 
     fn draw(&mut self, task: TaskId) -> u64 {
