@@ -556,11 +556,11 @@ mod tests {
         let counters = Counters::open(crate::probes::Probes::default()).unwrap();
         let places = Places::read().unwrap();
         let Ok(mut script) = Script::new(&counters, &places, 4) else { return };
-        script.play(0, &Op::parse("map a 1 anon").unwrap()).unwrap();
+        script.play(CpuId(0), &Op::parse("map a 1 anon").unwrap()).unwrap();
         for step in ["vfpin a", "vfpinro a", "pin a by vfio", "pinro a by vfio"] {
             let step = Op::parse(step).unwrap();
             check(&step).unwrap();
-            let said = script.play(0, &step).unwrap_err().to_string();
+            let said = script.play(CpuId(0), &step).unwrap_err().to_string();
             let word = step.word();
             assert!(said.contains(&format!("{word}: not on this kernel: no group of devices in")), "{said}");
         }
