@@ -85,8 +85,8 @@ pub struct Habit {
 impl Caller {
     /// Its row of the table.
     pub fn habit(self) -> Habit {
-        use {Entrance as By, Short as On};
         use Account::{DmaEntries, MmLocked, MmPinned, UserLocked};
+        use {Entrance as By, Short as On};
         let (entrance, chunk, short, ahead, account) = match self {
             Self::IoUring => (By::Kernel, None, On::Fails, None, Some(UserLocked)),
             // `VFIO_BATCH_MAX_CAPACITY`: the page pointers that fit into a page.
