@@ -199,17 +199,15 @@ impl<'k> Script<'k> {
 
     fn pin(&mut self, word: &str, on: &Pages, caller: Caller, writes: bool) -> Result<Outcome, OpError> {
         let none = || OpError::Bug("more pins than rings".to_owned());
-        let mut pin = self.spare.pop().ok_or_else(none)?;
-        match caller {
-            Caller::Udmabuf => {
-                pin = Pin::Udmabuf(Udmabuf::new().map_err(|error| missing(word, &error))?);
-            }
+        // A ring that is not needed is kept: what it has mapped would be unmapped, and that drains too.
+        let mut pin = match caller {
+            Caller::Udmabuf => Pin::Udmabuf(Udmabuf::new().map_err(|error| missing(word, &error))?),
             Caller::Vfio => {
                 let container = self.container().map_err(|error| missing(word, &error))?;
-                pin = Pin::Vfio(Vfio::new(container, writes));
+                Pin::Vfio(Vfio::new(container, writes))
             }
-            _ => {}
-        }
+            _ => self.spare.pop().ok_or_else(none)?,
+        };
         let (area, range) = self.pages(on)?;
         let obstructed = self.is_obstructed(&on.name, &range);
         let deed = || pin.take(area, &range);
@@ -555,7 +553,7 @@ mod tests {
         }
         let counters = Counters::open(crate::probes::Probes::default()).unwrap();
         let places = Places::read().unwrap();
-        let Ok(mut script) = Script::new(&counters, &places, 4) else { return };
+        let Ok(mut script) = Script::new(&counters, &places, 1) else { return };
         script.play(CpuId(0), &Op::parse("map a 1 anon").unwrap()).unwrap();
         for step in ["vfpin a", "vfpinro a", "pin a by vfio", "pinro a by vfio"] {
             let step = Op::parse(step).unwrap();
@@ -563,6 +561,7 @@ mod tests {
             let said = script.play(CpuId(0), &step).unwrap_err().to_string();
             let word = step.word();
             assert!(said.contains(&format!("{word}: not on this kernel: no group of devices in")), "{said}");
+            assert_eq!(script.spare.len(), 1, "a ring was unmapped before what is counted");
         }
     }
 }
