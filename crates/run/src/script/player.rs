@@ -1,4 +1,8 @@
-//! Who plays a script: a machine on the simulator, on real threads, or a real kernel.
+//! Who plays a script: a machine on the simulator, for one caller or for several beside each
+//! other, or a real kernel.
+//!
+//! What a pin counted comes with its outcome ([`Counted`]), not from the player: a real kernel's
+//! counters can only be read around the one call, as reading them drains what is counted.
 
 use super::op::Op;
 use crate::machine::CpuId;
