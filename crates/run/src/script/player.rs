@@ -2,7 +2,8 @@
 //! other, or a real kernel.
 //!
 //! What a pin counted comes with its outcome ([`Counted`]), not from the player: a real kernel's
-//! counters can only be read around the one call, as reading them drains what is counted.
+//! counters are read right before and right after the call, as reading them has work done that
+//! they count.
 
 use super::op::Op;
 use crate::machine::CpuId;
