@@ -180,9 +180,11 @@ def profile_sizes() -> str:
                 _goal(row),
                 "{pages_min} to {pages_max}".format(**row["pinner"]),
                 ", ".join(
-                    f"{part['threads']} {code(name)}"
+                    f"{count} {code(name)}"
                     for name, part in row.items()
-                    if isinstance(part, dict) and part.get("threads")
+                    if isinstance(part, dict)
+                    and (count := part.get("threads", part.get("count")))
+                    and name != "ranges"
                 ),
             ]
             for row in presets("profile").values()

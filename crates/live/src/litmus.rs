@@ -212,7 +212,9 @@ impl Cell {
 }
 
 fn badness(class: Class) -> usize {
-    [Class::Pinned, Class::FailedJustified, Class::FailedSpurious, Class::PinnedUnsafe, Class::Stuck]
+    use Class::{FailedJustified, FailedSpurious, OomKilled, Pinned, PinnedUnsafe, Stuck};
+    // Who is killed can say nothing: never seen here.
+    [Pinned, FailedJustified, FailedSpurious, OomKilled, PinnedUnsafe, Stuck]
         .iter()
         .position(|&known| known == class)
         .unwrap_or(0)

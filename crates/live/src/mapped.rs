@@ -21,6 +21,13 @@ pub fn refusals(profile: &Profile, is_named: impl Fn(&str) -> bool) -> Vec<Probl
         ),
         (ranges.pinnable, "ranges.pinnable", "true: where a fault puts a page is the kernel's", "false"),
         (!pinner.write, "pinner.write", "false: io_uring pins for writing only", "true"),
+        (
+            profile.bystanders.count != 0,
+            "bystanders.count",
+            "more than 0: whom this machine would kill is its own to say",
+            "0",
+        ),
+        (pinner.oom_score_adj.0 != 0, "pinner.oom_score_adj", "not 0: it is that of who runs this", "0"),
         (pinner.memlock != 0, "pinner.memlock", "not 0: the limit is that of who runs this, ulimit -l", "0"),
         (pinner.age == Age::Drain, "pinner.age", "drain: there is no call that drains one CPU alone", "none"),
     ];
@@ -94,6 +101,7 @@ mod tests {
             ("cma-driver", "ranges.special"),
             ("hwpoison", "ranges.special"),
             ("oom", "hog"),
+            ("oom", "bystanders.count"),
             ("fork-pin", "callers.gup-fast-ro"),
         ] {
             let said = refused(name);

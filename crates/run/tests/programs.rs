@@ -213,6 +213,8 @@ struct Tally {
     huge: u64,
     split: u64,
     killed: u64,
+    /// Programs that the OOM killer ended.
+    oom_killed: u64,
 }
 
 /// Plays one program; `Err` says what was wrong with it.
@@ -257,7 +259,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
         let thread = Thread { number, mappings, policy, ended: Rc::clone(&ended) };
         let body = move |t: &Task<'_, SimThread<'_>>| {
             for (which, op) in ops {
-                if t.d.killed() {
+                if t.killed() {
                     break;
                 }
                 thread.play(t, which, op);
@@ -265,13 +267,14 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
         };
         bodies.push((number as u32, Box::new(body)));
     }
+    let oom_killed = || m.processes.is_killed();
     let told = |what: String| format!("seed {seed}, {kernel}, {backings:?}: {what}\n{programs:#?}");
     let ran =
         lab::run(&m, Box::new(Listed::new(Uniform::new(seed))), seed, 9_000_000, bodies).map_err(told)?;
     for Ended { thread, result, unsafe_page } in ended.borrow().iter() {
         let policy = &programs[*thread].0;
         *tally.ends.entry(format!("{result:?}")).or_default() += 1;
-        if !allowed(policy, *result, ran.killed) {
+        if !allowed(policy, *result, ran.killed || oom_killed()) {
             return Err(told(format!("thread {thread} ended with {result:?}")));
         }
         let strict = policy.scope == Scope::MovableAndCma
@@ -283,6 +286,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     }
     tally.migrated += ran.totals.get(Event::Migrated);
     tally.killed += u64::from(ran.killed);
+    tally.oom_killed += u64::from(oom_killed());
     let (acquired, released) = (ran.totals.get(Event::Acquired), ran.totals.get(Event::Released));
     if acquired != released {
         return Err(told(format!("{acquired} acquired, {released} released")));
@@ -317,6 +321,7 @@ fn play_all(seeds: Range<u64>) {
     assert!(tally.huge > count / 100 && tally.split > count / 100, "{tally:?}");
     assert!(tally.ends["Ok(())"] > count / 2, "{tally:?}");
     assert!(tally.killed < count / 2, "{tally:?}");
+    assert!((1..count / 2).contains(&tally.oom_killed), "{tally:?}");
 }
 
 #[test]

@@ -512,7 +512,7 @@ fn on_6_11_a_pin_without_memory_for_its_array_of_folios_loses_its_pins() {
         s.touch(CPU, a, PageIndex(0).run(pages)).unwrap();
         let pinned = s.pin(CPU, a, PageIndex(0).run(pages), true).unwrap();
         let [acquired, released] = counts(&pinned, [Event::Acquired, Event::Released]);
-        let held = if pinned.error.is_none() { u64::from(pages) } else { 0 };
+        let held = if pinned.pin.is_some() { u64::from(pages) } else { 0 };
         assert_eq!(acquired - released, held + lost, "{kernel}, {pages} pages");
         assert_eq!(s.machine().leaked().len() as u64, lost, "{kernel}, {pages} pages");
         if lost > 0 {

@@ -159,7 +159,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
                     }
                 }
             }
-            Err(OpError::Refused { .. } | OpError::Misuse(_)) => {}
+            Err(OpError::Refused { .. } | OpError::Misuse(_) | OpError::Killed(_)) => {}
             // Nobody else is there to end what the script has locked or under writeback.
             Err(OpError::Stuck(_)) if is_busy(&script) => {}
             Err(wrong) => return Err(told(wrong.to_string())),

@@ -9,7 +9,7 @@ mod step;
 
 pub use step::{CostSet, Costs, STEPS, Step};
 
-use crate::machine::{CpuId, Frame, Hindrance};
+use crate::machine::{CpuId, Frame, Hindrance, ProcessId};
 
 /// What a thread waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +36,12 @@ pub enum Wait {
     Turn(u32),
     /// The end of a pause that the watchdog ordered.
     Paused,
+    /// A fatal signal to a process that wants nothing.
+    Signal(ProcessId),
+    /// The exit of a process that the OOM killer has chosen.
+    Exit(ProcessId),
+    /// Nothing: the kernel has panicked.
+    Panic,
 }
 
 impl Wait {
@@ -52,6 +58,9 @@ impl Wait {
             Self::Barrier => (8, 0),
             Self::Paused => (9, 0),
             Self::Turn(ticket) => (10, ticket),
+            Self::Signal(process) => (11, process.0),
+            Self::Exit(process) => (12, process.0),
+            Self::Panic => (13, 0),
         };
         kind << 32 | u64::from(detail)
     }
@@ -70,6 +79,9 @@ impl Wait {
             8 => Self::Barrier,
             9 => Self::Paused,
             10 => Self::Turn(detail),
+            11 => Self::Signal(ProcessId(detail)),
+            12 => Self::Exit(ProcessId(detail)),
+            13 => Self::Panic,
             _ => return None,
         })
     }
@@ -87,6 +99,9 @@ impl Wait {
             Self::Barrier => "the other threads of the round".into(),
             Self::Turn(_) => "its turn".into(),
             Self::Paused => "the end of a pause".into(),
+            Self::Signal(_) => "a fatal signal".into(),
+            Self::Exit(process) => format!("the exit of process {process}"),
+            Self::Panic => "nothing: the kernel has panicked".into(),
         }
     }
 }

@@ -144,7 +144,7 @@ impl Machine {
         gfp: Gfp,
         page: Option<(MappingId, PageIndex)>,
     ) -> Option<Fresh<'_>> {
-        let pin = gfp == Gfp::Pin;
+        let pin = gfp.is_pin();
         let mut pool = self.hugetlb.lock();
         let page = page.map(|(mapping, index)| (mapping, index.table()));
         let reserved = page.is_some_and(|page| pool.reservations.contains(&page));
@@ -180,7 +180,7 @@ impl Machine {
         let mut pool = self.hugetlb.lock();
         let fits = |&head: &Frame| ZoneKind::of(self.page(head).flags()) == ZoneKind::Normal;
         let at = pool.free.iter().position(fits);
-        if let Some(at) = at.filter(|_| gfp == Gfp::Pin && pool.spare() > 0) {
+        if let Some(at) = at.filter(|_| gfp.is_pin() && pool.spare() > 0) {
             return Some(self.memory.adopt(pool.free.remove(at)));
         }
         drop(pool);

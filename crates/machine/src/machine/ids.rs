@@ -64,6 +64,8 @@ ids! {
     MappingId,
     /// A CPU's number.
     CpuId,
+    /// A process's number.
+    ProcessId,
     /// A page's place in its mapping.
     PageIndex,
 }

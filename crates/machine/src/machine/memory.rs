@@ -85,6 +85,8 @@ pub enum Gfp {
     NoCma,
     /// Outside Movable and CMA: `memalloc_pin`, and targets of a pin's migration.
     Pin,
+    /// The same, that fails rather than have somebody killed: `__GFP_RETRY_MAYFAIL`.
+    PinMayFail,
     /// Within Movable only: compaction and offlining.
     WithinMovable,
     /// Within CMA only: a driver's own pages.
@@ -92,11 +94,27 @@ pub enum Gfp {
 }
 
 impl Gfp {
+    /// Whether it is for a pin: outside of what must stay movable.
+    pub fn is_pin(self) -> bool {
+        matches!(self, Self::Pin | Self::PinMayFail)
+    }
+
+    /// Whether an allocation of a page has somebody killed before it fails: what may fail instead
+    /// asks for that.
+    pub(crate) fn may_kill(self) -> bool {
+        matches!(self, Self::Movable | Self::NoCma | Self::Pin)
+    }
+
+    /// Whether an allocation can use a free page of a zone.
+    pub(super) fn looks_into(self, zone: ZoneKind) -> bool {
+        self.zones().contains(&zone)
+    }
+
     fn zones(self) -> &'static [ZoneKind] {
         match self {
             Self::Movable => &ZoneKind::ALL,
             Self::NoCma => &[ZoneKind::Movable, ZoneKind::Normal],
-            Self::Pin => &[ZoneKind::Normal],
+            Self::Pin | Self::PinMayFail => &[ZoneKind::Normal],
             Self::WithinMovable => &[ZoneKind::Movable],
             Self::WithinCma => &[ZoneKind::Cma],
         }

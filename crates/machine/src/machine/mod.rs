@@ -27,6 +27,7 @@ pub mod lruvec;
 pub mod memory;
 mod mutex;
 mod obstacle;
+mod oom;
 pub mod page;
 pub mod payload;
 mod pte;
@@ -44,13 +45,15 @@ pub use digest::Digest;
 pub(crate) use folio::Folio;
 pub use hugetlb::{Pool, PoolState};
 pub use ids::{
-    CpuId, Frame, Frames, MappingId, NO_FRAME, PTES_PER_TABLE, PageIndex, PageRange, ZERO_FRAME, pages,
+    CpuId, Frame, Frames, MappingId, NO_FRAME, PTES_PER_TABLE, PageIndex, PageRange, ProcessId, ZERO_FRAME,
+    pages,
 };
 pub use kind::{Backing, Kind};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use mutex::SleepMutex;
 pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
+pub use oom::{Kill, OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN, OutOfMemory, PROGRAM, Processes};
 pub use page::{MAX_ORDER, Page, flag};
 pub use pte::Pte;
 pub(crate) use refs::Grab;
@@ -92,6 +95,8 @@ pub struct Machine {
     leaked: Mutex<Vec<Frame>>,
     /// What callers are charged.
     pub accounts: Accounts,
+    /// Whom the OOM killer may choose.
+    pub processes: Processes,
 }
 
 impl Machine {
@@ -122,6 +127,7 @@ impl Machine {
             hugetlb: Mutex::new(Pool::default()),
             leaked: Mutex::new(Vec::new()),
             accounts: Accounts::default(),
+            processes: Processes::default(),
             rules,
         })
     }
@@ -232,7 +238,7 @@ impl Machine {
 
 crate::restore!(Machine {
     memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero, hugetlb, leaked,
-    accounts,
+    accounts, processes,
 } keep { rules, passing });
 
 /// Mappings are made before anything runs: both machines have the same.

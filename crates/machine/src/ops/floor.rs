@@ -7,7 +7,7 @@
 //!
 //! | floor | methods in |
 //! |---|---|
-//! | [`Refs`] | `refs`, `lock`, `refused` |
+//! | [`Refs`] | `refs`, `lock`, `oom`, `refused` |
 //! | [`Lists`] | `lru/lists` |
 //! | [`Batches`] | `lru/batch` |
 //! | [`Lru`] | `lru/drain`, `lru/isolate`, `lru/mlock`, `lru/age` |

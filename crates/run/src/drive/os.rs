@@ -127,7 +127,8 @@ impl OsRun {
             Wait::Turn(ticket) | Wait::DrainMutex(ticket) => &self.pages[ticket as usize % self.pages.len()],
             Wait::Work(cpu) => &self.work[cpu.at()],
             Wait::DrainWork(cpu) => &self.drained[cpu.at()],
-            Wait::Time => &self.time,
+            Wait::Signal(process) | Wait::Exit(process) => &self.pages[process.at() % self.pages.len()],
+            Wait::Time | Wait::Panic => &self.time,
             Wait::Barrier => &self.barrier,
             Wait::Paused => &self.pause,
         }

@@ -53,7 +53,9 @@ pub fn cut(profile: &Profile, size: Size) -> Profile {
     small.pinner.pages_min = small.pinner.pages_min.min(small.pinner.pages_max);
     small.memory.page_bytes = 64;
     small.actors_mut().into_iter().for_each(|group| group.threads = group.threads.min(1));
-    let mapped = small.mappings() * pages + threads * small.pinner.fill;
+    small.bystanders.count = small.bystanders.count.min(1);
+    let bystanders = small.bystanders.count * small.bystanders.pages;
+    let mapped = small.mappings() * pages + threads * small.pinner.fill + bystanders;
     // Whole blocks where blocks are taken offline.
     let blocks = if small.offliner.threads + small.contig.threads == 0 { 0 } else { 192 };
     // Beside larger folios, what is lost to their alignment, and what is moved with a page.
@@ -125,9 +127,6 @@ impl Load {
             return Err(Error::Resource(reason));
         }
         let ready = fresh();
-        // The set-up may have made mappings of its own.
-        let made = sh.m.mappings().skip(ready.m.mappings().count());
-        made.for_each(|made| _ = ready.m.map(made.kind, made.vma.len()));
         ready.restore(&sh);
         Ok(Self { sh, ready, calls, kworkers, costs, dma_errors: Rc::default() })
     }

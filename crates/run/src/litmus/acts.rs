@@ -2,6 +2,7 @@
 
 use super::session::{Live, Outcome, Session, Stage};
 use crate::drive::sim::SimThread;
+use crate::judge::Class;
 use crate::machine::{
     Backing, CpuId, Frame, Kind, MAX_ORDER, Mapping, MappingId, PageIndex, PageRange, ZoneKind, pages,
 };
@@ -76,6 +77,7 @@ impl<S: Stage> Session<S> {
         let result = self.on(cpu, mapping, range, operation)?;
         result.map_err(|errno| match self.stage.stopped() {
             Some(why) => OpError::Stopped(why.to_owned()),
+            None if self.machine().processes.is_killed() => OpError::Killed(word),
             None if errno == Errno::EINTR || self.stage.is_endless() => {
                 OpError::Stuck(format!("{word}: no end in sight"))
             }
@@ -509,11 +511,18 @@ impl<S: Stage> Session<S> {
 impl Counted for Outcome {
     fn value(&self, key: &str) -> Option<Value> {
         if key == "result" {
-            let stuck = self.class == crate::judge::Class::Stuck;
-            let end = self.error.map_or(if stuck { "stuck" } else { "ok" }, |errno| errno.name());
-            return Some(Value::from(end));
+            return Some(Value::from(self.error.map_or_else(|| end(self.class), Errno::name)));
         }
         let event = crate::observe::Event::ALL.iter().find(|event| event.name() == key)?;
         Some(Value::from(self.counters.get(*event) as i64))
+    }
+}
+
+/// How a call ended that no errno says it of.
+fn end(class: Class) -> &'static str {
+    match class {
+        Class::Stuck => "stuck",
+        Class::OomKilled => "killed",
+        _ => "ok",
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// What a pin came to.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// The errno; none for success, and none for a call that never ended.
+    /// The errno; none for success, and none for a call that never ended or whose process was killed.
     pub error: Option<Errno>,
     /// Its class.
     pub class: Class,
@@ -230,7 +230,11 @@ impl<S: Stage> Session<S> {
         self.stage.call(cpu, operation)
     }
 
+    /// Whether the program is alive to do anything on a CPU.
     pub(super) fn check_cpu(&self, cpu: CpuId) -> Result<(), OpError> {
+        if self.m.processes.is_killed() {
+            return Err(OpError::Misuse("the OOM killer has ended the program".to_owned()));
+        }
         let cpus = self.m.cpus.len();
         if cpu.at() < cpus {
             return Ok(());
@@ -297,10 +301,16 @@ impl<S: Stage> Session<S> {
             let mut pin = Pin::default();
             let result = t.pin_longterm_by(caller, &request, &mut pin);
             let cut_off = result == Err(Errno::EINTR);
-            let truth = || class(t.m, &request, result, &pin);
-            let truth = if cut_off { Class::Stuck } else { truth() };
+            let truth = match class(t.m, &request, result, &pin) {
+                Class::OomKilled => Class::OomKilled,
+                _ if cut_off => Class::Stuck,
+                truth => truth,
+            };
             t.d.trace(Deed::Return(truth.name()));
-            if let Some(dma) = dma {
+            if truth == Class::OomKilled {
+                // Nobody is left to use what it pinned after all.
+                t.unpin_longterm(&mut pin);
+            } else if let Some(dma) = dma {
                 t.dma_start(dma, &pin.pages);
             }
             (result, pin, truth)
@@ -313,12 +323,13 @@ impl<S: Stage> Session<S> {
         if let (Err(_), Some(why)) = (result, self.stage.stopped()) {
             return Err(OpError::Stopped(why.to_owned()));
         }
-        let stuck = result.is_err() && (self.stage.is_endless() || truth == Class::Stuck);
+        let killed = truth == Class::OomKilled;
+        let stuck = result.is_err() && !killed && (self.stage.is_endless() || truth == Class::Stuck);
         let truth = if stuck { Class::Stuck } else { truth };
         self.stage.ended(truth);
-        let error = result.err().filter(|_| !stuck);
+        let error = result.err().filter(|_| !stuck && !killed);
         let sweeps = pin.sweeps;
-        let pin_number = result.is_ok().then(|| {
+        let pin_number = (result.is_ok() && !killed).then(|| {
             let mut book = self.book.lock();
             book.pins.push(Some(Live { mapping, range, pin, dma }));
             book.pins.len() - 1

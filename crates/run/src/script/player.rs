@@ -24,6 +24,9 @@ pub enum OpError {
     /// It cannot be asked for; nothing has changed.
     #[error("{0}")]
     Misuse(String),
+    /// The OOM killer chose the program that does it: there was no memory for it.
+    #[error("{0}: killed, as there was no memory")]
+    Killed(&'static str),
     /// It waits for what will never come.
     #[error("{0}")]
     Stuck(String),

@@ -1,5 +1,6 @@
 //! Threads that disturb: each does one thing, pauses, and does it again.
 
+use super::bystanders;
 use super::profile::{ActorCfg, Role};
 use super::shared::Shared;
 use crate::drive::{Driver, Step};
@@ -19,7 +20,8 @@ pub struct Actor<'a, D> {
 }
 
 impl<'a, D: Driver> Actor<'a, D> {
-    /// Actor number `number` over all groups, in the order of [`Profile::actors`](super::Profile::actors).
+    /// Actor number `number` over all groups, in the order of [`Profile::actors`](super::Profile::actors);
+    /// bystanders come last.
     pub fn run(sh: &'a Shared, task: &'a Task<'a, D>, number: usize) {
         let mut left = number;
         for (role, cfg) in sh.profile.actors() {
@@ -28,6 +30,7 @@ impl<'a, D: Driver> Actor<'a, D> {
             }
             left -= cfg.threads as usize;
         }
+        bystanders::live(sh, task, left);
     }
 
     fn live(&self, role: Role) {

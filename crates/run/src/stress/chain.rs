@@ -77,6 +77,7 @@ fn holds(sh: &Shared, on: Wait) -> Holder {
         Wait::DrainWork(cpu) if sh.m.cpu(cpu).drain_wanted().is_some() => {
             Holder::Thread(sh.slots.len() - sh.m.cpus.len() + cpu.at())
         }
+        Wait::Exit(process) => sh.thread_of(process).map_or(Holder::Nobody, Holder::Thread),
         Wait::Turn(_) => known(sh.m.turns.holder()),
         _ => Holder::Nobody,
     }

@@ -37,7 +37,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         if ready && self.sh.profile.pinner.rounds {
             while self.sh.wants_more() && self.round() {}
         } else if ready {
-            while self.sh.wants_more() && !self.task.d.killed() {
+            while self.sh.wants_more() && !self.task.killed() {
                 self.task.d.step(Step::Idle, NO_FRAME);
                 self.free_call();
             }
@@ -53,7 +53,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let rounds = self.sh.profile.pinner.rounds;
         for call in 0..calls {
             self.task.d.step(Step::Idle, NO_FRAME);
-            if self.task.d.killed() {
+            if self.task.killed() {
                 break;
             }
             let range = if rounds { self.round().then_some(None) } else { Some(Some(self.free_pin())) };
@@ -75,7 +75,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
     /// Sometimes gives a range up and brings it in again.
     fn renew(&self, mapping: &Mapping, range: PageRange) {
         let d = self.task.d;
-        if d.chance(self.sh.profile.pinner.zap.0) && !d.killed() {
+        if d.chance(self.sh.profile.pinner.zap.0) && !self.task.killed() {
             self.zap(mapping, range.clone());
             // Out of memory or killed: the pin will fault in what is missing.
             let _ = self.refault(mapping, range);
@@ -181,9 +181,9 @@ impl<'a, D: Driver> Pinner<'a, D> {
         }));
         match fate {
             Fate::CutOff => self.ledger.interrupted += 1,
-            // What it pinned after all it would never have.
-            Fate::Counted(Class::Stuck) => {
-                self.slot.count(Class::Stuck, 0);
+            // What it pinned after all it would never have, or nobody is left to use.
+            Fate::Counted(class @ (Class::Stuck | Class::OomKilled)) => {
+                self.slot.count(class, 0);
                 self.task.unpin_longterm(&mut self.pin);
             }
             Fate::Counted(class) => {

@@ -1,9 +1,10 @@
 //! Stress profiles: how many of what, how often, on how much memory.
 
-mod callers;
 mod check;
 mod needs;
 
+use super::bystanders::{BystanderCfg, OomScoreAdj};
+use super::callers::Callers;
 use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, words};
 use crate::drive::{Costs, Host, Sched};
 use crate::error::{Error, Result};
@@ -12,7 +13,6 @@ use crate::machine::{Backing, DMA_ENTRY_LIMIT, Kind, Layout, MAX_ORDER, PAGEBLOC
 use crate::policy::{Source, load, names, policy_names, presets};
 use std::collections::BTreeMap;
 
-pub use callers::Callers;
 pub use needs::Needs;
 pub(super) use needs::STACK;
 
@@ -121,6 +121,8 @@ table! {
         key memlock: u32,
         /// DMA mappings that VFIO lets it have at a time (dma_entry_limit).
         key dma_entries: u32,
+        /// How much sooner than others the OOM killer chooses their process.
+        key oom_score_adj: OomScoreAdj,
     }
 }
 
@@ -247,6 +249,8 @@ table! {
         section contig: ActorCfg,
         /// Fork a child that has a few pages for a moment.
         section forkers: ActorCfg,
+        /// Other processes, for the OOM killer to choose from.
+        section bystanders: BystanderCfg,
         /// The simulator's CPUs as a host's virtual ones.
         section host: HostCfg,
         /// Virtual nanoseconds of each step, on the simulator.
@@ -315,6 +319,7 @@ fn blank() -> Profile {
             serialised: false,
             memlock: 0,
             dma_entries: DMA_ENTRY_LIMIT,
+            oom_score_adj: OomScoreAdj(0),
         },
         callers: Callers::default(),
         churn: quiet.clone(),
@@ -327,6 +332,7 @@ fn blank() -> Profile {
         offliner: quiet.clone(),
         contig: quiet.clone(),
         forkers: quiet,
+        bystanders: BystanderCfg { count: 0, pages: 64, outside: 0, oom_score_adj: OomScoreAdj(0) },
         host: HostCfg { cpus: 0, turn: Ns(1_000_000), steal: Share(0.0), burst: Ns(1_000_000) },
         costs: Costs::default(),
         expect: Expectations::default(),
@@ -416,8 +422,9 @@ impl Profile {
             .actors()
             .into_iter()
             .flat_map(|(role, cfg)| (0..cfg.threads).map(move |n| format!("{} {n}", role.name())));
+        let bystanders = (0..self.bystanders.count).map(|n| format!("bystander {n}"));
         let kworkers = (0..self.cpus).map(|cpu| format!("kworker/{cpu}"));
-        pinners.chain(actors).chain(kworkers)
+        pinners.chain(actors).chain(bystanders).chain(kworkers)
     }
 
     /// Mappings that pinners work on.

@@ -164,6 +164,10 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         Status::Interrupted
     } else if stuck {
         Status::Stuck
+    } else if shared.m.processes.has_panicked() {
+        Status::Panicked
+    } else if shared.m.processes.is_killed() {
+        Status::Killed
     } else if watchdog.aborted {
         Status::Aborted
     } else if watchdog.timed_out {

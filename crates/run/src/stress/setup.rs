@@ -1,9 +1,10 @@
 //! Before the pinners set off: faulting in the mappings and what stands in their way.
 
+use super::bystanders;
 use super::profile::{Populate, Special};
 use super::shared::Shared;
 use crate::drive::Driver;
-use crate::machine::{CpuId, Kind, Mapping, PageIndex, PageRange};
+use crate::machine::{CpuId, Mapping, PageIndex, PageRange};
 use crate::ops::{Errno, Task};
 
 /// Faults in pinner `id`'s share of the mappings, each on another CPU.
@@ -31,8 +32,8 @@ pub fn set_up<D: Driver>(sh: &Shared, task: &Task<'_, D>, id: usize) -> Result<(
             populate(sh, task, mapping, rest)?;
         }
     }
-    if id == 0 && sh.profile.hog {
-        hog(sh, task);
+    if id == 0 {
+        bystanders::populate(sh, task)?;
     }
     task.move_to(CpuId::turn(id, sh.m.cpus.len()));
     Ok(())
@@ -79,12 +80,4 @@ fn place_special<D: Driver>(
         special.never_on_lru.push(frame);
     }
     Ok(())
-}
-
-/// Uses up what lies outside Movable and CMA.
-fn hog<D: Driver>(sh: &Shared, task: &Task<'_, D>) {
-    let frames = sh.profile.layout().normal;
-    let mapping = sh.m.map(Kind::Anon, frames);
-    // Ends with the memory.
-    let _ = task.touch_pinnable(mapping, mapping.vma.pages());
 }

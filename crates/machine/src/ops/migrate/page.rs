@@ -61,7 +61,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
         let dst = if folio.has(flag::HUGETLB) {
             self.m.hugetlb_target(self.cpu(), gfp)
         } else {
-            self.m.memory.alloc(self.cpu(), gfp, folio.order())
+            self.alloc(gfp, folio.order())
         };
         let Some(dst) = dst else {
             return Err(Refusal { errno: Errno::ENOMEM, at: Step::MigrateTarget, test: Test::Target });

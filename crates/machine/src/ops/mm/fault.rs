@@ -87,12 +87,13 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(())
     }
 
-    /// Writes each page of the range with memory that may be pinned where it is.
+    /// Writes each page of the range with memory that may be pinned where it is; nobody is killed
+    /// for that.
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
     pub fn touch_pinnable(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
-        self.with_gfp(Gfp::Pin, || self.touch(mapping, range))
+        self.with_gfp(Gfp::PinMayFail, || self.touch(mapping, range))
     }
 
     /// Reads each page of the range; an untouched anonymous one maps the zero page.
@@ -124,11 +125,11 @@ impl<'a, D: Driver> Mm<'a, D> {
             return Err(Errno::EFAULT);
         }
         let hugetlb = mapping.kind.is_hugetlb();
-        if !(hugetlb && self.m.rules.hugetlb_apart && self.gfp.get() == Gfp::Pin) {
+        if !(hugetlb && self.m.rules.hugetlb_apart && self.gfp.get().is_pin()) {
             self.event(Event::Faults);
         }
         self.step_at(Step::Fault);
-        if self.d.killed() {
+        if self.killed() {
             return Err(Errno::EINTR);
         }
         let pte = vma.pte(index);
@@ -165,7 +166,7 @@ impl<'a, D: Driver> Mm<'a, D> {
 
     /// A driver's fault handler (`vmf_insert_pfn`): a page of its own, on no list and in no cache.
     fn pfnmap_fault(&self, mapping: &Mapping, vma: &Vma, index: PageIndex) -> Result<(), Errno> {
-        let fresh = self.m.memory.alloc(self.cpu(), Gfp::Pin, 0).ok_or(Errno::ENOMEM)?;
+        let fresh = self.alloc(Gfp::Pin, 0).ok_or(Errno::ENOMEM)?;
         fresh.fill(|_| pattern(mapping.id, index));
         let locked = vma.lock(index);
         let frame = fresh.publish();

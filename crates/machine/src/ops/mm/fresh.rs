@@ -34,7 +34,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         order: u32,
     ) -> Result<Fresh<'a>, Errno> {
         let gfp = self.gfp.get();
-        let fresh = self.m.memory.alloc(self.cpu(), gfp, order).ok_or(Errno::ENOMEM)?;
+        let fresh = self.alloc(gfp, order).ok_or(Errno::ENOMEM)?;
         fresh.fill(|nth| pattern(mapping.id, index + nth));
         fresh.folio().set_mapping(Some(mapping.id), index);
         Ok(fresh)

@@ -200,7 +200,7 @@ impl<D: Driver> Mm<'_, D> {
         }
         for index in range.clone() {
             self.step_at(Step::GupWalk);
-            if self.d.killed() {
+            if self.killed() {
                 return Err(Stopped::Failed(Errno::EINTR));
             }
             let (frame, clean) = loop {

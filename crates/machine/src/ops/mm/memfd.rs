@@ -56,7 +56,7 @@ impl<D: Driver> Mm<'_, D> {
     /// The page of the file at `index`, with a reference; made outside Movable where there is none.
     pub(in crate::ops) fn find_cached(&self, mapping: &Mapping, index: PageIndex) -> Result<Frame, Errno> {
         loop {
-            if self.d.killed() {
+            if self.killed() {
                 return Err(Errno::EINTR);
             }
             let Some(frame) = mapping.cached(index) else {

@@ -14,6 +14,7 @@ impl Profile {
     /// # Errors
     /// Which key, why, and the nearest that is possible.
     pub fn check_on(&self, rules: &Rules) -> std::result::Result<(), String> {
+        self.check_bystanders()?;
         if self.callers.has(Caller::Udmabuf) {
             if !rules.memfd_pin {
                 let kernel = &rules.name;

@@ -27,6 +27,7 @@ impl Profile {
 
     fn own_needs(&self) -> Needs {
         let actors = self.actors().iter().map(|(_, actor)| u64::from(actor.threads)).sum::<u64>();
+        let actors = actors + u64::from(self.bystanders.count);
         let os_threads = u64::from(self.threads) + actors + u64::from(self.cpus);
         let Layout { movable, cma, page_bytes, .. } = self.memory;
         let frames = self.normal_frames().saturating_add(u64::from(movable) + u64::from(cma) + 1);
@@ -53,7 +54,8 @@ impl Profile {
     /// Pages of all mappings, present or not.
     fn mapped(&self) -> u64 {
         let [mappings, pages] = [self.mappings(), self.ranges.pages].map(u64::from);
-        (mappings * pages).saturating_add(u64::from(self.threads) * u64::from(self.pinner.fill))
+        let fillers = u64::from(self.threads) * u64::from(self.pinner.fill);
+        (mappings * pages).saturating_add(fillers).saturating_add(self.bystanders.mapped())
     }
 
     fn normal_frames(&self) -> u64 {

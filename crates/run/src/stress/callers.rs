@@ -1,4 +1,4 @@
-//! Who the pinning threads of a profile are.
+//! Who the pinning threads are.
 
 use crate::config::{Key, SetError, Table, whole};
 use crate::policy::Caller;
