@@ -95,14 +95,31 @@ fn a_child_that_writes_some_pages_has_all_of_them_and_has_written_when_the_step_
 #[test]
 fn a_step_without_system_calls_is_refused_by_name() {
     for (text, near) in [
-        ("pinro a", "pin"),
-        ("vfpin a", "pin"),
-        ("vfpinro a 0 1", "pin"),
+        ("pinro a 0 1", "vfpinro"),
+        ("lock a 0", "--on model"),
         ("pin a by gup-fast", "--on model"),
         ("map a 4 file", "shmem"),
         ("fragment", "--on model"),
     ] {
         let error = check(&Op::parse(text).unwrap()).unwrap_err().to_string();
         assert!(error.starts_with(text) && error.ends_with(&format!("nearest: {near}")), "{error}");
+    }
+}
+
+#[test]
+fn a_pin_by_vfio_is_refused_by_name_where_there_is_no_device() {
+    if !crate::vfio::groups(std::path::Path::new(crate::vfio::FOLDER)).is_empty() {
+        return;
+    }
+    let counters = Counters::open(crate::probes::Probes::default()).unwrap();
+    let places = Places::read().unwrap();
+    let Ok(mut script) = Script::new(&counters, &places, 4) else { return };
+    script.play(CpuId(0), &Op::parse("map a 1 anon").unwrap()).unwrap();
+    for step in ["vfpin a", "vfpinro a", "pin a by vfio", "pinro a by vfio"] {
+        let step = Op::parse(step).unwrap();
+        check(&step).unwrap();
+        let said = script.play(CpuId(0), &step).unwrap_err().to_string();
+        let word = step.word();
+        assert!(said.contains(&format!("{word}: not on this kernel: no group of devices in")), "{said}");
     }
 }
