@@ -21,7 +21,7 @@ from gupstress.values import is_file
 
 _MODELS_OWN = frozenset(
     {
-        *("summary", "reference", "history", "perturb", "step_delay", "slice", "tick"),
+        *("summary", "reference", "history", "perturb", "step_delay", "slice", "tick", "preemption"),
         *("memory", "cma_first", "host", "costs", "expect"),
     }
 )
