@@ -16,6 +16,7 @@ other words of `_PARTS` take what `gupstress list` and `gupstress show` know.
 import argparse
 import csv
 import difflib
+import functools
 import inspect
 import json
 import re
@@ -35,6 +36,8 @@ from gupstress import _core
 from gupstress.cli.exits import HELP
 from gupstress.model import catalog
 from gupstress.outcome import ratios, thresholds
+from gupstress.outcome.beside import Beside
+from gupstress.outcome.results import PolicyResult
 from gupstress.render import beside as render
 from gupstress.running import runner
 from gupstress.running.request import Request
@@ -180,9 +183,11 @@ def profile_sizes() -> str:
                 _goal(row),
                 "{pages_min} to {pages_max}".format(**row["pinner"]),
                 ", ".join(
-                    f"{part['threads']} {code(name)}"
+                    f"{count} {code(name)}"
                     for name, part in row.items()
-                    if isinstance(part, dict) and part.get("threads")
+                    if isinstance(part, dict)
+                    and (count := part.get("threads", part.get("count")))
+                    and name != "ranges"
                 ),
             ]
             for row in presets("profile").values()
@@ -345,37 +350,61 @@ def words() -> str:
 
 
 def contention() -> str:
-    """Return what threads that pin one range do to each other, simulated and as measured."""
-    with (DOCS / "contention.csv").open(encoding="utf-8", newline="") as file:
-        measured = list(csv.DictReader(file))
-    known = {(row["kernel"], int(row["pages"]), int(row["threads"])): row for row in measured}
-    kernels_ = dict.fromkeys(row["kernel"] for row in measured)
-    sizes = sorted({pages for _, pages, _ in known})
+    """Return what threads that pin one range do to each other, on the model and as measured."""
+    rows = sorted([*_counted_elsewhere(), *_counted_live()], key=lambda row: row[:3])
+    names = [name.rstrip(":") for name in _SHARES.values()]
     return table(
-        ("kernel", "pages", "threads", *_SHARES, *(f"real: {share}" for share in _SHARES)),
-        (
-            [
-                *(kernel, str(pages), str(threads)),
-                *_simulated(kernel, pages, threads),
-                *_measured(known.get((kernel, pages, threads))),
-            ]
-            for kernel in kernels_
-            for pages in sizes
-            for threads in (1, 2, 4, 8)
-        ),
+        ("kernel", "pages", "threads", *names, *(f"real: {name}" for name in names)),
+        ([kernel, str(pages), str(threads), *cells] for kernel, pages, threads, cells in rows),
     )
 
 
-_SHARES = ("ENOMEM", "acquired", "migrated", "failed")
+_SHARES = {
+    "share.ENOMEM": "ENOMEM:",
+    "acquired a page": "acquired:",
+    "migrated a page": "migrated:",
+    "migrate_failed a page": "failed:",
+}
+"""Quantities that say how much threads are in each other's way, and what they are called."""
 
 _ROUNDS = {4: 100, 64: 25}
 """Simulated, by the pages of a call."""
 
+_Contended = tuple[str, int, int, list[str]]
+"""Kernel, pages of a call, threads; the shares of the model, then those of the kernel."""
 
-def _simulated(kernel: str, pages: int, threads: int) -> Iterator[str]:
+
+def _counted_live() -> Iterator[_Contended]:
+    """Yield what `run --on live` counted, beside the model's: `compare --model`."""
+    for found, rounds in _lives():
+        numbers = {one.name: one for one in found.quantities}
+        kernel, model = zip(*(render.cells(numbers[name]) for name in _SHARES), strict=True)
+        yield found.model.kernel, rounds, found.threads, [*model, *kernel]
+
+
+def _counted_elsewhere() -> Iterator[_Contended]:
+    """Yield what kernels counted before there was `run --on live`."""
+    with (DOCS / "contention.csv").open(encoding="utf-8", newline="") as file:
+        measured = list(csv.DictReader(file))
+    known = {(row["kernel"], int(row["pages"]), int(row["threads"])): row for row in measured}
+    for kernel in dict.fromkeys(row["kernel"] for row in measured):
+        for pages in _ROUNDS:
+            for threads in (1, 2, 4, 8):
+                model = study.quantities((), None, _simulated(kernel, pages, threads), None)
+                counts = _measured(known.get((kernel, pages, threads)))
+                numbers = {one.name: one for one in model}
+                both = (
+                    numbers[name].model_copy(update={"kernel": count})
+                    for name, count in zip(_SHARES, counts, strict=True)
+                )
+                real, modelled = zip(*map(render.cells, both), strict=True)
+                yield kernel, pages, threads, [*modelled, *real]
+
+
+def _simulated(kernel: str, pages: int, threads: int) -> Sequence[PolicyResult]:
     calls = threads * _ROUNDS[pages]
     sizes = {"pinner.pages_min": pages, "pinner.pages_max": pages, "ranges.pages": pages}
-    result = gupstress.run(
+    return gupstress.run(
         "same-range",
         policy="kernel",
         kernel=kernel,
@@ -385,30 +414,20 @@ def _simulated(kernel: str, pages: int, threads: int) -> Iterator[str]:
         seed=1,
         pins=10**9,
         sets={**sizes, "calls": calls},
-    ).results[0]
-    found = result.contention
-    assert found is not None  # noqa: S101 -- for the type checker
-    yield f"{found.enomem_share:.1%}"
-    yield f"{found.acquired_per_page_per_thread:.2f}"
-    yield f"{found.migrated_per_page:.2f}"
-    yield f"{found.migrate_failed_per_page:.2f}"
+    ).results
 
 
-def _measured(row: Mapping[str, str] | None) -> Iterator[str]:
+def _measured(row: Mapping[str, str] | None) -> list[float | None]:
     if row is None:
-        yield from "-" * len(_SHARES)
-        return
-    yield f"{int(row['enomem']) / int(row['calls']):.1%}"
-    for share in ("acquired_per_page_per_thread", "migrated_per_page", "migrate_failed_per_page"):
-        yield f"{float(row[share]):.2f}"
+        return [None] * len(_SHARES)
+    each = ("acquired_per_page_per_thread", "migrated_per_page", "migrate_failed_per_page")
+    return [int(row["enomem"]) / int(row["calls"]), *(float(row[share]) for share in each)]
 
 
 def beside() -> str:
     """Return loads of real kernels beside the model's, from what `run --on live` wrote."""
     rows = []
-    for file in sorted(DOCS.glob("live-*.json")):
-        live = study.read(str(file))
-        found = study.beside(live, study.request(live, file.name), file.name)
+    for found, _ in _lives():
         numbers = {one.name: one for one in found.quantities}
         pairs = [cell for name in _BESIDE for cell in render.cells(numbers[name])]
         head = [found.model.kernel.removeprefix("linux-"), found.profile, str(found.threads)]
@@ -419,11 +438,20 @@ def beside() -> str:
     )
 
 
+@functools.cache
+def _lives() -> tuple[tuple[Beside, int], ...]:
+    """Return each load of a real kernel, beside the model's, and the pages of a call."""
+    found = []
+    for file in sorted(DOCS.glob("live-*.json")):
+        live = study.read(str(file))
+        rounds = live.results[0].contention
+        pages = 0 if rounds is None else rounds.pages
+        found.append((study.beside(live, study.request(live, file.name), file.name), pages))
+    return tuple(found)
+
+
 _BESIDE = {
-    "share.ENOMEM": "ENOMEM:",
-    "acquired a page": "acquired:",
-    "migrated a page": "migrated:",
-    "migrate_failed a page": "failed:",
+    **_SHARES,
     "latency.p50": "median call:",
     "latency.p99": "p99:",
 }

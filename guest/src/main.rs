@@ -4,6 +4,8 @@
 //! serial line, and what goes wrong is said on the console. It is the only program there,
 //! so that nothing else disturbs what is counted.
 
+mod device;
+
 use gupstress_live::request::answer;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, mount};
@@ -13,9 +15,12 @@ use std::error::Error;
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 const REQUEST: &str = "/request.json";
+
+const MODULES: &str = "/modules";
 
 /// Apart from the console, so that no message of the kernel gets between two lines.
 const RESULTS: &str = "/dev/ttyS1";
@@ -56,6 +61,7 @@ fn measure() -> Result<(), Box<dyn Error>> {
         _ = fs::create_dir_all(on);
         _ = mount(kind, on, kind, MountFlags::empty(), None);
     }
+    device::load(Path::new(MODULES));
     let mut results = results()?;
     let request = fs::read_to_string(REQUEST)?;
     let mut lost = None;

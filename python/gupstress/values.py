@@ -78,9 +78,9 @@ class Share:
 
     def check(self, value: object) -> float:
         """Return the number that a value is."""
-        if not isinstance(value, Real) or isinstance(value, bool) or math.isnan(value):
+        if not isinstance(value, Real) or isinstance(value, bool) or math.isnan(_real(value)):
             raise self._no_share(value)
-        _require(value, float(value), 0, 1, str)
+        _require(value, _real(value), 0, 1, str)
         return float(value)
 
     def _no_share(self, value: object) -> ValueError:
@@ -106,14 +106,24 @@ class Length:
         """Return the length that a value is, given in seconds or in words."""
         if isinstance(value, str):
             seconds, said = self.parse(value), value
-        elif isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value):
-            seconds = float(value)
-            said = _core.show_duration(seconds) if 0 <= seconds < 10 * self.high else str(seconds)
+        elif (
+            isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(_real(value))
+        ):
+            seconds = _real(value)
+            said = _core.show_duration(seconds) if 0 <= seconds < 10 * self.high else str(value)
         else:
             near = _core.show_duration(min(max(60.0, self.low), self.high))
             raise ValueError(f"{shown(value)} is not a length of time; nearest: {near}")
         _require(said, seconds, self.low, self.high, _core.show_duration)
         return seconds
+
+
+def _real(value: Any) -> float:
+    """Return a number as one that may be compared, whatever its size."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 _SIZE = re.compile(r"(?P<digits>\d+)(?P<unit>[KMG]?)(i?B)?", re.IGNORECASE)

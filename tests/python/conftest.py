@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from guests import kernel, qemu
 from gupstress import _core
 from gupstress.cli import invoke
 from gupstress.outcome.results import PolicyResult
@@ -19,6 +20,8 @@ from gupstress.running.request import Request
 from gupstress.running.result import RunResult
 
 Row = dict[str, Any]
+
+__all__ = ["kernel", "qemu"]
 
 SMALL = Request(policies=("bounded",), driver="sim", threads=2, cpus=2, pins=200, seed=7)
 """A request that the simulator carries out at once, and alike every time."""

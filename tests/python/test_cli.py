@@ -85,7 +85,7 @@ def test_real_threads_pin_and_the_books_balance(cli: Cli) -> None:
     assert row["invariants"]["checked"] > 0
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_process_with_what_was_counted(signal_: signal.Signals) -> None:
     args = (*COMMAND, "--threads", "2", "--policy", "bounded", "--pins", str(2**60))
     with subprocess.Popen(

@@ -53,6 +53,7 @@ def test_an_edited_file_diverges_where_it_was_edited(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "diverges at step" in done.stderr
     assert "expected 0 (pinner 0)" in done.stderr
+    assert "In the end: ." not in done.stdout
 
 
 @pytest.mark.parametrize(

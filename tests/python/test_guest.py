@@ -4,84 +4,26 @@ The machine is a script that behaves like one; `test_guest_boot.py` boots real k
 """
 
 import errno
-import io
 import json
 import os
 import signal
 import subprocess
-import sys
-import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from jsonschema import Draft202012Validator
 
 import gupstress
 from conftest import COMMAND, Ended
-from gupstress import _core
+from guests import COUNTED, COUNTERS, PANIC, WHOLE
 from gupstress.outcome.beside import Beside
 from gupstress.outcome.litmus import LitmusResult
-from gupstress.outcome.results import Counters
-from gupstress.running.guest import image, initrd, machine
+from gupstress.running.guest import machine
 from gupstress.running.result import RunResult
 
 Cli = Callable[..., Ended]
-
-QEMU = """#!{python}
-import json, os, signal, sys, time
-words = sys.argv[1:]
-console, answer = (
-    open(words[at + 1].partition(":")[2], "wb", buffering=0)
-    for at, word in enumerate(words) if word == "-serial"
-)
-boots = int(open("boots").read()) + 1 if os.path.exists("boots") else 1
-open("boots", "w").write(str(boots))
-open("words", "w").write(json.dumps(words))
-open("pid", "w").write(str(os.getpid()))
-def tell(line): answer.write(json.dumps(line).encode() + b"\\n")
-HOST = {{"kernel": "linux-6.12.117", "release": "6.12.117-test", "cpus": 4,
-        "memory_bytes": 1, "movable_bytes": 1}}
-CELL = {{"scenario": "anon-local", "class": "pinned", "counters": {counters}, "unsteady": {{}},
-        "missing": ["drain_local"], "repeats": 5, "refused": None}}
-{deeds}
-"""
-
-WHOLE = "tell({'host': HOST}); tell({'cell': CELL}); tell({'end': 2})"
-PANIC = (
-    "console.write(b'[1.0] x\\r\\n[1.1] Kernel panic - not syncing: Fatal exception\\r\\n');"
-    " sys.exit()"
-)
-COUNTED = tuple(Counters.model_fields)
-COUNTERS = {"result": "ok", "acquired": 8, "migrated": 4, "drain_all": 0}
-
-
-@pytest.fixture
-def kernel() -> str:
-    """Something that looks like a kernel."""
-    Path("bzImage").write_bytes(bytes(0x202) + b"HdrS" + bytes(64))
-    return "bzImage"
-
-
-@pytest.fixture
-def qemu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return what makes QEMU a script that does some deeds."""
-    programs = Path("programs")
-    programs.mkdir()
-    init = programs / image.INIT
-    init.write_text(f"#!/bin/sh\necho {image.INIT} {_core.__version__}\n")
-    init.chmod(0o755)
-    monkeypatch.setenv("PATH", str(programs.absolute()))
-    monkeypatch.setattr(machine, "_KVM", "no-kvm")
-
-    def make(deeds: str, counters: dict[str, object] = COUNTERS) -> None:
-        program = programs / image.QEMU
-        program.write_text(QEMU.format(python=sys.executable, deeds=deeds, counters=counters))
-        program.chmod(0o755)
-
-    return make
 
 
 def boots() -> int:
@@ -152,7 +94,7 @@ def test_a_load_has_the_same_result_and_what_is_not_counted_is_null(
     ("args", "said"),
     [
         (("--policy", "bounded"), "--policy: bounded: not on a real kernel; nearest: none"),
-        (("--profile", "contended"), "reclaim.threads: not on a real kernel"),
+        (("--profile", "contended"), "reclaim.threads: 1: not on a real kernel"),
         (("--profile", "same-range", "--trace", "t.json"), "--trace: t.json: a real kernel"),
         (
             ("--profile", "same-range", "--set", "calls=9", "--abort-on", "calls.stuck==0"),
@@ -425,139 +367,3 @@ def test_a_full_disk_is_one_line(
     code, out, err = cli("guest", kernel, "--", "litmus", "anon-local")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "No space left on device; nearest: TMPDIR=" in err
-
-
-def test_what_a_guest_is_made_of_is_looked_for_first(
-    cli: Cli, kernel: str, qemu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ("guest", kernel, "--", "litmus", "anon-local")
-    code, _, err = cli(*words)
-    assert (code, err) == (
-        4,
-        "gupstress: no qemu-system-x86_64; nearest: apt install qemu-system-x86\n",
-    )
-    qemu(WHOLE)
-    monkeypatch.setattr(image, "INIT", "no-such-init")
-    code, _, err = cli(*words)
-    assert (code, err) == (4, "gupstress: no no-such-init; nearest: pip install ./guest\n")
-    code, _, err = cli("guest", kernel, "--cpus", "1", "--", "litmus", "anon-remote")
-    assert (code, err) == (2, "gupstress: --cpus: 1 are fewer than are needed; nearest: 2\n")
-    assert not Path("boots").exists()
-
-
-BZIMAGE = bytes(0x202) + b"HdrS" + bytes(65)
-
-
-def archived(members: dict[str, bytes]) -> bytes:
-    """Return an `ar` archive."""
-    parts = [b"!<arch>\n"]
-    for name, contents in members.items():
-        head = f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(contents):<10}`\n"
-        parts += [head.encode(), contents, b"\n" * (len(contents) % 2)]
-    return b"".join(parts)
-
-
-def tarred(files: dict[str, bytes], mode: Literal["w:gz", "w:xz"]) -> bytes:
-    """Return a compressed `tar`."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode=mode) as tar:
-        for name, contents in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(contents)
-            tar.addfile(entry, io.BytesIO(contents))
-    return packed.getvalue()
-
-
-@pytest.mark.parametrize("mode", ["w:gz", "w:xz"])
-@pytest.mark.parametrize("place", ["./boot/vmlinuz-6.12", "./usr/lib/modules/6.12/vmlinuz"])
-def test_the_kernel_of_a_debian_package_is_booted(
-    cli: Cli, qemu: Callable[..., None], mode: Literal["w:gz", "w:xz"], place: str
-) -> None:
-    files = {"./boot/System.map": b"odd", place: BZIMAGE}
-    members = {"debian-binary": b"2.0\n", "control.tar": b"odd"}
-    data = archived({**members, f"data.tar.{mode[2:]}": tarred(files, mode)})
-    Path("linux-image.deb").write_bytes(data)
-    qemu(
-        f"open('booted', 'wb').write(open(words[words.index('-kernel') + 1], 'rb').read())\n{WHOLE}"
-    )
-    code, _, err = cli("guest", "linux-image.deb", "--", "litmus", "anon-local")
-    assert (code, err) == (0, "")
-    assert Path("booted").read_bytes() == BZIMAGE
-
-
-def test_an_installed_version_is_booted(
-    cli: Cli, kernel: str, qemu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Path("boot").mkdir()
-    Path(kernel).rename("boot/vmlinuz-6.12.99-amd64")
-    monkeypatch.setattr(image, "_INSTALLED", ("boot/vmlinuz-{}",))
-    qemu(WHOLE)
-    assert cli("guest", "6.12.99-amd64", "--", "litmus", "anon-local")[0] == 0
-    words = json.loads(Path("words").read_text())
-    assert words[words.index("-kernel") + 1] == "boot/vmlinuz-6.12.99-amd64"
-    code, _, err = cli("guest", "6.12.98-amd64", "--", "litmus", "anon-local")
-    assert (code, "6.12.98-amd64: No such file" in err) == (2, True)
-
-
-def test_what_is_no_kernel_is_refused(cli: Cli, kernel: str) -> None:
-    Path("vmlinux").write_bytes(b"\x7fELF" + bytes(600))
-    Path("tree/arch/x86/boot").mkdir(parents=True)
-    Path(kernel).rename("tree/arch/x86/boot/bzImage")
-    assert image.kernel("tree").path == Path("tree/arch/x86/boot/bzImage")
-    for given, members in [
-        ("cut.deb", {"debian-binary": b"2.0\n", "data.tar": BZIMAGE}),
-        ("other.deb", {"debian-binary": b"2.0\n"}),
-        ("broken.deb", {"data.tar.xz": b"no tar"}),
-        ("empty.deb", {"data.tar.gz": tarred({"./usr/share/doc/x": b""}, "w:gz")}),
-        ("elf.deb", {"data.tar.gz": tarred({"./boot/vmlinuz-6": b"\x7fELF" + bytes(600)}, "w:gz")}),
-    ]:
-        Path(given).write_bytes(archived(members)[: -9 if given == "cut.deb" else None])
-    for given, said in [
-        ("cut.deb", "cut.deb is a package that is cut off"),
-        ("other.deb", "other.deb is an archive, but no Debian package"),
-        ("broken.deb", "broken.deb is a package whose data.tar.xz cannot be read"),
-        ("empty.deb", "empty.deb is a package without a kernel image"),
-        ("elf.deb", "elf.deb is an ELF file, not a bzImage"),
-        ("vmlinux", "vmlinux is an ELF file, not a bzImage"),
-        ("missing", "missing: No such file or directory"),
-        (__file__, "is no bzImage"),
-    ]:
-        code, out, err = cli("guest", given, "--", "litmus")
-        assert (code, out, len(err.splitlines())) == (2, "", 1)
-        assert said in err
-        assert "nearest: " in err
-
-
-@pytest.mark.parametrize(
-    ("args", "said"),
-    [
-        (("--", "matrix"), "'matrix' is not done in a guest; nearest: -- litmus"),
-        (("--memory", "lots", "--", "litmus"), "'lots' is not an amount of memory; nearest: 256M"),
-        (("--movable", "500M", "--", "litmus"), "--movable: 500M leaves the kernel too little"),
-        (("--cpus", "65", "--", "litmus"), "--cpus: 65 is not from 1 to 64; nearest: 64"),
-        (("--", "litmus", "--on", "model"), "--on: model: a guest has a kernel of its own"),
-    ],
-)
-def test_a_wrong_line_is_refused(cli: Cli, kernel: str, args: tuple[str, ...], said: str) -> None:
-    code, out, err = cli("guest", kernel, *args)
-    assert (code, out) == (2, "")
-    assert said in err
-
-
-def test_the_archive_has_what_the_kernel_unpacks() -> None:
-    archive = initrd.archive(initrd.files(b"program!", b"{}"))
-    seen, at = {}, 0
-    while True:
-        assert archive[at : at + 6] == b"070701"
-        fields = [int(archive[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]
-        mode, size, length = fields[1], fields[6], fields[11]
-        name = archive[at + 110 : at + 110 + length - 1].decode()
-        body = (at + 110 + length + 3) // 4 * 4
-        if name == "TRAILER!!!":
-            break
-        seen[name] = (mode, archive[body : body + size], fields[9:11])
-        at = (body + size + 3) // 4 * 4
-    assert seen["init"] == (0o100755, b"program!", [0, 0])
-    assert seen["request.json"][1] == b"{}"
-    assert seen["dev/console"] == (0o020600, b"", [5, 1])
-    assert len(archive) % 4 == 0

@@ -33,7 +33,7 @@ def test_the_free_loop_is_as_a_real_kernel_has_it(capsys: pytest.CaptureFixture[
     assert failed[64, "backoff"] > 0.3
     assert min(failed[threads, "backoff"] for threads in (128, 256)) > 0.5
     assert rate[256, "cooperative"] < rate[8, "cooperative"] / 10
-    # To the whole per cent in which it was measured; with 32 threads a CPU and more it is not held to that.
+    # To the whole per cent in which it was measured; not with 32 threads a CPU and more.
     wrong = {
         (cell.threads, cell.policy): cell.failed
         for cell in found

@@ -6,7 +6,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,24 @@ def test_what_a_run_leaves_behind_ends_it(
     assert finding is not None
     said = {"thread": "left behind: 1 threads", "file": "left behind: 1 open files"}
     assert (finding.kind, finding.words) == ("leak", said[what])
+
+
+def test_what_is_opened_here_while_others_make_the_runs_is_no_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(judge, "_PATIENCE_S", 0.0)
+    asked = study.Soak(
+        seed=1, most_cycles=2, policies=("bounded",), profiles=("steady",), drivers=("sim",)
+    )
+    plan = study.prepare(asked, Problems())
+    with ExitStack() as links:
+
+        def elsewhere(make: Callable[[Any], Any], items: Iterable[Any], /) -> Iterator[Any]:
+            for item in items:
+                links.enter_context(Path(__file__).open())
+                yield make(item)
+
+        assert study.run(plan, [], over=elsewhere).status == "complete"
 
 
 def test_a_panic_ends_it_with_what_makes_it_again(

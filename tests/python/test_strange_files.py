@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -63,17 +64,48 @@ def found(cli: Cli) -> dict[str, Any]:
     return {f"{name}.json": json.loads(Path(f"{name}.json").read_text()) for name in names}
 
 
+@pytest.fixture
+def every(cli: Cli, found: dict[str, Any]) -> dict[str, Any]:
+    """Store documents of the other kinds, too."""
+    cli("explore", "isolation-race", "--kernel", "linux-6.14", "--schedules", "50", "--seed", "1",
+        "--json", "explore.json")  # fmt: skip
+    (schedule,) = Path.cwd().glob("isolation-race-*.json")
+    schedule.rename("schedule.json")
+    cli("tune", "--profile", "free-loop", "--threads", "2", "--pins", "200", "--seed", "3",
+        "--trials", "2", "--confirm", "0", "--quiet", "--json", "tune.json")  # fmt: skip
+    cli(*SOAKED, "--state", "soak.json")
+    shutil.copy(DOCS / "live-6.12.117-2.json", "live.json")
+    others = {path.name: json.loads(path.read_text()) for path in Path.cwd().glob("*.json")}
+    return {**others, **found}
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+SCHEDULES = Path(__file__).resolve().parents[1] / "schedules"
+
+SOAKED = ("soak", "--driver", "sim", "--cycles", "1", "--seed", "1", "--policy", "bounded",
+          "--profile", "steady", "--kernel", "linux-6.14", "--quiet")  # fmt: skip
+
+
 def reading(name: str) -> list[tuple[str, ...]]:
     """Return the commands that read a result of a kind."""
     report = ("report", "odd.json", "-o", "odd.html")
-    if name not in ("run.json", "stuck.json"):
-        return [report]
-    return [
-        report,
-        ("compare", "odd.json", name),
-        ("compare", name, "odd.json", "--format", "markdown"),
-        ("compare", name, "odd.json", "--format", "junit"),
-    ]
+    match name:
+        case "run.json" | "stuck.json":
+            return [
+                report,
+                ("compare", "odd.json", name),
+                ("compare", name, "odd.json", "--format", "markdown"),
+                ("compare", name, "odd.json", "--format", "junit"),
+            ]
+        case "schedule.json":
+            return [("replay", "odd.json"), ("replay", "odd.json", "--format", "html")]
+        case "soak.json":
+            return [(*SOAKED, "--state", "odd.json")]
+        case "live.json":
+            return [("compare", "--model", "odd.json")]
+        case _:
+            return [report]
 
 
 RESULTS = 700
@@ -83,13 +115,14 @@ TABLES = 500
 
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
-def test_mutated_results(cli: Cli, found: dict[str, Any]) -> None:
+def test_mutated_results(cli: Cli, every: dict[str, Any]) -> None:
     first = int(os.environ.get("GUPSTRESS_FUZZ_SEED", "0"))
     codes = set()
     for seed in range(first, first + RESULTS):
-        name = random.Random(seed).choice(list(found))
-        Path("odd.json").write_bytes(strange.result(found[name], seed))
+        name = random.Random(seed).choice(sorted(every))
+        odd = strange.result(every[name], seed)
         for args in reading(name):
+            Path("odd.json").write_bytes(odd)
             ended = cli(*args)
             hold(ended, *args, f"seed {seed}")
             codes.add(ended.code)
@@ -109,9 +142,42 @@ TAKING: dict[str, list[tuple[str, ...]]] = {
     "kernel": [
         ("run", "--kernel", "odd.toml", "--policy", "bounded", *SETTLED, "--format", "junit")
     ],
-    "litmus": [("litmus", "odd.toml"), ("litmus", "odd.toml", "--format", "junit")],
+    "litmus": [("litmus", "odd.toml"), ("litmus", "odd.toml", "--format", "junit"),
+               ("fit", "odd.toml")],
+    "race": [("litmus", "odd.toml"), ("explore", "odd.toml", "--schedules", "50")],
+    "job": [("run", "odd.toml", "--dry-run"), ("show", "job", "odd.toml"),
+            ("run", "odd.toml", *SETTLED, "--repeat", "2")],
 }  # fmt: skip
 """Commands by the kind of file that they take."""
+
+JOB = """\
+[global]
+driver = "sim"
+seed = 1
+pins = 50
+threads = 2
+perturb = 0.5
+timeout = "300ms"
+policy = ["bounded"]
+threshold = ["calls.stuck==0"]
+[references]
+profile = "short-refs"
+[sizes]
+repeat = 2
+set = {migrate_retries = 20}
+scan = {order = ["unpin-first", "isolate-while-pinned"]}
+"""
+
+
+def right(kind: str) -> str:
+    """Return a file of a kind that is as it should be."""
+    match kind:
+        case "job":
+            return JOB
+        case "race":
+            return _core.show("litmus", "race-isolation")
+        case _:
+            return _core.show(kind, _core.names(kind)[0])
 
 
 @pytest.mark.slow
@@ -120,17 +186,49 @@ def test_mutated_tables(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     # What a file asks for may well be had here, and take its time: that is no mistake of it.
     monkeypatch.setattr(host, "memory_room", lambda: host.Room(64 << 20, "this test"))
     first = int(os.environ.get("GUPSTRESS_FUZZ_SEED", "0"))
-    named = {kind: _core.names(kind)[0] for kind in TAKING}
     codes = set()
     for seed in range(first, first + TABLES):
         kind = random.Random(seed).choice(list(TAKING))
-        text = _core.show(kind, named[kind])
-        Path("odd.toml").write_bytes(strange.table(text, seed))
+        Path("odd.toml").write_bytes(strange.table(right(kind), seed))
         for args in TAKING[kind]:
             ended = cli(*args)
             hold(ended, *args, f"seed {seed}")
             codes.add(ended.code)
     assert {0, 2} <= codes
+
+
+@pytest.mark.parametrize("kind", list(TAKING))
+def test_what_is_changed_is_right_before(cli: Cli, kind: str) -> None:
+    Path("odd.toml").write_text(right(kind))
+    for args in TAKING[kind]:
+        assert cli(*args).code != 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("timeout = " + "9" * 400, "above 1000000000s; nearest: 1000000000s"),
+        ("perturb = " + "9" * 400, "above 1; nearest: 1"),
+        ("threshold = nan\nscan = {pages = [4, 8]}", "threshold: nan is not a condition; "),
+    ],
+    ids=["long", "much", "no text"],
+)
+def test_numbers_beyond_all_that_counts_are_refused(cli: Cli, line: str, said: str) -> None:
+    Path("odd.toml").write_text(f"{line}\n")
+    ended = cli("run", "odd.toml")
+    hold(ended)
+    assert ended.code == 2
+    assert said in ended.err
+
+
+def test_where_a_schedule_diverges_is_told_without_acting(cli: Cli) -> None:
+    kept = next(SCHEDULES.glob("*.json"))
+    odd = changed(json.loads(kept.read_text()), "counters.offlined", "##[error]x")
+    Path("odd.json").write_text(json.dumps(odd))
+    ended = cli("replay", "odd.json")
+    hold(ended)
+    assert ended.code == 3
+    assert "diverges counters.offlined" in ended.err
 
 
 def changed(document: Any, path: str, value: Any) -> Any:

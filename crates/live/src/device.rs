@@ -1,37 +1,53 @@
 //! What devices write through pins, and whether the mapping shows it.
 
 use crate::area::{Area, page_size};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// A mapping, and how often its pages were given up for fresh ones.
+/// A mapping, and how often each of its pages was given up for a fresh one.
 #[derive(Debug)]
 pub struct Field {
     /// The mapping.
     pub area: Area,
-    /// Counted before anything is given up, and once the fresh pages are there.
-    renewals: [AtomicU64; 2],
+    /// Of each page: counted before it is given up, and once the fresh one is there.
+    renewals: Vec<[AtomicU64; 2]>,
 }
 
 impl Field {
     /// One whose pages are the first.
     pub fn new(area: Area) -> Self {
-        Self { area, renewals: Default::default() }
+        let renewals = (0..area.pages()).map(|_| Default::default()).collect();
+        Self { area, renewals }
     }
 
     /// Pages are about to be given up.
-    pub fn begin(&self) {
-        self.renewals[0].fetch_add(1, SeqCst);
+    pub fn begin(&self, range: &Range<u32>) {
+        self.count(range, 0);
     }
 
     /// Fresh ones are there.
-    pub fn end(&self) {
-        self.renewals[1].fetch_add(1, SeqCst);
+    pub fn end(&self, range: &Range<u32>) {
+        self.count(range, 1);
     }
 
-    /// The renewals so far; none while one is under way.
-    pub fn age(&self) -> Option<u64> {
-        let [ended, begun] = [1, 0].map(|at: usize| self.renewals[at].load(SeqCst));
+    fn count(&self, range: &Range<u32>, at: usize) {
+        self.of(range).for_each(|page| _ = page[at].fetch_add(1, SeqCst));
+    }
+
+    /// The renewals of some pages so far; none while one is under way.
+    pub fn age(&self, range: &Range<u32>) -> Option<u64> {
+        let [ended, begun] =
+            [1, 0].map(|at: usize| self.of(range).map(|page| page[at].load(SeqCst)).sum::<u64>());
         (begun == ended).then_some(begun)
+    }
+
+    /// Whether some pages are still those that they were at an age.
+    pub fn is_of(&self, range: &Range<u32>, age: Option<u64>) -> bool {
+        age.is_some() && self.age(range) == age
+    }
+
+    fn of(&self, range: &Range<u32>) -> std::slice::Iter<'_, [AtomicU64; 2]> {
+        self.renewals[range.start as usize..range.end as usize].iter()
     }
 }
 
@@ -63,14 +79,14 @@ impl Looks {
         }
     }
 
-    /// Looks again: what was written stays, unless the pages were given up for fresh ones since
-    /// the field had its `age`.
-    pub fn after_unpin(&mut self, number: usize, field: &Field, age: Option<u64>) {
+    /// Looks again: what was written stays, unless a page of the range was given up for a fresh one
+    /// since they had their `age`.
+    pub fn after_unpin(&mut self, number: usize, field: &Field, range: &Range<u32>, age: Option<u64>) {
         let word = word_of(number);
         let shown = std::mem::take(&mut self.shown);
         let found: Vec<(u32, u64)> =
             shown.into_iter().map(|index| (index, field.area.word(index, word))).collect();
-        if age.is_some() && field.age() == age {
+        if field.is_of(range, age) {
             for (index, found) in found {
                 self.look(number, index, found, " after unpin");
             }
@@ -97,13 +113,13 @@ mod tests {
     fn looked(between: impl FnOnce(&Field)) -> Looks {
         let area = crate::area::Space::default().map(Kind::Anon, 2).unwrap();
         let field = Field::new(area);
-        let (mut looks, age) = (Looks::default(), field.age());
+        let (mut looks, age) = (Looks::default(), field.age(&(0..2)));
         for index in 0..2 {
             field.area.write(index, word_of(3), pattern(3));
             looks.while_pinned(3, index, field.area.word(index, word_of(3)));
         }
         between(&field);
-        looks.after_unpin(3, &field, age);
+        looks.after_unpin(3, &field, &(0..2), age);
         looks
     }
 
@@ -122,11 +138,24 @@ mod tests {
     #[test]
     fn pages_that_were_given_up_since_say_nothing() {
         let renew = |field: &Field| {
-            field.begin();
+            field.begin(&(0..1));
             field.area.write(0, word_of(3), 0);
-            field.end();
+            field.end(&(0..1));
         };
         assert_eq!(looked(renew).checked, 2);
-        assert_eq!(looked(Field::begin).checked, 2);
+        assert_eq!(looked(|field| field.begin(&(1..2))).checked, 2);
+    }
+
+    #[test]
+    fn each_page_has_an_age_of_its_own() {
+        let field = Field::new(crate::area::Space::default().map(Kind::Anon, 4).unwrap());
+        let ages = || [0..2, 2..4, 1..3].map(|range| field.age(&range));
+        assert_eq!(ages(), [Some(0); 3]);
+        field.begin(&(2..4));
+        assert_eq!(ages(), [Some(0), None, None]);
+        field.end(&(2..4));
+        assert_eq!(ages(), [Some(0), Some(2), Some(1)]);
+        assert!(field.is_of(&(0..2), Some(0)) && !field.is_of(&(2..4), Some(0)));
+        assert!(!field.is_of(&(0..2), None));
     }
 }

@@ -10,7 +10,7 @@
 //! | [`player`], [`calls`] | the steps of scripts as system calls |
 //! | [`settings`] | what a script changes of the kernel, put back when it ends |
 //! | [`counters`], [`probes`] | what the kernel counts, and hits of its functions |
-//! | [`area`], [`pins`], [`udmabuf`] | mappings, and long-term pins of them |
+//! | [`area`], [`pins`], [`udmabuf`], [`vfio`] | mappings, and long-term pins of them |
 //! | [`blocks`] | memory that others want back |
 //! | [`facts`] | what this kernel offers, and what to do about what it does not |
 //! | [`places`] | which page frames must stay movable |
@@ -37,3 +37,4 @@ pub mod result;
 pub mod settings;
 pub mod texts;
 pub mod udmabuf;
+pub mod vfio;

@@ -8,6 +8,7 @@ use crate::probes::{Probes, tracefs};
 use gupstress_run::judge::class::Class;
 use gupstress_run::litmus::Scenario;
 use gupstress_run::observe::Event;
+use gupstress_run::ops::Caller;
 use gupstress_run::script::{Counted, Op, OpError};
 use rustix::thread::sched_getaffinity;
 use serde::Serialize;
@@ -150,6 +151,10 @@ impl Bench {
     fn once(&self, scenario: &Scenario) -> Result<Outcome, String> {
         let mut script = Script::new(&self.counters, &self.places, pins(scenario))
             .map_err(|error| format!("io_uring: {error}"))?;
+        if scenario.program.all().any(|step| is_by_vfio(&step.op)) {
+            // Where there is none, its step says so.
+            _ = script.container();
+        }
         run_on(0).and_then(|()| settle()).map_err(|errno| format!("settle: {errno}"))?;
         match scenario.program.play(&mut script) {
             Ok(outcome) => outcome.ok_or_else(|| "no pin was made".to_owned()),
@@ -165,6 +170,11 @@ fn scenario(steps: &[&str]) -> io::Result<Scenario> {
     Scenario::parse("calibration", &format!("steps = {steps:?}")).map_err(io::Error::other)
 }
 
+/// Whether a step pins by VFIO, which takes a device.
+pub fn is_by_vfio(op: &Op) -> bool {
+    op.as_pin().is_some_and(|(_, caller, _)| caller == Caller::Vfio)
+}
+
 fn pins(scenario: &Scenario) -> usize {
     scenario.program.all().filter(|step| step.op.is_pin()).count()
 }
@@ -172,7 +182,7 @@ fn pins(scenario: &Scenario) -> usize {
 /// CPUs that a scenario runs on: up to the highest that it names.
 pub fn cpus(scenario: &Scenario) -> usize {
     let named = scenario.program.all().filter_map(|step| match step.op {
-        Op::Cpu(cpu) => Some(cpu + 1),
+        Op::Cpu(cpu) => Some(cpu.at() + 1),
         _ => None,
     });
     named.max().unwrap_or(1)
@@ -212,7 +222,9 @@ impl Cell {
 }
 
 fn badness(class: Class) -> usize {
-    [Class::Pinned, Class::FailedJustified, Class::FailedSpurious, Class::PinnedUnsafe, Class::Stuck]
+    use Class::{FailedJustified, FailedSpurious, OomKilled, Pinned, PinnedUnsafe, Stuck};
+    // Who is killed can say nothing: never seen here.
+    [Pinned, FailedJustified, FailedSpurious, OomKilled, PinnedUnsafe, Stuck]
         .iter()
         .position(|&known| known == class)
         .unwrap_or(0)

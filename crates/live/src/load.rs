@@ -289,11 +289,14 @@ impl Load {
         let area = &field.area;
         let began = Instant::now();
         lock(&self.ledgers[number]).since = Some(began);
+        // Where a page has been given up for a fresh one since, the mapping does not show what is pinned.
+        let age = field.age(range);
         let result = pin.take(area, range);
         let took = began.elapsed();
         let (class, errno) = match &result {
             Ok(()) => {
-                let is_unsafe = is_unsafe(&self.places, area, range).map_err(|error| error.to_string())?;
+                let is_unsafe = is_unsafe(&self.places, area, range).map_err(|error| error.to_string())?
+                    && field.is_of(range, age);
                 (if is_unsafe { Class::PinnedUnsafe } else { Class::Pinned }, None)
             }
             Err(error) => {
@@ -304,9 +307,8 @@ impl Load {
         };
         let mut looks = Looks::default();
         if result.is_ok() {
-            let age = field.age();
             if self.profile.pinner.dma {
-                self.transfer(number, pin, area, range, &mut looks)
+                self.transfer(number, pin, field, range, age, &mut looks)
                     .map_err(|error| format!("device: {error}"))?;
             }
             let hold = Duration::from_nanos(self.profile.pinner.hold.0);
@@ -315,7 +317,7 @@ impl Load {
             }
             pin.release().map_err(|error| format!("unpin: {error}"))?;
             if self.profile.pinner.dma {
-                looks.after_unpin(number, field, age);
+                looks.after_unpin(number, field, range, age);
             }
         }
         let mut ledger = lock(&self.ledgers[number]);
@@ -343,17 +345,18 @@ impl Load {
         &self,
         number: usize,
         pin: &mut Pin,
-        area: &Area,
+        field: &Field,
         range: &Range<u32>,
+        age: Option<u64>,
         looks: &mut Looks,
     ) -> io::Result<()> {
+        let area = &field.area;
         let word = word_of(number);
         let offset = (number * size_of::<u64>()) as u64;
         for index in range.clone() {
-            let frame = self.places.frame(area, index)?;
             pin.transfer(&self.source, offset, area, (index, word), pattern(number as u64))?;
             let found = area.word(index, word);
-            if self.places.frame(area, index)? == frame {
+            if field.is_of(range, age) {
                 looks.while_pinned(number, index, found);
             }
         }
@@ -363,7 +366,7 @@ impl Load {
     /// Gives pages up and has them faulted in again.
     fn renew(&self, field: &Field, range: &Range<u32>) {
         let area = &field.area;
-        field.begin();
+        field.begin(range);
         let advice = if area.file().is_some() { Advice::LinuxRemove } else { Advice::LinuxDontNeed };
         // A locked range keeps its pages; it is locked again once it has fresh ones.
         let is_locked = area.advise(range, advice).is_err();
@@ -376,7 +379,7 @@ impl Load {
         if !self.profile.pinner.rounds {
             self.age(area, range);
         }
-        field.end();
+        field.end(range);
     }
 
     fn age(&self, area: &Area, range: &Range<u32>) {

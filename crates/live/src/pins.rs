@@ -2,6 +2,7 @@
 
 use crate::area::Area;
 use crate::udmabuf::Udmabuf;
+use crate::vfio::Vfio;
 use io_uring::{IoUring, opcode, types};
 use rustix::fd::{AsFd, AsRawFd};
 use std::io;
@@ -83,10 +84,12 @@ pub enum Pin {
     Ring(Box<Ring>),
     /// A buffer made of a memfd's pages.
     Udmabuf(Udmabuf),
+    /// A DMA mapping.
+    Vfio(Vfio),
 }
 
 impl Pin {
-    /// Pins pages of a mapping, for writing.
+    /// Pins pages of a mapping, for writing unless its device only reads.
     ///
     /// # Errors
     /// The kernel's; nothing is pinned then.
@@ -94,6 +97,7 @@ impl Pin {
         match self {
             Self::Ring(ring) => ring.pin(area, range),
             Self::Udmabuf(buffer) => buffer.pin(area, range),
+            Self::Vfio(mapping) => mapping.pin(area, range),
         }
     }
 
@@ -108,6 +112,7 @@ impl Pin {
                 buffer.unpin();
                 Ok(())
             }
+            Self::Vfio(mapping) => mapping.unpin(),
         }
     }
 
@@ -127,6 +132,7 @@ impl Pin {
         match self {
             Self::Ring(ring) => ring.transfer(file, offset, area, at),
             Self::Udmabuf(buffer) => buffer.write(at, value),
+            Self::Vfio(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }

@@ -53,14 +53,6 @@ impl Places {
         Ok(Self { pagemap: File::open("/proc/self/pagemap")?, movable: movable_frames(&zones), cma })
     }
 
-    /// The frame of a page; none where none is mapped or shown.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn frame(&self, area: &Area, index: u32) -> io::Result<Option<u64>> {
-        Ok(self.entry(area, index)?.frame())
-    }
-
     fn entry(&self, area: &Area, index: u32) -> io::Result<Entry> {
         let mut bytes = [0; PAGEMAP_ENTRY];
         let number = area.page(index) as usize / page_size();

@@ -7,8 +7,9 @@ use crate::pins::{Pin, Ring};
 use crate::places::{Place, Places};
 use crate::settings::Settings;
 use crate::udmabuf::Udmabuf;
+use crate::vfio::{Container, Vfio};
 use gupstress_run::judge::class::Class;
-use gupstress_run::machine::{Backing, Kind};
+use gupstress_run::machine::{Backing, CpuId, Kind};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::script::{Counted, Fresh, Name, Op, OpError, Pages, Player};
@@ -19,6 +20,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use toml::Value;
 
 /// What cannot be counted once there was a child: this process then faults on pages of its own,
@@ -49,11 +51,13 @@ pub struct Script<'k> {
     children: Vec<Pid>,
     /// Whether there ever was a child.
     forked: bool,
-    cpu: Option<usize>,
+    cpu: Option<CpuId>,
     /// Whether anonymous memory is to be made of huge pages.
     huge: bool,
     /// Made before anything is measured: what making one maps and populates drains this CPU.
     spare: Vec<Pin>,
+    /// What VFIO maps for, once something was.
+    container: Option<Arc<Container>>,
     /// Put back when all else is gone.
     settings: Settings,
 }
@@ -80,13 +84,14 @@ impl<'k> Script<'k> {
             cpu: None,
             huge: false,
             spare,
+            container: None,
             settings: Settings::default(),
         })
     }
 
-    fn go_to(&mut self, cpu: usize) -> Result<(), OpError> {
+    fn go_to(&mut self, cpu: CpuId) -> Result<(), OpError> {
         if self.cpu != Some(cpu) {
-            run_on(cpu).map_err(|error| OpError::Misuse(format!("cpu {cpu}: {error}")))?;
+            run_on(cpu.at()).map_err(|error| OpError::Misuse(format!("cpu {cpu}: {error}")))?;
             self.cpu = Some(cpu);
         }
         Ok(())
@@ -192,11 +197,18 @@ impl<'k> Script<'k> {
         }
     }
 
-    fn pin(&mut self, on: &Pages, caller: Caller) -> Result<Outcome, OpError> {
+    fn pin(&mut self, word: &str, on: &Pages, caller: Caller, writes: bool) -> Result<Outcome, OpError> {
         let none = || OpError::Bug("more pins than rings".to_owned());
         let mut pin = self.spare.pop().ok_or_else(none)?;
-        if caller == Caller::Udmabuf {
-            pin = Pin::Udmabuf(Udmabuf::new().map_err(|error| missing("udpin", &error))?);
+        match caller {
+            Caller::Udmabuf => {
+                pin = Pin::Udmabuf(Udmabuf::new().map_err(|error| missing(word, &error))?);
+            }
+            Caller::Vfio => {
+                let container = self.container().map_err(|error| missing(word, &error))?;
+                pin = Pin::Vfio(Vfio::new(container, writes));
+            }
+            _ => {}
         }
         let (area, range) = self.pages(on)?;
         let obstructed = self.is_obstructed(&on.name, &range);
@@ -220,6 +232,16 @@ impl<'k> Script<'k> {
             self.pins.push((on.name.clone(), range, pin));
         }
         Ok(Outcome { error, class, counted })
+    }
+
+    /// What VFIO maps for: a group of devices can be in one container only, and what opening it does
+    /// drains this CPU.
+    ///
+    /// # Errors
+    /// There is no device to map for.
+    pub fn container(&mut self) -> io::Result<Arc<Container>> {
+        let found = self.container.take().map_or_else(|| Container::open().map(Arc::new), Ok)?;
+        Ok(Arc::clone(self.container.insert(found)))
     }
 
     /// Whether the script itself has placed what keeps a page of the range where it is.
@@ -249,7 +271,7 @@ pub fn is_unsafe(places: &Places, area: &Area, range: &Range<u32>) -> Result<boo
 impl Player for Script<'_> {
     type Outcome = Outcome;
 
-    fn play(&mut self, cpu: usize, op: &Op) -> Result<Option<Outcome>, OpError> {
+    fn play(&mut self, cpu: CpuId, op: &Op) -> Result<Option<Outcome>, OpError> {
         self.go_to(cpu)?;
         if let Some(area) = op.pages().and_then(|(name, _)| self.areas.get(name)) {
             let backing = area.backing();
@@ -319,8 +341,6 @@ impl Player for Script<'_> {
                 self.fork(on, 0..area.pages(), writes)?;
             }
             Op::Childexit(_) => self.end_children(),
-            Op::Pin(on) if pins(on.caller) => return self.pin(&on.pages, on.caller).map(Some),
-            Op::Udpin(on) => return self.pin(on, Caller::Udmabuf).map(Some),
             Op::Unpin(name) => {
                 let (gone, kept) = self.pins.drain(..).partition(|(known, ..)| known == name);
                 self.pins = kept;
@@ -336,7 +356,11 @@ impl Player for Script<'_> {
             // What drains every CPU drains this one too.
             Op::Drain(_) | Op::Settle(_) => settle().map_err(|errno| refused("drain", errno))?,
             // By name, whichever words scripts may have by then.
-            other => return Err(cannot(other)),
+            other => {
+                let pin = other.as_pin().filter(|&(_, caller, writes)| pins(caller, writes));
+                let (on, caller, writes) = pin.ok_or_else(|| cannot(other))?;
+                return self.pin(other.word(), on, caller, writes).map(Some);
+            }
         }
         Ok(None)
     }
@@ -364,26 +388,35 @@ impl Counted for Outcome {
 pub fn check(op: &Op) -> Result<(), OpError> {
     let possible = match op {
         Op::Map(fresh) => !matches!(fresh.backing.kind, Kind::File | Kind::Pfnmap),
-        Op::Pin(on) => pins(on.caller),
-        Op::Pinro(_) | Op::Vfpin(_) | Op::Vfpinro(_) | Op::Fragment(_) | Op::Exec(_) | Op::Exit(_) => false,
-        _ => true,
+        Op::Fragment(_)
+        | Op::Exec(_)
+        | Op::Exit(_)
+        | Op::Contig(_)
+        | Op::Lock(_)
+        | Op::Unlock(_)
+        | Op::Startwriteback(_)
+        | Op::Endwriteback(_) => false,
+        _ => op.as_pin().is_none_or(|(_, caller, writes)| pins(caller, writes)),
     };
     if possible { Ok(()) } else { Err(cannot(op)) }
 }
 
 fn cannot(op: &Op) -> OpError {
     let why = match op.word() {
-        "pinro" => "io_uring pins for writing only; nearest: pin",
+        "pinro" => "io_uring pins for writing only; nearest: vfpinro",
         "map" => "it would take a disk or a driver; nearest: shmem",
-        "vfpin" | "vfpinro" => "VFIO needs a device of its own; nearest: pin",
         _ => "no system calls are known for it; nearest: --on model",
     };
     OpError::Misuse(format!("{op}: not on a real kernel: {why}"))
 }
 
 /// Callers that there are system calls for.
-fn pins(caller: Caller) -> bool {
-    matches!(caller, Caller::IoUring | Caller::Udmabuf)
+fn pins(caller: Caller, writes: bool) -> bool {
+    match caller {
+        Caller::IoUring | Caller::Udmabuf => writes,
+        Caller::Vfio => true,
+        _ => false,
+    }
 }
 
 /// Where the kernel is told whose folios to split.
@@ -461,7 +494,7 @@ mod tests {
         for step in &scenario.program.steps {
             check(&step.op).unwrap();
             // What a host may forbid is refused by name, and nothing else of it fails.
-            match script.play(0, &step.op) {
+            match script.play(CpuId(0), &step.op) {
                 Ok(_) => {}
                 Err(OpError::Misuse(why)) if why.contains("io_uring") || why.contains("root") => return,
                 Err(error) => panic!("{step:?}: {error}"),
@@ -495,7 +528,7 @@ mod tests {
         let places = Places::read().unwrap();
         let mut script = Script::new(&counters, &places, 1).unwrap();
         for step in ["map a 4 anon", "touch a", "share a 1 3", "sharew a 1 2"] {
-            script.play(0, &Op::parse(step).unwrap()).unwrap();
+            script.play(CpuId(0), &Op::parse(step).unwrap()).unwrap();
         }
         let [kept, own, none] = [(true, false), (true, true), (false, false)];
         assert_eq!(pagemaps(&script, "a"), [[none, kept, kept, none], [kept, own, kept, kept]]);
@@ -504,15 +537,32 @@ mod tests {
     #[test]
     fn a_step_without_system_calls_is_refused_by_name() {
         for (text, near) in [
-            ("pinro a", "pin"),
-            ("vfpin a", "pin"),
-            ("vfpinro a 0 1", "pin"),
+            ("pinro a 0 1", "vfpinro"),
+            ("lock a 0", "--on model"),
             ("pin a by gup-fast", "--on model"),
             ("map a 4 file", "shmem"),
             ("fragment", "--on model"),
         ] {
             let error = check(&Op::parse(text).unwrap()).unwrap_err().to_string();
             assert!(error.starts_with(text) && error.ends_with(&format!("nearest: {near}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pin_by_vfio_is_refused_by_name_where_there_is_no_device() {
+        if !crate::vfio::groups(std::path::Path::new(crate::vfio::FOLDER)).is_empty() {
+            return;
+        }
+        let counters = Counters::open(crate::probes::Probes::default()).unwrap();
+        let places = Places::read().unwrap();
+        let Ok(mut script) = Script::new(&counters, &places, 4) else { return };
+        script.play(CpuId(0), &Op::parse("map a 1 anon").unwrap()).unwrap();
+        for step in ["vfpin a", "vfpinro a", "pin a by vfio", "pinro a by vfio"] {
+            let step = Op::parse(step).unwrap();
+            check(&step).unwrap();
+            let said = script.play(CpuId(0), &step).unwrap_err().to_string();
+            let word = step.word();
+            assert!(said.contains(&format!("{word}: not on this kernel: no group of devices in")), "{said}");
         }
     }
 }

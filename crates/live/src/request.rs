@@ -3,7 +3,7 @@
 //! The same request is answered here and in a virtual machine: a JSON object a line, and a
 //! closing line with the number of those before it. Without it the answer is not whole.
 
-use crate::litmus::{Bench, cpus};
+use crate::litmus::{Bench, cpus, is_by_vfio};
 use crate::load::{self, End, Load};
 use crate::mapped::refusals;
 use crate::places::Places;
@@ -45,6 +45,15 @@ impl Request {
     /// It is none.
     pub fn parse(text: &str) -> Result<Self> {
         serde_json::from_str(text).map_err(|error| Error::config("request", error.to_string()))
+    }
+
+    /// Whether it pins by VFIO, which takes a device.
+    ///
+    /// # Errors
+    /// A scenario that is none.
+    pub fn needs_device(&self) -> Result<bool> {
+        let Self::Litmus { scenarios, .. } = self else { return Ok(false) };
+        Ok(read(scenarios)?.iter().any(|scenario| scenario.program.all().any(|step| is_by_vfio(&step.op))))
     }
 
     /// CPUs that it needs.
@@ -174,6 +183,15 @@ mod tests {
         let told = lines(r#"{"check": {}}"#);
         assert_eq!(told.last(), Some(&json!({"end": 1})));
         assert!(told[0]["facts"].as_array().is_some_and(|facts| facts.len() > 8));
+    }
+
+    #[test]
+    fn a_device_is_needed_where_a_scenario_pins_by_vfio() {
+        for (pin, needed) in [("pin a", false), ("vfpinro a 0 1", true), ("pin a by vfio", true)] {
+            let steps = format!("name = \"x\"\nsteps = [\"map a 1 anon\", \"{pin}\"]");
+            let request = Request::Litmus { scenarios: vec![("x".to_owned(), steps)], repeats: 1 };
+            assert_eq!(request.needs_device().unwrap(), needed, "{pin}");
+        }
     }
 
     #[test]

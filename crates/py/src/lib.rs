@@ -153,7 +153,9 @@ impl Host for Watcher<'_> {
 #[allow(clippy::needless_pass_by_value)]
 mod _core {
     #[pymodule_export]
-    use super::live::{answer_live, clear_probes, end_with_parent, live_cpus, measured, split_litmus};
+    use super::live::{
+        answer_live, clear_probes, end_with_parent, live_cpus, live_needs_device, measured, split_litmus,
+    };
     #[pymodule_export]
     use super::machine::Machine;
     #[pymodule_export]

@@ -27,6 +27,12 @@ pub(crate) fn live_cpus(asked: &str) -> Result<usize> {
     Ok(request::Request::parse(asked)?.cpus()?)
 }
 
+/// Whether a request pins by VFIO, which takes a device; JSON in.
+#[pyfunction]
+pub(crate) fn live_needs_device(asked: &str) -> Result<bool> {
+    Ok(request::Request::parse(asked)?.needs_device()?)
+}
+
 /// Takes away the probes of a process that was killed while it measured.
 #[pyfunction]
 pub(crate) fn clear_probes(process: u32) {

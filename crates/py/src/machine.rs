@@ -3,7 +3,7 @@
 use super::signals::Signals;
 use super::{MachineError, Result};
 use gupstress_run::litmus::{Limits, Outcome, SESSION_LAYOUT, Session};
-use gupstress_run::machine::MappingId;
+use gupstress_run::machine::{CpuId, MappingId, PageIndex};
 use gupstress_run::request;
 use gupstress_run::script::{Name, Op, OpError, Player, kind_named};
 use pyo3::prelude::*;
@@ -40,22 +40,22 @@ impl Machine {
     }
 
     /// Does one step of a script; JSON of what a pin came to. A refusal by the kernel is an error here.
-    fn play(&mut self, py: Python<'_>, step: &str, cpu: usize) -> Result<Option<String>> {
+    fn play(&mut self, py: Python<'_>, step: &str, cpu: u32) -> Result<Option<String>> {
         let op = Op::parse(step).map_err(MachineError::new_err)?;
-        let outcome = self.watched(py, |session| session.play(cpu, &op))?;
+        let outcome = self.watched(py, |session| session.play(CpuId(cpu), &op))?;
         Ok(outcome.as_ref().map(show))
     }
 
-    fn unpin(&mut self, py: Python<'_>, pin: usize, cpu: usize) -> Result<()> {
-        self.watched(py, |session| session.unpin(cpu, pin))
+    fn unpin(&mut self, py: Python<'_>, pin: usize, cpu: u32) -> Result<()> {
+        self.watched(py, |session| session.unpin(CpuId(cpu), pin))
     }
 
     fn severed(&self, pin: usize) -> Result<Vec<u32>> {
-        Ok(self.session.severed(pin)?)
+        Ok(self.session.severed(pin)?.into_iter().map(|index| index.0).collect())
     }
 
     fn page(&self, mapping: u32, index: u32) -> Result<String> {
-        Ok(json!(self.session.page(MappingId(mapping), index)?).to_string())
+        Ok(json!(self.session.page(MappingId(mapping), PageIndex(index))?).to_string())
     }
 
     fn check(&self) -> String {

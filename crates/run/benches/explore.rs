@@ -4,7 +4,7 @@
 use gupstress_run::drive::sim::{Lab, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Listed, Step, Uniform};
 use gupstress_run::explore::{Bounded, Load, Pct, Runner, Size, cut};
-use gupstress_run::machine::NO_FRAME;
+use gupstress_run::machine::{CpuId, NO_FRAME};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::stress::load_profile;
 use rustix::time::{ClockId, clock_gettime};
@@ -34,7 +34,7 @@ fn bare_step(tasks: usize) -> f64 {
     const STEPS: u64 = 50_000;
     let mut lab = Lab::default();
     let task = || SimTask {
-        cpu: 0,
+        cpu: CpuId(0),
         place: std::sync::Arc::default(),
         killable: true,
         daemon: false,

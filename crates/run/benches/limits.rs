@@ -14,7 +14,7 @@ use gupstress_run::drive::os::{OsRun, OsThread};
 use gupstress_run::judge::Status;
 use gupstress_run::judge::result::Books;
 use gupstress_run::machine::payload::{Fresh, Frozen};
-use gupstress_run::machine::{Frame, Gfp, Kind, Known, Layout, Machine, Mapping, ZoneKind};
+use gupstress_run::machine::{CpuId, Frame, Gfp, Kind, Known, Layout, Machine, Mapping, PageIndex, ZoneKind};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Source, load_kernel, load_policy};
@@ -167,9 +167,9 @@ fn pin_one<const CHAINED: bool>(pages: u32) {
     let layout = Layout { normal: pages + 64, movable: 64, cma: 0, page_bytes: 64 };
     let bench = Bench::new(&layout);
     let driver = bench.driver();
-    let task = Task::new(&bench.m, &driver, &bench.count, 0);
+    let task = Task::new(&bench.m, &driver, &bench.count, CpuId(0));
     let mapping = bench.m.map(Kind::Anon, pages);
-    task.touch_pinnable(mapping, 0..pages).unwrap();
+    task.touch_pinnable(mapping, PageIndex(0).run(pages)).unwrap();
     task.lru_add_drain();
 
     let mut pin = Pin::default();
@@ -182,7 +182,7 @@ fn pin_one<const CHAINED: bool>(pages: u32) {
         let start = Instant::now();
         for _ in 0..CALLS {
             let index = random_a.below(pages);
-            let request = PinRequest::new(&bench.policy, mapping, index..index + 1, true);
+            let request = PinRequest::new(&bench.policy, mapping, PageIndex(index).run(1), true);
             let pinned = task.pin_longterm(&request, &mut pin);
             assert!(pinned.is_ok() && pin.sweeps == 1, "a pin failed");
             task.unpin_user_pages(&pin.pages);
@@ -222,20 +222,20 @@ fn migrate(pages: u32) {
     let layout = Layout { normal: pages + 256, movable: pages + 256, cma: 0, page_bytes: 4096 };
     let bench = Bench::new(&layout);
     let driver = bench.driver();
-    let task = Task::new(&bench.m, &driver, &bench.count, 0);
+    let task = Task::new(&bench.m, &driver, &bench.count, CpuId(0));
     let mapping = bench.m.map(Kind::Anon, pages);
     let mut random = Random(SEED);
     let mut pins: Vec<Pin> = (0..pages / CALL).map(|_| Pin::default()).collect();
     let mut starts: Vec<u32> = (0..pages / CALL).map(|call| call * CALL).collect();
     let mut pinned = 0;
     let a = || {
-        task.touch(mapping, 0..pages).unwrap();
+        task.touch(mapping, PageIndex(0).run(pages)).unwrap();
         task.lru_add_drain();
         assert_movable(&bench, mapping);
         random.shuffle(&mut starts);
         let mut took = Duration::ZERO;
         for (&start, pin) in starts.iter().zip(&mut pins) {
-            let request = PinRequest::new(&bench.policy, mapping, start..start + CALL, true);
+            let request = PinRequest::new(&bench.policy, mapping, PageIndex(start).run(CALL), true);
             let before = Instant::now();
             let result = task.pin_longterm(&request, pin);
             took += before.elapsed();
@@ -245,7 +245,7 @@ fn migrate(pages: u32) {
         pinned += u64::from(pages);
         assert_eq!(bench.count.get(Event::Migrated), pinned, "not every page was migrated");
         pins.iter().for_each(|pin| task.unpin_user_pages(&pin.pages));
-        assert_eq!(task.zap(mapping, 0..pages, false), pages);
+        assert_eq!(task.zap(mapping, PageIndex(0).run(pages), false), pages);
         took.as_secs_f64() * 1e9 / f64::from(pages)
     };
     let mut random = Random(SEED);
@@ -258,7 +258,7 @@ fn migrate(pages: u32) {
 /// The pages of the mapping are on the LRU and lie where a pin may not leave them.
 fn assert_movable(bench: &Bench, mapping: &Mapping) {
     for index in 0..mapping.vma.len() {
-        let page = bench.m.page(mapping.vma.pte(index).frame());
+        let page = bench.m.page(mapping.vma.pte(PageIndex(index)).frame());
         assert!(
             ZoneKind::of(page.flags()) == ZoneKind::Movable && page.has(gupstress_run::machine::flag::LRU)
         );
@@ -271,11 +271,12 @@ fn copy(bench: &Bench, pages: u32, random: &mut Random) -> f64 {
     let memory = &bench.m.memory;
     let mut sources: Vec<(Frame, Frozen<'_>)> = (0..pages)
         .map(|_| {
-            let frame = memory.alloc(0, Gfp::WithinMovable, 0).unwrap().publish();
+            let frame = memory.alloc(CpuId(0), Gfp::WithinMovable, 0).unwrap().publish();
             (frame, memory.freeze(frame, 1).unwrap())
         })
         .collect();
-    let mut targets: Vec<Fresh<'_>> = (0..pages).map(|_| memory.alloc(0, Gfp::Pin, 0).unwrap()).collect();
+    let mut targets: Vec<Fresh<'_>> =
+        (0..pages).map(|_| memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap()).collect();
     random.shuffle(&mut sources);
     random.shuffle(&mut targets);
     let start = Instant::now();
@@ -286,12 +287,12 @@ fn copy(bench: &Bench, pages: u32, random: &mut Random) -> f64 {
     for (frame, frozen) in sources {
         frozen.unfreeze(1);
         assert!(memory.page(frame).put_testzero(1));
-        memory.free(0, frame);
+        memory.free(CpuId(0), frame);
     }
     for target in targets {
         let frame = target.publish();
         assert!(memory.page(frame).put_testzero(1));
-        memory.free(0, frame);
+        memory.free(CpuId(0), frame);
     }
     took
 }

@@ -16,7 +16,7 @@ use gupstress_run::drive::os::{OsRun, OsThread};
 use gupstress_run::drive::sim::{Lab, SimTask};
 use gupstress_run::drive::{Costs, Decision, Driver, Listed, Place, Step, Strategy, Timed, Uniform};
 use gupstress_run::explore::{Bounded, Load, Runner, Size, cut};
-use gupstress_run::machine::{Kind, Layout, Machine, NO_FRAME};
+use gupstress_run::machine::{CpuId, Kind, Layout, Machine, NO_FRAME, PageIndex};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Pin, PinRequest, Task};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
@@ -52,19 +52,19 @@ fn pages(path: &str, size: u32, times: u32) {
     let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
     let (run, place, count) = (OsRun::new(1, 1, 0.0, 0), Place::default(), Counters::default());
     let driver = OsThread::new(&run, &place, 0, true, 1);
-    let task = Task::new(&m, &driver, &count, 0);
+    let task = Task::new(&m, &driver, &count, CpuId(0));
     let mapping = m.map(Kind::Anon, if path == "pin" { PAGES } else { size });
-    let range = 0..size;
+    let range = PageIndex(0).run(size);
     let mut pin = Pin::default();
     match path {
         "pin" => {
-            task.touch_pinnable(mapping, 0..PAGES).unwrap();
+            task.touch_pinnable(mapping, PageIndex(0).run(PAGES)).unwrap();
             task.lru_add_drain();
             measured(&mut || {
                 for nth in 0..times {
                     // Fibonacci hashing: no page twice running, none much more often than another.
                     let index = nth.wrapping_mul(0x9e37_79b1) >> 22;
-                    let request = PinRequest::new(&policy, mapping, index..index + 1, true);
+                    let request = PinRequest::new(&policy, mapping, PageIndex(index).run(1), true);
                     task.pin_longterm(&request, &mut pin).unwrap();
                     task.unpin_user_pages(&pin.pages);
                 }
@@ -113,14 +113,14 @@ fn schedules(preemptions: u32, times: u32) {
 
 fn steps(strategy: Box<dyn Strategy>, count: u32, times: u32) {
     let each = times / count;
-    let task = |cpu| SimTask {
+    let task = |cpu: CpuId| SimTask {
         cpu,
         place: Arc::new(Place::default()),
         killable: true,
         daemon: false,
         body: Box::new(move |thread| (0..each).for_each(|_| thread.step(Step::GupWalk, NO_FRAME))),
     };
-    let tasks = (0..count as usize).map(task).collect();
+    let tasks = CpuId::all(count as usize).map(task).collect();
     let (mut lab, mut given) = (Lab::default(), Some((strategy, tasks)));
     measured(&mut || {
         let (strategy, tasks) = given.take().expect("it is run once");

@@ -2,14 +2,14 @@
 
 use gupstress_run::drive::sim::{Lab, SimTask};
 use gupstress_run::drive::{Costs, Decision, Driver, Listed, Place, Step, Strategy, Timed, Uniform};
-use gupstress_run::machine::NO_FRAME;
+use gupstress_run::machine::{CpuId, NO_FRAME};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::Arc;
 
 fn tasks(count: usize, steps: u64) -> Vec<SimTask> {
     (0..count)
         .map(|cpu| SimTask {
-            cpu,
+            cpu: CpuId::nth(cpu),
             place: Arc::new(Place::default()),
             killable: true,
             daemon: false,

@@ -3,7 +3,7 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{Outcome, SESSION_LAYOUT, Session};
-use gupstress_run::machine::{Backing, DMA_ENTRY_LIMIT, Kind, MAX_ORDER, MappingId};
+use gupstress_run::machine::{Backing, CpuId, DMA_ENTRY_LIMIT, Kind, MAX_ORDER, MappingId, PageIndex, pages};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::policy::{Account, Source, load_kernel, load_policy};
@@ -22,13 +22,13 @@ fn session(kernel: &str, memlock: Option<u32>) -> Session {
 /// A mapping with every page written, on the LRU.
 fn touched(s: &mut Session, backing: impl Into<Backing>, pages: u32) -> MappingId {
     let mapping = s.map(backing, pages).unwrap();
-    s.touch(0, mapping, 0..pages).unwrap();
+    s.touch(CpuId(0), mapping, PageIndex(0).run(pages)).unwrap();
     s.drain_all().unwrap();
     mapping
 }
 
 fn pin(s: &mut Session, caller: Caller, mapping: MappingId, pages: u32) -> Outcome {
-    s.pin_by(caller, 0, mapping, 0..pages, true).unwrap()
+    s.pin_by(caller, CpuId(0), mapping, PageIndex(0).run(pages), true).unwrap()
 }
 
 fn ended(outcome: &Outcome) -> (Option<Errno>, Class) {
@@ -51,7 +51,7 @@ fn each_count_is_held_against_memlock_by_itself() {
         let first = pin(&mut s, caller, a, 8);
         assert_eq!((ended(&first), charged(&s, account)), (PINNED, 8), "{caller:?}");
         assert_eq!((ended(&pin(&mut s, caller, a, 1)), charged(&s, account)), (OVER, 8), "{caller:?}");
-        s.unpin(0, first.pin.unwrap()).unwrap();
+        s.unpin(CpuId(0), first.pin.unwrap()).unwrap();
         // More than there may be at all, and as much as that.
         assert_eq!((ended(&pin(&mut s, caller, a, 9)), charged(&s, account)), (OVER, 0), "{caller:?}");
         assert_eq!(ended(&pin(&mut s, caller, a, 8)), PINNED, "{caller:?}");
@@ -102,7 +102,7 @@ fn a_buffer_counts_all_of_a_huge_page_and_once() {
         assert_eq!(ended(&outcome), expected, "{pages} pages");
         if let Some(held) = outcome.pin {
             assert_eq!(charged(&s, Account::UserLocked), 512);
-            s.unpin(0, held).unwrap();
+            s.unpin(CpuId(0), held).unwrap();
         }
     }
     // Page for page elsewhere.
@@ -114,7 +114,7 @@ fn a_buffer_counts_all_of_a_huge_page_and_once() {
 fn vfio_counts_no_zero_page() {
     let mut s = session("linux-6.1.192", Some(1));
     let a = s.map(Kind::Anon, 4).unwrap();
-    let outcome = s.pin_by(Caller::Vfio, 0, a, 0..4, false).unwrap();
+    let outcome = s.pin_by(Caller::Vfio, CpuId(0), a, pages(0..4), false).unwrap();
     assert_eq!((ended(&outcome), charged(&s, Account::MmLocked)), (PINNED, 0));
 }
 
@@ -128,7 +128,7 @@ fn so_many_dma_mappings_and_no_more() {
     assert_eq!(ended(&third), (Some(Errno::ENOSPC), Class::FailedJustified));
     assert_eq!(third.counters.get(Event::Acquired), 0);
     assert_eq!(ended(&pin(&mut s, Caller::Umem, a, 2)), PINNED, "no mapping of VFIO's");
-    s.unpin(0, held.pop().unwrap()).unwrap();
+    s.unpin(CpuId(0), held.pop().unwrap()).unwrap();
     assert_eq!(ended(&pin(&mut s, Caller::Vfio, a, 2)), PINNED);
 }
 
@@ -136,7 +136,7 @@ fn so_many_dma_mappings_and_no_more() {
 fn a_call_that_fails_for_another_reason_is_charged_nothing() {
     let mut s = session("linux-7.2.13", Some(64));
     let a = touched(&mut s, Kind::Anon, 8);
-    s.munmap(0, a, 4..8).unwrap();
+    s.munmap(CpuId(0), a, pages(4..8)).unwrap();
     for caller in [Caller::IoUring, Caller::Vfio, Caller::Umem] {
         let outcome = pin(&mut s, caller, a, 8);
         assert_eq!(ended(&outcome), (Some(Errno::EFAULT), Class::FailedJustified), "{caller:?}");

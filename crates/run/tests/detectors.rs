@@ -9,7 +9,8 @@ mod lab;
 use gupstress_run::drive::sim::{Lab, SimEnd, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Timed};
 use gupstress_run::machine::{
-    Batch, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, NO_FRAME, flag, payload::pattern, vm,
+    Batch, CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, NO_FRAME, PageIndex, flag, pages,
+    payload::pattern, vm,
 };
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{MigrateMode, Pin, PinRequest, Task};
@@ -29,13 +30,13 @@ fn machine(rules: Rules) -> Arc<Machine> {
 }
 
 /// Runs each body as a thread on its CPU, with every kworker beside them; all end by themselves.
-fn simulate(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
+fn simulate(m: &Arc<Machine>, bodies: Vec<(u32, Body)>) -> Totals {
     let ran = lab::run(m, Box::new(Timed::new(1_000_000)), 1, 200_000_000, bodies).unwrap();
     assert!(!ran.killed, "a task did not end by itself");
     ran.totals
 }
 
-fn on(m: &Arc<Machine>, cpu: usize, body: impl FnOnce(&Task<'_, SimThread<'_>>) + 'static) -> Totals {
+fn on(m: &Arc<Machine>, cpu: u32, body: impl FnOnce(&Task<'_, SimThread<'_>>) + 'static) -> Totals {
     simulate(m, vec![(cpu, Box::new(body))])
 }
 
@@ -50,7 +51,7 @@ fn migrate_all(t: &Task<'_, SimThread<'_>>, id: MappingId) {
     let mapping = t.m.mapping(id);
     let mut isolated = Vec::new();
     for index in 0..mapping.vma.len() {
-        t.with_short_ref(mapping, index, |frame| {
+        t.with_short_ref(mapping, PageIndex(index), |frame| {
             assert!(t.isolate_lru(frame));
             isolated.push(frame);
         });
@@ -69,20 +70,21 @@ fn a_migrated_page_is_mapped_again_with_its_contents() {
             let id = m.map(kind, 3).id;
             on(&m, 0, move |t| {
                 let mapping = t.m.mapping(id);
-                t.touch(mapping, 0..3).unwrap();
+                t.touch(mapping, pages(0..3)).unwrap();
                 if mlocked {
-                    t.mlock(mapping, 0..3).unwrap();
+                    t.mlock(mapping, pages(0..3)).unwrap();
                 }
                 t.lru_add_drain_all(false);
             });
-            let frames = |m: &Machine| (0..3).map(|index| m.mapping(id).vma.pte(index)).collect::<Vec<_>>();
+            let frames =
+                |m: &Machine| (0..3).map(|index| m.mapping(id).vma.pte(PageIndex(index))).collect::<Vec<_>>();
             let before = frames(&m);
             let counted = on(&m, 1, move |t| migrate_all(t, id));
             assert_eq!(counted.get(Event::Migrated), 3, "{what}");
             for ((index, old), new) in (0..).zip(&before).zip(frames(&m)) {
                 assert!(new.is_present() && new.is_writable() == old.is_writable(), "{what}: {new:?}");
                 assert!(m.must_move(old.frame()) && !m.must_move(new.frame()), "{what}: it stayed");
-                let kept = m.memory.payload.is_filled(new.frame(), pattern(id, index));
+                let kept = m.memory.payload.is_filled(new.frame(), pattern(id, PageIndex(index)));
                 assert!(kept, "{what}: page {index} lost its contents");
                 assert_eq!(m.page(new.frame()).has(flag::MLOCKED), mlocked, "{what}");
             }
@@ -95,31 +97,33 @@ fn a_migrated_page_is_mapped_again_with_its_contents() {
 fn fill_batch(t: &Task<'_, SimThread<'_>>, id: MappingId, batch: Batch) {
     let mapping = t.m.mapping(id);
     if batch == Batch::LruAdd {
-        return t.touch(mapping, 0..3).unwrap();
+        return t.touch(mapping, pages(0..3)).unwrap();
     }
-    t.touch(mapping, 0..3).unwrap();
+    t.touch(mapping, pages(0..3)).unwrap();
     t.lru_add_drain();
     match batch {
-        Batch::Mlock => _ = mapping.vma.fix(&(0..3), vm::LOCKED, vm::LOCKED, true),
-        Batch::Activate => t.mark_range_accessed(mapping, 0..3),
-        Batch::DeactivateFile => t.madvise_free(mapping, 0..3).unwrap(),
+        Batch::Mlock => _ = mapping.vma.fix(&pages(0..3), vm::LOCKED, vm::LOCKED, true),
+        Batch::Activate => t.mark_range_accessed(mapping, pages(0..3)),
+        Batch::DeactivateFile => t.madvise_free(mapping, pages(0..3)).unwrap(),
         _ => {}
     }
     t.lru_add_drain();
     match batch {
         Batch::LruAdd => unreachable!("done above"),
         Batch::MoveTail => {
-            (0..3).for_each(|index| t.with_short_ref(mapping, index, |frame| t.rotate_reclaimable(frame)));
+            (0..3).for_each(|index| {
+                t.with_short_ref(mapping, PageIndex(index), |frame| t.rotate_reclaimable(frame));
+            });
         }
-        Batch::DeactivateFile => t.invalidate(mapping, 0..3),
-        Batch::Deactivate => t.madvise_cold(mapping, 0..3).unwrap(),
-        Batch::Lazyfree => t.madvise_free(mapping, 0..3).unwrap(),
-        Batch::Activate => t.mark_range_accessed(mapping, 0..3),
+        Batch::DeactivateFile => t.invalidate(mapping, pages(0..3)),
+        Batch::Deactivate => t.madvise_cold(mapping, pages(0..3)).unwrap(),
+        Batch::Lazyfree => t.madvise_free(mapping, pages(0..3)).unwrap(),
+        Batch::Activate => t.mark_range_accessed(mapping, pages(0..3)),
         // What `mlock` queues it drains as well; a fault in a locked area leaves it queued.
         Batch::Mlock => {
-            t.zap(mapping, 0..3, false);
+            t.zap(mapping, pages(0..3), false);
             t.lru_add_drain();
-            t.touch(mapping, 0..3).unwrap();
+            t.touch(mapping, pages(0..3)).unwrap();
         }
     }
 }
@@ -143,7 +147,7 @@ fn every_batch_gives_back_the_references_it_took() {
             assert_eq!(m.cpus[0].lock().entries().count(), 0, "{what}");
             assert_sound(&m, &what);
             for index in 0..3 {
-                let page = m.page(m.mapping(id).vma.pte(index).frame());
+                let page = m.page(m.mapping(id).vma.pte(PageIndex(index)).frame());
                 assert_eq!(page.refcount(), 1, "{what}");
             }
         }
@@ -154,7 +158,7 @@ fn every_batch_gives_back_the_references_it_took() {
 fn of_two_concurrent_drains_the_second_takes_the_shortcut() {
     let m = machine(rules("linux-6.12.57"));
     let id = m.map(Kind::Anon, 3).id;
-    on(&m, 0, move |t| t.touch(t.m.mapping(id), 0..3).unwrap());
+    on(&m, 0, move |t| t.touch(t.m.mapping(id), pages(0..3)).unwrap());
     // Both load the generation before either has the mutex; the first to get
     // it drains everything, the second finds the generation moved.
     let drain = || -> Body { Box::new(|t| t.lru_add_drain_all(false)) };
@@ -189,14 +193,14 @@ fn a_pinned_page_is_spared_by_zap_and_stays_put() {
         let policy = policy.clone();
         on(&m, 0, move |t| {
             let mapping = t.m.mapping(id);
-            t.touch(mapping, 0..2).unwrap();
+            t.touch(mapping, pages(0..2)).unwrap();
             let mut pin = Pin::default();
-            t.pin_longterm(&PinRequest::new(&policy, mapping, 0..1, true), &mut pin).unwrap();
-            assert_eq!(t.zap(mapping, 0..2, true), 1, "the page that is not pinned, and no other");
-            assert_eq!(mapping.vma.pte(0).frame(), pin.pages[0]);
-            assert!(mapping.vma.pte(0).is_present());
+            t.pin_longterm(&PinRequest::new(&policy, mapping, pages(0..1), true), &mut pin).unwrap();
+            assert_eq!(t.zap(mapping, pages(0..2), true), 1, "the page that is not pinned, and no other");
+            assert_eq!(mapping.vma.pte(PageIndex(0)).frame(), pin.pages[0]);
+            assert!(mapping.vma.pte(PageIndex(0)).is_present());
             t.unpin_user_pages(&pin.pages);
-            assert_eq!(t.zap(mapping, 0..2, true), 1, "pinned no more");
+            assert_eq!(t.zap(mapping, pages(0..2), true), 1, "pinned no more");
         });
         assert_sound(&m, &format!("{kind:?}"));
     }
@@ -211,16 +215,16 @@ fn a_pinned_page_cannot_be_migrated() {
         let policy = policy.clone();
         on(&m, 0, move |t| {
             let mapping = t.m.mapping(id);
-            t.touch(mapping, 0..1).unwrap();
+            t.touch(mapping, pages(0..1)).unwrap();
             let mut pin = Pin::default();
-            t.pin_longterm(&PinRequest::new(&policy, mapping, 0..1, true), &mut pin).unwrap();
+            t.pin_longterm(&PinRequest::new(&policy, mapping, pages(0..1), true), &mut pin).unwrap();
             t.lru_add_drain_all(false);
             let frame: Frame = pin.pages[0];
             assert!(t.isolate_lru(frame));
             let result = t.migrate_pages(&[frame], Gfp::Pin, MigrateMode::Sync);
             assert_eq!(result.left, [frame]);
             t.putback_movable(result.left);
-            assert_eq!(mapping.vma.pte(0).frame(), frame);
+            assert_eq!(mapping.vma.pte(PageIndex(0)).frame(), frame);
             t.unpin_user_pages(&pin.pages);
         });
         assert_sound(&m, kernel);
@@ -238,7 +242,8 @@ fn a_lock_held_across_a_step_of_the_simulator_is_caught() {
             thread.step(gupstress_run::drive::Step::Idle, NO_FRAME);
         }
     };
-    let task = SimTask { cpu: 0, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) };
+    let task =
+        SimTask { cpu: CpuId(0), place: Arc::default(), killable: true, daemon: false, body: Box::new(body) };
     let report = Lab::default().run(
         Box::new(Timed::new(1)),
         &Costs::default(),
@@ -264,8 +269,13 @@ fn who_watches_is_asked_by_steps_and_not_by_virtual_time() {
                 thread.step(gupstress_run::drive::Step::Idle, NO_FRAME);
             }
         };
-        let task =
-            || SimTask { cpu: 0, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) };
+        let task = || SimTask {
+            cpu: CpuId(0),
+            place: Arc::default(),
+            killable: true,
+            daemon: false,
+            body: Box::new(body),
+        };
         let mut asked = 0;
         let report = Lab::default().run(
             Box::new(Timed::new(1)),
@@ -296,11 +306,11 @@ fn a_pin_that_only_waited_is_contended() {
         let id = m.map(Kind::Shmem, 1).id;
         on(&m, 0, move |t| {
             let mapping = t.m.mapping(id);
-            t.touch_pinnable(mapping, 0..1).unwrap();
+            t.touch_pinnable(mapping, pages(0..1)).unwrap();
             // The page stays in the page cache: the pin faults it in again, under its lock.
-            t.madvise_dontneed(mapping, 0..1).unwrap();
+            t.madvise_dontneed(mapping, pages(0..1)).unwrap();
         });
-        let frame = m.mapping(id).cached(0).unwrap();
+        let frame = m.mapping(id).cached(PageIndex(0)).unwrap();
         let holder = move |t: &Task<'_, SimThread<'_>>| {
             if held {
                 assert!(t.trylock(frame));
@@ -313,7 +323,7 @@ fn a_pin_that_only_waited_is_contended() {
             let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
             let mapping = t.m.mapping(id);
             let mut pin = Pin::default();
-            t.pin_longterm(&PinRequest::new(&policy, mapping, 0..1, true), &mut pin).unwrap();
+            t.pin_longterm(&PinRequest::new(&policy, mapping, pages(0..1), true), &mut pin).unwrap();
             assert_eq!((pin.sweeps, pin.contended), (1, held));
             t.unpin_user_pages(&pin.pages);
         };

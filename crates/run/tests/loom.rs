@@ -14,7 +14,9 @@
 #![allow(clippy::disallowed_types)]
 
 use gupstress_run::drive::{Driver, Step, Wait, Waited};
-use gupstress_run::machine::{Frame, Gfp, Kind, Known, Layout, Machine, MappingId, flag};
+use gupstress_run::machine::{
+    Backing, CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, PageIndex, flag, pages,
+};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
@@ -107,15 +109,15 @@ impl World {
     }
 
     /// Runs `body` as this thread's part, on `cpu`; one thread for each.
-    fn on<R>(self: &Arc<Self>, cpu: usize, body: impl FnOnce(&Task<'_, Threads<'_>>) -> R) -> R {
+    fn on<R>(self: &Arc<Self>, cpu: u32, body: impl FnOnce(&Task<'_, Threads<'_>>) -> R) -> R {
         let count = Counters::default();
-        let driver = Threads { world: self, id: cpu as u32 };
-        body(&Task::new(&self.m, &driver, &count, cpu))
+        let driver = Threads { world: self, id: cpu };
+        body(&Task::new(&self.m, &driver, &count, CpuId(cpu)))
     }
 
     fn spawn<R: 'static>(
         self: &Arc<Self>,
-        cpu: usize,
+        cpu: u32,
         body: impl FnOnce(&Task<'_, Threads<'_>>) -> R + 'static,
     ) -> thread::JoinHandle<R> {
         let world = Arc::clone(self);
@@ -157,6 +159,10 @@ impl Driver for Threads<'_> {
         self.world.monitor.wake_all();
     }
 
+    fn relax(&self) {
+        thread::yield_now();
+    }
+
     fn now(&self) -> u64 {
         0
     }
@@ -177,12 +183,12 @@ impl Driver for Threads<'_> {
 /// Pins page 0, transfers through the pin, checks the transfer, unpins; true if the fast path did.
 fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: MappingId, policy: &Policy) -> bool {
     let mapping = t.m.mapping(mapping);
-    let request = PinRequest::new(policy, mapping, 0..1, true);
+    let request = PinRequest::new(policy, mapping, pages(0..1), true);
     let mut pin = Pin::default();
     t.pin_longterm(&request, &mut pin).unwrap();
     let dma = Dma { word: 0, token: 7 };
     t.dma_start(dma, &pin.pages);
-    assert_eq!(t.dma_finish(dma, mapping, 0..1, &pin.pages), None, "the mapping lost its pinned page");
+    assert_eq!(t.dma_finish(dma, mapping, pages(0..1), &pin.pages), None, "the mapping lost its pinned page");
     t.unpin_user_pages(&pin.pages);
     t.count.get(Event::GupFast) == 1
 }
@@ -190,7 +196,7 @@ fn pin_and_transfer(t: &Task<'_, Threads<'_>>, mapping: MappingId, policy: &Poli
 /// Isolates page 0, whoever comes.
 fn isolate(t: &Task<'_, Threads<'_>>, mapping: MappingId) -> Vec<Frame> {
     let mut isolated = Vec::new();
-    t.with_short_ref(t.m.mapping(mapping), 0, |frame| {
+    t.with_short_ref(t.m.mapping(mapping), PageIndex(0), |frame| {
         assert!(t.isolate_lru(frame), "nobody else is there");
         isolated.push(frame);
     });
@@ -235,7 +241,7 @@ fn a_monitor_loses_no_wake_up() {
 fn a_page_lock_is_handed_over_with_what_it_guards() {
     model(3, ("linux-7.2.13", &[("batch_size", "1")]), ["a wait for the lock"], move |world, [seen]| {
         let guarded = Arc::new(Exclusive::new());
-        let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+        let frame = world.m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
         let use_it = |guarded: Arc<Exclusive>| {
             move |t: &Task<'_, Threads<'_>>| {
                 assert!(t.lock(frame));
@@ -257,12 +263,12 @@ fn gup_fast_and_zap_see_each_other() {
         ["a pin by the fast path", "a page zapped"],
         move |world, [was_fast, was_zapped]| {
             let mapping = world.m.map(Kind::Anon, 1).id;
-            world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+            world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
             let policy = world.policy.clone();
             let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
             world.on(1, |t| {
                 let mapping = t.m.mapping(mapping);
-                was_zapped.count(t.zap(mapping, 0..1, true) == 1);
+                was_zapped.count(t.zap(mapping, pages(0..1), true) == 1);
             });
             was_fast.count(pinner.join().unwrap());
             world.assert_sound();
@@ -281,7 +287,7 @@ fn gup_fast_against_migration(kind: Kind, kernel: &str) {
         move |world, [was_fast, was_moved]| {
             let mapping = world.m.map(kind, 1).id;
             let isolated = world.on(1, |t| {
-                t.touch(t.m.mapping(mapping), 0..1).unwrap();
+                t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
                 isolate(t, mapping)
             });
             let policy = world.policy.clone();
@@ -316,15 +322,40 @@ fn a_page_that_another_thread_puts_into_the_cache_is_no_lack_of_memory() {
         ["both allocated, and the second was faster"],
         move |world, [second_won]| {
             let mapping = world.m.map(Kind::Shmem, 1).id;
-            let touch = move |t: &Task<'_, Threads<'_>>| t.touch(t.m.mapping(mapping), 0..1).unwrap();
+            let touch = move |t: &Task<'_, Threads<'_>>| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
             let other = world.spawn(0, touch);
             world.on(1, touch);
             other.join().unwrap();
             // Frames are handed out in order: who had the second was not the first to find no page.
-            second_won.count(world.m.mapping(mapping).cached(0) != Some(Frame(1)));
+            second_won.count(world.m.mapping(mapping).cached(PageIndex(0)) != Some(Frame(1)));
             world.assert_sound();
         },
     );
+}
+
+#[test]
+fn a_page_that_is_split_off_gets_the_reference_that_was_meant_for_it() {
+    let (rules, policy) = (rules("linux-7.2.13", &[("batch_size", "1")]), policy());
+    let (split_first, whole) = (Reached::default(), Reached::default());
+    let seen = [split_first.clone(), whole.clone()];
+    explore(2, move || {
+        let m = Machine::new(rules.clone(), &Layout { normal: 4, ..TINY }, 2);
+        let world = Arc::new(World { m, monitor: Monitor::new(), policy: policy.clone(), kworkers: false });
+        let mapping = world.m.map(Backing { kind: Kind::Shmem, order: 1 }, 2).id;
+        world.on(0, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let large = |world: &World| {
+            world.m.memory.folio(world.m.mapping(mapping).cached(PageIndex(0)).unwrap()).is_large()
+        };
+        assert!(large(&world));
+        let other = world.spawn(0, move |t| t.split_folios(t.m.mapping(mapping), pages(0..1)));
+        world.on(1, |t| t.touch_alias(t.m.mapping(mapping), pages(1..2)).unwrap());
+        seen[0].count(!large(&world));
+        other.join().unwrap();
+        seen[1].count(large(&world));
+        world.assert_sound();
+    });
+    split_first.some("split by the time that the page was mapped");
+    whole.some("kept whole by the reference of the other");
 }
 
 #[test]
@@ -335,7 +366,7 @@ fn memory_that_moves_between_page_caches_is_found() {
         let m = Machine::new(rules.clone(), &Layout { normal: 2, ..TINY }, 2);
         let (monitor, policy) = (Monitor::new(), policy.clone());
         let world = Arc::new(World { m, monitor, policy, kworkers: false });
-        let alloc = |m: &Machine, cpu| m.memory.alloc(cpu, Gfp::Pin, 0).unwrap().publish();
+        let alloc = |m: &Machine, cpu| m.memory.alloc(CpuId(cpu), Gfp::Pin, 0).unwrap().publish();
         let one = alloc(&world.m, 1);
         // Each has one of two frames at most. What this one gives back comes to a cache that the
         // other has looked into, before it takes what the other is yet to come to.
@@ -358,7 +389,7 @@ fn a_fresh_page_is_filled_before_a_pin_finds_it() {
             let mapping = world.m.map(Kind::Anon, 1).id;
             let policy = world.policy.clone();
             let pinner = world.spawn(0, move |t| pin_and_transfer(t, mapping, &policy));
-            world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+            world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
             was_fast.count(pinner.join().unwrap());
             world.assert_sound();
         },
@@ -376,18 +407,18 @@ fn a_page_in_a_batch_is_filled_before_a_pin_finds_it() {
             let mapping = world.m.map(Kind::Anon, 1).id;
             let pinner = world.spawn(0, move |t| {
                 let vma = &t.m.mapping(mapping).vma;
-                let pte = vma.pte(0);
+                let pte = vma.pte(PageIndex(0));
                 let frame = pte.frame();
                 if !pte.is_present() || !t.m.page(frame).try_get(1024) {
                     return false;
                 }
-                if vma.pte(0) == pte {
+                if vma.pte(PageIndex(0)) == pte {
                     t.dma_start(Dma { word: 0, token: 7 }, &[frame]);
                 }
                 t.put(frame, 1024);
                 true
             });
-            world.on(1, |t| t.touch(t.m.mapping(mapping), 0..1).unwrap());
+            world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
             was_fast.count(pinner.join().unwrap());
         },
     );
@@ -401,8 +432,8 @@ fn who_gets_a_reference_after_a_freeze_finds_the_copy_made() {
         ["a reference on the page", "a reference refused by the freeze"],
         move |world, [was_got, was_refused]| {
             let memory = &world.m.memory;
-            let src = memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
-            let dst = memory.alloc(0, Gfp::Pin, 0).unwrap();
+            let src = memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
+            let dst = memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap();
             let other = world.spawn(0, move |t| {
                 let got = t.m.page(src).try_get(1);
                 if got {
@@ -431,7 +462,7 @@ fn a_drain_waits_for_what_the_kworker_did() {
     let has_worked = worked.clone();
     explore(3, move || {
         let world = World::with(&rules, &policy, true);
-        let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+        let frame = world.m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
         let over = Arc::new(AtomicBool::new(false));
         let adder = world.spawn(0, move |t| t.add_lru(frame));
         let kworker = {
@@ -448,7 +479,7 @@ fn a_drain_waits_for_what_the_kworker_did() {
                 assert!(t.m.page(frame).has(flag::LRU), "the work is done, its effect is not there");
             }
             over.store(true, Ordering::Relaxed);
-            t.d.wake(Wait::Work(0));
+            t.d.wake(Wait::Work(CpuId(0)));
         });
         adder.join().unwrap();
         kworker.join().unwrap();
@@ -491,13 +522,13 @@ fn whoever_clears_pg_lru_owns_the_page() {
         move |world, [was_isolated, was_missed]| {
             let mapping = world.m.map(Kind::Anon, 1).id;
             world.on(0, |t| {
-                t.touch(t.m.mapping(mapping), 0..1).unwrap();
+                t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
                 // Referenced: the next access queues it to be activated, and the batch is full.
-                t.mark_range_accessed(t.m.mapping(mapping), 0..1);
+                t.mark_range_accessed(t.m.mapping(mapping), pages(0..1));
             });
-            let activator = world.spawn(0, move |t| t.mark_range_accessed(t.m.mapping(mapping), 0..1));
+            let activator = world.spawn(0, move |t| t.mark_range_accessed(t.m.mapping(mapping), pages(0..1)));
             world.on(1, |t| {
-                t.with_short_ref(t.m.mapping(mapping), 0, |frame| {
+                t.with_short_ref(t.m.mapping(mapping), PageIndex(0), |frame| {
                     let won = t.isolate_lru(frame);
                     if won {
                         assert!(!t.m.page(frame).has(flag::LRU), "an isolated page is on a list again");
@@ -523,7 +554,7 @@ fn drain_all_misses_nothing_that_its_caller_queued() {
     let was_shortcut = shortcut.clone();
     explore(3, move || {
         let world = World::new(&rules, &policy);
-        let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+        let frame = world.m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
         let other = world.spawn(1, |t| t.lru_add_drain_all(false));
         world.on(0, |t| {
             t.add_lru(frame);
@@ -543,7 +574,7 @@ fn nothing_stays_in_a_batch_once_the_cache_is_disabled() {
         ("linux-6.12.57", &[("batch_size", "2")]),
         ["an entry that the disabling drained"],
         move |world, [was_batched]| {
-            let frame = world.m.memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
+            let frame = world.m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
             let other = world.spawn(0, move |t| t.add_lru(frame));
             world.on(1, |t| {
                 t.lru_cache_disable();
@@ -574,8 +605,8 @@ fn the_marker_sees_a_store_into_a_page_that_is_held_alone() {
 fn a_freeze_that_overlooks_a_reference_is_seen() {
     model(3, ("linux-7.2.13", &[]), [], move |world, []| {
         let memory = &world.m.memory;
-        let src = memory.alloc(0, Gfp::Pin, 0).unwrap().publish();
-        let dst = memory.alloc(0, Gfp::Pin, 0).unwrap();
+        let src = memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
+        let dst = memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap();
         world.m.page(src).get(1);
         let device = world.spawn(0, move |t| t.dma_start(Dma { word: 0, token: 7 }, &[src]));
         // Two references, but one is the device's, which still writes.

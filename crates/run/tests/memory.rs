@@ -4,7 +4,7 @@
 mod lab;
 
 use gupstress_run::drive::Timed;
-use gupstress_run::machine::{Backing, Kind, Known, Layout, MAX_ORDER, Machine};
+use gupstress_run::machine::{Backing, Kind, Known, Layout, MAX_ORDER, Machine, PageIndex};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Pin, PinRequest};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
@@ -29,9 +29,9 @@ fn taken(movable: u32, order: u32, pinned: u32) -> u64 {
     let id = m.map(Backing { kind: Kind::Anon, order }, pages).id;
     let body: lab::Body = Box::new(move |t| {
         let mapping = t.m.mapping(id);
-        t.touch(mapping, 0..pages).unwrap();
+        t.touch(mapping, PageIndex(0).run(pages)).unwrap();
         let mut pin = Pin::default();
-        t.pin_longterm(&PinRequest::new(&policy, mapping, 0..pinned, true), &mut pin).unwrap();
+        t.pin_longterm(&PinRequest::new(&policy, mapping, PageIndex(0).run(pinned), true), &mut pin).unwrap();
         t.unpin_user_pages(&pin.pages);
     });
     let ran = lab::run(&m, Box::new(Timed::new(1_000_000)), 1, u64::MAX / 2, vec![(0, body)]).unwrap();

@@ -3,7 +3,7 @@
 
 use gupstress_run::drive::sim::{Lab, SimEnd, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Host, Preemption, Sched, Step, Timed};
-use gupstress_run::machine::NO_FRAME;
+use gupstress_run::machine::{CpuId, NO_FRAME};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,13 @@ const STEP: u64 = 100;
 const SLICE: u64 = 1_000_000;
 
 fn task(cpu: usize, body: impl FnOnce(&SimThread<'_>) + 'static) -> SimTask {
-    SimTask { cpu, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) }
+    SimTask {
+        cpu: CpuId::nth(cpu),
+        place: Arc::default(),
+        killable: true,
+        daemon: false,
+        body: Box::new(body),
+    }
 }
 
 fn run(sched: Sched, tasks: Vec<SimTask>) {

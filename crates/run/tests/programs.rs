@@ -9,7 +9,9 @@ mod lab;
 
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Driver, Listed, Step, Uniform};
-use gupstress_run::machine::{Backing, Frame, Kind, Known, Layout, Lru, Machine, MappingId, NO_FRAME};
+use gupstress_run::machine::{
+    Backing, CpuId, Frame, Kind, Known, Layout, Lru, Machine, MappingId, NO_FRAME, pages,
+};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno, Pin, PinRequest, Task};
 use gupstress_run::policy::{
@@ -147,22 +149,22 @@ impl Thread {
     fn play(&self, t: &Task<'_, SimThread<'_>>, which: usize, op: Op) {
         let mapping = t.m.mapping(self.mappings[which]);
         match op {
-            Op::Touch(range) => drop(t.touch(mapping, range)),
-            Op::Read(range) => drop(t.read(mapping, range)),
-            Op::Zap(range) => drop(t.zap(mapping, range, true)),
-            Op::Mlock(range) => drop(t.mlock(mapping, range)),
-            Op::Munlock(range) => drop(t.munlock(mapping, range)),
-            Op::Cold(range) => drop(t.madvise_cold(mapping, range)),
-            Op::Lazyfree(range) => drop(t.madvise_free(mapping, range)),
-            Op::Fork(range) => drop(t.fork(mapping, range)),
-            Op::Use(range) => t.mark_range_accessed(mapping, range),
-            Op::Invalidate(range) => t.invalidate(mapping, range),
-            Op::Dontneed(range) => drop(t.madvise_dontneed(mapping, range)),
-            Op::Remove(range) => drop(t.madvise_remove(mapping, range)),
-            Op::Split(range) => t.split_folios(mapping, range),
-            Op::Pmdsplit(range) => t.mprotect_and_back(mapping, range),
-            Op::Alias(range) => drop(t.touch_alias(mapping, range)),
-            Op::Write(range) => drop(t.pwrite(mapping, range)),
+            Op::Touch(range) => drop(t.touch(mapping, pages(range))),
+            Op::Read(range) => drop(t.read(mapping, pages(range))),
+            Op::Zap(range) => drop(t.zap(mapping, pages(range), true)),
+            Op::Mlock(range) => drop(t.mlock(mapping, pages(range))),
+            Op::Munlock(range) => drop(t.munlock(mapping, pages(range))),
+            Op::Cold(range) => drop(t.madvise_cold(mapping, pages(range))),
+            Op::Lazyfree(range) => drop(t.madvise_free(mapping, pages(range))),
+            Op::Fork(range) => drop(t.fork(mapping, pages(range))),
+            Op::Use(range) => t.mark_range_accessed(mapping, pages(range)),
+            Op::Invalidate(range) => t.invalidate(mapping, pages(range)),
+            Op::Dontneed(range) => drop(t.madvise_dontneed(mapping, pages(range))),
+            Op::Remove(range) => drop(t.madvise_remove(mapping, pages(range))),
+            Op::Split(range) => t.split_folios(mapping, pages(range)),
+            Op::Pmdsplit(range) => t.mprotect_and_back(mapping, pages(range)),
+            Op::Alias(range) => drop(t.touch_alias(mapping, pages(range))),
+            Op::Write(range) => drop(t.pwrite(mapping, pages(range))),
             Op::ChildrenExit => t.children_exit(mapping),
             Op::Compact => drop(t.compact(8)),
             Op::Reclaim(lru) => drop(t.shrink_list(lru, 4)),
@@ -172,7 +174,7 @@ impl Thread {
                 // A file is what udmabuf wants, on a kernel that has it.
                 let memfd = mapping.kind.is_memfd() && t.m.rules.memfd_pin;
                 let caller = if caller == Caller::Udmabuf && !memfd { Caller::IoUring } else { caller };
-                let request = PinRequest::new(&self.policy, mapping, range, write).by(caller);
+                let request = PinRequest::new(&self.policy, mapping, pages(range), write).by(caller);
                 let mut pin = Pin::default();
                 let result = t.pin_longterm_by(caller, &request, &mut pin);
                 let unsafe_page =
@@ -211,6 +213,8 @@ struct Tally {
     huge: u64,
     split: u64,
     killed: u64,
+    /// Programs that the OOM killer ended.
+    oom_killed: u64,
 }
 
 /// Plays one program; `Err` says what was wrong with it.
@@ -227,18 +231,21 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let room = if order == 0 { 0 } else { 12 << order };
     let layout = Layout { normal: normal + room, movable: 128 + room, cma: 8, page_bytes: 64 };
     let m = Arc::new(Machine::new(rules, &layout, CPUS));
-    m.set_hugetlb_pool(0, backings.iter().filter(|backing| backing.kind.is_hugetlb()).count() as u32 * 2);
+    m.set_hugetlb_pool(
+        CpuId(0),
+        backings.iter().filter(|backing| backing.kind.is_hugetlb()).count() as u32 * 2,
+    );
     let mappings = backings.map(|backing| {
         let pages = 4.max(2 << backing.order);
         let mapping = m.map(backing, pages).id;
         if backing.kind.is_hugetlb() {
-            assert!(m.reserve_hugetlb(0, mapping, 2), "the pool is large enough");
+            assert!(m.reserve_hugetlb(CpuId(0), mapping, 2), "the pool is large enough");
         }
         mapping
     });
     let pages = mappings.map(|id| m.mapping(id).vma.len());
     let ended = Rc::new(RefCell::new(Vec::new()));
-    let (mut bodies, mut programs): (Vec<(usize, Body)>, _) = (Vec::new(), Vec::new());
+    let (mut bodies, mut programs): (Vec<(u32, Body)>, _) = (Vec::new(), Vec::new());
     for number in 0..CPUS {
         let sets: Vec<(String, String)> =
             AXES.iter().map(|(axis, words)| ((*axis).to_owned(), (*dice.pick(words)).to_owned())).collect();
@@ -252,21 +259,22 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
         let thread = Thread { number, mappings, policy, ended: Rc::clone(&ended) };
         let body = move |t: &Task<'_, SimThread<'_>>| {
             for (which, op) in ops {
-                if t.d.killed() {
+                if t.killed() {
                     break;
                 }
                 thread.play(t, which, op);
             }
         };
-        bodies.push((number, Box::new(body)));
+        bodies.push((number as u32, Box::new(body)));
     }
+    let oom_killed = || m.processes.is_killed();
     let told = |what: String| format!("seed {seed}, {kernel}, {backings:?}: {what}\n{programs:#?}");
     let ran =
         lab::run(&m, Box::new(Listed::new(Uniform::new(seed))), seed, 9_000_000, bodies).map_err(told)?;
     for Ended { thread, result, unsafe_page } in ended.borrow().iter() {
         let policy = &programs[*thread].0;
         *tally.ends.entry(format!("{result:?}")).or_default() += 1;
-        if !allowed(policy, *result, ran.killed) {
+        if !allowed(policy, *result, ran.killed || oom_killed()) {
             return Err(told(format!("thread {thread} ended with {result:?}")));
         }
         let strict = policy.scope == Scope::MovableAndCma
@@ -278,6 +286,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     }
     tally.migrated += ran.totals.get(Event::Migrated);
     tally.killed += u64::from(ran.killed);
+    tally.oom_killed += u64::from(oom_killed());
     let (acquired, released) = (ran.totals.get(Event::Acquired), ran.totals.get(Event::Released));
     if acquired != released {
         return Err(told(format!("{acquired} acquired, {released} released")));
@@ -312,6 +321,7 @@ fn play_all(seeds: Range<u64>) {
     assert!(tally.huge > count / 100 && tally.split > count / 100, "{tally:?}");
     assert!(tally.ends["Ok(())"] > count / 2, "{tally:?}");
     assert!(tally.killed < count / 2, "{tally:?}");
+    assert!((1..count / 2).contains(&tally.oom_killed), "{tally:?}");
 }
 
 #[test]

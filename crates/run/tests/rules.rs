@@ -10,7 +10,7 @@ use gupstress_run::machine::lruvec::Lists;
 use gupstress_run::machine::payload::pattern;
 use gupstress_run::machine::{
     Backing, Batch, Frame, Gfp, Kind, Known, Layout, Lru, MAX_ORDER, Machine, Mapping, MappingId, PAGEBLOCK,
-    ZoneKind, flag, vm,
+    PageIndex, ZoneKind, flag, pages, vm,
 };
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{Dma, Errno, MigrateMode, Pin, PinRequest, Task};
@@ -41,7 +41,7 @@ fn machine(kernel: &str, kind: Kind, pages: u32) -> (Arc<Machine>, MappingId) {
 
 /// Runs the bodies to their end, which must come by itself; then the machine must be sound.
 #[track_caller]
-fn play(m: &Arc<Machine>, bodies: Vec<(usize, Body)>) -> Totals {
+fn play(m: &Arc<Machine>, bodies: Vec<(u32, Body)>) -> Totals {
     let ran = lab::run(m, Box::new(Timed::new(MS)), 1, 10_000 * MS, bodies).unwrap();
     assert!(!ran.killed, "somebody did not end");
     let recount = m.validate(&Known::default());
@@ -60,7 +60,7 @@ fn body(body: impl FnOnce(&Task<'_, SimThread<'_>>) + 'static) -> Body {
 }
 
 fn frame_of(m: &Machine, id: MappingId, index: u32) -> Frame {
-    m.mapping(id).vma.pte(index).frame()
+    m.mapping(id).vma.pte(PageIndex(index)).frame()
 }
 
 /// As two areas that map the same page would: the second's flag is set without a word to the page.
@@ -70,21 +70,21 @@ fn a_page_that_two_areas_lock_stays_unevictable_until_both_unlock_it() {
         let (m, id) = machine(kernel, Kind::Shmem, 1);
         alone(&m, move |t| {
             let mapping = t.m.mapping(id);
-            t.touch(mapping, 0..1).unwrap();
+            t.touch(mapping, pages(0..1)).unwrap();
             t.lru_add_drain();
             let page = t.m.page(frame_of(t.m, id, 0));
             let other_area = |locked| {
                 let flags = if locked { vm::LOCKED } else { 0 };
-                assert!(mapping.vma.fix(&(0..1), vm::LOCKED, flags, true).is_some());
+                assert!(mapping.vma.fix(&pages(0..1), vm::LOCKED, flags, true).is_some());
             };
-            t.mlock(mapping, 0..1).unwrap();
+            t.mlock(mapping, pages(0..1)).unwrap();
             other_area(false);
-            t.mlock(mapping, 0..1).unwrap();
-            t.munlock(mapping, 0..1).unwrap();
+            t.mlock(mapping, pages(0..1)).unwrap();
+            t.munlock(mapping, pages(0..1)).unwrap();
             let kept = flag::MLOCKED | flag::UNEVICTABLE;
             assert_eq!(page.flags() & kept, kept, "{:#x}", page.flags());
             other_area(true);
-            t.munlock(mapping, 0..1).unwrap();
+            t.munlock(mapping, pages(0..1)).unwrap();
             assert!(!page.has(kept), "{:#x}", page.flags());
         });
     }
@@ -107,10 +107,10 @@ fn an_invalidated_page_goes_to_the_tail_if_clean_and_to_the_head_if_dirty() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 4);
     alone(&m, move |t| {
         let mapping = t.m.mapping(id);
-        t.touch(mapping, 0..4).unwrap();
+        t.touch(mapping, pages(0..4)).unwrap();
         t.lru_add_drain();
         // Not swap-backed any more: what invalidation takes for file pages.
-        t.madvise_free(mapping, 0..4).unwrap();
+        t.madvise_free(mapping, pages(0..4)).unwrap();
         t.lru_add_drain();
         let frames: Vec<Frame> = (0..4).map(|index| frame_of(t.m, id, index)).collect();
         let before = listed(t.m, Lru::InactiveFile);
@@ -119,7 +119,7 @@ fn an_invalidated_page_goes_to_the_tail_if_clean_and_to_the_head_if_dirty() {
         for (frame, flags) in [(clean, 0), (dirty, flag::DIRTY)] {
             t.m.page(frame).set(flags);
             let index = frames.iter().position(|&other| other == frame).unwrap() as u32;
-            t.invalidate(mapping, index..index + 1);
+            t.invalidate(mapping, PageIndex(index).run(1));
             t.lru_add_drain();
         }
         assert_eq!(listed(t.m, Lru::InactiveFile), [dirty, before[0], before[3], clean]);
@@ -138,7 +138,7 @@ fn only_a_clean_unlocked_inactive_page_is_rotated() {
     ] {
         let (m, id) = machine("linux-7.2.13", Kind::Shmem, 1);
         alone(&m, move |t| {
-            t.touch(t.m.mapping(id), 0..1).unwrap();
+            t.touch(t.m.mapping(id), pages(0..1)).unwrap();
             t.lru_add_drain();
             let frame = frame_of(t.m, id, 0);
             let page = t.m.page(frame);
@@ -159,7 +159,7 @@ fn a_shared_page_with_up_to_two_batch_entries_is_reused_and_with_three_copied() 
         let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
         alone(&m, move |t| {
             let mapping = t.m.mapping(id);
-            t.touch(mapping, 0..1).unwrap();
+            t.touch(mapping, pages(0..1)).unwrap();
             let frame = frame_of(t.m, id, 0);
             let page = t.m.page(frame);
             // One entry is the fault's own; the others are of pages that had left the list.
@@ -168,10 +168,10 @@ fn a_shared_page_with_up_to_two_batch_entries_is_reused_and_with_three_copied() 
                 t.m.cpus[0].lock().list(Batch::Activate).push(Entry { frame, tag: Tag::None });
             }
             page.clear(flag::ANON_EXCLUSIVE);
-            let locked = mapping.vma.lock(0);
-            locked.set(0, locked.get(0).write_protected());
+            let locked = mapping.vma.lock(PageIndex(0));
+            locked.set(PageIndex(0), locked.get(PageIndex(0)).write_protected());
             drop(locked);
-            t.touch(mapping, 0..1).unwrap();
+            t.touch(mapping, pages(0..1)).unwrap();
             assert_eq!(frame_of(t.m, id, 0) == frame, reused, "{entries} entries");
         });
     }
@@ -182,7 +182,7 @@ fn a_synchronous_migration_sleeps_on_a_page_lock() {
     for kernel in ["linux-6.1.176", "linux-7.2.13"] {
         let (m, id) = machine(kernel, Kind::Anon, 1);
         alone(&m, move |t| {
-            t.touch(t.m.mapping(id), 0..1).unwrap();
+            t.touch(t.m.mapping(id), pages(0..1)).unwrap();
             t.lru_add_drain_all(false);
         });
         let frame = frame_of(&m, id, 0);
@@ -209,7 +209,7 @@ fn who_waits_for_a_page_is_woken_when_it_is_put_back() {
     for look in ["after-pin", "before-pin"] {
         let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
         alone(&m, move |t| {
-            t.touch(t.m.mapping(id), 0..1).unwrap();
+            t.touch(t.m.mapping(id), pages(0..1)).unwrap();
             t.lru_cache_disable();
         });
         let frame = frame_of(&m, id, 0);
@@ -222,7 +222,7 @@ fn who_waits_for_a_page_is_woken_when_it_is_put_back() {
         let policy = policy("cooperative", &patient);
         let pinner = body(move |t| {
             t.d.sleep(MS);
-            let request = PinRequest::new(&policy, t.m.mapping(id), 0..1, true);
+            let request = PinRequest::new(&policy, t.m.mapping(id), pages(0..1), true);
             let mut pin = Pin::default();
             t.pin_longterm(&request, &mut pin).unwrap();
             let now = t.d.now();
@@ -237,13 +237,13 @@ fn who_waits_for_a_page_is_woken_when_it_is_put_back() {
 #[test]
 fn a_pin_that_waits_in_its_only_sweep_is_contended() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
-    alone(&m, move |t| t.touch_pinnable(t.m.mapping(id), 0..1).unwrap());
+    alone(&m, move |t| t.touch_pinnable(t.m.mapping(id), pages(0..1)).unwrap());
     let frame = frame_of(&m, id, 0);
     // The page is on its way from one frame to another, for a millisecond.
     let mover = body(move |t| {
         assert!(t.lock(frame));
-        let set = |pte| t.m.mapping(id).vma.lock(0).set(0, pte);
-        let pte = t.m.mapping(id).vma.pte(0);
+        let set = |pte| t.m.mapping(id).vma.lock(PageIndex(0)).set(PageIndex(0), pte);
+        let pte = t.m.mapping(id).vma.pte(PageIndex(0));
         set(pte.to_migration());
         t.d.sleep(2 * MS);
         set(pte);
@@ -255,7 +255,7 @@ fn a_pin_that_waits_in_its_only_sweep_is_contended() {
         body(move |t| {
             t.d.sleep(MS);
             for _ in 0..2 {
-                let request = PinRequest::new(&policy, t.m.mapping(id), 0..1, true);
+                let request = PinRequest::new(&policy, t.m.mapping(id), pages(0..1), true);
                 let mut pin = Pin::default();
                 t.pin_longterm(&request, &mut pin).unwrap();
                 seen.borrow_mut().push((pin.sweeps, pin.contended));
@@ -272,15 +272,15 @@ fn a_device_sees_that_its_token_is_lost() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 2);
     alone(&m, move |t| {
         let mapping = t.m.mapping(id);
-        t.touch(mapping, 0..2).unwrap();
+        t.touch(mapping, pages(0..2)).unwrap();
         let frames: Vec<Frame> = (0..2).map(|index| frame_of(t.m, id, index)).collect();
         let mine = Dma { word: 3, token: 1 };
         t.dma_start(mine, &frames);
-        assert_eq!(t.dma_finish(mine, mapping, 0..2, &frames), None);
+        assert_eq!(t.dma_finish(mine, mapping, pages(0..2), &frames), None);
         t.dma_start(mine, &frames);
         t.dma_start(Dma { word: 3, token: 2 }, &frames[1..]);
-        let wrong = t.dma_finish(mine, mapping, 0..2, &frames).expect("its word was overwritten");
-        assert_eq!((wrong.index, wrong.token_kept, wrong.mapped), (1, false, Some(frames[1])));
+        let wrong = t.dma_finish(mine, mapping, pages(0..2), &frames).expect("its word was overwritten");
+        assert_eq!((wrong.index, wrong.token_kept, wrong.mapped), (PageIndex(1), false, Some(frames[1])));
     });
 }
 
@@ -289,16 +289,16 @@ fn contents_are_checked_in_every_word() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
     alone(&m, move |t| {
         let mapping = t.m.mapping(id);
-        t.touch(mapping, 0..1).unwrap();
+        t.touch(mapping, pages(0..1)).unwrap();
         let frame = frame_of(t.m, id, 0);
         let payload = &t.m.memory.payload;
         assert!(payload.words_per_frame() > 2);
         for word in 0..payload.words_per_frame() {
-            assert!(payload.is_filled(frame, pattern(id, 0)));
+            assert!(payload.is_filled(frame, pattern(id, PageIndex(0))));
             let dma = Dma { word, token: 7 };
             t.dma_start(dma, &[frame]);
-            assert!(!payload.is_filled(frame, pattern(id, 0)), "word {word}");
-            assert_eq!(t.dma_finish(dma, mapping, 0..1, &[frame]), None);
+            assert!(!payload.is_filled(frame, pattern(id, PageIndex(0))), "word {word}");
+            assert_eq!(t.dma_finish(dma, mapping, pages(0..1), &[frame]), None);
         }
     });
 }
@@ -307,7 +307,7 @@ fn contents_are_checked_in_every_word() {
 fn the_frames_of_an_offlined_block_come_back() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 60);
     alone(&m, move |t| {
-        t.touch(t.m.mapping(id), 0..60).unwrap();
+        t.touch(t.m.mapping(id), pages(0..60)).unwrap();
         let zone = &t.m.memory.zone(ZoneKind::Movable).frames;
         // The first has the zero page.
         let block = zone.start.0 / PAGEBLOCK + 1;
@@ -318,7 +318,7 @@ fn the_frames_of_an_offlined_block_come_back() {
         assert_eq!(free(t), before);
         // All of them can be had: there are no others.
         let other = t.m.map(Kind::Anon, before as u32).id;
-        t.touch(t.m.mapping(other), 0..before as u32).unwrap();
+        t.touch(t.m.mapping(other), pages(0..before as u32)).unwrap();
         let anywhere = |index| t.m.must_move(frame_of(t.m, other, index));
         assert!((0..before as u32).all(anywhere), "some were not handed out again");
     });
@@ -333,14 +333,14 @@ fn a_device_that_reads_sees_what_is_written_later_where_the_page_is_unshared() {
         let (seen, policy) = (Rc::clone(&found), policy("linux-7.2", &[]));
         let reader = body(move |t| {
             let mapping = t.m.mapping(id);
-            t.touch(mapping, 0..1).unwrap();
+            t.touch(mapping, pages(0..1)).unwrap();
             t.lru_add_drain();
-            t.fork(mapping, 0..1).unwrap();
+            t.fork(mapping, pages(0..1)).unwrap();
             let mut pin = Pin::default();
-            t.pin_longterm(&PinRequest::new(&policy, mapping, 0..1, false), &mut pin).unwrap();
+            t.pin_longterm(&PinRequest::new(&policy, mapping, pages(0..1), false), &mut pin).unwrap();
             let dma = Dma { word: 0, token: 7 };
-            t.dma_publish(dma, mapping, 0..1);
-            *seen.borrow_mut() = Some(t.dma_finish(dma, mapping, 0..1, &pin.pages));
+            t.dma_publish(dma, mapping, pages(0..1));
+            *seen.borrow_mut() = Some(t.dma_finish(dma, mapping, pages(0..1), &pin.pages));
             t.unpin_user_pages(&pin.pages);
         });
         play(&m, vec![(0, reader)]);
@@ -361,15 +361,15 @@ fn a_child_that_has_exited_is_forgotten() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 2);
     alone(&m, move |t| {
         let mapping = t.m.mapping(id);
-        t.touch(mapping, 0..2).unwrap();
+        t.touch(mapping, pages(0..2)).unwrap();
         let during = std::cell::Cell::new(0);
-        t.with_child(mapping, 0..2, || {
+        t.with_child(mapping, pages(0..2), || {
             during.set(children(mapping));
-            assert_eq!(t.m.page(mapping.vma.pte(0).frame()).mapcount(), 2);
+            assert_eq!(t.m.page(mapping.vma.pte(PageIndex(0)).frame()).mapcount(), 2);
         })
         .unwrap();
         assert_eq!((during.get(), children(mapping)), (1, 0));
-        assert_eq!(t.m.page(mapping.vma.pte(0).frame()).mapcount(), 1);
+        assert_eq!(t.m.page(mapping.vma.pte(PageIndex(0)).frame()).mapcount(), 1);
     });
 }
 
@@ -378,19 +378,20 @@ fn a_child_that_cannot_be_made_leaves_nothing() {
     let (m, id) = machine("linux-7.2.13", Kind::Anon, 4);
     alone(&m, move |t| {
         let mapping = t.m.mapping(id);
-        t.touch(mapping, 0..4).unwrap();
+        t.touch(mapping, pages(0..4)).unwrap();
         let mut pin = Pin::default();
         // The last two may be pinned, and would be copied; there is a frame for the first.
-        t.pin_longterm(&PinRequest::new(&policy("linux-7.2", &[]), mapping, 2..4, true), &mut pin).unwrap();
+        t.pin_longterm(&PinRequest::new(&policy("linux-7.2", &[]), mapping, pages(2..4), true), &mut pin)
+            .unwrap();
         t.lru_add_drain();
         let free = || t.m.memory.free_in(ZoneKind::Normal) + t.m.memory.free_in(ZoneKind::Movable);
         let filler = t.m.map(Kind::Anon, free() as u32 - 1).id;
-        t.touch(t.m.mapping(filler), 0..free() as u32 - 1).unwrap();
+        t.touch(t.m.mapping(filler), pages(0..free() as u32 - 1)).unwrap();
         t.lru_add_drain();
         assert_eq!(free(), 1);
         let forks: [&dyn Fn() -> Result<(), Errno>; 3] =
-            [&|| t.fork(mapping, 0..4), &|| t.fork_writing(mapping, 0..1), &|| {
-                t.with_child(mapping, 0..4, || unreachable!("there is no child"))
+            [&|| t.fork(mapping, pages(0..4)), &|| t.fork_writing(mapping, pages(0..1)), &|| {
+                t.with_child(mapping, pages(0..4), || unreachable!("there is no child"))
             }];
         for fork in forks {
             assert_eq!(fork(), Err(Errno::ENOMEM));
@@ -417,20 +418,22 @@ fn no_pmd_maps_what_has_a_page_table() {
         let (m, id) = huge(kernel, Kind::Shmem);
         alone(&m, move |t| {
             let mapping = t.m.mapping(id);
-            t.mlock(mapping, 0..300).unwrap();
-            t.touch(mapping, 0..1).unwrap();
-            t.munlock(mapping, 0..300).unwrap();
-            t.touch(mapping, 1..2).unwrap();
-            assert!(mapping.vma.lock(0).pmd(0).is_none(), "{kernel}");
+            t.mlock(mapping, pages(0..300)).unwrap();
+            t.touch(mapping, pages(0..1)).unwrap();
+            t.munlock(mapping, pages(0..300)).unwrap();
+            t.touch(mapping, pages(1..2)).unwrap();
+            assert!(mapping.vma.lock(PageIndex(0)).pmd(PageIndex(0)).is_none(), "{kernel}");
         });
         // A child has the page tables that its parent's pages needed.
         let (m, id) = huge(kernel, Kind::Anon);
         alone(&m, move |t| {
             let mapping = t.m.mapping(id);
-            t.touch(mapping, 0..512).unwrap();
-            t.madvise_dontneed(mapping, 0..1).unwrap();
-            t.fork_writing(mapping, 0..1).unwrap();
-            mapping.for_each_child(|child| assert!(child.lock(0).pmd(0).is_none(), "{kernel}"));
+            t.touch(mapping, pages(0..512)).unwrap();
+            t.madvise_dontneed(mapping, pages(0..1)).unwrap();
+            t.fork_writing(mapping, pages(0..1)).unwrap();
+            mapping.for_each_child(|child| {
+                assert!(child.lock(PageIndex(0)).pmd(PageIndex(0)).is_none(), "{kernel}");
+            });
         });
     }
 }

@@ -3,7 +3,7 @@
 
 use gupstress_run::drive::sim::{Lab, SimEnd, SimReport, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Driver, Host, Sched, Step, Timed, Wait};
-use gupstress_run::machine::NO_FRAME;
+use gupstress_run::machine::{CpuId, NO_FRAME};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 /// A step costs this on average.
 const STEP: u64 = 100;
 
-fn task(cpu: usize, body: impl FnOnce(&SimThread<'_>) + 'static) -> SimTask {
-    SimTask { cpu, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) }
+fn task(cpu: u32, body: impl FnOnce(&SimThread<'_>) + 'static) -> SimTask {
+    SimTask { cpu: CpuId(cpu), place: Arc::default(), killable: true, daemon: false, body: Box::new(body) }
 }
 
 fn run(sched: Sched, tasks: Vec<SimTask>, seed: u64) -> SimReport {
@@ -32,7 +32,7 @@ fn run(sched: Sched, tasks: Vec<SimTask>, seed: u64) -> SimReport {
 }
 
 /// Runs until a virtual time; how much of it the task had is in `had`.
-fn busy(cpu: usize, until: u64, had: &Rc<RefCell<Vec<u64>>>) -> SimTask {
+fn busy(cpu: u32, until: u64, had: &Rc<RefCell<Vec<u64>>>) -> SimTask {
     let had = Rc::clone(had);
     task(cpu, move |thread| {
         while thread.now() < until {
@@ -43,7 +43,7 @@ fn busy(cpu: usize, until: u64, had: &Rc<RefCell<Vec<u64>>>) -> SimTask {
 }
 
 /// Has had a time, sleeps for a while, and notes how much later than that it went on.
-fn sleeper(cpu: usize, had: u64, ns: u64, late: &Rc<Cell<u64>>) -> SimTask {
+fn sleeper(cpu: u32, had: u64, ns: u64, late: &Rc<Cell<u64>>) -> SimTask {
     let late = Rc::clone(late);
     task(cpu, move |thread| {
         while thread.cpu_time() < had {
@@ -132,7 +132,7 @@ fn tasks_of_a_cpu_have_the_same_share_and_who_sleeps_often_waits_for_the_slice_u
 #[test]
 fn a_host_with_fewer_cpus_runs_virtual_ones_in_turns_and_skips_who_is_idle() {
     let until = 100_000_000;
-    let shares = |cpus: usize, busy_cpus: usize| {
+    let shares = |cpus: usize, busy_cpus: u32| {
         let had: Rc<RefCell<Vec<u64>>> = Rc::default();
         let host = Host { cpus, turn_ns: 250_000, ..Host::default() };
         let sched = Sched { host, ..Sched::ideal(1_000_000) };
@@ -174,7 +174,7 @@ fn a_task_that_moves_queues_on_its_new_cpu() {
         let had = Rc::clone(&had);
         task(1, move |thread| {
             thread.step(Step::GupWalk, NO_FRAME);
-            thread.moved_to(0);
+            thread.moved_to(CpuId(0));
             while thread.now() < until {
                 thread.step(Step::GupWalk, NO_FRAME);
             }

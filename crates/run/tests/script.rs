@@ -3,6 +3,7 @@
 
 use gupstress_run::error::Error;
 use gupstress_run::litmus::Scenario;
+use gupstress_run::machine::CpuId;
 use gupstress_run::observe::Event;
 use gupstress_run::script::{End, Fact, Op};
 
@@ -36,7 +37,7 @@ fn a_file_with_threads_is_read_whole() {
     let program = &scenario.program;
     assert!(program.is_concurrent());
     let threads: Vec<_> = program.threads.iter().map(|t| (t.name.as_str(), t.cpu, t.steps.len())).collect();
-    assert_eq!(threads, [("A", 0, 1), ("B", 1, 2)]);
+    assert_eq!(threads, [("A", CpuId(0), 1), ("B", CpuId(1), 2)]);
     assert_eq!((program.steps.len(), program.after.len(), program.cpus), (3, 1, 2));
     let said: Vec<String> = scenario.exists.iter().chain(&scenario.forbid).map(ToString::to_string).collect();
     assert_eq!(said, ["unsafe", "A.result = ENOMEM and B.drain_all >= 2 and acquired == 3", "broken"]);

@@ -4,7 +4,9 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{Limits, Session};
-use gupstress_run::machine::{Kind, Layout, MappingId, PAGEBLOCK, ZERO_FRAME, ZoneKind};
+use gupstress_run::machine::{
+    CpuId, Kind, Layout, MappingId, PAGEBLOCK, PageIndex, ZERO_FRAME, ZoneKind, pages,
+};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::policy::{Source, Unshare, kernel_names, load_kernel, load_policy, policy_names};
@@ -14,6 +16,10 @@ use proptest::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Where things are done, unless it matters.
+const CPU: CpuId = CpuId(0);
+const OTHER: CpuId = CpuId(1);
 
 const CPUS: usize = 3;
 const PAGES: u32 = 6;
@@ -101,37 +107,39 @@ fn calls() -> impl Strategy<Value = Vec<(usize, u32, Call)>> {
 fn play(session: &mut Session, cpu: usize, mapping: MappingId, call: Call) -> Result<bool, TestCaseError> {
     let result = match call {
         Call::Map(kind, pages) => session.map(kind, pages).map(|_| ()),
-        Call::Touch(range) => session.touch(cpu, mapping, range),
-        Call::Read(range) => session.read(cpu, mapping, range),
-        Call::Fill(pages) => session.fill(cpu, pages),
-        Call::Mlock(range) => session.mlock(cpu, mapping, range),
-        Call::Munlock(range) => session.munlock(cpu, mapping, range),
-        Call::Cold(range) => session.cold(cpu, mapping, range),
-        Call::Lazyfree(range) => session.lazyfree(cpu, mapping, range),
-        Call::Dontneed(range) => session.dontneed(cpu, mapping, range),
-        Call::Remove(range) => session.remove(cpu, mapping, range),
-        Call::Rdonly(range) => session.rdonly(cpu, mapping, range),
-        Call::Munmap(range) => session.munmap(cpu, mapping, range),
-        Call::Mremap => session.mremap(cpu, mapping),
-        Call::Alias(range) => session.alias(cpu, mapping, range),
-        Call::Write(range) => session.write(cpu, mapping, range),
-        Call::Vhold(range) => session.vhold(cpu, mapping, range),
-        Call::ReleaseAll => session.release_all(cpu),
-        Call::Hold(range) => session.hold(cpu, mapping, range),
-        Call::Release(range) => session.release(cpu, mapping, range),
+        Call::Touch(range) => session.touch(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Read(range) => session.read(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Fill(pages) => session.fill(CpuId::nth(cpu), pages),
+        Call::Mlock(range) => session.mlock(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Munlock(range) => session.munlock(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Cold(range) => session.cold(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Lazyfree(range) => session.lazyfree(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Dontneed(range) => session.dontneed(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Remove(range) => session.remove(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Rdonly(range) => session.rdonly(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Munmap(range) => session.munmap(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Mremap => session.mremap(CpuId::nth(cpu), mapping),
+        Call::Alias(range) => session.alias(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Write(range) => session.write(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Vhold(range) => session.vhold(CpuId::nth(cpu), mapping, pages(range)),
+        Call::ReleaseAll => session.release_all(CpuId::nth(cpu)),
+        Call::Hold(range) => session.hold(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Release(range) => session.release(CpuId::nth(cpu), mapping, pages(range)),
         // Nobody else is there to wait for it: both in one go.
         Call::Locked(range) => session
-            .lock(cpu, mapping, range.clone())
-            .and_then(|()| session.give_back(Has::Lock, cpu, mapping, range)),
+            .lock(CpuId::nth(cpu), mapping, pages(range.clone()))
+            .and_then(|()| session.give_back(Has::Lock, CpuId::nth(cpu), mapping, pages(range))),
         Call::Written(range) => session
-            .startwriteback(cpu, mapping, range.clone())
-            .and_then(|()| session.give_back(Has::Writeback, cpu, mapping, range)),
-        Call::Contig(block) => session.contig(cpu, block),
-        Call::Share(range) => session.share(cpu, mapping, range),
-        Call::Pin(range, write, by) => session.pin_by(by, cpu, mapping, range, write).map(|_| ()),
-        Call::Unpin(pin) => session.unpin(cpu, pin),
+            .startwriteback(CpuId::nth(cpu), mapping, pages(range.clone()))
+            .and_then(|()| session.give_back(Has::Writeback, CpuId::nth(cpu), mapping, pages(range))),
+        Call::Contig(block) => session.contig(CpuId::nth(cpu), block),
+        Call::Share(range) => session.share(CpuId::nth(cpu), mapping, pages(range)),
+        Call::Pin(range, write, by) => {
+            session.pin_by(by, CpuId::nth(cpu), mapping, pages(range), write).map(|_| ())
+        }
+        Call::Unpin(pin) => session.unpin(CpuId::nth(cpu), pin),
         Call::DrainAll => session.drain_all(),
-        Call::Unmap => session.unmap(cpu, mapping),
+        Call::Unmap => session.unmap(CpuId::nth(cpu), mapping),
     };
     match result {
         Ok(()) => Ok(true),
@@ -214,37 +222,37 @@ proptest! {
 fn misuse_is_refused_and_changes_nothing() {
     let mut session = session("linux-6.12.43", None, &ROOMY);
     let a = session.map(Kind::Anon, 4).unwrap();
-    session.touch(0, a, 0..4).unwrap();
-    let pin = session.pin(0, a, 0..2, true).unwrap().pin.unwrap();
+    session.touch(CPU, a, pages(0..4)).unwrap();
+    let pin = session.pin(CPU, a, pages(0..2), true).unwrap().pin.unwrap();
     let state = |session: &Session| {
-        let pages = (0..4).map(|index| format!("{:?}", session.page(a, index).unwrap()));
+        let pages = (0..4).map(|index| format!("{:?}", session.page(a, PageIndex(index)).unwrap()));
         pages.collect::<Vec<_>>()
     };
     let before = state(&session);
     let refused = [
-        session.touch(CPUS, a, 0..4).unwrap_err(),
-        session.unpin(CPUS, pin).unwrap_err(),
-        session.dontneed(CPUS, a, 0..2).unwrap_err(),
-        session.unmap(CPUS, a).unwrap_err(),
-        session.touch(0, a, 2..5).unwrap_err(),
-        session.touch(0, a, 2..2).unwrap_err(),
-        session.touch(0, MappingId(9), 0..1).unwrap_err(),
-        session.share(0, MappingId(9), 0..1).unwrap_err(),
-        session.share(0, a, 2..5).unwrap_err(),
-        session.unpin(0, pin + 1).unwrap_err(),
-        session.release(0, a, 0..1).unwrap_err(),
+        session.touch(CpuId::nth(CPUS), a, pages(0..4)).unwrap_err(),
+        session.unpin(CpuId::nth(CPUS), pin).unwrap_err(),
+        session.dontneed(CpuId::nth(CPUS), a, pages(0..2)).unwrap_err(),
+        session.unmap(CpuId::nth(CPUS), a).unwrap_err(),
+        session.touch(CPU, a, pages(2..5)).unwrap_err(),
+        session.touch(CPU, a, pages(2..2)).unwrap_err(),
+        session.touch(CPU, MappingId(9), pages(0..1)).unwrap_err(),
+        session.share(CPU, MappingId(9), pages(0..1)).unwrap_err(),
+        session.share(CPU, a, pages(2..5)).unwrap_err(),
+        session.unpin(CPU, pin + 1).unwrap_err(),
+        session.release(CPU, a, pages(0..1)).unwrap_err(),
         session.map(Kind::Anon, 0).unwrap_err(),
-        session.page(a, 4).map(|_| ()).unwrap_err(),
+        session.page(a, PageIndex(4)).map(|_| ()).unwrap_err(),
     ];
     for error in &refused {
         assert!(matches!(error, OpError::Misuse(_)), "{error:?}");
     }
     assert_eq!(before, state(&session));
-    session.unpin(0, pin).unwrap();
+    session.unpin(CPU, pin).unwrap();
     assert!(session.recount().broken.is_empty());
-    assert!(session.unpin(0, pin).unwrap_err().to_string().contains("unpinned twice"));
-    session.unmap(0, a).unwrap();
-    assert!(session.touch(0, a, 0..1).unwrap_err().to_string().contains("has been unmapped"));
+    assert!(session.unpin(CPU, pin).unwrap_err().to_string().contains("unpinned twice"));
+    session.unmap(CPU, a).unwrap();
+    assert!(session.touch(CPU, a, pages(0..1)).unwrap_err().to_string().contains("has been unmapped"));
     assert!(session.recount().broken.is_empty());
 }
 
@@ -252,13 +260,15 @@ fn misuse_is_refused_and_changes_nothing() {
 fn pins_that_overlap_transfer_without_disturbing_each_other() {
     let mut session = session("linux-7.2.13", None, &ROOMY);
     let a = session.map(Kind::Anon, 4).unwrap();
-    session.touch(0, a, 0..4).unwrap();
+    session.touch(CPU, a, pages(0..4)).unwrap();
     // More pins than a frame has words: the last ones go without a device.
     let pins: Vec<usize> = (0..10)
-        .map(|n| session.pin(0, a, n % 3..n % 3 + 2, true).unwrap().pin.expect("nothing is in the way"))
+        .map(|n| {
+            session.pin(CPU, a, pages(n % 3..n % 3 + 2), true).unwrap().pin.expect("nothing is in the way")
+        })
         .collect();
     for pin in [4, 0, 9, 8, 1, 2, 7, 3, 6, 5] {
-        session.unpin(0, pins[pin]).unwrap();
+        session.unpin(CPU, pins[pin]).unwrap();
         assert!(session.recount().broken.is_empty());
     }
 }
@@ -268,10 +278,10 @@ fn a_reference_is_released_no_more_often_than_it_is_held() {
     let mut session = session("linux-7.2.13", None, &ROOMY);
     let a = session.map(Kind::Anon, 4).unwrap();
     // All four are the zero page, which is held once.
-    session.read(0, a, 0..4).unwrap();
-    session.hold(0, a, 1..2).unwrap();
-    assert!(session.release(0, a, 0..4).unwrap_err().to_string().contains("held by nobody"));
-    session.release(0, a, 1..2).unwrap();
+    session.read(CPU, a, pages(0..4)).unwrap();
+    session.hold(CPU, a, pages(1..2)).unwrap();
+    assert!(session.release(CPU, a, pages(0..4)).unwrap_err().to_string().contains("held by nobody"));
+    session.release(CPU, a, pages(1..2)).unwrap();
     assert!(session.recount().broken.is_empty());
 }
 
@@ -279,24 +289,27 @@ fn a_reference_is_released_no_more_often_than_it_is_held() {
 fn a_page_stays_locked_or_under_writeback_until_that_is_given_back() {
     let mut session = session("linux-7.2.13", None, &ROOMY);
     let a = session.map(Kind::Shmem, 4).unwrap();
-    session.lock(1, a, 0..2).unwrap();
-    session.startwriteback(0, a, 2..3).unwrap();
+    session.lock(OTHER, a, pages(0..2)).unwrap();
+    session.startwriteback(CPU, a, pages(2..3)).unwrap();
     let flags = |session: &Session, page| session.page(a, page).unwrap().unwrap().flags;
-    assert!(flags(&session, 1).contains(&"PG_locked") && flags(&session, 2).contains(&"PG_writeback"));
+    assert!(
+        flags(&session, PageIndex(1)).contains(&"PG_locked")
+            && flags(&session, PageIndex(2)).contains(&"PG_writeback")
+    );
     // Whoever wants one waits for ever, and has changed nothing.
     for page in [0, 2] {
-        let ended = session.pin(0, a, page..page + 1, true);
+        let ended = session.pin(CPU, a, pages(page..page + 1), true);
         assert!(matches!(ended, Err(OpError::Stuck(_))), "{ended:?}");
     }
-    let again = session.lock(0, a, 1..4);
+    let again = session.lock(CPU, a, pages(1..4));
     assert!(matches!(again, Err(OpError::Stuck(_))), "{again:?}");
-    assert!(session.startwriteback(0, a, 2..4).unwrap_err().to_string().contains("EBUSY"));
-    let told = session.give_back(Has::Lock, 0, a, 0..3).unwrap_err().to_string();
+    assert!(session.startwriteback(CPU, a, pages(2..4)).unwrap_err().to_string().contains("EBUSY"));
+    let told = session.give_back(Has::Lock, CPU, a, pages(0..3)).unwrap_err().to_string();
     assert!(told.contains("page 2") && told.contains("locked by nobody"), "{told}");
     assert!(session.recount().broken.is_empty(), "{:?}", session.recount().broken);
-    session.give_back(Has::Lock, 0, a, 0..2).unwrap();
-    session.give_back(Has::Writeback, 1, a, 2..3).unwrap();
-    let pin = session.pin(0, a, 0..4, true).unwrap();
+    session.give_back(Has::Lock, CPU, a, pages(0..2)).unwrap();
+    session.give_back(Has::Writeback, OTHER, a, pages(2..3)).unwrap();
+    let pin = session.pin(CPU, a, pages(0..4), true).unwrap();
     assert_eq!(pin.class, Class::Pinned);
     assert!(session.recount().broken.is_empty(), "{:?}", session.recount().broken);
 }
@@ -306,10 +319,10 @@ fn nobody_locks_a_folio_twice_and_waits_for_itself() {
     let mut session = session("linux-7.2.13", None, &ROOMY);
     let a = session.map(Kind::Anon, 4).unwrap();
     // All four are the zero page.
-    let told = session.lock(0, a, 0..4).unwrap_err().to_string();
+    let told = session.lock(CPU, a, pages(0..4)).unwrap_err().to_string();
     assert!(told.contains("EINVAL"), "{told}");
-    session.lock(0, a, 1..2).unwrap();
-    session.give_back(Has::Lock, 0, a, 1..2).unwrap();
+    session.lock(CPU, a, pages(1..2)).unwrap();
+    session.give_back(Has::Lock, CPU, a, pages(1..2)).unwrap();
     assert!(session.recount().broken.is_empty(), "{:?}", session.recount().broken);
 }
 
@@ -317,18 +330,22 @@ fn nobody_locks_a_folio_twice_and_waits_for_itself() {
 fn a_block_is_taken_unless_a_page_of_it_is_held() {
     let mut session = session("linux-7.2.13", None, &ROOMY);
     let a = session.map(Kind::Anon, 150).unwrap();
-    session.touch(0, a, 0..150).unwrap();
-    let block = session.page(a, 149).unwrap().unwrap().frame.0 / PAGEBLOCK;
+    session.touch(CPU, a, pages(0..150)).unwrap();
+    let block = session.page(a, PageIndex(149)).unwrap().unwrap().frame.0 / PAGEBLOCK;
     assert!(block > 0);
-    session.contig(0, block).unwrap();
-    assert_ne!(session.page(a, 149).unwrap().unwrap().frame.0 / PAGEBLOCK, block, "it was not moved");
-    let block = session.page(a, 149).unwrap().unwrap().frame.0 / PAGEBLOCK;
-    session.hold(0, a, 149..150).unwrap();
+    session.contig(CPU, block).unwrap();
+    assert_ne!(
+        session.page(a, PageIndex(149)).unwrap().unwrap().frame.0 / PAGEBLOCK,
+        block,
+        "it was not moved"
+    );
+    let block = session.page(a, PageIndex(149)).unwrap().unwrap().frame.0 / PAGEBLOCK;
+    session.hold(CPU, a, pages(149..150)).unwrap();
     if block > 0 {
-        assert!(session.contig(1, block).unwrap_err().to_string().contains("EBUSY"));
+        assert!(session.contig(OTHER, block).unwrap_err().to_string().contains("EBUSY"));
     }
     for (block, said) in [(0, "nearest: 1"), (99, "pageblocks 1 to 3; nearest: 3")] {
-        let told = session.contig(0, block).unwrap_err().to_string();
+        let told = session.contig(CPU, block).unwrap_err().to_string();
         assert!(told.contains(said), "{told}");
     }
     assert!(session.recount().broken.is_empty(), "{:?}", session.recount().broken);
@@ -338,7 +355,7 @@ fn a_block_is_taken_unless_a_page_of_it_is_held() {
 fn a_hold_that_fails_half_way_holds_nothing() {
     let mut session = session("linux-7.2.13", None, &TIGHT);
     let a = session.map(Kind::Shmem, 21).unwrap();
-    assert!(session.hold(0, a, 0..21).unwrap_err().to_string().contains("ENOMEM"));
+    assert!(matches!(session.hold(CPU, a, pages(0..21)), Err(OpError::Killed("hold"))));
     assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
 }
 
@@ -349,16 +366,16 @@ fn a_reference_stays_on_the_page_it_was_taken_on() {
         let mut session = session("linux-7.2.13", None, &ROOMY);
         let a = session.map(Kind::Anon, 2).unwrap();
         if shared {
-            session.touch(0, a, 0..2).unwrap();
-            session.share(0, a, 0..2).unwrap();
+            session.touch(CPU, a, pages(0..2)).unwrap();
+            session.share(CPU, a, pages(0..2)).unwrap();
         }
-        session.hold(0, a, 0..1).unwrap();
-        let held = session.page(a, 0).unwrap().unwrap().frame;
-        session.touch(0, a, 0..2).unwrap();
-        assert_ne!(session.page(a, 0).unwrap().unwrap().frame, held);
-        session.unmap(0, a).unwrap();
+        session.hold(CPU, a, pages(0..1)).unwrap();
+        let held = session.page(a, PageIndex(0)).unwrap().unwrap().frame;
+        session.touch(CPU, a, pages(0..2)).unwrap();
+        assert_ne!(session.page(a, PageIndex(0)).unwrap().unwrap().frame, held);
+        session.unmap(CPU, a).unwrap();
         assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
-        session.release(0, a, 0..1).unwrap();
+        session.release(CPU, a, pages(0..1)).unwrap();
         assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
     }
 }
@@ -368,10 +385,10 @@ fn a_call_that_its_deadline_ends_is_not_stuck() {
     for policy in ["backoff", "classify"] {
         let mut session = session("linux-7.2.13", Some(policy), &ROOMY);
         let a = session.map(Kind::Anon, 4).unwrap();
-        session.touch(0, a, 0..4).unwrap();
+        session.touch(CPU, a, pages(0..4)).unwrap();
         session.drain_all().unwrap();
-        session.hold(0, a, 0..1).unwrap();
-        let pin = session.pin(0, a, 0..4, true).unwrap();
+        session.hold(CPU, a, pages(0..1)).unwrap();
+        let pin = session.pin(CPU, a, pages(0..4), true).unwrap();
         assert_eq!((pin.error, pin.class), (Some(Errno::EBUSY), Class::FailedJustified), "{policy}");
         assert!(u64::from(pin.sweeps) > session.stage.sweep_limit, "{policy}: {}", pin.sweeps);
     }
@@ -384,34 +401,43 @@ fn a_call_that_its_many_tries_end_is_not_stuck() {
     let policy = load_policy(Source::Preset("bounded"), &tries).unwrap();
     let mut session = Session::new(rules, policy, &ROOMY, CPUS);
     let a = session.map(Kind::Anon, 1).unwrap();
-    session.touch(0, a, 0..1).unwrap();
-    session.hold(0, a, 0..1).unwrap();
-    let pin = session.pin(0, a, 0..1, true).unwrap();
+    session.touch(CPU, a, pages(0..1)).unwrap();
+    session.hold(CPU, a, pages(0..1)).unwrap();
+    let pin = session.pin(CPU, a, pages(0..1), true).unwrap();
     assert_eq!((pin.class, pin.sweeps), (Class::FailedJustified, 3001));
 }
 
-/// A machine with `left` frames to move pages to.
-fn short_of_targets(kernel: &str, left: u32) -> Session {
-    let mut session = session(kernel, None, &ROOMY);
+/// A machine with `left` frames to move pages to, under its kernel's own policy but for `permanent`.
+fn short_of_targets(kernel: &str, permanent: &str, left: u32) -> Session {
+    let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
+    let sets = [("permanent".to_owned(), permanent.to_owned())];
+    let policy = load_policy(Source::Preset(&rules.policy), &sets).unwrap();
+    let mut session = Session::new(rules, policy, &ROOMY, CPUS);
     let pages = ROOMY.normal - left;
     let filler = session.map(Kind::Anon, pages).unwrap();
-    session.touch(0, filler, 0..pages).unwrap();
+    session.touch(CPU, filler, PageIndex(0).run(pages)).unwrap();
     session.drain_all().unwrap();
-    session.pin(0, filler, 0..pages, true).unwrap().pin.expect("nothing is in the way");
+    session.pin(CPU, filler, PageIndex(0).run(pages), true).unwrap().pin.expect("nothing is in the way");
     session
 }
 
 #[test]
 fn a_failure_for_want_of_more_targets_than_are_free_is_justified() {
-    for (left, wanted) in [(2, Class::FailedJustified), (4, Class::FailedSpurious)] {
-        let mut session = short_of_targets("linux-6.12.43", left);
+    let enomem = Some(Errno::ENOMEM);
+    // The kernel's own has somebody killed for the third; who reports at once asks for none.
+    for (permanent, left, wanted) in [
+        ("retry", 2, (None, Class::OomKilled)),
+        ("report", 2, (enomem, Class::FailedJustified)),
+        ("retry", 4, (enomem, Class::FailedSpurious)),
+    ] {
+        let mut session = short_of_targets("linux-6.12.43", permanent, left);
         let a = session.map(Kind::Shmem, 4).unwrap();
-        session.mlock(1, a, 0..4).unwrap();
-        session.touch(1, a, 0..4).unwrap();
-        session.fill(1, 40).unwrap();
+        session.mlock(OTHER, a, pages(0..4)).unwrap();
+        session.touch(OTHER, a, pages(0..4)).unwrap();
+        session.fill(OTHER, 40).unwrap();
         // The mlock batch of CPU 1 holds all four: none that was unmapped can be moved.
-        let pin = session.pin(0, a, 0..4, true).unwrap();
-        assert_eq!((pin.error, pin.class), (Some(Errno::ENOMEM), wanted), "{left} left");
+        let pin = session.pin(CPU, a, pages(0..4), true).unwrap();
+        assert_eq!((pin.error, pin.class), wanted, "{left} left");
         // Without a third target: that page and the two that were unmapped before it.
         let failed = if left == 2 { 3 } else { 4 };
         assert_eq!(pin.counters.get(Event::MigrateFailed), failed, "{left} left");
@@ -421,13 +447,13 @@ fn a_failure_for_want_of_more_targets_than_are_free_is_justified() {
 #[test]
 fn what_an_aborted_migration_did_not_reach_counts_neither_way() {
     for kernel in ["linux-6.1.176", "linux-6.12.43", "linux-7.2.13"] {
-        let mut session = short_of_targets(kernel, 4);
+        let mut session = short_of_targets(kernel, "retry", 4);
         let a = session.map(Kind::Anon, 8).unwrap();
-        session.touch(0, a, 0..8).unwrap();
+        session.touch(CPU, a, pages(0..8)).unwrap();
         session.drain_all().unwrap();
-        session.hold(0, a, 0..1).unwrap();
-        let pin = session.pin(0, a, 0..8, true).unwrap();
-        assert_eq!(pin.error, Some(Errno::ENOMEM), "{kernel}");
+        session.hold(CPU, a, pages(0..1)).unwrap();
+        let pin = session.pin(CPU, a, pages(0..8), true).unwrap();
+        assert_eq!(pin.class, Class::OomKilled, "{kernel}");
         let counted = [Event::Migrated, Event::MigrateFailed].map(|event| pin.counters.get(event));
         // To 6.2 the page that is held gives its target back before the next one needs one.
         let wanted = if kernel == "linux-6.1.176" { [4, 2] } else { [3, 2] };
@@ -440,11 +466,11 @@ fn a_zero_page_stands_in_the_way_only_of_a_policy_that_would_move_it() {
     for (policy, wanted) in [("linux-5.13", Class::FailedSpurious), ("unbounded", Class::Stuck)] {
         let mut session = session("linux-5.13", Some(policy), &ROOMY);
         let a = session.map(Kind::Anon, 4).unwrap();
-        session.touch(1, a, 0..2).unwrap();
-        session.fill(1, 40).unwrap();
-        session.lazyfree(1, a, 0..2).unwrap();
-        session.read(0, a, 2..4).unwrap();
-        let pin = session.pin(0, a, 0..4, false).unwrap();
+        session.touch(OTHER, a, pages(0..2)).unwrap();
+        session.fill(OTHER, 40).unwrap();
+        session.lazyfree(OTHER, a, pages(0..2)).unwrap();
+        session.read(CPU, a, pages(2..4)).unwrap();
+        let pin = session.pin(CPU, a, pages(0..4), false).unwrap();
         assert_eq!(pin.class, wanted, "{policy}: {pin:?}");
     }
 }
@@ -454,14 +480,14 @@ fn madvise_goes_as_far_as_the_first_locked_area() {
     for (locked, works) in [(2..4, 1), (0..2, 0)] {
         let mut session = session("linux-6.12.43", None, &ROOMY);
         let a = session.map(Kind::Anon, 4).unwrap();
-        session.touch(1, a, 0..4).unwrap();
+        session.touch(OTHER, a, pages(0..4)).unwrap();
         session.drain_all().unwrap();
-        session.mlock(1, a, locked.clone()).unwrap();
+        session.mlock(OTHER, a, pages(locked.clone())).unwrap();
         session.drain_all().unwrap();
-        let refused = session.cold(1, a, 0..4).unwrap_err();
+        let refused = session.cold(OTHER, a, pages(0..4)).unwrap_err();
         assert!(matches!(refused, OpError::Refused { errno: Errno::EINVAL, .. }), "{refused:?}");
         let free = if locked.start == 0 { 2..4 } else { 0..2 };
-        let pin = session.pin(0, a, free, true).unwrap();
+        let pin = session.pin(CPU, a, pages(free), true).unwrap();
         assert_eq!(pin.counters.get(Event::DrainWork), works, "{locked:?} locked");
     }
 }
@@ -473,15 +499,15 @@ fn a_call_of_endlessly_many_tries_is_stuck_and_its_trace_bounded() {
     let policy = load_policy(Source::Preset("linux-7.2"), &tries).unwrap();
     let mut session = Session::new(rules, policy, &ROOMY, CPUS);
     let a = session.map(Kind::Anon, 1).unwrap();
-    session.touch(0, a, 0..1).unwrap();
-    session.hold(0, a, 0..1).unwrap();
+    session.touch(CPU, a, pages(0..1)).unwrap();
+    session.hold(CPU, a, pages(0..1)).unwrap();
     session.stage.limits.ran = Duration::from_millis(20);
-    let pin = session.pin(0, a, 0..1, true).unwrap();
+    let pin = session.pin(CPU, a, pages(0..1), true).unwrap();
     assert_eq!((pin.class, pin.error), (Class::Stuck, None));
     // More steps were taken than are kept.
     assert!(pin.sweeps > 1000 && session.trace().len() <= (1 << 16) * (CPUS + 1), "{}", pin.sweeps);
-    session.release(0, a, 0..1).unwrap();
-    assert!(session.pin(0, a, 0..1, true).unwrap().pin.is_some());
+    session.release(CPU, a, pages(0..1)).unwrap();
+    assert!(session.pin(CPU, a, pages(0..1), true).unwrap().pin.is_some());
     assert!(session.recount().broken.is_empty());
 }
 
@@ -493,9 +519,9 @@ fn a_call_whose_passes_never_end_is_stuck_whatever_it_says_when_it_is_given_up()
     let mut session = Session::new(rules, policy, &ROOMY, CPUS);
     session.stage.limits.ran = Duration::from_millis(5);
     let a = session.map(Kind::Anon, 1).unwrap();
-    session.touch(0, a, 0..1).unwrap();
-    session.hold(0, a, 0..1).unwrap();
-    let pin = session.pin(0, a, 0..1, true).unwrap();
+    session.touch(CPU, a, pages(0..1)).unwrap();
+    session.hold(CPU, a, pages(0..1)).unwrap();
+    let pin = session.pin(CPU, a, pages(0..1), true).unwrap();
     assert_eq!((pin.class, pin.error, pin.sweeps), (Class::Stuck, None, 1));
 }
 
@@ -504,8 +530,8 @@ fn a_call_that_is_told_to_stop_stops_and_leaves_the_machine_sound() {
     for wall in [true, false] {
         let mut session = session("linux-7.2.13", Some("unbounded"), &ROOMY);
         let a = session.map(Kind::Anon, 1).unwrap();
-        session.touch(0, a, 0..1).unwrap();
-        session.hold(0, a, 0..1).unwrap();
+        session.touch(CPU, a, pages(0..1)).unwrap();
+        session.hold(CPU, a, pages(0..1)).unwrap();
         session.stage.sweep_limit = u64::MAX / 2;
         let unlimited = Limits { ran: Duration::from_hours(1), ..Limits::default() };
         session.stage.limits = if wall {
@@ -514,12 +540,12 @@ fn a_call_that_is_told_to_stop_stops_and_leaves_the_machine_sound() {
             let asked = AtomicU32::new(0);
             Limits { go_on: Arc::new(move || asked.fetch_add(1, Relaxed) < 10), ..unlimited }
         };
-        let stopped = session.pin(0, a, 0..1, true).unwrap_err();
+        let stopped = session.pin(CPU, a, pages(0..1), true).unwrap_err();
         let why = if wall { "no end within 1ms" } else { "interrupted" };
         assert!(matches!(&stopped, OpError::Stopped(said) if said.contains(why)), "{stopped:?}");
         session.stage.limits = Limits::default();
-        session.release(0, a, 0..1).unwrap();
-        assert!(session.pin(0, a, 0..1, true).unwrap().pin.is_some());
+        session.release(CPU, a, pages(0..1)).unwrap();
+        assert!(session.pin(CPU, a, pages(0..1), true).unwrap().pin.is_some());
         assert!(session.recount().broken.is_empty());
     }
 }
@@ -529,17 +555,17 @@ fn a_frame_outlives_its_mapping_by_its_pin() {
     for kind in [Kind::Anon, Kind::Shmem] {
         let mut session = session("linux-7.2.13", None, &ROOMY);
         let a = session.map(kind, 4).unwrap();
-        session.touch(0, a, 0..4).unwrap();
-        let pin = session.pin(0, a, 0..4, true).unwrap().pin.unwrap();
-        let pinned = session.page(a, 1).unwrap().unwrap().frame;
-        session.dontneed(0, a, 1..2).unwrap();
-        assert!(session.page(a, 1).unwrap().is_none());
-        session.touch(0, a, 1..2).unwrap();
-        let now = session.page(a, 1).unwrap().unwrap().frame;
+        session.touch(CPU, a, pages(0..4)).unwrap();
+        let pin = session.pin(CPU, a, pages(0..4), true).unwrap().pin.unwrap();
+        let pinned = session.page(a, PageIndex(1)).unwrap().unwrap().frame;
+        session.dontneed(CPU, a, pages(1..2)).unwrap();
+        assert!(session.page(a, PageIndex(1)).unwrap().is_none());
+        session.touch(CPU, a, pages(1..2)).unwrap();
+        let now = session.page(a, PageIndex(1)).unwrap().unwrap().frame;
         assert_eq!(now == pinned, kind == Kind::Shmem, "the page cache has it still: {kind:?}");
-        session.unmap(0, a).unwrap();
+        session.unmap(CPU, a).unwrap();
         assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
-        session.unpin(0, pin).unwrap();
+        session.unpin(CPU, pin).unwrap();
         session.drain_all().unwrap();
         assert!(session.recount().broken.is_empty(), "{:#?}", session.recount().broken);
         let free = session.machine().memory.free_in(ZoneKind::Normal);
@@ -554,15 +580,19 @@ fn a_device_that_reads_after_a_fork_sees_what_the_program_writes() {
         let unshares = rules.unshare != Unshare::Never;
         let mut session = session(kernel, None, &ROOMY);
         let mapping = session.map(Kind::Anon, 1).unwrap();
-        session.touch(0, mapping, 0..1).unwrap();
-        session.share(0, mapping, 0..1).unwrap();
-        let outcome = session.pin(0, mapping, 0..1, false).unwrap();
+        session.touch(CPU, mapping, pages(0..1)).unwrap();
+        session.share(CPU, mapping, pages(0..1)).unwrap();
+        let outcome = session.pin(CPU, mapping, pages(0..1), false).unwrap();
         assert_eq!(outcome.error, None, "{kernel}");
-        let pinned = session.page(mapping, 0).unwrap().unwrap().frame;
-        session.touch(0, mapping, 0..1).unwrap();
-        assert_eq!(session.page(mapping, 0).unwrap().unwrap().frame == pinned, unshares, "{kernel}");
-        session.unpin(0, outcome.pin.unwrap()).unwrap();
-        session.children_exit(0).unwrap();
+        let pinned = session.page(mapping, PageIndex(0)).unwrap().unwrap().frame;
+        session.touch(CPU, mapping, pages(0..1)).unwrap();
+        assert_eq!(
+            session.page(mapping, PageIndex(0)).unwrap().unwrap().frame == pinned,
+            unshares,
+            "{kernel}"
+        );
+        session.unpin(CPU, outcome.pin.unwrap()).unwrap();
+        session.children_exit(CPU).unwrap();
         assert_eq!(session.recount().broken, [], "{kernel}");
     }
 }
@@ -574,15 +604,15 @@ fn a_pin_for_reading_takes_the_zero_page_where_it_does_not_unshare_it() {
     {
         let mut session = session(kernel, None, &ROOMY);
         let mapping = session.map(Kind::Anon, 2).unwrap();
-        let outcome = session.pin(0, mapping, 0..2, false).unwrap();
+        let outcome = session.pin(CPU, mapping, pages(0..2), false).unwrap();
         let acquired = outcome.counters.get(Event::Acquired);
         // The kernel's own count of it is all that tells.
         assert_eq!(
-            (session.page(mapping, 0).unwrap().unwrap().frame == ZERO_FRAME, acquired),
+            (session.page(mapping, PageIndex(0)).unwrap().unwrap().frame == ZERO_FRAME, acquired),
             (stays, counted),
             "{kernel}"
         );
-        session.unpin(0, outcome.pin.unwrap()).unwrap();
+        session.unpin(CPU, outcome.pin.unwrap()).unwrap();
         assert_eq!(session.recount().broken, [], "{kernel}");
     }
 }

@@ -6,7 +6,7 @@ use gupstress_run::drive::{
     Costs, Decision, Driver, Listed, Pending, Pick, Step, Strategy, TaskId, Timed, Uniform, Wait,
 };
 use gupstress_run::machine::NO_FRAME;
-use gupstress_run::machine::{Kind, Layout, Machine};
+use gupstress_run::machine::{CpuId, Kind, Layout, Machine, pages};
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::Task;
 use gupstress_run::policy::{Source, load_kernel};
@@ -20,12 +20,12 @@ fn never(_now: u64, _tasks: &Supervision<'_>) -> Decision {
 
 type Log = Rc<RefCell<Vec<(TaskId, u64)>>>;
 
-fn task(cpu: usize, body: impl FnOnce(&SimThread<'_>) + 'static) -> SimTask {
-    SimTask { cpu, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) }
+fn task(cpu: u32, body: impl FnOnce(&SimThread<'_>) + 'static) -> SimTask {
+    SimTask { cpu: CpuId(cpu), place: Arc::default(), killable: true, daemon: false, body: Box::new(body) }
 }
 
 /// A task that takes `steps` steps and writes down when it went on after each.
-fn stepper(id: TaskId, cpu: usize, steps: usize, log: &Log) -> SimTask {
+fn stepper(id: TaskId, cpu: u32, steps: usize, log: &Log) -> SimTask {
     let log = Rc::clone(log);
     task(cpu, move |thread| {
         for _ in 0..steps {
@@ -145,13 +145,13 @@ fn a_kworker_is_a_task_only_while_its_cpu_has_work() {
     let body = {
         let (m, count) = (Arc::clone(&m), Arc::clone(&count));
         move |thread: &SimThread<'_>| {
-            let task = Task::new(&m, thread, &count, 0);
+            let task = Task::new(&m, thread, &count, CpuId(0));
             for _ in 0..5 {
-                task.move_to(3);
-                task.touch(m.mapping(mapping), 0..4).unwrap();
-                task.move_to(0);
+                task.move_to(CpuId(3));
+                task.touch(m.mapping(mapping), pages(0..4)).unwrap();
+                task.move_to(CpuId(0));
                 task.lru_add_drain_all(true);
-                task.zap(m.mapping(mapping), 0..4, true);
+                task.zap(m.mapping(mapping), pages(0..4), true);
             }
         }
     };

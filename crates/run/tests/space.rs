@@ -4,11 +4,16 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{Outcome, Session};
-use gupstress_run::machine::{Backing, Frame, Kind, Layout, MappingId, ZoneKind, flag};
+use gupstress_run::machine::{
+    Backing, CpuId, Frame, Kind, Layout, MappingId, PageIndex, ZoneKind, flag, pages,
+};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::script::OpError;
+
+/// Where things are done.
+const CPU: CpuId = CpuId(0);
 
 const LAYOUT: Layout = Layout { normal: 4096, movable: 4096, cma: 0, page_bytes: 64 };
 
@@ -21,13 +26,13 @@ fn session(kernel: &str) -> Session {
 /// A mapping with every page written, on the LRU.
 fn touched(session: &mut Session, kind: Kind, pages: u32) -> MappingId {
     let mapping = session.map(kind, pages).unwrap();
-    session.touch(0, mapping, 0..pages).unwrap();
+    session.touch(CPU, mapping, PageIndex(0).run(pages)).unwrap();
     session.drain_all().unwrap();
     mapping
 }
 
 fn frame(session: &Session, mapping: MappingId, index: u32) -> Frame {
-    session.page(mapping, index).unwrap().unwrap().frame
+    session.page(mapping, PageIndex(index)).unwrap().unwrap().frame
 }
 
 fn sound(session: &Session) {
@@ -52,17 +57,17 @@ fn counts<const N: usize>(outcome: &Outcome, events: [Event; N]) -> [u64; N] {
 fn a_hole_is_a_bad_address_for_programs_calls_and_pins() {
     let mut s = session("linux-7.2.13");
     let a = touched(&mut s, Kind::Anon, 8);
-    s.munmap(0, a, 4..6).unwrap();
-    assert_eq!(errno(s.touch(0, a, 3..5)), Errno::EFAULT);
-    assert_eq!(errno(s.read(0, a, 5..6)), Errno::EFAULT);
-    assert_eq!(errno(s.mlock(0, a, 2..8)), Errno::ENOMEM);
-    s.munlock(0, a, 2..4).unwrap();
-    assert_eq!(errno(s.cold(0, a, 0..8)), Errno::ENOMEM);
-    let outcome = s.pin(0, a, 0..8, true).unwrap();
+    s.munmap(CPU, a, pages(4..6)).unwrap();
+    assert_eq!(errno(s.touch(CPU, a, pages(3..5))), Errno::EFAULT);
+    assert_eq!(errno(s.read(CPU, a, pages(5..6))), Errno::EFAULT);
+    assert_eq!(errno(s.mlock(CPU, a, pages(2..8))), Errno::ENOMEM);
+    s.munlock(CPU, a, pages(2..4)).unwrap();
+    assert_eq!(errno(s.cold(CPU, a, pages(0..8))), Errno::ENOMEM);
+    let outcome = s.pin(CPU, a, pages(0..8), true).unwrap();
     assert_eq!((outcome.error, outcome.class), (Some(Errno::EFAULT), Class::FailedJustified));
     // Those before it were pinned, and moved; those after it were not looked at.
     let zones: Vec<Option<ZoneKind>> =
-        (0..8).map(|index| s.page(a, index).unwrap().map(|page| page.zone)).collect();
+        (0..8).map(|index| s.page(a, PageIndex(index)).unwrap().map(|page| page.zone)).collect();
     let (moved, stayed) = (Some(ZoneKind::Normal), Some(ZoneKind::Movable));
     assert_eq!(zones, [moved, moved, moved, moved, None, None, stayed, stayed]);
     sound(&s);
@@ -72,13 +77,13 @@ fn a_hole_is_a_bad_address_for_programs_calls_and_pins() {
 fn a_read_only_area_takes_pins_that_read() {
     let mut s = session("linux-7.2.13");
     let a = touched(&mut s, Kind::Anon, 4);
-    s.rdonly(0, a, 2..4).unwrap();
-    assert_eq!(errno(s.touch(0, a, 2..3)), Errno::EFAULT);
-    s.read(0, a, 0..4).unwrap();
-    let failed = s.pin(0, a, 2..4, true).unwrap();
+    s.rdonly(CPU, a, pages(2..4)).unwrap();
+    assert_eq!(errno(s.touch(CPU, a, pages(2..3))), Errno::EFAULT);
+    s.read(CPU, a, pages(0..4)).unwrap();
+    let failed = s.pin(CPU, a, pages(2..4), true).unwrap();
     assert_eq!((failed.error, failed.class), (Some(Errno::EFAULT), Class::FailedJustified));
     assert_eq!(counts(&failed, [Event::Acquired, Event::Faults]), [0, 0]);
-    assert_eq!(s.pin(0, a, 0..4, false).unwrap().class, Class::Pinned);
+    assert_eq!(s.pin(CPU, a, pages(0..4), false).unwrap().class, Class::Pinned);
     sound(&s);
 }
 
@@ -86,15 +91,16 @@ fn a_read_only_area_takes_pins_that_read() {
 fn unmapping_drains_this_cpu_to_6_13() {
     for (kernel, drains) in [("linux-6.1.192", true), ("linux-6.12.117", true), ("linux-6.16.12", false)] {
         for act in [
-            (|s: &mut Session, a| s.munmap(0, a, 0..1)) as fn(&mut Session, MappingId) -> Result<(), OpError>,
-            |s, a| s.mremap(0, a),
-            |s, a| s.dontneed(0, a, 0..1),
+            (|s: &mut Session, a| s.munmap(CPU, a, pages(0..1)))
+                as fn(&mut Session, MappingId) -> Result<(), OpError>,
+            |s, a| s.mremap(CPU, a),
+            |s, a| s.dontneed(CPU, a, pages(0..1)),
         ] {
             let mut s = session(kernel);
             let a = s.map(Kind::Anon, 2).unwrap();
-            s.touch(0, a, 0..2).unwrap();
+            s.touch(CPU, a, pages(0..2)).unwrap();
             act(&mut s, a).unwrap();
-            let listed = s.page(a, 1).unwrap().unwrap().batches.is_empty();
+            let listed = s.page(a, PageIndex(1)).unwrap().unwrap().batches.is_empty();
             assert_eq!(listed, drains, "{kernel}");
         }
     }
@@ -107,8 +113,8 @@ fn a_file_with_a_backing_store_is_not_pinned_for_writing_from_6_5() {
     for (kernel, refused) in [("linux-6.1.192", false), ("linux-6.12.117", true)] {
         let mut s = session(kernel);
         let a = touched(&mut s, Kind::File, 4);
-        assert!(s.pin(0, a, 0..4, false).unwrap().error.is_none(), "{kernel}");
-        let outcome = s.pin(0, a, 0..4, true).unwrap();
+        assert!(s.pin(CPU, a, pages(0..4), false).unwrap().error.is_none(), "{kernel}");
+        let outcome = s.pin(CPU, a, pages(0..4), true).unwrap();
         assert_eq!(outcome.error.is_some(), refused, "{kernel}");
         if refused {
             assert_eq!((outcome.error, outcome.class), (Some(Errno::EFAULT), Class::FailedJustified));
@@ -123,14 +129,14 @@ fn a_store_to_a_file_is_noticed_one_to_shared_memory_is_not() {
     let mut s = session("linux-7.2.13");
     let dirty = |s: &Session, a| s.machine().page(frame(s, a, 0)).has(flag::DIRTY);
     let a = s.map(Kind::File, 1).unwrap();
-    s.read(0, a, 0..1).unwrap();
+    s.read(CPU, a, pages(0..1)).unwrap();
     assert!(!dirty(&s, a), "read only");
     let was = frame(&s, a, 0);
-    s.touch(0, a, 0..1).unwrap();
+    s.touch(CPU, a, pages(0..1)).unwrap();
     assert!(dirty(&s, a) && frame(&s, a, 0) == was);
     let b = s.map(Kind::Shmem, 1).unwrap();
-    s.read(0, b, 0..1).unwrap();
-    let before = s.pin(0, b, 0..1, true).unwrap();
+    s.read(CPU, b, pages(0..1)).unwrap();
+    let before = s.pin(CPU, b, pages(0..1), true).unwrap();
     assert_eq!(counts(&before, [Event::Faults]), [0], "what reads map may be written");
     sound(&s);
 }
@@ -142,13 +148,13 @@ fn what_no_pin_may_have_is_refused_to_all_of_them() {
         let a = touched(&mut s, kind, 2);
         for caller in [Caller::IoUring, Caller::Vfio, Caller::GupSlow] {
             for write in [true, false] {
-                let outcome = s.pin_by(caller, 0, a, 0..2, write).unwrap();
+                let outcome = s.pin_by(caller, CPU, a, pages(0..2), write).unwrap();
                 assert_eq!((outcome.error, outcome.class), (Some(Errno::EFAULT), Class::FailedJustified));
                 assert_eq!(counts(&outcome, [Event::Acquired]), [0]);
             }
         }
         sound(&s);
-        s.unmap(0, a).unwrap();
+        s.unmap(CPU, a).unwrap();
         sound(&s);
     }
 }
@@ -159,7 +165,7 @@ fn pages_of_ramfs_are_unevictable_and_movable() {
     let a = touched(&mut s, Kind::Ramfs, 2);
     let unevictable = |s: &Session| s.machine().page(frame(s, a, 0)).has(flag::UNEVICTABLE);
     assert!(unevictable(&s));
-    let outcome = s.pin(0, a, 0..2, true).unwrap();
+    let outcome = s.pin(CPU, a, pages(0..2), true).unwrap();
     assert_eq!(counts(&outcome, [Event::Migrated]), [2]);
     s.drain_all().unwrap();
     assert!(unevictable(&s));
@@ -170,22 +176,23 @@ fn pages_of_ramfs_are_unevictable_and_movable() {
 fn a_second_mapping_and_a_write_reach_the_same_page() {
     let mut s = session("linux-7.2.13");
     let a = s.map(Kind::Shmem, 3).unwrap();
-    s.write(0, a, 0..1).unwrap();
-    assert!(s.page(a, 0).unwrap().is_none(), "in the page cache only");
-    s.alias(0, a, 0..2).unwrap();
-    s.touch(0, a, 0..3).unwrap();
-    let mapcounts: Vec<i32> = (0..3).map(|index| s.page(a, index).unwrap().unwrap().mapcount).collect();
+    s.write(CPU, a, pages(0..1)).unwrap();
+    assert!(s.page(a, PageIndex(0)).unwrap().is_none(), "in the page cache only");
+    s.alias(CPU, a, pages(0..2)).unwrap();
+    s.touch(CPU, a, pages(0..3)).unwrap();
+    let mapcounts: Vec<i32> =
+        (0..3).map(|index| s.page(a, PageIndex(index)).unwrap().unwrap().mapcount).collect();
     assert_eq!(mapcounts, [2, 2, 1]);
     // A child's exit takes its own mapping, not the program's second one.
-    s.children_exit(0).unwrap();
-    assert_eq!(s.page(a, 0).unwrap().unwrap().mapcount, 2);
+    s.children_exit(CPU).unwrap();
+    assert_eq!(s.page(a, PageIndex(0)).unwrap().unwrap().mapcount, 2);
     s.drain_all().unwrap();
-    assert_eq!(s.pin(0, a, 0..3, true).unwrap().class, Class::Pinned);
+    assert_eq!(s.pin(CPU, a, pages(0..3), true).unwrap().class, Class::Pinned);
     sound(&s);
     let b = s.map(Kind::Anon, 1).unwrap();
-    assert_eq!(errno(s.alias(0, b, 0..1)), Errno::EINVAL);
-    assert_eq!(errno(s.write(0, b, 0..1)), Errno::EINVAL);
-    assert_eq!(errno(s.remove(0, b, 0..1)), Errno::EINVAL);
+    assert_eq!(errno(s.alias(CPU, b, pages(0..1))), Errno::EINVAL);
+    assert_eq!(errno(s.write(CPU, b, pages(0..1))), Errno::EINVAL);
+    assert_eq!(errno(s.remove(CPU, b, pages(0..1))), Errno::EINVAL);
 }
 
 #[test]
@@ -199,11 +206,12 @@ fn a_read_maps_what_is_cached_around_its_page_within_its_area() {
     ] {
         let mut s = session(kernel);
         let a = s.map(Backing { kind: Kind::Shmem, order }, 64).unwrap();
-        s.touch(0, a, 0..64).unwrap();
-        s.dontneed(0, a, 0..64).unwrap();
-        s.mlock(0, a, 40..64).unwrap();
-        s.read(0, a, 20..21).unwrap();
-        let found: Vec<u32> = (0..64).filter(|&index| s.page(a, index).unwrap().is_some()).collect();
+        s.touch(CPU, a, pages(0..64)).unwrap();
+        s.dontneed(CPU, a, pages(0..64)).unwrap();
+        s.mlock(CPU, a, pages(40..64)).unwrap();
+        s.read(CPU, a, pages(20..21)).unwrap();
+        let found: Vec<u32> =
+            (0..64).filter(|&index| s.page(a, PageIndex(index)).unwrap().is_some()).collect();
         assert_eq!(found, mapped.collect::<Vec<_>>(), "{kernel} {order}");
         sound(&s);
     }
@@ -213,16 +221,16 @@ fn a_read_maps_what_is_cached_around_its_page_within_its_area() {
 fn a_pipe_takes_a_files_page_from_the_page_cache_and_vmsplice_maps_it() {
     let mut s = session("linux-7.2.13");
     let a = touched(&mut s, Kind::Shmem, 17);
-    s.dontneed(0, a, 0..17).unwrap();
-    s.hold(0, a, 0..1).unwrap();
+    s.dontneed(CPU, a, pages(0..17)).unwrap();
+    s.hold(CPU, a, pages(0..1)).unwrap();
     // Farther than a read fault maps what is cached around its page.
-    s.vhold(0, a, 16..17).unwrap();
-    let mapped = [0, 15, 16].map(|index| s.page(a, index).unwrap().is_some());
+    s.vhold(CPU, a, pages(16..17)).unwrap();
+    let mapped = [0, 15, 16].map(|index| s.page(a, PageIndex(index)).unwrap().is_some());
     assert_eq!(mapped, [false, false, true]);
-    let outcome = s.pin(0, a, 0..17, true).unwrap();
+    let outcome = s.pin(CPU, a, pages(0..17), true).unwrap();
     assert_eq!((outcome.error, outcome.class), (Some(Errno::ENOMEM), Class::FailedJustified));
-    s.release_all(0).unwrap();
-    assert_eq!(s.pin(0, a, 0..17, true).unwrap().class, Class::Pinned);
+    s.release_all(CPU).unwrap();
+    assert_eq!(s.pin(CPU, a, pages(0..17), true).unwrap().class, Class::Pinned);
     sound(&s);
 }
 
@@ -232,31 +240,31 @@ fn a_pipe_takes_a_files_page_from_the_page_cache_and_vmsplice_maps_it() {
 fn a_frame_lives_by_its_pin_and_the_program_gets_another() {
     type Act = fn(&mut Session, MappingId) -> Result<(), OpError>;
     let acts: [(Kind, Act, bool); 6] = [
-        (Kind::Anon, |s, a| s.munmap(0, a, 1..2), true),
-        (Kind::Anon, |s, a| s.dontneed(0, a, 1..2), true),
-        (Kind::Shmem, |s, a| s.remove(0, a, 1..2), true),
+        (Kind::Anon, |s, a| s.munmap(CPU, a, pages(1..2)), true),
+        (Kind::Anon, |s, a| s.dontneed(CPU, a, pages(1..2)), true),
+        (Kind::Shmem, |s, a| s.remove(CPU, a, pages(1..2)), true),
         // The page cache has the page still: the next access maps it again.
-        (Kind::Shmem, |s, a| s.dontneed(0, a, 1..2), false),
-        (Kind::Anon, |s, a| s.mremap(0, a), false),
-        (Kind::Anon, |s, a| s.share(0, a, 0..4), false),
+        (Kind::Shmem, |s, a| s.dontneed(CPU, a, pages(1..2)), false),
+        (Kind::Anon, |s, a| s.mremap(CPU, a), false),
+        (Kind::Anon, |s, a| s.share(CPU, a, pages(0..4)), false),
     ];
     for (number, (kind, act, severs)) in acts.into_iter().enumerate() {
         for write in [true, false] {
             let mut s = session("linux-7.2.13");
             let a = touched(&mut s, kind, 4);
-            let pin = s.pin(0, a, 0..4, write).unwrap().pin.unwrap();
+            let pin = s.pin(CPU, a, pages(0..4), write).unwrap().pin.unwrap();
             let was = frame(&s, a, 1);
-            assert_eq!(s.severed(pin).unwrap(), [0; 0]);
+            assert_eq!(s.severed(pin).unwrap(), []);
             act(&mut s, a).unwrap();
-            let severed: &[u32] = if severs { &[1] } else { &[] };
+            let severed: &[PageIndex] = if severs { &[PageIndex(1)] } else { &[] };
             assert_eq!(s.severed(pin).unwrap(), severed, "act {number}");
             sound(&s);
             assert!(s.machine().page(was).refcount() >= 1024, "act {number}");
-            if s.touch(0, a, 1..2).is_ok() {
+            if s.touch(CPU, a, pages(1..2)).is_ok() {
                 assert_eq!(frame(&s, a, 1) == was, !severs, "act {number}");
             }
             sound(&s);
-            s.unpin(0, pin).unwrap();
+            s.unpin(CPU, pin).unwrap();
             sound(&s);
             assert!(s.severed(pin).is_err());
         }
@@ -267,16 +275,16 @@ fn a_frame_lives_by_its_pin_and_the_program_gets_another() {
 fn a_mapping_is_unmapped_under_its_pins() {
     let mut s = session("linux-7.2.13");
     let a = touched(&mut s, Kind::Anon, 4);
-    let pin = s.pin(0, a, 0..4, true).unwrap().pin.unwrap();
+    let pin = s.pin(CPU, a, pages(0..4), true).unwrap().pin.unwrap();
     let frames: Vec<Frame> = (0..4).map(|index| frame(&s, a, index)).collect();
-    s.unmap(0, a).unwrap();
+    s.unmap(CPU, a).unwrap();
     sound(&s);
-    assert_eq!(s.severed(pin).unwrap(), [0, 1, 2, 3]);
+    assert_eq!(s.severed(pin).unwrap(), pages(0..4).collect::<Vec<_>>());
     for &frame in &frames {
         let page = s.machine().page(frame);
         assert_eq!((page.mapcount(), page.refcount()), (0, 1024 + i32::from(!page.has(flag::LRU))));
     }
-    s.unpin(0, pin).unwrap();
+    s.unpin(CPU, pin).unwrap();
     s.drain_all().unwrap();
     assert!(frames.iter().all(|&frame| s.machine().page(frame).refcount() == 0));
     sound(&s);
@@ -288,11 +296,11 @@ fn a_mapping_is_unmapped_under_its_pins() {
 fn half_good(caller: Caller) -> (Session, Outcome) {
     let mut s = session("linux-6.12.43");
     let a = touched(&mut s, Kind::Anon, 8);
-    let pin = s.pin(0, a, 0..4, true).unwrap().pin.unwrap();
-    s.unpin(0, pin).unwrap();
+    let pin = s.pin(CPU, a, pages(0..4), true).unwrap().pin.unwrap();
+    s.unpin(CPU, pin).unwrap();
     s.drain_all().unwrap();
-    s.hold(0, a, 6..7).unwrap();
-    let outcome = s.pin_by(caller, 0, a, 0..8, true).unwrap();
+    s.hold(CPU, a, pages(6..7)).unwrap();
+    let outcome = s.pin_by(caller, CPU, a, pages(0..8), true).unwrap();
     sound(&s);
     (s, outcome)
 }
@@ -325,14 +333,14 @@ fn chunks_have_sweeps_of_their_own_and_stay_moved() {
     {
         let mut s = session("linux-6.12.117");
         let a = touched(&mut s, Kind::Anon, pages);
-        s.hold(0, a, pages - 1..pages).unwrap();
-        let outcome = s.pin_by(caller, 0, a, 0..pages, true).unwrap();
+        s.hold(CPU, a, PageIndex(pages - 1).run(1)).unwrap();
+        let outcome = s.pin_by(caller, CPU, a, PageIndex(0).run(pages), true).unwrap();
         assert_eq!(outcome.error, Some(Errno::ENOMEM), "{caller:?}");
         let [acquired, released, migrate_calls] =
             counts(&outcome, [Event::Acquired, Event::Released, Event::MigrateCalls]);
         assert_eq!((acquired, migrate_calls), (released, calls), "{caller:?}");
         let zone = |index| s.page(a, index).unwrap().unwrap().zone;
-        assert!((0..moved).all(|index| zone(index) == ZoneKind::Normal), "{caller:?}");
+        assert!((0..moved).all(|index| zone(PageIndex(index)) == ZoneKind::Normal), "{caller:?}");
         sound(&s);
     }
 }
@@ -341,23 +349,23 @@ fn chunks_have_sweeps_of_their_own_and_stay_moved() {
 fn udmabuf_pins_a_memfd_where_the_kernel_has_it() {
     let mut s = session("linux-6.1.192");
     let a = touched(&mut s, Kind::Shmem, 1);
-    let error = s.pin_by(Caller::Udmabuf, 0, a, 0..1, true).unwrap_err().to_string();
+    let error = s.pin_by(Caller::Udmabuf, CPU, a, pages(0..1), true).unwrap_err().to_string();
     assert!(error.contains("memfd_pin_folios") && error.contains("nearest"), "{error}");
     let mut s = session("linux-6.12.117");
     let b = touched(&mut s, Kind::Anon, 1);
-    let error = s.pin_by(Caller::Udmabuf, 0, b, 0..1, true).unwrap_err().to_string();
+    let error = s.pin_by(Caller::Udmabuf, CPU, b, pages(0..1), true).unwrap_err().to_string();
     assert!(error.contains("anon") && error.contains("nearest: shmem"), "{error}");
     // No page table is needed, nor a page.
     let c = s.map(Kind::Shmem, 40).unwrap();
-    let outcome = s.pin_by(Caller::Udmabuf, 0, c, 0..40, true).unwrap();
+    let outcome = s.pin_by(Caller::Udmabuf, CPU, c, pages(0..40), true).unwrap();
     assert_eq!(outcome.class, Class::Pinned);
     assert_eq!(counts(&outcome, [Event::Acquired, Event::Faults, Event::MlockDrain]), [40, 0, 1]);
-    assert!(s.page(c, 0).unwrap().is_none());
+    assert!(s.page(c, PageIndex(0)).unwrap().is_none());
     let pin = outcome.pin.unwrap();
-    assert_eq!(s.severed(pin).unwrap(), [0; 0]);
-    s.touch(0, c, 0..40).unwrap();
+    assert_eq!(s.severed(pin).unwrap(), []);
+    s.touch(CPU, c, pages(0..40)).unwrap();
     sound(&s);
-    s.unpin(0, pin).unwrap();
+    s.unpin(CPU, pin).unwrap();
     sound(&s);
 }
 
@@ -369,24 +377,24 @@ fn exec_leaves_the_frames_to_the_devices_and_exit_takes_the_pins_too() {
         let mut s = session("linux-7.2.13");
         let a = touched(&mut s, Kind::Anon, 4);
         let b = touched(&mut s, Kind::Shmem, 4);
-        let pins = [a, b].map(|mapping| s.pin(0, mapping, 0..4, true).unwrap().pin.unwrap());
+        let pins = [a, b].map(|mapping| s.pin(CPU, mapping, pages(0..4), true).unwrap().pin.unwrap());
         let frames = [a, b].map(|mapping| frame(&s, mapping, 0));
         s.drain_all().unwrap();
         if exits {
-            s.exit(0).unwrap();
+            s.exit(CPU).unwrap();
             assert!(pins.iter().all(|&pin| s.severed(pin).is_err()), "no pin is left");
         } else {
-            s.exec(0).unwrap();
+            s.exec(CPU).unwrap();
             for (pin, frame) in pins.into_iter().zip(frames) {
-                assert_eq!(s.severed(pin).unwrap(), [0, 1, 2, 3]);
+                assert_eq!(s.severed(pin).unwrap(), pages(0..4).collect::<Vec<_>>());
                 let page = s.machine().folio(frame);
                 assert_eq!((page.folio_mapcount(), page.refcount()), (0, s.machine().pin_bias(page)));
             }
         }
-        assert!(matches!(s.touch(0, a, 0..1), Err(OpError::Misuse(_))), "it is unmapped");
+        assert!(matches!(s.touch(CPU, a, pages(0..1)), Err(OpError::Misuse(_))), "it is unmapped");
         sound(&s);
         if !exits {
-            pins.into_iter().for_each(|pin| s.unpin(0, pin).unwrap());
+            pins.into_iter().for_each(|pin| s.unpin(CPU, pin).unwrap());
         }
         s.drain_all().unwrap();
         assert!(frames.iter().all(|&frame| s.machine().folio(frame).refcount() == 0), "all is free");
@@ -400,7 +408,7 @@ fn exec_leaves_the_frames_to_the_devices_and_exit_takes_the_pins_too() {
 fn a_recount_sees_a_page_that_is_exclusive_and_shared() {
     let mut s = session("linux-7.2.13");
     let a = touched(&mut s, Kind::Anon, 1);
-    s.share(0, a, 0..1).unwrap();
+    s.share(CPU, a, pages(0..1)).unwrap();
     sound(&s);
     s.machine().page(frame(&s, a, 0)).set(flag::ANON_EXCLUSIVE);
     let broken: Vec<&str> = s.recount().broken.iter().map(|broken| broken.invariant).collect();
@@ -412,8 +420,8 @@ fn a_recount_sees_a_pinned_page_that_is_not_exclusive() {
     for kind in [Backing::from(Kind::Anon), Backing { kind: Kind::Anon, order: 4 }] {
         let mut s = session("linux-7.2.13");
         let a = s.map(kind, 16).unwrap();
-        s.touch(0, a, 0..16).unwrap();
-        s.pin(0, a, 0..16, false).unwrap().pin.unwrap();
+        s.touch(CPU, a, pages(0..16)).unwrap();
+        s.pin(CPU, a, pages(0..16), false).unwrap().pin.unwrap();
         sound(&s);
         s.machine().page(frame(&s, a, 3)).clear(flag::ANON_EXCLUSIVE);
         let broken: Vec<&str> = s.recount().broken.iter().map(|broken| broken.invariant).collect();
@@ -425,8 +433,8 @@ fn a_recount_sees_a_pinned_page_that_is_not_exclusive() {
 fn before_5_19_a_pin_for_reading_may_be_of_a_shared_page() {
     let mut s = session("linux-5.13");
     let a = touched(&mut s, Kind::Anon, 1);
-    s.share(0, a, 0..1).unwrap();
-    assert!(s.pin(0, a, 0..1, false).unwrap().pin.is_some());
+    s.share(CPU, a, pages(0..1)).unwrap();
+    assert!(s.pin(CPU, a, pages(0..1), false).unwrap().pin.is_some());
     sound(&s);
 }
 
@@ -441,23 +449,23 @@ fn reserved(s: &Session) -> (u32, u32) {
 #[test]
 fn what_was_reserved_and_never_faulted_in_is_given_back() {
     let mut s = session("linux-7.2.13");
-    s.hugepool(0, 4).unwrap();
+    s.hugepool(CPU, 4).unwrap();
     let a = s.map(Kind::Hugetlb, 1536).unwrap();
-    s.touch(0, a, 0..1).unwrap();
+    s.touch(CPU, a, pages(0..1)).unwrap();
     assert_eq!(reserved(&s), (2, 0));
     // Of private memory a part too.
-    s.munmap(0, a, 1024..1536).unwrap();
+    s.munmap(CPU, a, pages(1024..1536)).unwrap();
     assert_eq!(reserved(&s), (1, 0));
-    s.unmap(0, a).unwrap();
+    s.unmap(CPU, a).unwrap();
     assert_eq!((reserved(&s), s.machine().hugetlb_pool().free), ((0, 0), 4));
     sound(&s);
     // Of a file all that nobody punched a hole for, until the file goes.
     let b = s.map(Kind::Hugeshm, 1536).unwrap();
-    s.munmap(0, b, 0..512).unwrap();
+    s.munmap(CPU, b, pages(0..512)).unwrap();
     assert_eq!(reserved(&s), (3, 0));
-    s.remove(0, b, 512..1024).unwrap();
+    s.remove(CPU, b, pages(512..1024)).unwrap();
     assert_eq!(reserved(&s), (2, 0));
-    s.unmap(0, b).unwrap();
+    s.unmap(CPU, b).unwrap();
     assert_eq!(reserved(&s), (0, 0));
     sound(&s);
 }
@@ -465,14 +473,14 @@ fn what_was_reserved_and_never_faulted_in_is_given_back() {
 #[test]
 fn a_page_that_was_given_up_takes_no_reservation_of_another_mapping() {
     let mut s = session("linux-7.2.13");
-    s.hugepool(0, 2).unwrap();
+    s.hugepool(CPU, 2).unwrap();
     let a = s.map(Kind::Hugetlb, 512).unwrap();
     let b = s.map(Kind::Hugetlb, 512).unwrap();
-    s.touch(0, a, 0..1).unwrap();
-    s.dontneed(0, a, 0..512).unwrap();
-    s.touch(0, a, 0..1).unwrap();
+    s.touch(CPU, a, pages(0..1)).unwrap();
+    s.dontneed(CPU, a, pages(0..512)).unwrap();
+    s.touch(CPU, a, pages(0..1)).unwrap();
     assert_eq!(reserved(&s), (1, 0), "what is left is b's");
-    s.touch(0, b, 0..1).unwrap();
+    s.touch(CPU, b, pages(0..1)).unwrap();
     assert_eq!(reserved(&s), (0, 0));
     sound(&s);
 }
@@ -483,7 +491,7 @@ fn surplus_pages_that_nobody_has_a_right_to_go_back_to_the_buddy_allocator() {
     s.machine().set_hugetlb_overcommit(2);
     let a = s.map(Kind::Hugetlb, 1024).unwrap();
     assert_eq!(reserved(&s), (2, 2));
-    s.unmap(0, a).unwrap();
+    s.unmap(CPU, a).unwrap();
     let pool = s.machine().hugetlb_pool();
     assert_eq!((pool.total, pool.free, reserved(&s)), (0, 0, (0, 0)));
     sound(&s);
@@ -499,12 +507,12 @@ fn on_6_11_a_pin_without_memory_for_its_array_of_folios_loses_its_pins() {
         let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
         let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
         let mut s = Session::new(rules, policy, &Layout { movable: 8192, ..LAYOUT }, 2);
-        s.fragment(0).unwrap();
+        s.fragment(CPU).unwrap();
         let a = s.map(Kind::Anon, pages).unwrap();
-        s.touch(0, a, 0..pages).unwrap();
-        let pinned = s.pin(0, a, 0..pages, true).unwrap();
+        s.touch(CPU, a, PageIndex(0).run(pages)).unwrap();
+        let pinned = s.pin(CPU, a, PageIndex(0).run(pages), true).unwrap();
         let [acquired, released] = counts(&pinned, [Event::Acquired, Event::Released]);
-        let held = if pinned.error.is_none() { u64::from(pages) } else { 0 };
+        let held = if pinned.pin.is_some() { u64::from(pages) } else { 0 };
         assert_eq!(acquired - released, held + lost, "{kernel}, {pages} pages");
         assert_eq!(s.machine().leaked().len() as u64, lost, "{kernel}, {pages} pages");
         if lost > 0 {

@@ -2,7 +2,7 @@
 #![cfg(not(loom))]
 
 use gupstress_run::litmus::{SESSION_LAYOUT, Scenario, Session, show_litmus};
-use gupstress_run::machine::{Layout, MAX_ORDER, MappingId, Obstacle, PageState, ZoneKind};
+use gupstress_run::machine::{CpuId, Layout, MAX_ORDER, MappingId, Obstacle, PageIndex, PageState, ZoneKind};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use gupstress_run::script::{Name, Op, OpError, Player as _};
 use serde_json::Value;
@@ -46,7 +46,7 @@ fn state(session: &Session, mapping: MappingId) -> String {
     };
     let mut index = 0;
     while index < pages {
-        let Some(page) = session.page(mapping, index).unwrap() else {
+        let Some(page) = session.page(mapping, PageIndex(index)).unwrap() else {
             push("none".to_owned(), 1);
             index += 1;
             continue;
@@ -54,7 +54,7 @@ fn state(session: &Session, mapping: MappingId) -> String {
         let head = page.frame.align_down(page.order);
         let same = |next: &u32| {
             session
-                .page(mapping, *next)
+                .page(mapping, PageIndex(*next))
                 .unwrap()
                 .is_some_and(|other| other.order == page.order && other.frame.align_down(page.order) == head)
         };
@@ -102,7 +102,7 @@ fn pages_are_before_and_after_a_pin_as_on_three_kernels() {
                 let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
                 let mut session = Session::new(rules, policy, &Layout { movable, ..SESSION_LAYOUT }, 4);
                 let mut names: HashMap<Name, MappingId> = HashMap::new();
-                let (mut cpu, mut found) = (0, Vec::new());
+                let (mut cpu, mut found) = (CpuId(0), Vec::new());
                 for (nth, op) in ops.iter().enumerate() {
                     let pinned = op.as_pin().map(|(pages, ..)| names[&pages.name]);
                     if nth == last {

@@ -4,14 +4,14 @@
 use gupstress_run::drive::sim::{Lab, SimReport, SimTask, SimThread, Supervision};
 use gupstress_run::drive::{Costs, Decision, Driver, Listed, Pick, Step, TaskId};
 use gupstress_run::explore::{Bounded, Pct};
-use gupstress_run::machine::NO_FRAME;
+use gupstress_run::machine::{CpuId, NO_FRAME};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 fn task(body: impl FnOnce(&SimThread<'_>) + 'static) -> SimTask {
-    SimTask { cpu: 0, place: Arc::default(), killable: true, daemon: false, body: Box::new(body) }
+    SimTask { cpu: CpuId(0), place: Arc::default(), killable: true, daemon: false, body: Box::new(body) }
 }
 
 thread_local! {

@@ -41,7 +41,7 @@ fn policy(name: &str, sets: &[(&str, &str)]) -> Policy {
 fn simulate_seed(seed: u64, name: &str, profile: &str, sets: &[(&str, &str)]) -> RunResult {
     let result = run(&job(seed, policy(name, &[]), profile, sets), &mut ()).unwrap();
     let class = |name: &str| calls(&result, name);
-    let classes = ["pinned", "pinned_unsafe", "failed_justified", "failed_spurious", "stuck"];
+    let classes = ["pinned", "pinned_unsafe", "failed_justified", "failed_spurious", "oom_killed", "stuck"];
     assert_eq!(class("issued"), classes.iter().map(|name| class(name)).sum::<u64>());
     result
 }
@@ -197,15 +197,17 @@ fn a_call_that_never_ends_is_stuck_and_the_report_says_why() {
 /// Wherever in its loop each thread is when it is looked at.
 #[test]
 fn a_stuck_call_names_the_step_that_fails_and_the_page_in_its_way() {
-    for (profile, step, obstacle) in [
-        ("zero-page", "collect:isolate", "zero-page"),
-        ("early-boot", "collect:isolate", "reserved"),
-        ("hwpoison-mapped", "migrate:freeze", "hwpoison"),
-        ("cma-driver", "collect:isolate", "never-on-lru"),
-        ("prepinned", "migrate:unmap", "held"),
-        ("oom", "migrate:target", "no-memory"),
+    // Of huge pages only: for others somebody is killed.
+    let hugetlb = [("ranges.hugetlb", "true"), ("ranges.pages", "512"), ("memory.normal", "1024")];
+    for (profile, sets, step, obstacle) in [
+        ("zero-page", &[][..], "collect:isolate", "zero-page"),
+        ("early-boot", &[], "collect:isolate", "reserved"),
+        ("hwpoison-mapped", &[], "migrate:freeze", "hwpoison"),
+        ("cma-driver", &[], "collect:isolate", "never-on-lru"),
+        ("prepinned", &[], "migrate:unmap", "held"),
+        ("oom", &hugetlb, "migrate:target", "no-memory"),
     ] {
-        let result = simulate("unbounded", profile, &[]);
+        let result = simulate("unbounded", profile, sets);
         let stalls = serde_json::to_value(&result.liveness.findings).unwrap();
         let stalls = stalls.as_array().unwrap();
         assert!(stalls.len() > 1, "{profile}");
@@ -308,7 +310,7 @@ fn a_failure_is_put_down_to_what_caused_it() {
         ("none", &[], "mlock-batch", "in_batch"),
         ("linux-5.13", &[], "lru-batch-ref", "in_batch"),
         ("none", &[], "short-refs", "short_refs"),
-        ("bounded", &[], "oom", "no_memory"),
+        ("cooperative", &[], "oom", "no_memory"),
         ("bounded", &[], "early-boot", "reserved"),
         ("bounded", &[], "hwpoison", "hwpoison"),
         ("bounded", &[], "prepinned", "held"),

@@ -8,7 +8,7 @@
 
 use gupstress_run::judge::Class;
 use gupstress_run::litmus::{SESSION_LAYOUT, Session};
-use gupstress_run::machine::{Layout, MAX_ORDER, MappingId};
+use gupstress_run::machine::{CpuId, Layout, MAX_ORDER, MappingId, PageIndex};
 use gupstress_run::policy::{DrainRule, Source, kernel_names, load_kernel, load_policy, policy_names};
 use gupstress_run::script::{Op, OpError, Player, Word};
 use rand_core::{RngCore, SeedableRng};
@@ -132,14 +132,14 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
     // What has no end is found by virtual time; the host's decides nothing.
     session.stage.limits.wall = Duration::from_hours(24);
     let mut writer = Writer { dice, pages: BTreeMap::new() };
-    let (mut cpu, mut script) = (0, Vec::new());
+    let (mut cpu, mut script) = (CpuId(0), Vec::new());
     let mut mappings: BTreeMap<String, MappingId> = BTreeMap::new();
     for _ in 0..STEPS {
         let (word, op) = writer.step();
         script.push(op.to_string());
         let told = |what: String| format!("seed {seed}, {kernel}, {policy}: {what}\n{script:#?}");
         if let Op::Cpu(next) = op {
-            cpu = next.min(CPUS - 1);
+            cpu = next.min(CpuId::nth(CPUS - 1));
             continue;
         }
         match session.play(cpu, &op) {
@@ -159,7 +159,7 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
                     }
                 }
             }
-            Err(OpError::Refused { .. } | OpError::Misuse(_)) => {}
+            Err(OpError::Refused { .. } | OpError::Misuse(_) | OpError::Killed(_)) => {}
             // Nobody else is there to end what the script has locked or under writeback.
             Err(OpError::Stuck(_)) if is_busy(&script) => {}
             Err(wrong) => return Err(told(wrong.to_string())),
@@ -180,7 +180,7 @@ fn is_busy(script: &[String]) -> bool {
 /// Whether something that lasts stands in the way of a page of a range.
 fn is_hindered(session: &Session, mapping: MappingId, range: Range<u32>) -> bool {
     range.into_iter().any(|index| {
-        let page = session.page(mapping, index).unwrap();
+        let page = session.page(mapping, PageIndex(index)).unwrap();
         page.is_none_or(|page| page.obstacle.is_some_and(|obstacle| obstacle.is_permanent()))
     })
 }

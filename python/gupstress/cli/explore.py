@@ -8,7 +8,7 @@ import click
 
 from gupstress.cli import cluster as cluster_option
 from gupstress.cli import completion, interrupts, output, presets
-from gupstress.cli.exits import HELP, CommandError, Exit
+from gupstress.cli.exits import HELP, CommandError, Exit, complain
 from gupstress.cli.params import Gathering, OneOf, mistakes, number
 from gupstress.cli.run import run
 from gupstress.visible import typed
@@ -244,7 +244,7 @@ def replay(file: str, trace_file: str | None, format_: str) -> int:
         output.write(trace_file, study.trace(file), "--trace")
     click.echo(result.to_json().rstrip() if format_ == "json" else result.story.rstrip())
     if result.differs is not None:
-        click.echo(f"gupstress: {file}: diverges {result.differs}", err=True)
+        complain(f"{file}: diverges {result.differs}")
         return Exit.INCONCLUSIVE
-    click.echo(f"gupstress: {result.kind}, as in {file}", err=True)
+    complain(f"{result.kind}, as in {file}")
     return Exit.FAILURE

@@ -1,6 +1,7 @@
 """`gupstress guest`: the same in a virtual machine that boots another kernel."""
 
 import shlex
+from pathlib import Path
 
 import click
 
@@ -65,6 +66,13 @@ _KERNEL_NEEDS = 128 * MIB
     help="What runs it.  [default: auto: KVM where it works, else emulation]",
 )
 @click.option(
+    "--modules",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Where the kernel's modules are, a package or a folder, if they do not come with it: "
+    "those of VFIO are loaded where a step pins by it.",
+)
+@click.option(
     "--boot-timeout",
     "boot_s",
     type=number("timeout_s"),
@@ -81,6 +89,7 @@ def guest(
     append: tuple[str, ...],
     qemu_args: tuple[str, ...],
     accel: str,
+    modules: Path | None,
     boot_s: float,
 ) -> int:
     """Boot KERNEL in a virtual machine and measure it there.
@@ -113,6 +122,7 @@ def guest(
     problems.refuse()
     machine = Guest(
         kernel=found,
+        modules=modules,
         cpus=cpus,
         memory_bytes=memory,
         movable_bytes=movable,

@@ -1,4 +1,7 @@
-"""Ctrl-C, or being asked to end, ends a command once; it then has time for what it keeps."""
+"""Ctrl-C, a lost terminal, or being asked to end, ends a command once.
+
+It then has time for what it keeps.
+"""
 
 import signal
 import time
@@ -7,7 +10,7 @@ from types import FrameType
 _PEACE_S = 10.0
 """How long no other one counts; a result may go to a pipe that nobody reads."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Once:

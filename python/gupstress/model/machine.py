@@ -40,7 +40,9 @@ huge pages of the hugetlb pool, a file without or with a backing store, mapped s
 Caller = Literal["io_uring", "vfio", "umem", "udmabuf", "gup-fast", "gup-slow"]
 """Who pins: by which entry, how much at a time, and what half a range means."""
 
-Klass = Literal["pinned", "pinned_unsafe", "failed_justified", "failed_spurious", "stuck"]
+Klass = Literal[
+    "pinned", "pinned_unsafe", "failed_justified", "failed_spurious", "oom_killed", "stuck"
+]
 """How a call ended, by the truth."""
 
 _CPUS = Whole(1, _core.MOST_SESSION_CPUS)
@@ -152,9 +154,10 @@ class PinOutcome:
     error: str | None
     """The errno of a failure, such as `ENOMEM`."""
     klass: Klass
-    """`pinned`, `pinned_unsafe`, `failed_justified`, `failed_spurious` or `stuck`.
+    """`pinned`, `pinned_unsafe`, `failed_justified`, `failed_spurious`, `oom_killed` or `stuck`.
 
-    A call that never ends is given up: it is `stuck`, without an error.
+    A call that never ends is given up: it is `stuck`, without an error. One that had its own
+    program killed for memory is `oom_killed`, without an error too: nobody is left to be told.
     """
     counters: Counts
     """What was counted meanwhile, by everyone."""
@@ -167,7 +170,8 @@ class PinOutcome:
         return self.number is not None
 
     def __repr__(self) -> str:
-        end = self.error or ("ok" if self.ok else "no end")
+        ended = "killed" if self.klass == "oom_killed" else "no end"
+        end = self.error or ("ok" if self.ok else ended)
         return f"<pin of {self.part!r}: {end}, {self.klass}, {self.counters!r}>"
 
 

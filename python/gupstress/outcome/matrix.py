@@ -36,7 +36,7 @@ class Cell(Record):
     """Whether the share is too near to where the verdict changes to tell on which side it is."""
     repeats: Count = 1
     """Runs that the verdict is of: more than were asked for where it was close."""
-    status: Literal["complete", "timeout", "stuck", "interrupted", "aborted"]
+    status: Literal["complete", "timeout", "stuck", "killed", "panicked", "interrupted", "aborted"]
     elapsed_s: Amount
     wall_s: Amount | None = None
     """Of the host's time, of all repeats; null in files older than this."""
@@ -101,7 +101,7 @@ class MatrixResult(Document):
 
 def undecided(cell: Cell) -> bool:
     """Whether a cell may be worse than expected, and nobody knows."""
-    return cell.verdict == "inconclusive" and cell.expected not in ("stuck", "broken")
+    return cell.verdict == "inconclusive" and cell.expected not in ("stuck", "panicked", "broken")
 
 
 def scale(cells: Sequence[Cell]) -> Scale:
@@ -120,4 +120,5 @@ def scale(cells: Sequence[Cell]) -> Scale:
 def _holds(cell: Cell) -> bool:
     calls = cell.calls
     missed = calls.failed_spurious + calls.stuck + calls.pinned_unsafe
-    return missed == 0 < calls.issued and cell.verdict not in ("inconclusive", "broken")
+    undone = ("inconclusive", "oom-killed", "panicked", "broken")
+    return missed == 0 < calls.issued and cell.verdict not in undone

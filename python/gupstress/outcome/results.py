@@ -92,14 +92,18 @@ class Calls(Record):
     """Failed, with a page in the range that had a permanent obstacle."""
     failed_spurious: Count
     """Failed without need."""
+    oom_killed: Count = 0
+    """Ended by a signal: the OOM killer chose the process that pins. No file older than this
+    has such calls."""
     stuck: Count
     """Never ended."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> "Calls":
         ended = self.pinned + self.pinned_unsafe + self.failed_justified + self.failed_spurious
-        if self.issued != ended + self.stuck:
-            raise ValueError(f"{self.issued} calls issued, {ended + self.stuck} accounted for")
+        ended += self.oom_killed + self.stuck
+        if self.issued != ended:
+            raise ValueError(f"{self.issued} calls issued, {ended} accounted for")
         return self
 
 
@@ -247,6 +251,8 @@ class Counters(Record):
     """Huge pages not migrated as one, those among them that were split."""
     thp_migration_split: Count | None = None
     isolate_hugetlb_calls: Count | None = None
+    oom_kills: Count | None = None
+    """Processes killed for want of memory."""
     dma_checked: Count | None
     """Patterns that a device wrote and that were found again at unpin."""
 
@@ -392,6 +398,33 @@ class Victims(Record):
     """The first hundred."""
 
 
+class OomVictim(Record):
+    """A process that the OOM killer chose."""
+
+    process: str
+    """`pinners`, or a bystander by number."""
+    points: int
+    """Its badness, in pages: pages and page tables, and `oom_score_adj` thousandths of all."""
+    pages: Count
+    useful: Count
+    """Those of them that the allocation could have used."""
+    free_movable: Count
+    """Frames of Movable that were free at that moment."""
+
+
+class Oom(Record):
+    """What was killed for want of memory."""
+
+    kills: Count
+    """Processes."""
+    needless: Count
+    """Those whose death could not help: nothing that they had could the allocation use."""
+    panicked: bool
+    """Whether there was nobody left to kill in the end."""
+    findings: tuple[OomVictim, ...]
+    """The first hundred."""
+
+
 class FailedCall(Record):
     """A call that failed, judged."""
 
@@ -416,14 +449,17 @@ Verdict = Literal[
     "slow-drains",
     "spurious",
     "inconclusive",
+    "oom-killed",
     "unsafe",
     "stuck",
+    "panicked",
     "broken",
 ]
 """What a policy came to, best first: the order is the core's.
 
 `justified`: every failure had a permanent obstacle; `slow-drains`: every call pinned,
 but most drain all CPUs for nothing; `inconclusive`: may be anything up to stuck;
+`oom-killed`: processes were killed for memory; `panicked`: with nobody left to kill;
 `broken`: the machine's invariants do not hold, which is a bug in gupstress.
 """
 
@@ -520,8 +556,9 @@ class PolicyResult(Record):
     policy: str
     kernel: str
     repeat: Annotated[int, Field(ge=1)]
-    status: Literal["complete", "timeout", "stuck", "interrupted", "aborted"]
-    """`aborted`: it had missed a threshold for good that it was to end at."""
+    status: Literal["complete", "timeout", "stuck", "killed", "panicked", "interrupted", "aborted"]
+    """`aborted`: it had missed a threshold for good that it was to end at; `killed`: the OOM
+    killer ended the process that pins; `panicked`: it had nobody left to kill."""
     wall_timeout: bool = False
     """Whether the timeout was that of the host's time, and not of the driver's clock."""
     verdict: Verdict | None = None
@@ -557,6 +594,8 @@ class PolicyResult(Record):
     invariants: Invariants
     victims: Victims | None = None
     """Null where nobody wants memory back."""
+    oom: Oom | None = None
+    """Null where nothing was killed for want of memory."""
     failures: tuple[FailedCall, ...]
     """The first hundred; `calls` and `errors` count all."""
     contention: Contention | None = None

@@ -8,6 +8,7 @@ from gupstress.outcome.results import (
     BrokenInvariant,
     FailedCall,
     Obstacle,
+    Oom,
     PageState,
     PolicyResult,
     Run,
@@ -51,7 +52,7 @@ def outcome(run: Run) -> Outcome:
         return Outcome.INTERRUPTED
     if any(not threshold.passed for threshold in run.thresholds):
         return Outcome.FAILURE
-    if any(not BAD.isdisjoint(verdicts(result)) for result in run.results):
+    if any(result.oom or not BAD.isdisjoint(verdicts(result)) for result in run.results):
         return Outcome.FAILURE
     if any(UNDECIDED in verdicts(result) for result in run.results):
         return Outcome.INCONCLUSIVE
@@ -103,6 +104,19 @@ def result_findings(result: PolicyResult) -> Iterator[str]:
             yield part.verdict
         for finding in part.findings:
             yield f"{part.verdict}: {describe(finding)}"
+    if result.oom:
+        yield from _killed(result.oom)
+
+
+def _killed(oom: Oom) -> Iterator[str]:
+    if oom.panicked:
+        yield f"panicked: no memory, and nobody left to kill after {oom.kills}"
+    for victim in oom.findings:
+        use = f"{victim.useful} of use" if victim.useful else "none of use: in vain"
+        yield (
+            f"oom-killed: {victim.process}, which had {victim.pages} pages, {use},"
+            f" with {victim.free_movable} free in Movable"
+        )
 
 
 def describe(finding: StuckCall | UnsafePin | BrokenInvariant | FailedCall) -> str:
@@ -187,6 +201,12 @@ def remarks(run: Run) -> Iterator[Said]:
             yield Said(
                 result.policy,
                 f"{name}: ended by --abort-on after {result.pages.pinned}"
+                f" of {run.settings.pins} page pins",
+            )
+        if result.status == "killed":
+            yield Said(
+                result.policy,
+                f"{name}: the OOM killer ended the pinners after {result.pages.pinned}"
                 f" of {run.settings.pins} page pins",
             )
         if result.status == "interrupted":

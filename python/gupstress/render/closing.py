@@ -61,6 +61,9 @@ def _findings(repeats: Sequence[PolicyResult]) -> str:
         for verdict, number in zip(verdicts(result), numbers, strict=True):
             if verdict in BAD:
                 counts.setdefault(verdict, []).append(number)
+        if result.oom:
+            verdict = "panicked" if result.oom.panicked else "oom-killed"
+            counts.setdefault(verdict, []).append(result.oom.kills)
     return ", ".join(_finding(verdict, found, len(repeats)) for verdict, found in counts.items())
 
 
@@ -73,7 +76,12 @@ def _finding(verdict: str, found: Sequence[int], repeats: int) -> str:
     )  # fmt: skip
 
 
-_COUNTED = {"violated": ("unsafe pin", "unsafe pins"), "broken": ("invariant", "invariants")}
+_COUNTED = {
+    "violated": ("unsafe pin", "unsafe pins"),
+    "broken": ("invariant", "invariants"),
+    "oom-killed": ("process", "processes"),
+    "panicked": ("process killed before", "processes killed before"),
+}
 """What is counted of verdicts that are not about calls that never ended."""
 
 

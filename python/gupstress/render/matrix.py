@@ -23,6 +23,7 @@ LEGEND = (
     "waiting would have helped, of all.",
     "slow drains: all pinned, but every second call drained all CPUs for nothing: the",
     "drains for each call; also told of an ok that is too near to say.",
+    "OOM killed: processes were killed for memory.",
     "!: worse than the profile expects of the policy. ?: inconclusive.",
 )
 
@@ -34,8 +35,10 @@ SCALE = (
 _SAID: dict[str, list[str]] = {
     "slow-drains": ["slow", "drains"],
     "inconclusive": ["?"],
+    "oom-killed": ["OOM", "killed"],
     "unsafe": ["UNSAFE"],
     "stuck": ["STUCK"],
+    "panicked": ["PANIC"],
     "broken": ["BROKEN"],
 }
 """The words of verdicts that are not shown as they are."""

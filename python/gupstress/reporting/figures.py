@@ -221,6 +221,7 @@ _CLASSES = {
     "failed_justified": ("failed, justified", "justified", ""),
     "failed_spurious": ("failed, needless", "spurious", "/"),
     "pinned_unsafe": ("pinned, unsafe", "unsafe", "x"),
+    "oom_killed": ("killed for memory", "killed", "+"),
     "stuck": ("stuck", "stuck", "."),
 }
 """Classes of calls that are not as they should be: name, colour and pattern."""

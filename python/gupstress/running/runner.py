@@ -121,8 +121,10 @@ def prepare(request: Request, problems: Problems | None = None) -> Job:
             parts.append(replace(_prepare(part, mistakes), point=point))
     names = [name for part in parts for name in part.policies]
     bases = [str(policy["name"]) for part in parts for policy in part.plan.policies]
-    conditions = thresholds.parse(request.thresholds, [*bases, *names] or None, problems)
-    final = thresholds.parse_final(request.abort_on, [*bases, *names] or None, problems)
+    # All else is looked at with each part.
+    limits = Request(thresholds=request.thresholds, abort_on=request.abort_on).checked(problems)
+    conditions = thresholds.parse(limits.thresholds, [*bases, *names] or None, problems)
+    final = thresholds.parse_final(limits.abort_on, [*bases, *names] or None, problems)
     problems.refuse()
     whole: dict[str, Any] = {key: None for key, _ in request.scan if key in scan.OPTIONS}
     full = replace(

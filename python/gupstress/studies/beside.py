@@ -196,7 +196,7 @@ def _page(counter: str) -> Observe:
 
 _OBSERVED: dict[str, Observe] = {
     **{f"share.{name}": _share(name) for name in ("failed_spurious", "failed_justified")},
-    **{f"share.{name}": _share(name) for name in ("pinned_unsafe", "stuck")},
+    **{f"share.{name}": _share(name) for name in ("pinned_unsafe", "oom_killed", "stuck")},
     **{f"share.{name}": _errno(name) for name in ("ENOMEM", "EFAULT")},
     **{f"{name} a page": _page(name) for name in ("acquired", "migrated", "migrate_failed")},
     "fairness.jain": lambda result: result.fairness.jain,

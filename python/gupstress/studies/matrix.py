@@ -273,5 +273,5 @@ def _finding(result: PolicyResult, verdict: Verdict) -> str | None:
             if UNDECIDED in verdicts(result):
                 return why_undecided(result)
             return f"{result.status} after {result.calls.issued} calls"
-        case "unsafe" | "stuck" | "broken":
+        case "oom-killed" | "unsafe" | "stuck" | "panicked" | "broken":
             return next(result_findings(result), None)

@@ -9,7 +9,7 @@ mod step;
 
 pub use step::{CostSet, Costs, STEPS, Step};
 
-use crate::machine::{Frame, Hindrance};
+use crate::machine::{CpuId, Frame, Hindrance, ProcessId};
 
 /// What a thread waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,11 +19,11 @@ pub enum Wait {
     /// The end of a page's writeback.
     Writeback(Frame),
     /// A CPU's queued drain work.
-    DrainWork(usize),
+    DrainWork(CpuId),
     /// The mutex of `lru_add_drain_all`, by a thread: an unlock wakes one.
     DrainMutex(u32),
     /// A kworker's next work.
-    Work(usize),
+    Work(CpuId),
     /// A page in another's hands to come back. Putback, migration and reclaim wake for it; the drain
     /// that puts a batched page on its list does not, as most pages there are nobody's to wait for:
     /// such a wait always has a deadline, and looks again then.
@@ -36,6 +36,12 @@ pub enum Wait {
     Turn(u32),
     /// The end of a pause that the watchdog ordered.
     Paused,
+    /// A fatal signal to a process that wants nothing.
+    Signal(ProcessId),
+    /// The exit of a process that the OOM killer has chosen.
+    Exit(ProcessId),
+    /// Nothing: the kernel has panicked.
+    Panic,
 }
 
 impl Wait {
@@ -44,14 +50,17 @@ impl Wait {
         let (kind, detail) = match self {
             Self::PageLock(frame) => (1, frame.0),
             Self::Writeback(frame) => (2, frame.0),
-            Self::DrainWork(cpu) => (3, cpu as u32),
+            Self::DrainWork(cpu) => (3, cpu.0),
             Self::DrainMutex(thread) => (4, thread),
-            Self::Work(cpu) => (5, cpu as u32),
+            Self::Work(cpu) => (5, cpu.0),
             Self::Returned(frame) => (6, frame.0),
             Self::Time => (7, 0),
             Self::Barrier => (8, 0),
             Self::Paused => (9, 0),
             Self::Turn(ticket) => (10, ticket),
+            Self::Signal(process) => (11, process.0),
+            Self::Exit(process) => (12, process.0),
+            Self::Panic => (13, 0),
         };
         kind << 32 | u64::from(detail)
     }
@@ -62,14 +71,17 @@ impl Wait {
         Some(match word >> 32 {
             1 => Self::PageLock(Frame(detail)),
             2 => Self::Writeback(Frame(detail)),
-            3 => Self::DrainWork(detail as usize),
+            3 => Self::DrainWork(CpuId(detail)),
             4 => Self::DrainMutex(detail),
-            5 => Self::Work(detail as usize),
+            5 => Self::Work(CpuId(detail)),
             6 => Self::Returned(Frame(detail)),
             7 => Self::Time,
             8 => Self::Barrier,
             9 => Self::Paused,
             10 => Self::Turn(detail),
+            11 => Self::Signal(ProcessId(detail)),
+            12 => Self::Exit(ProcessId(detail)),
+            13 => Self::Panic,
             _ => return None,
         })
     }
@@ -87,6 +99,9 @@ impl Wait {
             Self::Barrier => "the other threads of the round".into(),
             Self::Turn(_) => "its turn".into(),
             Self::Paused => "the end of a pause".into(),
+            Self::Signal(_) => "a fatal signal".into(),
+            Self::Exit(process) => format!("the exit of process {process}"),
+            Self::Panic => "nothing: the kernel has panicked".into(),
         }
     }
 }
@@ -155,6 +170,10 @@ pub trait Driver {
     /// The thread's number in its run.
     fn id(&self) -> u32;
 
+    /// Lets others go on before something is looked at again that another changes between two
+    /// steps, and that other may have no CPU: `cpu_relax`. Nothing where no step is cut in two.
+    fn relax(&self) {}
+
     /// Told at which step a call could not get on, and why.
     fn hindered(&self, _at: Step, _by: Hindrance) {}
 
@@ -162,7 +181,7 @@ pub trait Driver {
     fn trace(&self, _deed: Deed) {}
 
     /// Told that the thread runs on another CPU from here on.
-    fn moved_to(&self, _cpu: usize) {}
+    fn moved_to(&self, _cpu: CpuId) {}
 
     /// Interrupts every other CPU that runs a thread, and waits, spinning, until each has taken it.
     ///

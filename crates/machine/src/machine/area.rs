@@ -7,7 +7,7 @@
 //! they lie shows in what it drains. Where nothing is mapped any more stands an
 //! area that is a [hole](vm::HOLE).
 
-use std::ops::Range;
+use super::ids::{PageIndex, PageRange, pages};
 
 /// What an area is besides mapped, readable and writable.
 pub mod vm {
@@ -23,7 +23,7 @@ pub mod vm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Area {
     /// Its pages.
-    pub pages: Range<u32>,
+    pub pages: PageRange,
     /// Flags of [`vm`].
     pub flags: u8,
     /// Its `anon_vma`, by number; none before the first write fault.
@@ -45,17 +45,17 @@ pub(super) struct Areas {
 }
 
 impl Areas {
-    /// One area of `pages` pages.
-    pub fn new(pages: u32) -> Self {
-        Self { list: vec![Area { pages: 0..pages, flags: 0, anon_vma: None }], anon_vmas: 0 }
+    /// One area of `len` pages.
+    pub fn new(len: u32) -> Self {
+        Self { list: vec![Area { pages: pages(0..len), flags: 0, anon_vma: None }], anon_vmas: 0 }
     }
 
-    fn at(&self, index: u32) -> usize {
+    fn at(&self, index: PageIndex) -> usize {
         self.list.partition_point(|area| area.pages.end <= index)
     }
 
     /// The parts of the range that lie in one area each.
-    pub fn parts(&self, range: &Range<u32>) -> Vec<Area> {
+    pub fn parts(&self, range: &PageRange) -> Vec<Area> {
         let overlapping = self.list[self.at(range.start)..].iter();
         overlapping
             .take_while(|area| area.pages.start < range.end)
@@ -65,7 +65,7 @@ impl Areas {
 
     /// `anon_vma_prepare`: gives the area of a page its `anon_vma`, a neighbour's of the same
     /// flags (`find_mergeable_anon_vma`) or a new one. True if no area is without one now.
-    pub fn anon_vma_prepare(&mut self, index: u32) -> bool {
+    pub fn anon_vma_prepare(&mut self, index: PageIndex) -> bool {
         let at = self.at(index);
         if self.list[at].anon_vma.is_none() {
             let flags = self.list[at].flags;
@@ -88,13 +88,7 @@ impl Areas {
     /// Holes are passed over. Returns its pages.
     ///
     /// `into_unfaulted`: whether what has an `anon_vma` merges with a neighbour that has none.
-    pub fn fix(
-        &mut self,
-        range: &Range<u32>,
-        mask: u8,
-        flags: u8,
-        into_unfaulted: bool,
-    ) -> Option<Range<u32>> {
+    pub fn fix(&mut self, range: &PageRange, mask: u8, flags: u8, into_unfaulted: bool) -> Option<PageRange> {
         let first = self.at(range.start);
         let at = first
             + self.list[first..]
@@ -104,9 +98,9 @@ impl Areas {
         let old = self.list.remove(at);
         let pages = clip(&old.pages, range);
         let before = (old.pages.start < pages.start)
-            .then(|| Area { pages: old.pages.start..pages.start, ..old.clone() });
+            .then(|| Area { pages: old.pages.start.to(pages.start), ..old.clone() });
         let after =
-            (pages.end < old.pages.end).then(|| Area { pages: pages.end..old.pages.end, ..old.clone() });
+            (pages.end < old.pages.end).then(|| Area { pages: pages.end.to(old.pages.end), ..old.clone() });
         let middle = at + usize::from(before.is_some());
         let fixed = Area { pages: pages.clone(), flags: old.flags & !mask | flags, ..old };
         let parts = [before, Some(fixed), after];
@@ -132,7 +126,7 @@ impl Areas {
         });
         let (from, to) = (before.unwrap_or(at), after.unwrap_or(at));
         let merged = Area {
-            pages: self.list[from].pages.start..self.list[to].pages.end,
+            pages: self.list[from].pages.start.to(self.list[to].pages.end),
             flags: middle.flags,
             anon_vma: self.list[from..=to].iter().find_map(|area| area.anon_vma),
         };
@@ -140,8 +134,8 @@ impl Areas {
     }
 }
 
-fn clip(pages: &Range<u32>, range: &Range<u32>) -> Range<u32> {
-    pages.start.max(range.start)..pages.end.min(range.end)
+fn clip(pages: &PageRange, range: &PageRange) -> PageRange {
+    pages.start.max(range.start).to(pages.end.min(range.end))
 }
 
 fn compatible(one: Option<u32>, other: Option<u32>) -> bool {
@@ -151,24 +145,26 @@ fn compatible(one: Option<u32>, other: Option<u32>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::Range;
 
     /// Where areas end, after each of the steps: `+` locks, `-` unlocks, `!` writes a page.
-    fn ends(pages: u32, into_unfaulted: bool, steps: &[(char, Range<u32>)]) -> Vec<u32> {
-        let mut areas = Areas::new(pages);
+    fn ends(len: u32, into_unfaulted: bool, steps: &[(char, Range<u32>)]) -> Vec<u32> {
+        let mut areas = Areas::new(len);
         for (what, range) in steps {
+            let range = &pages(range.clone());
             if *what == '!' {
                 range.clone().for_each(|index| _ = areas.anon_vma_prepare(index));
             }
             let flags = if *what == '+' { vm::LOCKED } else { 0 };
             while *what != '!' && areas.fix(range, vm::LOCKED, flags, into_unfaulted).is_some() {}
-            let mut next = 0;
+            let mut next = PageIndex(0);
             for area in &areas.list {
                 assert!(area.pages.start == next && !area.pages.is_empty(), "{areas:?}");
                 next = area.pages.end;
             }
-            assert_eq!(next, pages);
+            assert_eq!(next, PageIndex(len));
         }
-        areas.list.iter().map(|area| area.pages.end).collect()
+        areas.list.iter().map(|area| area.pages.end.0).collect()
     }
 
     #[test]
@@ -199,20 +195,23 @@ mod tests {
     #[test]
     fn parts_are_cut_at_areas_and_at_the_range() {
         let mut areas = Areas::new(8);
-        while areas.fix(&(2..4), vm::LOCKED, vm::LOCKED, false).is_some() {}
-        let parts: Vec<(Range<u32>, bool)> =
-            areas.parts(&(1..5)).into_iter().map(|part| (part.pages.clone(), part.has(vm::LOCKED))).collect();
-        assert_eq!(parts, [(1..2, false), (2..4, true), (4..5, false)]);
+        while areas.fix(&pages(2..4), vm::LOCKED, vm::LOCKED, false).is_some() {}
+        let parts: Vec<(PageRange, bool)> = areas
+            .parts(&pages(1..5))
+            .into_iter()
+            .map(|part| (part.pages.clone(), part.has(vm::LOCKED)))
+            .collect();
+        assert_eq!(parts, [(pages(1..2), false), (pages(2..4), true), (pages(4..5), false)]);
     }
 
     #[test]
     fn a_hole_stays_one_and_what_lies_around_it_is_changed() {
         let mut areas = Areas::new(8);
-        assert_eq!(areas.fix(&(2..4), vm::HOLE, vm::HOLE, false), Some(2..4));
-        assert_eq!(areas.fix(&(0..8), vm::RDONLY, vm::RDONLY, false), Some(0..2));
-        assert_eq!(areas.fix(&(2..8), vm::RDONLY, vm::RDONLY, false), Some(4..8));
-        assert_eq!(areas.fix(&(0..8), vm::RDONLY, vm::RDONLY, false), None);
-        let parts: Vec<u8> = areas.parts(&(0..8)).iter().map(|area| area.flags).collect();
+        assert_eq!(areas.fix(&pages(2..4), vm::HOLE, vm::HOLE, false), Some(pages(2..4)));
+        assert_eq!(areas.fix(&pages(0..8), vm::RDONLY, vm::RDONLY, false), Some(pages(0..2)));
+        assert_eq!(areas.fix(&pages(2..8), vm::RDONLY, vm::RDONLY, false), Some(pages(4..8)));
+        assert_eq!(areas.fix(&pages(0..8), vm::RDONLY, vm::RDONLY, false), None);
+        let parts: Vec<u8> = areas.parts(&pages(0..8)).iter().map(|area| area.flags).collect();
         assert_eq!(parts, [vm::RDONLY, vm::HOLE, vm::RDONLY]);
     }
 }

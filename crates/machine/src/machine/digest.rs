@@ -35,8 +35,8 @@ impl Machine {
         }
         self.memory.each_free(|frame, order| all.add(u64::from(order) << 32 | u64::from(frame.0)));
         for mapping in self.mappings() {
-            mapping.for_each_vma(|vma| (0..vma.len()).for_each(|index| all.add(vma.pte(index).bits())));
-            for index in 0..mapping.vma.len() {
+            mapping.for_each_vma(|vma| vma.pages().for_each(|index| all.add(vma.pte(index).bits())));
+            for index in mapping.vma.pages() {
                 all.add(mapping.cached(index).map_or(u64::MAX, |frame| u64::from(frame.0)));
             }
         }

@@ -1,6 +1,6 @@
 //! From a frame to its folio, and what a folio's pages say together.
 
-use super::ids::{Frame, Frames};
+use super::ids::{Frame, Frames, PageIndex};
 use super::memory::Memory;
 use super::page::{MAX_ORDER, Page, flag};
 use std::ops::Deref;
@@ -63,7 +63,7 @@ impl Memory {
 
     /// The index of a page in its mapping, by that of its folio: `page_pgoff`.
     #[inline]
-    pub fn index(&self, frame: Frame) -> u32 {
+    pub fn index(&self, frame: Frame) -> PageIndex {
         let folio = self.page_folio(frame);
         folio.index() + (frame - folio.head)
     }

@@ -4,12 +4,12 @@
 //! it, or in use. Its last user's reference gone, it returns here ([`Machine::free_hugetlb`])
 //! unless the pool has a surplus, or it is a temporary one: what a migration has moved away from.
 
-use super::ids::Frame;
+use super::ids::{CpuId, Frame, PageIndex, PageRange};
 use super::page::{MAX_ORDER, flag};
 use super::payload::Fresh;
+use super::space::PTES_PER_TABLE;
 use super::{Gfp, Machine, MappingId, ZoneKind};
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 /// What `/proc/meminfo` says of huge pages.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Pool {
     free: Vec<Frame>,
     total: u32,
     /// Huge pages that mappings have a right to and have not faulted in: the mapping, and which.
-    reservations: BTreeSet<(MappingId, u32)>,
+    reservations: BTreeSet<(MappingId, usize)>,
     surplus: u32,
     /// `nr_overcommit_hugepages`
     overcommit: u32,
@@ -67,7 +67,7 @@ impl Machine {
 
     /// `vm.nr_hugepages`: makes the pool larger, in Movable first, as far as there is memory, or
     /// smaller, as far as its pages are free and not reserved. How large it is then.
-    pub fn set_hugetlb_pool(&self, cpu: usize, pages: u32) -> u32 {
+    pub fn set_hugetlb_pool(&self, cpu: CpuId, pages: u32) -> u32 {
         while self.hugetlb_pool().total < pages {
             let Some(head) = self.new_hugetlb(cpu, Gfp::Movable) else { break };
             let mut pool = self.hugetlb.lock();
@@ -86,13 +86,13 @@ impl Machine {
         }
     }
 
-    fn new_hugetlb(&self, cpu: usize, gfp: Gfp) -> Option<Frame> {
+    fn new_hugetlb(&self, cpu: CpuId, gfp: Gfp) -> Option<Frame> {
         let head = self.memory.alloc(cpu, gfp, MAX_ORDER)?.publish();
         self.page(head).set(flag::HUGETLB);
         Some(head)
     }
 
-    fn give_back(&self, cpu: usize, head: Frame) {
+    fn give_back(&self, cpu: CpuId, head: Frame) {
         let last = self.page(head).put_testzero(1);
         debug_assert!(last, "the pool shares its free pages with nobody");
         self.memory.free(cpu, head);
@@ -100,11 +100,11 @@ impl Machine {
 
     /// `hugetlb_reserve_pages`, as `mmap` does; what the pool lacks it gets as surplus
     /// (`gather_surplus_pages`), within what may be overcommitted. False: there is not enough.
-    pub fn reserve_hugetlb(&self, cpu: usize, mapping: MappingId, pages: u32) -> bool {
+    pub fn reserve_hugetlb(&self, cpu: CpuId, mapping: MappingId, pages: u32) -> bool {
         loop {
             let mut pool = self.hugetlb.lock();
             if pool.spare() >= pages {
-                pool.reservations.extend((0..pages).map(|nth| (mapping, nth)));
+                pool.reservations.extend((0..pages as usize).map(|nth| (mapping, nth)));
                 return true;
             }
             if pool.surplus >= pool.overcommit {
@@ -122,10 +122,9 @@ impl Machine {
     /// `hugetlb_unreserve_pages`, `hugetlb_vm_op_close`: gives back what of a mapping was never
     /// faulted in, and with it the surplus pages that nobody has a right to then
     /// (`return_unused_surplus_pages`).
-    pub(crate) fn unreserve_hugetlb(&self, cpu: usize, mapping: MappingId, pages: Range<u32>) {
-        let huge = |page: u32| page >> MAX_ORDER;
+    pub(crate) fn unreserve_hugetlb(&self, cpu: CpuId, mapping: MappingId, pages: PageRange) {
         let mut pool = self.hugetlb.lock();
-        let (first, end) = (huge(pages.start.next_multiple_of(1 << MAX_ORDER)), huge(pages.end));
+        let (first, end) = ((pages.start + (PTES_PER_TABLE - 1)).table(), pages.end.table());
         pool.reservations.retain(|&(of, nth)| of != mapping || nth < first || nth >= end);
         let mut unused = Vec::new();
         while pool.surplus > 0 && pool.spare() > 0 {
@@ -142,13 +141,13 @@ impl Machine {
     /// is used up then. Its one reference is the caller's.
     pub(crate) fn take_hugetlb(
         &self,
-        cpu: usize,
+        cpu: CpuId,
         gfp: Gfp,
-        page: Option<(MappingId, u32)>,
+        page: Option<(MappingId, PageIndex)>,
     ) -> Option<Fresh<'_>> {
-        let pin = gfp == Gfp::Pin;
+        let pin = gfp.is_pin();
         let mut pool = self.hugetlb.lock();
-        let page = page.map(|(mapping, index)| (mapping, index >> MAX_ORDER));
+        let page = page.map(|(mapping, index)| (mapping, index.table()));
         let reserved = page.is_some_and(|page| pool.reservations.contains(&page));
         let fits = |&head: &Frame| !pin || ZoneKind::of(self.page(head).flags()) == ZoneKind::Normal;
         let found = if reserved || pool.spare() > 0 { pool.free.iter().position(fits) } else { None };
@@ -178,11 +177,11 @@ impl Machine {
 
     /// `alloc_hugetlb_folio_nodemask` for a migration: a free page of the pool where `gfp`
     /// allows, else one fresh from the buddy allocator, which stands for it.
-    pub(crate) fn hugetlb_target(&self, cpu: usize, gfp: Gfp) -> Option<Fresh<'_>> {
+    pub(crate) fn hugetlb_target(&self, cpu: CpuId, gfp: Gfp) -> Option<Fresh<'_>> {
         let mut pool = self.hugetlb.lock();
         let fits = |&head: &Frame| ZoneKind::of(self.page(head).flags()) == ZoneKind::Normal;
         let at = pool.free.iter().position(fits);
-        if let Some(at) = at.filter(|_| gfp == Gfp::Pin && pool.spare() > 0) {
+        if let Some(at) = at.filter(|_| gfp.is_pin() && pool.spare() > 0) {
             return Some(self.memory.adopt(pool.free.remove(at)));
         }
         drop(pool);
@@ -192,7 +191,7 @@ impl Machine {
     }
 
     /// `free_huge_folio`: its last reference is gone.
-    pub(crate) fn free_hugetlb(&self, cpu: usize, head: Frame) {
+    pub(crate) fn free_hugetlb(&self, cpu: CpuId, head: Frame) {
         let temporary = self.page(head).has(flag::TEMPORARY);
         let mut pool = self.hugetlb.lock();
         if temporary || pool.surplus > 0 {

@@ -8,7 +8,7 @@
 use super::buddy::{Blocks, Buddy, Pages};
 use super::build::Unbuilt;
 use super::folio::Folio;
-use super::ids::{Frame, Frames, ZERO_FRAME};
+use super::ids::{CpuId, Frame, Frames, ZERO_FRAME};
 use super::page::{Page, flag};
 use super::payload::{Fresh, Frozen, Payload};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
@@ -85,6 +85,8 @@ pub enum Gfp {
     NoCma,
     /// Outside Movable and CMA: `memalloc_pin`, and targets of a pin's migration.
     Pin,
+    /// The same, that fails rather than have somebody killed: `__GFP_RETRY_MAYFAIL`.
+    PinMayFail,
     /// Within Movable only: compaction and offlining.
     WithinMovable,
     /// Within CMA only: a driver's own pages.
@@ -92,11 +94,27 @@ pub enum Gfp {
 }
 
 impl Gfp {
+    /// Whether it is for a pin: outside of what must stay movable.
+    pub fn is_pin(self) -> bool {
+        matches!(self, Self::Pin | Self::PinMayFail)
+    }
+
+    /// Whether an allocation of a page has somebody killed before it fails: what may fail instead
+    /// asks for that.
+    pub(crate) fn may_kill(self) -> bool {
+        matches!(self, Self::Movable | Self::NoCma | Self::Pin)
+    }
+
+    /// Whether an allocation can use a free page of a zone.
+    pub(super) fn looks_into(self, zone: ZoneKind) -> bool {
+        self.zones().contains(&zone)
+    }
+
     fn zones(self) -> &'static [ZoneKind] {
         match self {
             Self::Movable => &ZoneKind::ALL,
             Self::NoCma => &[ZoneKind::Movable, ZoneKind::Normal],
-            Self::Pin => &[ZoneKind::Normal],
+            Self::Pin | Self::PinMayFail => &[ZoneKind::Normal],
             Self::WithinMovable => &[ZoneKind::Movable],
             Self::WithinCma => &[ZoneKind::Cma],
         }
@@ -198,7 +216,7 @@ impl Memory {
 
     /// Takes a folio from the first zone of `gfp` that has one; its refcount becomes 1.
     #[inline]
-    pub fn alloc(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
+    pub fn alloc(&self, cpu: CpuId, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
         let frame = self
             .get_page_from_freelist(cpu, gfp, order)
             .or_else(|| self.alloc_pages_slowpath(cpu, gfp, order))?;
@@ -206,12 +224,12 @@ impl Memory {
     }
 
     /// From this CPU's page caches and the blocks.
-    fn get_page_from_freelist(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Frame> {
+    fn get_page_from_freelist(&self, cpu: CpuId, gfp: Gfp, order: u32) -> Option<Frame> {
         self.zones_for(gfp).find_map(|kind| {
             if order != 0 {
                 return self.zone(kind).blocks.lock().take(&self.pages, order);
             }
-            let mut caches = self.caches[cpu].lock();
+            let mut caches = self.caches[cpu.at()].lock();
             let cache = &mut caches.0[kind as usize];
             cache.pop().or_else(|| self.rmqueue_bulk(kind, cache))
         })
@@ -230,7 +248,7 @@ impl Memory {
     /// What is left may sit in other CPUs' caches. A frame may go, while they are gone through,
     /// from one that is yet to come to one that is done: once proves nothing.
     #[cold]
-    fn alloc_pages_slowpath(&self, cpu: usize, gfp: Gfp, order: u32) -> Option<Frame> {
+    fn alloc_pages_slowpath(&self, cpu: CpuId, gfp: Gfp, order: u32) -> Option<Frame> {
         (0..MAX_RECLAIM_RETRIES).find_map(|_| {
             gfp.zones().iter().for_each(|&kind| self.drain_page_caches(kind));
             self.get_page_from_freelist(cpu, gfp, order)
@@ -328,7 +346,7 @@ impl Memory {
     }
 
     /// Gives back a folio whose refcount is zero and that nothing refers to.
-    pub fn free(&self, cpu: usize, head: Frame) {
+    pub fn free(&self, cpu: CpuId, head: Frame) {
         let page = self.page(head);
         debug_assert_eq!(page.refcount(), 0);
         debug_assert_eq!((page.folio_mapcount(), page.pincount()), (0, 0), "of folio {head}");
@@ -340,7 +358,7 @@ impl Memory {
             self.zone(kind).blocks.lock().put(&self.blocks(), head, order);
             return;
         }
-        let mut caches = self.caches[cpu].lock();
+        let mut caches = self.caches[cpu.at()].lock();
         let cache = &mut caches.0[kind as usize];
         cache.push(head);
         if cache.len() > 2 * PCP_BATCH {
@@ -439,11 +457,11 @@ mod tests {
         let layout = Layout { normal: 256, movable: 64, cma: 0, page_bytes: 64 };
         let memory = Memory::build(&layout, 1).unwrap();
         let frames: Vec<Frame> =
-            (0..4 * PCP_BATCH).map(|_| memory.alloc(0, Gfp::Pin, 0).unwrap().publish()).collect();
+            (0..4 * PCP_BATCH).map(|_| memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish()).collect();
         let free = memory.zone(ZoneKind::Normal).blocks.lock().frames();
         for frame in frames {
             assert!(memory.page(frame).put_testzero(1));
-            memory.free(0, frame);
+            memory.free(CpuId(0), frame);
         }
         // Others find them in the zone: no more than twice what is moved at a time stays.
         let back = memory.zone(ZoneKind::Normal).blocks.lock().frames() - free;

@@ -26,6 +26,7 @@ pub mod lruvec;
 pub mod memory;
 mod mutex;
 mod obstacle;
+mod oom;
 pub mod page;
 pub mod payload;
 mod refs;
@@ -41,11 +42,14 @@ pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
 pub(crate) use folio::Folio;
 pub use hugetlb::{Pool, PoolState};
-pub use ids::{Frame, Frames, MappingId, NO_FRAME, ZERO_FRAME};
+pub use ids::{
+    CpuId, Frame, Frames, MappingId, NO_FRAME, PageIndex, PageRange, ProcessId, ZERO_FRAME, pages,
+};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use mutex::SleepMutex;
 pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
+pub use oom::{Kill, OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN, OutOfMemory, PROGRAM, Processes};
 pub use page::{MAX_ORDER, Page, flag};
 pub(crate) use refs::Grab;
 pub use space::{Backing, Kind, Mapping, Pte, Vma};
@@ -86,6 +90,8 @@ pub struct Machine {
     leaked: Mutex<Vec<Frame>>,
     /// What callers are charged.
     pub accounts: Accounts,
+    /// Whom the OOM killer may choose.
+    pub processes: Processes,
 }
 
 impl Machine {
@@ -116,6 +122,7 @@ impl Machine {
             hugetlb: Mutex::new(Pool::default()),
             leaked: Mutex::new(Vec::new()),
             accounts: Accounts::default(),
+            processes: Processes::default(),
             rules,
         })
     }
@@ -128,6 +135,17 @@ impl Machine {
     /// Pins of these pages are nobody's from here on.
     pub(crate) fn leak(&self, pages: impl Iterator<Item = Frame>) {
         self.leaked.lock().extend(pages);
+    }
+
+    /// A CPU by number.
+    #[inline]
+    pub fn cpu(&self, id: CpuId) -> &Cpu {
+        &self.cpus[id.at()]
+    }
+
+    /// Every CPU with its number.
+    pub fn each_cpu(&self) -> impl Iterator<Item = (CpuId, &Cpu)> {
+        CpuId::all(self.cpus.len()).zip(self.cpus.iter().map(|cpu| &**cpu))
     }
 
     /// The page of a frame.
@@ -168,7 +186,7 @@ impl Machine {
 
     /// `mm_get_huge_zero_folio`: made when it is first asked for, outside Movable; `None` without
     /// memory for it.
-    pub(crate) fn huge_zero(&self, cpu: usize) -> Option<Frame> {
+    pub(crate) fn huge_zero(&self, cpu: CpuId) -> Option<Frame> {
         let known = self.huge_zero.load(Ordering::Acquire);
         if known != NO_FRAME {
             return Some(known);
@@ -215,7 +233,7 @@ impl Machine {
 
 crate::restore!(Machine {
     memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero, hugetlb, leaked,
-    accounts,
+    accounts, processes,
 } keep { rules, passing });
 
 /// Mappings are made before anything runs: both machines have the same.

@@ -11,7 +11,7 @@
 
 use super::lruvec::{Lru, list_of};
 use super::refs::Extra;
-use super::{Batch, Frame, Machine, Page, ZoneKind, flag};
+use super::{Batch, CpuId, Frame, Machine, Page, ZoneKind, flag};
 use crate::words;
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ pub enum Obstacle {
     /// In a batch.
     InBatch {
         /// Whose.
-        cpu: usize,
+        cpu: CpuId,
         /// Which.
         batch: Batch,
     },
@@ -204,7 +204,7 @@ pub struct Breakdown {
     /// Pins of others.
     pub pins: i32,
     /// Batches that it is in, by CPU and kind; a reference each.
-    pub batches: Vec<(usize, Batch)>,
+    pub batches: Vec<(CpuId, Batch)>,
     /// Holders that never let go, pins among them.
     pub holders: u32,
     /// References that are none of these: short ones.
@@ -246,7 +246,7 @@ pub struct PageState {
     /// The list it is on.
     pub list: Option<Lru>,
     /// The batches it is in.
-    pub batches: Vec<(usize, Batch)>,
+    pub batches: Vec<(CpuId, Batch)>,
     /// What stands in the way of its migration.
     pub obstacle: Option<Obstacle>,
 }
@@ -351,7 +351,7 @@ impl Machine {
     }
 
     /// Whether one of the batches that a page is in is why `PG_lru` is clear: not all take it away.
-    fn off_lru_by(&self, page: &Page, batches: &[(usize, Batch)]) -> bool {
+    fn off_lru_by(&self, page: &Page, batches: &[(CpuId, Batch)]) -> bool {
         batches.iter().any(|&(_, batch)| match batch {
             Batch::LruAdd => true,
             // A page that was mlocked when it was new has been on no list yet, nor isolated from one.
@@ -383,10 +383,10 @@ impl Machine {
     }
 
     /// Every batch that holds the page, with its CPU.
-    pub fn batches_of(&self, frame: Frame) -> Vec<(usize, Batch)> {
+    pub fn batches_of(&self, frame: Frame) -> Vec<(CpuId, Batch)> {
         let head = self.memory.head(frame);
         let mut found = Vec::new();
-        for (number, cpu) in self.cpus.iter().enumerate().filter(|(_, cpu)| cpu.needs_drain()) {
+        for (number, cpu) in self.each_cpu().filter(|(_, cpu)| cpu.needs_drain()) {
             let batches = cpu.lock();
             let here = batches.entries().filter(|&(_, entry)| entry == head);
             found.extend(here.map(|(batch, _)| (number, batch)));
@@ -433,7 +433,7 @@ mod tests {
     fn machine() -> (Machine, Frame) {
         let layout = Layout { normal: 64, movable: 1024, cma: 0, page_bytes: 64 };
         let m = Machine::new(Rules::blank(), &layout, 2);
-        let frame = m.memory.alloc(0, Gfp::Movable, 0).unwrap().publish();
+        let frame = m.memory.alloc(CpuId(0), Gfp::Movable, 0).unwrap().publish();
         assert_ne!(frame, NO_FRAME);
         (m, frame)
     }
@@ -446,22 +446,22 @@ mod tests {
         m.hindrance(frame, Test::Refs { found: m.page(frame).refcount(), expected: OWN }, ASKER, OWN)
     }
 
-    fn queue(m: &Machine, on: usize, batch: Batch, frame: Frame) {
+    fn queue(m: &Machine, on: CpuId, batch: Batch, frame: Frame) {
         m.page(frame).get(1);
-        m.cpus[on].lock().list(batch).push(Entry { frame, tag: Tag::None });
+        m.cpu(on).lock().list(batch).push(Entry { frame, tag: Tag::None });
     }
 
     #[test]
     fn references_are_split_by_who_has_them() {
         let (m, frame) = machine();
-        queue(&m, 1, Batch::Activate, frame);
+        queue(&m, CpuId(1), Batch::Activate, frame);
         m.page(frame).add_lasting(1);
         let all = refs(&m, frame, 3 * 1024 + 1 + 4);
         let found = all.page.unwrap();
         assert_eq!(found.refcount, OWN + 1 + 3 * 1024 + 5);
         assert_eq!(found.expected, OWN);
         assert_eq!(found.pins, 3);
-        assert_eq!(found.batches, [(1, Batch::Activate)]);
+        assert_eq!(found.batches, [(CpuId(1), Batch::Activate)]);
         assert_eq!((found.holders, found.passing), (1, 4));
         assert!(!found.isolated, "the isolation is the asker's own");
         assert_eq!(all.obstacle, Obstacle::Held { holders: 1 });
@@ -479,8 +479,8 @@ mod tests {
     fn an_unexpected_reference_is_a_pin_a_batch_or_a_short_one() {
         let (m, frame) = machine();
         assert_eq!(refs(&m, frame, 2).obstacle, Obstacle::ShortRefs { refs: 2 });
-        queue(&m, 1, Batch::Lazyfree, frame);
-        assert_eq!(refs(&m, frame, 0).obstacle, Obstacle::InBatch { cpu: 1, batch: Batch::Lazyfree });
+        queue(&m, CpuId(1), Batch::Lazyfree, frame);
+        assert_eq!(refs(&m, frame, 0).obstacle, Obstacle::InBatch { cpu: CpuId(1), batch: Batch::Lazyfree });
         assert_eq!(refs(&m, frame, 1024).obstacle, Obstacle::Pinned { pins: 1 });
     }
 
@@ -492,11 +492,11 @@ mod tests {
         m.page(frame).get(1);
         assert_eq!(isolation(&m).obstacle, Obstacle::Isolated { by: Some(OTHER) });
         // On 7.2 an entry of this batch leaves PG_lru alone: the isolation is what took it.
-        queue(&m, 0, Batch::Activate, frame);
+        queue(&m, CpuId(0), Batch::Activate, frame);
         let both = isolation(&m);
         assert_eq!(both.obstacle, Obstacle::Isolated { by: Some(OTHER) });
-        assert_eq!(both.page.unwrap().batches, [(0, Batch::Activate)]);
-        queue(&m, 1, Batch::LruAdd, frame);
+        assert_eq!(both.page.unwrap().batches, [(CpuId(0), Batch::Activate)]);
+        queue(&m, CpuId(1), Batch::LruAdd, frame);
         let found = isolation(&m);
         assert!(matches!(found.obstacle, Obstacle::InBatch { .. }));
         assert!(!found.page.unwrap().isolated);

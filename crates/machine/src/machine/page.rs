@@ -54,7 +54,7 @@
 
 use crate::sync::{AtomicI32, AtomicU32, Ordering};
 
-use super::ids::{AtomicFrame, Frame, MappingId};
+use super::ids::{AtomicFrame, Frame, MappingId, PageIndex, PageRange};
 
 /// A page flag, named as in `include/linux/page-flags.h`.
 pub mod flag {
@@ -395,15 +395,21 @@ impl Page {
 
     /// The index in its mapping.
     #[inline]
-    pub fn index(&self) -> u32 {
-        self.index.load(Ordering::Relaxed)
+    pub fn index(&self) -> PageIndex {
+        PageIndex(self.index.load(Ordering::Relaxed))
+    }
+
+    /// The pages of its mapping that it is, if it is a folio's first.
+    #[inline]
+    pub fn pages(&self) -> PageRange {
+        self.index().run(self.nr_pages())
     }
 
     /// Makes it page `index` of mapping `id`, or of none.
     #[inline]
-    pub fn set_mapping(&self, id: Option<MappingId>, index: u32) {
+    pub fn set_mapping(&self, id: Option<MappingId>, index: PageIndex) {
         self.mapping.store(id.map_or(0, |id| id.0 + 1), Ordering::Relaxed);
-        self.index.store(index, Ordering::Relaxed);
+        self.index.store(index.0, Ordering::Relaxed);
     }
 
     /// The thread that holds the page lock (model's truth).
@@ -474,7 +480,7 @@ impl Page {
         debug_assert_eq!(self.mapcount(), 0, "a mapped page is freed");
         let place = self.flags.load(Ordering::Relaxed) & (flag::PLACE | flag::HWPOISON);
         self.flags.store(place | of_order(0), Ordering::Relaxed);
-        self.set_mapping(None, 0);
+        self.set_mapping(None, PageIndex(0));
         self.mlock_count.store(0, Ordering::Relaxed);
         self.set_isolator(None);
     }

@@ -30,7 +30,7 @@
 use super::Memory;
 use super::build::Unbuilt;
 use super::folio::Folio;
-use super::ids::{Frame, MappingId};
+use super::ids::{Frame, MappingId, PageIndex};
 use super::page::flag;
 use super::sparse::Sparse;
 use crate::sync::{AtomicU64, Exclusive, Ordering};
@@ -259,9 +259,9 @@ impl Payload {
 
 /// The word that page `index` of mapping `id` is filled with.
 #[inline]
-pub fn pattern(id: MappingId, index: u32) -> u64 {
+pub fn pattern(id: MappingId, index: PageIndex) -> u64 {
     // splitmix64's finaliser: neighbouring pages differ in half their bits.
-    let mut x = (u64::from(id.0) << 32 | u64::from(index)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut x = (u64::from(id.0) << 32 | u64::from(index.0)).wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

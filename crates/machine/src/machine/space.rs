@@ -22,10 +22,9 @@
 //! that finds a PTE has looked at nothing else.
 
 use super::area::{Area, Areas, vm};
-use super::ids::{AtomicFrame, Frame, MappingId, NO_FRAME, ZERO_FRAME};
+use super::ids::{AtomicFrame, Frame, MappingId, NO_FRAME, PageIndex, PageRange, ZERO_FRAME, pages};
 use super::sparse::zeros;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// What a mapping is made of.
@@ -306,6 +305,18 @@ impl Vma {
         self.ptes.len() as u32
     }
 
+    /// Its pages.
+    #[inline]
+    pub fn pages(&self) -> PageRange {
+        pages(0..self.len())
+    }
+
+    /// What follows the last of them.
+    #[inline]
+    pub fn end(&self) -> PageIndex {
+        PageIndex(self.len())
+    }
+
     /// Never: a mapping has at least one page.
     pub fn is_empty(&self) -> bool {
         self.ptes.is_empty()
@@ -313,72 +324,83 @@ impl Vma {
 
     /// Reads what is mapped at a page without the lock, as GUP-fast does.
     #[inline]
-    pub fn pte(&self, index: u32) -> Pte {
+    pub fn pte(&self, index: PageIndex) -> Pte {
         let pte = self.own_pte(index);
         if pte.is_none() { self.pte_by_pmd(index) } else { pte }
     }
 
     #[inline]
-    fn own_pte(&self, index: u32) -> Pte {
-        Pte(self.ptes[index as usize].load(Ordering::SeqCst))
+    fn own_pte(&self, index: PageIndex) -> Pte {
+        Pte(self.ptes[index.at()].load(Ordering::SeqCst))
     }
 
     /// What is mapped at a page whose PTE is empty.
-    fn pte_by_pmd(&self, index: u32) -> Pte {
-        match self.pmds[(index / PTES_PER_TABLE) as usize].load(Ordering::SeqCst) {
+    fn pte_by_pmd(&self, index: PageIndex) -> Pte {
+        match self.pmds[index.table()].load(Ordering::SeqCst) {
             0 => self.own_pte(index),
-            pmd => Pte(pmd).at(index % PTES_PER_TABLE),
+            pmd => Pte(pmd).at(index.in_table()),
         }
     }
 
     /// Whether a PMD may map the page and its neighbours: they are all there, in one area, and
     /// have no page table.
-    pub fn takes_pmd(&self, index: u32) -> bool {
-        let table = (index / PTES_PER_TABLE) as usize;
+    pub fn takes_pmd(&self, index: PageIndex) -> bool {
+        let table = index.table();
         self.takes_folio(index, PTES_PER_TABLE)
             && self.pmds[table].load(Ordering::Relaxed) == 0
             && !self.tables[table].load(Ordering::Relaxed)
     }
 
     /// Whether the naturally aligned run of `pages` pages around a page lies in one area.
-    pub fn takes_folio(&self, index: u32, pages: u32) -> bool {
-        let first = index - index % pages;
-        let range = first..first.saturating_add(pages);
-        range.end <= self.len() && matches!(&self.areas(&range)[..], [area] if !area.has(vm::HOLE))
+    pub fn takes_folio(&self, index: PageIndex, pages: u32) -> bool {
+        let first = index.first_of(pages);
+        let range = first.to(first.saturating_add(pages));
+        range.end <= self.end() && matches!(&self.areas(&range)[..], [area] if !area.has(vm::HOLE))
     }
 
     /// `pte_offset_map_lock`. Never held across a step.
     #[inline]
-    pub fn lock(&self, index: u32) -> PtLocked<'_> {
-        PtLocked { vma: self, _guard: self.ptls[(index / PTES_PER_TABLE) as usize].lock() }
+    pub fn lock(&self, index: PageIndex) -> PtLocked<'_> {
+        PtLocked { vma: self, _guard: self.ptls[index.table()].lock() }
+    }
+
+    /// Calls `visit` with every entry that maps pages of a range, or would, under its lock.
+    pub fn for_each_entry(&self, range: PageRange, mut visit: impl FnMut(PtLocked<'_>, PageIndex, Entry)) {
+        let mut index = range.start;
+        while index < range.end {
+            let locked = self.lock(index);
+            let entry = locked.entry(index);
+            visit(locked, index, entry);
+            index += entry.pages();
+        }
     }
 
     /// The same of a child's page table, while the parent's is locked: `spin_lock_nested`.
-    pub fn lock_nested(&self, index: u32) -> PtLocked<'_> {
-        let table = &self.ptls[(index / PTES_PER_TABLE) as usize];
+    pub fn lock_nested(&self, index: PageIndex) -> PtLocked<'_> {
+        let table = &self.ptls[index.table()];
         PtLocked { vma: self, _guard: table.lock_as(Rank::NestedPageTable) }
     }
 
     /// Whether the page's part of the area is `VM_LOCKED`.
     #[inline]
-    pub fn is_locked(&self, index: u32) -> bool {
+    pub fn is_locked(&self, index: PageIndex) -> bool {
         self.has(index, vm::LOCKED)
     }
 
     /// Whether the area that maps a page has any of these flags of [`vm`].
     #[inline]
-    pub fn has(&self, index: u32, flags: u8) -> bool {
-        self.flags[index as usize].load(Ordering::Relaxed) & flags != 0
+    pub fn has(&self, index: PageIndex, flags: u8) -> bool {
+        self.flags[index.at()].load(Ordering::Relaxed) & flags != 0
     }
 
     /// Whether an access to a page is a segmentation fault: nothing maps it, or not for that.
     #[inline]
-    pub fn forbids(&self, index: u32, write: bool) -> bool {
+    pub fn forbids(&self, index: PageIndex, write: bool) -> bool {
         self.has(index, if write { vm::HOLE | vm::RDONLY } else { vm::HOLE })
     }
 
     /// The parts of the range that lie in one area each.
-    pub fn areas(&self, range: &Range<u32>) -> Vec<Area> {
+    pub fn areas(&self, range: &PageRange) -> Vec<Area> {
         self.areas.lock().parts(range)
     }
 
@@ -387,10 +409,10 @@ impl Vma {
     /// meant is split.
     ///
     /// `into_unfaulted`: whether what has an `anon_vma` merges with a neighbour that has none.
-    pub fn fix(&self, range: &Range<u32>, mask: u8, flags: u8, into_unfaulted: bool) -> Option<Range<u32>> {
+    pub fn fix(&self, range: &PageRange, mask: u8, flags: u8, into_unfaulted: bool) -> Option<PageRange> {
         let mut areas = self.areas.lock();
         let pages = areas.fix(range, mask, flags, into_unfaulted)?;
-        for page in &self.flags[pages.start as usize..pages.end as usize] {
+        for page in &self.flags[pages.start.at()..pages.end.at()] {
             page.store(page.load(Ordering::Relaxed) & !mask | flags, Ordering::Relaxed);
         }
         Some(pages)
@@ -398,7 +420,7 @@ impl Vma {
 
     /// `anon_vma_prepare`, before a page of its own is mapped at `index`.
     #[inline]
-    pub fn anon_vma_prepare(&self, index: u32) {
+    pub fn anon_vma_prepare(&self, index: PageIndex) {
         if !self.prepared.load(Ordering::Relaxed) {
             let prepared = self.areas.lock().anon_vma_prepare(index);
             self.prepared.store(prepared, Ordering::Relaxed);
@@ -419,35 +441,35 @@ impl Vma {
 impl PtLocked<'_> {
     /// Reads what is mapped at a page.
     #[inline]
-    pub fn get(&self, index: u32) -> Pte {
+    pub fn get(&self, index: PageIndex) -> Pte {
         let Entry { pte, huge } = self.entry(index);
-        if huge { pte.at(index % PTES_PER_TABLE) } else { pte }
+        if huge { pte.at(index.in_table()) } else { pte }
     }
 
     /// The entry that maps a page, or an empty PTE.
     #[inline]
-    pub fn entry(&self, index: u32) -> Entry {
-        let pte = Pte(self.vma.ptes[index as usize].load(Ordering::Relaxed));
+    pub fn entry(&self, index: PageIndex) -> Entry {
+        let pte = Pte(self.vma.ptes[index.at()].load(Ordering::Relaxed));
         let pmd = if pte.is_none() { self.pmd(index) } else { None };
         Entry { pte: pmd.unwrap_or(pte), huge: pmd.is_some() }
     }
 
     /// The PMD that maps a page and its neighbours, if one does; its frame is the first one's.
     #[inline]
-    pub fn pmd(&self, index: u32) -> Option<Pte> {
-        let pmd = Pte(self.vma.pmds[(index / PTES_PER_TABLE) as usize].load(Ordering::Relaxed));
+    pub fn pmd(&self, index: PageIndex) -> Option<Pte> {
+        let pmd = Pte(self.vma.pmds[index.table()].load(Ordering::Relaxed));
         (!pmd.is_none()).then_some(pmd)
     }
 
     /// `set_pmd_at`, over a page and its neighbours.
-    pub fn set_pmd(&self, index: u32, pmd: Pte) {
-        self.vma.pmds[(index / PTES_PER_TABLE) as usize].store(pmd.0, Ordering::Release);
+    pub fn set_pmd(&self, index: PageIndex, pmd: Pte) {
+        self.vma.pmds[index.table()].store(pmd.0, Ordering::Release);
     }
 
     /// `pte_alloc`: no PMD may map a page and its neighbours from now on: there is a page table.
     #[inline]
-    pub fn set_table(&self, index: u32) {
-        let table = &self.vma.tables[(index / PTES_PER_TABLE) as usize];
+    pub fn set_table(&self, index: PageIndex) {
+        let table = &self.vma.tables[index.table()];
         if !table.load(Ordering::Relaxed) {
             table.store(true, Ordering::Relaxed);
         }
@@ -455,19 +477,19 @@ impl PtLocked<'_> {
 
     /// [`clear_flush`](Self::clear_flush) of the PMD or the PTE that maps a page.
     #[inline]
-    pub fn replace(&self, index: u32, huge: bool, instead: Pte) {
+    pub fn replace(&self, index: PageIndex, huge: bool, instead: Pte) {
         if huge {
-            self.vma.pmds[(index / PTES_PER_TABLE) as usize].store(instead.0, Ordering::SeqCst);
+            self.vma.pmds[index.table()].store(instead.0, Ordering::SeqCst);
         } else {
             self.clear_flush(index, instead);
         }
     }
 
     /// Maps by PTEs what a PMD maps.
-    pub fn split_pmd(&self, index: u32, pte: impl Fn(u32) -> Pte) {
-        let first = index - index % PTES_PER_TABLE;
+    pub fn split_pmd(&self, index: PageIndex, pte: impl Fn(u32) -> Pte) {
+        let first = index.first_of(PTES_PER_TABLE);
         for nth in 0..PTES_PER_TABLE {
-            self.vma.ptes[(first + nth) as usize].store(pte(nth).0, Ordering::Release);
+            self.vma.ptes[(first + nth).at()].store(pte(nth).0, Ordering::Release);
         }
         self.set_table(index);
         self.replace(index, true, Pte::NONE);
@@ -475,18 +497,18 @@ impl PtLocked<'_> {
 
     /// `set_pte_at`: whoever finds the PTE finds the page as it was made, and no PMD where it is.
     #[inline]
-    pub fn set(&self, index: u32, pte: Pte) {
+    pub fn set(&self, index: PageIndex, pte: Pte) {
         debug_assert!(self.pmd(index).is_none(), "a PTE is set under a PMD");
         self.set_table(index);
-        self.vma.ptes[index as usize].store(pte.0, Ordering::Release);
+        self.vma.ptes[index.at()].store(pte.0, Ordering::Release);
     }
 
     /// `ptep_clear_flush`, and `instead` (nothing, or a migration entry) in its
     /// place: from here on GUP-fast either has its reference, for the caller to
     /// see, or finds the PTE changed.
     #[inline]
-    pub fn clear_flush(&self, index: u32, instead: Pte) {
-        self.vma.ptes[index as usize].store(instead.0, Ordering::SeqCst);
+    pub fn clear_flush(&self, index: PageIndex, instead: Pte) {
+        self.vma.ptes[index.at()].store(instead.0, Ordering::SeqCst);
     }
 }
 
@@ -573,7 +595,7 @@ impl Mapping {
     }
 
     /// Whether a program that accesses a page gets this frame: it is mapped, or would be on the next fault.
-    pub fn shows(&self, index: u32, frame: Frame) -> bool {
+    pub fn shows(&self, index: PageIndex, frame: Frame) -> bool {
         let unmapped = self.vma.is_gone() || self.vma.has(index, vm::HOLE);
         !unmapped && self.named(index, self.vma.pte(index)) == Some(frame)
     }
@@ -581,7 +603,7 @@ impl Mapping {
     /// The frame that an access gets through a PTE, now or once what it waits for is over. Of a
     /// file that is what the page cache has, which knows the target of a migration before the
     /// migration entry is gone.
-    pub fn named(&self, index: u32, pte: Pte) -> Option<Frame> {
+    pub fn named(&self, index: PageIndex, pte: Pte) -> Option<Frame> {
         if self.kind.is_cached() && !pte.is_present() {
             self.cached(index)
         } else {
@@ -590,19 +612,19 @@ impl Mapping {
     }
 
     /// The cached page, without the lock.
-    pub fn cached(&self, index: u32) -> Option<Frame> {
-        let frame = self.cache.get(index as usize)?.load(Ordering::Acquire);
+    pub fn cached(&self, index: PageIndex) -> Option<Frame> {
+        let frame = self.cache.get(index.at())?.load(Ordering::Acquire);
         (frame != NO_FRAME).then_some(frame)
     }
 
     /// Takes `xa_lock` and runs `change` on the cache slots of a folio's pages.
-    pub fn with_cache<R>(&self, pages: Range<u32>, change: impl FnOnce(CacheSlots<'_>) -> R) -> R {
+    pub fn with_cache<R>(&self, pages: PageRange, change: impl FnOnce(CacheSlots<'_>) -> R) -> R {
         let _guard = self.xa_lock.lock();
-        change(CacheSlots(&self.cache[pages.start as usize..pages.end as usize]))
+        change(CacheSlots(&self.cache[pages.start.at()..pages.end.at()]))
     }
 
     /// Whether the cache has none of the pages; may be out of date at once.
-    pub fn has_none_of(&self, pages: Range<u32>) -> bool {
+    pub fn has_none_of(&self, pages: PageRange) -> bool {
         pages.into_iter().all(|index| self.cached(index).is_none())
     }
 }

@@ -168,12 +168,7 @@ impl Machine {
                 return false;
             }
             mapping.for_each_vma(|vma| {
-                let mut next = 0;
-                while next < vma.len() {
-                    let index = next;
-                    let locked = vma.lock(index);
-                    let entry @ Entry { pte, huge } = locked.entry(index);
-                    next += entry.pages();
+                vma.for_each_entry(vma.pages(), |_locked, index, Entry { pte, huge }| {
                     recount.check(!pte.is_migration(), "no migration entry stays", Some(pte.frame()), || {
                         format!("page {index} of mapping {} is under a migration entry", mapping.id)
                     });
@@ -182,9 +177,9 @@ impl Machine {
                         seen.mapped += 1;
                         seen.entire += i32::from(huge);
                     }
-                }
+                });
             });
-            for index in 0..mapping.vma.len() {
+            for index in mapping.vma.pages() {
                 if let Some(frame) = mapping.cached(index) {
                     seen.of_mut(frame).cached += 1;
                 }
@@ -194,7 +189,7 @@ impl Machine {
     }
 
     fn count_batches(&self, seen: &mut PerFrame<Seen>, recount: &mut Recount) {
-        for (number, cpu) in self.cpus.iter().enumerate() {
+        for (number, cpu) in self.each_cpu() {
             let batches = cpu.lock();
             for (batch, frame) in batches.entries() {
                 seen.of_mut(frame).batched += 1;

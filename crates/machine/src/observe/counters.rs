@@ -102,6 +102,8 @@ events! {
     ThpMigrationSplit = "thp_migration_split",
     /// hugetlb folios that isolation was tried of (`folio_isolate_hugetlb`).
     IsolateHugetlb = "isolate_hugetlb_calls",
+    /// Processes that the OOM killer was asked to kill, and did (`oom_kill`).
+    OomKills = "oom_kills",
     /// DMA patterns checked at unpin.
     DmaChecked = "dma_checked",
 }

@@ -7,7 +7,7 @@
 //!
 //! | floor | methods in |
 //! |---|---|
-//! | [`Refs`] | `refs`, `lock`, `refused` |
+//! | [`Refs`] | `refs`, `lock`, `oom`, `refused` |
 //! | [`Lists`] | `lru/lists` |
 //! | [`Batches`] | `lru/batch` |
 //! | [`Lru`] | `lru/drain`, `lru/isolate`, `lru/mlock`, `lru/age` |
@@ -16,7 +16,7 @@
 //! | [`Task`] | `pin`, `background` |
 
 use crate::drive::Driver;
-use crate::machine::{Gfp, Machine};
+use crate::machine::{CpuId, Gfp, Machine};
 use crate::observe::Counters;
 use std::cell::Cell;
 
@@ -30,7 +30,7 @@ pub struct Refs<'a, D> {
     pub d: &'a D,
     /// What it counts.
     pub count: &'a Counters,
-    pub(super) cpu: Cell<usize>,
+    pub(super) cpu: Cell<CpuId>,
 }
 
 /// A floor over another.
@@ -101,7 +101,7 @@ impl<D: Driver> Refs<'_, D> {
 
 impl<'a, D: Driver> Task<'a, D> {
     /// A task on `cpu`.
-    pub fn new(m: &'a Machine, d: &'a D, count: &'a Counters, cpu: usize) -> Self {
+    pub fn new(m: &'a Machine, d: &'a D, count: &'a Counters, cpu: CpuId) -> Self {
         Self::over(Refs { m, d, count, cpu: Cell::new(cpu) })
     }
 }

@@ -25,6 +25,7 @@ mod lock;
 mod lru;
 mod migrate;
 mod mm;
+mod oom;
 mod pin;
 mod refs;
 mod refused;

@@ -3,25 +3,25 @@
 use super::floor::Refs;
 use crate::drive::{Driver, Step};
 use crate::machine::NO_FRAME;
-use crate::machine::{Cpu, Folio, Frame, Page, flag};
+use crate::machine::{Cpu, CpuId, Folio, Frame, Page, flag};
 use crate::observe::Event;
 
 impl<'a, D: Driver> Refs<'a, D> {
     /// The CPU it is on.
     #[inline]
-    pub fn cpu(&self) -> usize {
+    pub fn cpu(&self) -> CpuId {
         self.cpu.get()
     }
 
     /// Moves it to another CPU.
-    pub fn move_to(&self, cpu: usize) {
+    pub fn move_to(&self, cpu: CpuId) {
         self.cpu.set(cpu);
         self.d.moved_to(cpu);
     }
 
     #[inline]
     pub(super) fn local(&self) -> &'a Cpu {
-        &self.m.cpus[self.cpu.get()]
+        self.m.cpu(self.cpu.get())
     }
 
     /// The very page of a frame: what it has apart from its folio.
@@ -75,6 +75,8 @@ impl<'a, D: Driver> Refs<'a, D> {
     pub(super) fn try_get_folio(&self, frame: Frame) -> Option<Folio<'a>> {
         let folio = self.page_folio(frame);
         if !folio.try_get(1) {
+            // Most callers look again.
+            self.d.relax();
             return None;
         }
         if self.head(frame) == folio.head {

@@ -38,6 +38,8 @@ thread_local! {
 pub enum Rank {
     /// What a run keeps beside its machine.
     Run,
+    /// That of the OOM killer.
+    Oom,
     /// A page-table lock.
     PageTable,
     /// A child's, while fork copies from the parent's (`SINGLE_DEPTH_NESTING`).

@@ -10,7 +10,7 @@
 //! could go on, or sleeps until a deadline, and does not run.
 
 use super::Step;
-use crate::machine::Frame;
+use crate::machine::{CpuId, Frame};
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cell::RefCell;
@@ -25,7 +25,7 @@ pub struct Pending {
     /// Which task.
     pub task: TaskId,
     /// The CPU it is on.
-    pub cpu: usize,
+    pub cpu: CpuId,
     /// Virtual time from which it can go on, its CPU being free.
     pub start: u64,
     /// Whether it has been woken since it last ran.
@@ -50,7 +50,7 @@ pub trait Strategy {
     fn dequeue(&mut self, task: TaskId);
 
     /// A task runs on a CPU from a time on for what takes it `cost`; until when it is there.
-    fn ran(&mut self, task: TaskId, cpu: usize, from: u64, cost: u64) -> u64;
+    fn ran(&mut self, task: TaskId, cpu: CpuId, from: u64, cost: u64) -> u64;
 
     /// Virtual time of the next step, if anybody can take one.
     fn earliest(&mut self) -> Option<u64>;
@@ -91,7 +91,7 @@ impl<S: Strategy + ?Sized> Strategy for Rc<RefCell<S>> {
     fn dequeue(&mut self, task: TaskId) {
         self.borrow_mut().dequeue(task);
     }
-    fn ran(&mut self, task: TaskId, cpu: usize, from: u64, cost: u64) -> u64 {
+    fn ran(&mut self, task: TaskId, cpu: CpuId, from: u64, cost: u64) -> u64 {
         self.borrow_mut().ran(task, cpu, from, cost)
     }
     fn earliest(&mut self) -> Option<u64> {

@@ -1,5 +1,6 @@
 //! Time that the host takes away from virtual CPUs.
 
+use crate::machine::CpuId;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -57,7 +58,8 @@ impl Turns {
 
     /// A virtual CPU could go on at `ready`, and does at `start`: its place on the host, and when
     /// something does there.
-    pub(super) fn goes_on(&mut self, cpu: usize, ready: u64, start: u64) -> (usize, u64) {
+    pub(super) fn goes_on(&mut self, cpu: CpuId, ready: u64, start: u64) -> (usize, u64) {
+        let cpu = cpu.at();
         if self.hosts.is_empty() {
             return (cpu, start);
         }
@@ -78,9 +80,9 @@ impl Turns {
     }
 
     /// Takes the virtual CPU that goes on at a place; `timer` is when the next timer is due.
-    pub(super) fn take(&mut self, place: usize, start: u64, timer: impl FnOnce() -> u64) -> usize {
+    pub(super) fn take(&mut self, place: usize, start: u64, timer: impl FnOnce() -> u64) -> CpuId {
         let sharing = self.starts.len().div_ceil(self.hosts.len().max(1)) as u64;
-        let Some(turn) = self.hosts.get_mut(place) else { return place };
+        let Some(turn) = self.hosts.get_mut(place) else { return CpuId::nth(place) };
         if turn.next != turn.owner || start >= turn.until {
             if turn.next <= turn.owner || turn.length == 0 {
                 turn.length = ((timer() - start) / sharing).max(1).min(self.host.turn_ns);
@@ -88,14 +90,14 @@ impl Turns {
             turn.owner = turn.next;
             turn.until = start.saturating_add(turn.length);
         }
-        turn.next
+        CpuId::nth(turn.next)
     }
 
     /// A virtual CPU has run until then.
-    pub(super) fn ran(&mut self, cpu: usize, until: u64) {
+    pub(super) fn ran(&mut self, cpu: CpuId, until: u64) {
         let count = self.hosts.len();
         if count != 0 {
-            let turn = &mut self.hosts[cpu % count];
+            let turn = &mut self.hosts[cpu.at() % count];
             turn.clock = turn.clock.max(until);
         }
     }
@@ -132,18 +134,18 @@ impl Steal {
     }
 
     /// When a CPU is done with what takes it `cost`, begun at `from`.
-    pub(super) fn lapse(&mut self, cpu: usize, from: u64, cost: u64) -> u64 {
+    pub(super) fn lapse(&mut self, cpu: CpuId, from: u64, cost: u64) -> u64 {
         if self.host.steal <= 0.0 || self.host.burst_ns == 0 {
             return from.saturating_add(cost);
         }
-        while self.cpus.len() <= cpu {
+        while self.cpus.len() <= cpu.at() {
             let of_cpu = (self.cpus.len() as u64 + 1).wrapping_mul(0xd1b5_4a32_d192_ed03);
             let random = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ of_cpu);
             let mut bursts = Bursts { from: 0, until: 0, random };
             bursts.next(self.host);
             self.cpus.push(bursts);
         }
-        self.cpus[cpu].lapse(self.host, from, cost)
+        self.cpus[cpu.at()].lapse(self.host, from, cost)
     }
 }
 
@@ -194,7 +196,7 @@ mod tests {
             let mut now = 0;
             let mut ran = 0_u64;
             while now < 20_000_000_000 {
-                now = bursts.lapse(2, now, 1000);
+                now = bursts.lapse(CpuId(2), now, 1000);
                 ran += 1000;
             }
             let had = ran as f64 / now as f64;
@@ -207,7 +209,7 @@ mod tests {
         let ends = |seed, cpu| {
             let mut steal = Steal::new(Host { steal: 0.5, burst_ns: 1000, ..Host::default() });
             steal.begin(seed);
-            (0..50).map(|n| steal.lapse(cpu, n * 300, 200)).collect::<Vec<u64>>()
+            (0..50).map(|n| steal.lapse(CpuId(cpu), n * 300, 200)).collect::<Vec<u64>>()
         };
         assert_eq!(ends(1, 0), ends(1, 0));
         assert_ne!(ends(1, 0), ends(2, 0));
@@ -219,6 +221,6 @@ mod tests {
         let mut steal = Steal::new(Host { steal: 0.5, burst_ns: 1, ..Host::default() });
         steal.begin(1);
         let far = u64::MAX / 2;
-        assert!(steal.lapse(0, far, 100) >= far + 100);
+        assert!(steal.lapse(CpuId(0), far, 100) >= far + 100);
     }
 }

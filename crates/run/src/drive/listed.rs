@@ -14,6 +14,7 @@
 
 use super::Step;
 use super::choice::{Pending, Strategy, Streams, TaskId};
+use crate::machine::CpuId;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -165,7 +166,7 @@ impl<P: Pick> Strategy for Listed<P> {
         }
     }
 
-    fn ran(&mut self, _task: TaskId, _cpu: usize, from: u64, cost: u64) -> u64 {
+    fn ran(&mut self, _task: TaskId, _cpu: CpuId, from: u64, cost: u64) -> u64 {
         let until = from.saturating_add(cost);
         self.now = self.now.max(until);
         until

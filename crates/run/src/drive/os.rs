@@ -5,7 +5,7 @@
 //! two stores into the thread's own cache line and one load.
 
 use super::{Driver, Place, Step, Wait, Waited};
-use crate::machine::{Frame, Hindrance};
+use crate::machine::{CpuId, Frame, Hindrance};
 use crate::observe::{Deed, Ring, Traced};
 use crate::sync::{AtomicU32, Monitor, Mutex, Ordering, assert_unlocked, thread};
 use crossbeam_utils::CachePadded;
@@ -125,9 +125,10 @@ impl OsRun {
             }
             // Waiters of one turn each: spread over the same monitors.
             Wait::Turn(ticket) | Wait::DrainMutex(ticket) => &self.pages[ticket as usize % self.pages.len()],
-            Wait::Work(cpu) => &self.work[cpu],
-            Wait::DrainWork(cpu) => &self.drained[cpu],
-            Wait::Time => &self.time,
+            Wait::Work(cpu) => &self.work[cpu.at()],
+            Wait::DrainWork(cpu) => &self.drained[cpu.at()],
+            Wait::Signal(process) | Wait::Exit(process) => &self.pages[process.at() % self.pages.len()],
+            Wait::Time | Wait::Panic => &self.time,
             Wait::Barrier => &self.barrier,
             Wait::Paused => &self.pause,
         }
@@ -186,7 +187,7 @@ pub struct OsThread<'r> {
     killable: bool,
     rng: RefCell<Xoshiro256PlusPlus>,
     ring: Option<RefCell<Ring>>,
-    cpu: Cell<u32>,
+    cpu: Cell<CpuId>,
 }
 
 impl<'r> OsThread<'r> {
@@ -200,7 +201,7 @@ impl<'r> OsThread<'r> {
             killable,
             rng: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(stream)),
             ring: run.trace.map(|last| RefCell::new(Ring::new(last))),
-            cpu: Cell::new(0),
+            cpu: Cell::new(CpuId(0)),
         }
     }
 
@@ -288,6 +289,10 @@ impl Driver for OsThread<'_> {
         self.run.monitor(on).wake_all();
     }
 
+    fn relax(&self) {
+        thread::yield_now();
+    }
+
     fn now(&self) -> u64 {
         self.run.now()
     }
@@ -312,8 +317,8 @@ impl Driver for OsThread<'_> {
         self.record(deed);
     }
 
-    fn moved_to(&self, cpu: usize) {
-        self.cpu.set(cpu as u32);
+    fn moved_to(&self, cpu: CpuId) {
+        self.cpu.set(cpu);
     }
 }
 

@@ -114,7 +114,7 @@ impl Place {
     /// Whether the thread is asleep where it holds nothing that others could want.
     pub fn is_at_rest(&self) -> bool {
         self.waiting().is_some_and(|waiting| match waiting.on {
-            Wait::Work(_) | Wait::Barrier | Wait::Paused => true,
+            Wait::Work(_) | Wait::Barrier | Wait::Paused | Wait::Signal(_) => true,
             Wait::Time => self.step() == Step::Idle,
             _ => false,
         })

@@ -2,6 +2,7 @@
 
 use super::choice::TaskId;
 use super::timed::{Preemption, Sched};
+use crate::machine::CpuId;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -48,7 +49,7 @@ pub(super) struct RunQueue {
     /// Whether the kernel looks where the current task stands.
     pub may_resched: bool,
     /// CPUs that have yet to take an interrupt for which the current task spins.
-    pub awaits: Vec<usize>,
+    pub awaits: Vec<CpuId>,
     /// Runnable tasks, the current one included.
     pub runnable: u32,
     /// Sum of their virtual runtimes.
@@ -62,7 +63,7 @@ pub(super) struct RunQueue {
 /// What is known of a task.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Known {
-    pub cpu: usize,
+    pub cpu: CpuId,
     /// Of its latest entry among those that go on later.
     pub ticket: u32,
     /// Whether it counts as runnable on its CPU.
@@ -74,7 +75,7 @@ pub(super) struct Known {
     /// `V` less its virtual runtime when it was last runnable.
     lag: i64,
     /// On which CPU that was.
-    slept_on: usize,
+    slept_on: CpuId,
 }
 
 impl RunQueue {

@@ -18,7 +18,7 @@ pub use super::world::{Observer, SimThread};
 use super::choice::{Strategy, TaskId};
 use super::world::{Next, Status, TaskState, WATCH_EVERY, World};
 use super::{Control, Costs, Decision, Place, Wait};
-use crate::machine::Machine;
+use crate::machine::{CpuId, Machine};
 use crate::observe::{Counters, Ring};
 use crate::ops::Task;
 use corosensei::stack::DefaultStack;
@@ -35,7 +35,7 @@ pub type Body = Box<dyn FnOnce(&SimThread<'_>)>;
 /// One task to run.
 pub struct SimTask {
     /// The CPU it starts on.
-    pub cpu: usize,
+    pub cpu: CpuId,
     /// Where it publishes its steps.
     pub place: Arc<Place>,
     /// Whether it is to end when the run is killed.
@@ -47,7 +47,7 @@ pub struct SimTask {
 }
 
 /// Does the work that is queued for a CPU, and returns when there is none.
-pub type Work = Arc<dyn Fn(&SimThread<'_>, usize) + Send + Sync>;
+pub type Work = Arc<dyn Fn(&SimThread<'_>, CpuId) + Send + Sync>;
 
 /// The kworkers of a run, numbered after its tasks. They outlive the others' death.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ impl Kworkers {
     /// task waiting for work, as one on real threads would be.
     pub fn new(places: impl IntoIterator<Item = Arc<Place>>, work: Work) -> Self {
         let places: Arc<[_]> = places.into_iter().collect();
-        places.iter().enumerate().for_each(|(cpu, place)| place.wait(Wait::Work(cpu), u64::MAX));
+        CpuId::all(places.len()).zip(&*places).for_each(|(cpu, place)| place.wait(Wait::Work(cpu), u64::MAX));
         Self { places, work }
     }
 
@@ -219,9 +219,9 @@ impl Lab {
         let cpus = kworkers.map_or(0, |kworkers| kworkers.places.len());
         self.tasks.clear();
         self.tasks.extend(tasks.iter().map(|task| TaskState::new(task.cpu, Status::Ready)));
-        self.tasks.extend((0..cpus).map(|cpu| TaskState::new(cpu, Status::Gone)));
+        self.tasks.extend(CpuId::all(cpus).map(|cpu| TaskState::new(cpu, Status::Gone)));
         self.clocks.clear();
-        self.clocks.resize(self.tasks.iter().map(|task| task.cpu + 1).max().unwrap_or(0), 0);
+        self.clocks.resize(self.tasks.iter().map(|task| task.cpu.at() + 1).max().unwrap_or(0), 0);
         // Not kept with the stacks: a lab goes from thread to thread, its coroutines do not.
         let mut fibers: Vec<Fiber> = tasks.into_iter().map(Fiber::Fresh).collect();
         let rings = |last| (0..self.tasks.len()).map(|_| Ring::new(last)).collect();
@@ -344,7 +344,7 @@ impl Lab {
             let stack = self.stacks.pop().expect("one is in reserve");
             let task = match std::mem::replace(&mut fibers[id], Fiber::Gone) {
                 Fiber::Fresh(task) => task,
-                _ => kworker(kworkers.expect("they alone begin again"), id - world.kworkers),
+                _ => kworker(kworkers.expect("they alone begin again"), CpuId::nth(id - world.kworkers)),
             };
             fibers[id] = Fiber::Running(start(stack, Rc::clone(world), id, task));
         }
@@ -357,9 +357,9 @@ impl Lab {
     }
 }
 
-fn kworker(kworkers: &Kworkers, cpu: usize) -> SimTask {
+fn kworker(kworkers: &Kworkers, cpu: CpuId) -> SimTask {
     let work = Arc::clone(&kworkers.work);
-    let place = Arc::clone(&kworkers.places[cpu]);
+    let place = Arc::clone(&kworkers.places[cpu.at()]);
     let shown = Arc::clone(&place);
     let body = move |thread: &SimThread<'_>| {
         shown.woken();

@@ -43,6 +43,7 @@ use super::choice::{Pending, Strategy, Streams, TaskId};
 use super::host::{Host, Steal, Turns};
 use super::queue::{Known, NEVER, RunQueue};
 use crate::config::words;
+use crate::machine::CpuId;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cmp::Reverse;
@@ -105,7 +106,7 @@ pub struct Timed {
     sched: Sched,
     cpus: Vec<RunQueue>,
     tasks: Vec<Known>,
-    dirty: Vec<usize>,
+    dirty: Vec<CpuId>,
     turns: Turns,
     /// When the next step of each of the host's CPUs starts.
     leaves: Vec<u64>,
@@ -143,11 +144,11 @@ impl Timed {
 
     /// Marks a CPU whose queue has changed.
     #[inline]
-    fn touch(&mut self, cpu: usize) -> &mut RunQueue {
-        if self.cpus.len() <= cpu {
+    fn touch(&mut self, cpu: CpuId) -> &mut RunQueue {
+        if self.cpus.len() <= cpu.at() {
             self.grow(cpu);
         }
-        let queue = &mut self.cpus[cpu];
+        let queue = &mut self.cpus[cpu.at()];
         if !queue.dirty {
             queue.dirty = true;
             self.dirty.push(cpu);
@@ -157,8 +158,8 @@ impl Timed {
 
     /// Makes room for a CPU that has not been seen before.
     #[cold]
-    fn grow(&mut self, cpu: usize) {
-        let size = (cpu + 1).next_power_of_two();
+    fn grow(&mut self, cpu: CpuId) {
+        let size = (cpu.at() + 1).next_power_of_two();
         self.cpus.resize_with(size, RunQueue::default);
         self.turns.resize(size);
         self.leaves.resize(size, NEVER);
@@ -182,7 +183,7 @@ impl Timed {
     #[inline(never)]
     fn refresh(&mut self) {
         while let Some(cpu) = self.dirty.pop() {
-            let (ready, start) = self.cpus[cpu].refresh(&mut self.tasks, &self.sched);
+            let (ready, start) = self.cpus[cpu.at()].refresh(&mut self.tasks, &self.sched);
             let (leaf, start) = self.turns.goes_on(cpu, ready, start);
             if std::mem::replace(&mut self.leaves[leaf], start) == start {
                 continue;
@@ -200,7 +201,7 @@ impl Timed {
     }
 
     /// A virtual CPU runs, and takes the interrupts that are pending.
-    fn interrupted(&mut self, cpu: usize, at: u64) {
+    fn interrupted(&mut self, cpu: CpuId, at: u64) {
         for other in 0..self.cpus.len() {
             let queue = &mut self.cpus[other];
             if queue.awaits.is_empty() {
@@ -210,7 +211,7 @@ impl Timed {
             if queue.awaits.is_empty() {
                 queue.clock = queue.clock.max(at);
                 self.spinning -= 1;
-                self.touch(other);
+                self.touch(CpuId::nth(other));
             }
         }
     }
@@ -247,12 +248,12 @@ impl Strategy for Timed {
         let Known { is_runnable, cpu: last, .. } = self.tasks[task];
         if is_runnable && (asleep || last != cpu) {
             self.touch(last);
-            let queue = &mut self.cpus[last];
+            let queue = &mut self.cpus[last.at()];
             queue.leave(&mut self.tasks[task], &self.sched);
             queue.vacate();
         }
         self.touch(cpu);
-        let (queue, known) = (&mut self.cpus[cpu], &mut self.tasks[task]);
+        let (queue, known) = (&mut self.cpus[cpu.at()], &mut self.tasks[task]);
         known.cpu = cpu;
         known.ticket = known.ticket.wrapping_add(1);
         if known.is_runnable && queue.current != Some(task) {
@@ -276,7 +277,7 @@ impl Strategy for Timed {
         self.touch(self.tasks[task].cpu);
     }
 
-    fn ran(&mut self, task: TaskId, cpu: usize, from: u64, cost: u64) -> u64 {
+    fn ran(&mut self, task: TaskId, cpu: CpuId, from: u64, cost: u64) -> u64 {
         let until = self.steal.lapse(cpu, from, cost);
         self.turns.ran(cpu, until);
         let queue = self.touch(cpu);
@@ -306,7 +307,7 @@ impl Strategy for Timed {
             self.interrupted(cpu, start);
         }
         self.touch(cpu);
-        (self.cpus[cpu].take(start, &mut self.tasks, &self.sched), start)
+        (self.cpus[cpu.at()].take(start, &mut self.tasks, &self.sched), start)
     }
 
     fn interrupts(&mut self, task: TaskId) -> bool {
@@ -316,8 +317,8 @@ impl Strategy for Timed {
         let me = self.tasks[task].cpu;
         // Who spins takes it as it does.
         let takes_time =
-            |&cpu: &usize| cpu != me && self.cpus[cpu].runs() && self.cpus[cpu].awaits.is_empty();
-        let awaits: Vec<usize> = (0..self.cpus.len()).filter(takes_time).collect();
+            |&cpu: &CpuId| cpu != me && self.cpus[cpu.at()].runs() && self.cpus[cpu.at()].awaits.is_empty();
+        let awaits: Vec<CpuId> = (0..self.cpus.len()).map(CpuId::nth).filter(takes_time).collect();
         let spins = !awaits.is_empty();
         self.touch(me).awaits = awaits;
         self.spinning += usize::from(spins);

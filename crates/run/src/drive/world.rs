@@ -3,7 +3,7 @@
 use super::choice::{Pending, Strategy, TaskId};
 use super::{Costs, Driver, Place, Step, Wait, Waited};
 use crate::machine::NO_FRAME;
-use crate::machine::{Frame, Hindrance};
+use crate::machine::{CpuId, Frame, Hindrance};
 use crate::observe::{Deed, Ring, Traced};
 use crate::sync::assert_unlocked;
 use corosensei::Yielder;
@@ -30,7 +30,7 @@ pub(super) enum Status {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TaskState {
     pub status: Status,
-    pub cpu: usize,
+    pub cpu: CpuId,
     /// Virtual time up to which it has run.
     pub time: u64,
     /// Virtual time it has spent on a CPU.
@@ -41,7 +41,7 @@ pub(super) struct TaskState {
 }
 
 impl TaskState {
-    pub fn new(cpu: usize, status: Status) -> Self {
+    pub fn new(cpu: CpuId, status: Status) -> Self {
         Self { status, cpu, time: 0, ran: 0, woken: false, at: (Step::Idle, NO_FRAME) }
     }
 }
@@ -112,11 +112,11 @@ impl World {
         let mut clocks = self.cpu_clocks.borrow_mut();
         let state = &mut tasks[task];
         let cpu = state.cpu;
-        let end = self.strategy.borrow_mut().ran(task, cpu, state.time.max(clocks[cpu]), cost);
+        let end = self.strategy.borrow_mut().ran(task, cpu, state.time.max(clocks[cpu.at()]), cost);
         state.time = end;
         state.ran = state.ran.saturating_add(cost);
         state.at = (at, frame);
-        clocks[cpu] = end;
+        clocks[cpu.at()] = end;
         drop((tasks, clocks));
         self.record(task, Deed::Step(at, frame));
     }
@@ -135,7 +135,7 @@ impl World {
         }
         if let Some(trace) = &self.trace {
             let state = &self.tasks.borrow()[task];
-            let event = Traced { at_ns: state.time, thread: task as u32, cpu: state.cpu as u32, deed };
+            let event = Traced { at_ns: state.time, thread: task as u32, cpu: state.cpu, deed };
             trace.borrow_mut()[task].push(event);
         }
     }
@@ -203,8 +203,8 @@ impl World {
     }
 
     /// Work has been queued for a CPU: its kworker becomes a task, if it is none.
-    fn begin_kworker(&self, cpu: usize, at: u64) {
-        let id = self.kworkers + cpu;
+    fn begin_kworker(&self, cpu: CpuId, at: u64) {
+        let id = self.kworkers + cpu.at();
         let mut tasks = self.tasks.borrow_mut();
         let Some(state) = tasks.get_mut(id) else { return };
         if state.status == Status::Gone {
@@ -360,10 +360,10 @@ impl Driver for SimThread<'_> {
         self.world.record(self.id, deed);
     }
 
-    fn moved_to(&self, cpu: usize) {
+    fn moved_to(&self, cpu: CpuId) {
         let mut clocks = self.world.cpu_clocks.borrow_mut();
-        if clocks.len() <= cpu {
-            clocks.resize(cpu + 1, 0);
+        if clocks.len() <= cpu.at() {
+            clocks.resize(cpu.at() + 1, 0);
         }
         self.world.tasks.borrow_mut()[self.id].cpu = cpu;
     }

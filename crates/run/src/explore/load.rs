@@ -8,7 +8,7 @@ use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Costs, Decision, Driver, TaskId, Timed};
 use crate::error::{Error, Result};
 use crate::judge::Class;
-use crate::machine::{Digest, MAX_ORDER, Machine, Recount};
+use crate::machine::{CpuId, Digest, MAX_ORDER, Machine, Recount};
 use crate::observe::Totals;
 use crate::ops::{DmaError, Task};
 use crate::policy::{Policy, Rules};
@@ -53,7 +53,9 @@ pub fn cut(profile: &Profile, size: Size) -> Profile {
     small.pinner.pages_min = small.pinner.pages_min.min(small.pinner.pages_max);
     small.memory.page_bytes = 64;
     small.actors_mut().into_iter().for_each(|group| group.threads = group.threads.min(1));
-    let mapped = small.mappings() * pages + threads * small.pinner.fill;
+    small.bystanders.count = small.bystanders.count.min(1);
+    let bystanders = small.bystanders.count * small.bystanders.pages;
+    let mapped = small.mappings() * pages + threads * small.pinner.fill + bystanders;
     // Whole blocks where blocks are taken offline.
     let blocks = if small.offliner.threads + small.contig.threads == 0 { 0 } else { 192 };
     // Beside larger folios, what is lost to their alignment, and what is moved with a page.
@@ -93,14 +95,15 @@ impl Load {
         for id in 0..profile.threads as usize {
             let (set, failed) = (Arc::clone(&sh), Rc::clone(&failed));
             let body = move |thread: &crate::drive::sim::SimThread<'_>| {
-                let task = Task::new(&set.m, thread, &set.slots[id].counters, id % set.m.cpus.len());
+                let task =
+                    Task::new(&set.m, thread, &set.slots[id].counters, CpuId::turn(id, set.m.cpus.len()));
                 if let Err(errno) = set_up(&set, &task, id) {
                     *failed.borrow_mut() = Some(errno);
                 }
                 set.start_at(thread.now());
             };
             let task = SimTask {
-                cpu: id % sh.m.cpus.len(),
+                cpu: CpuId::turn(id, sh.m.cpus.len()),
                 place: Arc::clone(&sh.slots[id].place),
                 killable: true,
                 daemon: false,
@@ -124,9 +127,6 @@ impl Load {
             return Err(Error::Resource(reason));
         }
         let ready = fresh();
-        // The set-up may have made mappings of its own.
-        let made = sh.m.mappings().skip(ready.m.mappings().count());
-        made.for_each(|made| _ = ready.m.map(made.kind, made.vma.len()));
         ready.restore(&sh);
         Ok(Self { sh, ready, calls, kworkers, costs, dma_errors: Rc::default() })
     }
@@ -156,7 +156,7 @@ fn kworkers(sh: &Arc<Shared>) -> Kworkers {
     Kworkers::new(
         sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)),
         Arc::new(move |thread, cpu| {
-            Task::new(&worked.m, thread, &worked.slots[first + cpu].counters, cpu).drain_works();
+            Task::new(&worked.m, thread, &worked.slots[first + cpu.at()].counters, cpu).drain_works();
         }),
     )
 }
@@ -187,12 +187,12 @@ impl Subject for Load {
         let task = |id: usize| {
             let (sh, dma_errors) = (Arc::clone(&self.sh), Rc::clone(&self.dma_errors));
             SimTask {
-                cpu: id % cpus,
+                cpu: CpuId::turn(id, cpus),
                 place: Arc::clone(&self.sh.slots[id].place),
                 killable: true,
                 daemon: id >= pinners,
                 body: Box::new(move |thread| {
-                    let task = Task::new(&sh.m, thread, &sh.slots[id].counters, id % cpus);
+                    let task = Task::new(&sh.m, thread, &sh.slots[id].counters, CpuId::turn(id, cpus));
                     if id < pinners {
                         let ledger = Pinner::new(&sh, &task, id).calls(calls);
                         dma_errors.borrow_mut().extend(ledger.dma_errors);

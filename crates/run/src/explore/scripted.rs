@@ -11,7 +11,7 @@ use crate::judge::Class;
 use crate::litmus::{Book, Names, Scenario, Session, Stage};
 use crate::machine::NO_FRAME;
 use crate::machine::{
-    Backing, Digest, Frame, Kind as Contents, Layout, Machine, MappingId, PAGEBLOCK, Recount,
+    Backing, CpuId, Digest, Frame, Kind as Contents, Layout, Machine, MappingId, PAGEBLOCK, Recount,
 };
 use crate::observe::{Event, Totals};
 use crate::ops::Task;
@@ -34,7 +34,7 @@ struct Beside<'t> {
     thread: &'t SimThread<'t>,
     m: &'t Machine,
     slot: &'t Slot,
-    cpu: usize,
+    cpu: Option<CpuId>,
     /// The mappings that its steps make, made before: which number one gets depends on nobody else.
     fresh: std::slice::Iter<'t, MappingId>,
 }
@@ -42,10 +42,10 @@ struct Beside<'t> {
 impl Stage for Beside<'_> {
     fn call<R: 'static>(
         &mut self,
-        cpu: usize,
+        cpu: CpuId,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
     ) -> std::result::Result<R, OpError> {
-        if cpu != std::mem::replace(&mut self.cpu, cpu) {
+        if self.cpu.replace(cpu) != Some(cpu) {
             self.thread.moved_to(cpu);
         }
         self.thread.step(Step::Idle, NO_FRAME);
@@ -158,7 +158,7 @@ impl Script {
         let kworkers = Kworkers::new(
             shown[threads + 1..].iter().map(|slot| Arc::clone(&slot.place)),
             Arc::new(move |thread, cpu| {
-                Task::new(&worked, thread, &counted[threads + 1 + cpu].counters, cpu).drain_works();
+                Task::new(&worked, thread, &counted[threads + 1 + cpu.at()].counters, cpu).drain_works();
             }),
         );
         let (names, book) = session.into_parts();
@@ -186,10 +186,10 @@ impl Inner {
     }
 
     /// One list of steps, done by a thread; its counters go to `slot`.
-    fn play(&self, thread: &SimThread<'_>, steps: &[Stmt], list: usize, start: usize) {
+    fn play(&self, thread: &SimThread<'_>, steps: &[Stmt], list: usize, start: CpuId) {
         let slot = &self.slots[list];
         // Where it is now does not matter: its first step moves it.
-        let stage = Beside { thread, m: &self.m, slot, cpu: usize::MAX, fresh: self.fresh[list].iter() };
+        let stage = Beside { thread, m: &self.m, slot, cpu: None, fresh: self.fresh[list].iter() };
         let mut session = Session::beside(&self.m, &self.policy, self.names.clone(), &self.book, stage);
         let mut cpu = start;
         let came = match play(steps, &mut cpu, &mut session) {
@@ -211,7 +211,7 @@ impl Inner {
         self.play(thread, &own.steps, id, own.cpu);
         self.left.set(self.left.get() - 1);
         if self.left.get() == 0 && !program.after.is_empty() && !thread.killed() {
-            self.play(thread, &program.after, self.threads(), 0);
+            self.play(thread, &program.after, self.threads(), CpuId(0));
         }
     }
 

@@ -239,8 +239,11 @@ fn ending(file: &File, events: &[Event], ended: &[Vec<String>], hindrances: &[Op
         Kind::Broken | Kind::Outcome => "",
     };
     let Some(victim) = ended.iter().position(|classes| classes.iter().any(|class| class == word)) else {
-        let met = file.outcome.conditions.join("; ");
-        return format!("In the end: {}.", file.outcome.broken.as_ref().unwrap_or(&met));
+        let met = Some(file.outcome.conditions.join("; ")).filter(|met| !met.is_empty());
+        return match file.outcome.broken.as_ref().or(met.as_ref()) {
+            Some(found) => format!("In the end: {found}."),
+            None => "In the end nothing was found.".to_owned(),
+        };
     };
     let name = |task: usize| file.tasks[task].as_str();
     let returned = events

@@ -96,7 +96,7 @@ impl Known {
 /// Adds the pages of a mapping to a state: their references and flags.
 pub(super) fn add_pages(m: &Machine, mapping: &Mapping, state: &mut Digest) {
     let vma = &mapping.vma;
-    for pte in (0..vma.len()).map(|index| vma.pte(index)).filter(|pte| pte.is_present()) {
+    for pte in vma.pages().map(|index| vma.pte(index)).filter(|pte| pte.is_present()) {
         let page = m.page(pte.frame());
         state.add(u64::from(page.refcount() as u32) << 32 | u64::from(page.flags()));
     }

@@ -16,6 +16,8 @@ words! {
         FailedJustified = "failed_justified",
         /// Failed without need.
         FailedSpurious = "failed_spurious",
+        /// Ended by a signal: the OOM killer chose the process that pins.
+        OomKilled = "oom_killed",
         /// Never ended.
         Stuck = "stuck",
     }
@@ -90,6 +92,8 @@ fn lasting(m: &Machine, request: &PinRequest<'_>, pin: &Pin) -> Option<Obstacle>
 /// The class of a call that has ended; `Stuck` is for the watchdog to say.
 pub fn class(m: &Machine, request: &PinRequest<'_>, result: Result<(), Errno>, pin: &Pin) -> Class {
     match result {
+        // Whatever it came to: nobody is left to be told.
+        _ if m.processes.is_killed() => Class::OomKilled,
         Ok(()) if unsafe_page(m, &pin.pages).is_some() => Class::PinnedUnsafe,
         Ok(()) => Class::Pinned,
         Err(_) if lasting(m, request, pin).is_some() => Class::FailedJustified,

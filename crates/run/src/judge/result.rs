@@ -6,6 +6,7 @@
 use super::class::Class;
 use super::findings::{Causes, Failure, UnsafePin};
 use super::liveness::{Liveness, Sample};
+use super::oom::Oom;
 use super::verdict::{Verdict, verdict};
 use super::victims::Victims;
 use crate::machine::Broken;
@@ -25,6 +26,10 @@ pub enum Status {
     Timeout,
     /// A call that never ends was found.
     Stuck,
+    /// The OOM killer ended the process that pins.
+    Killed,
+    /// The kernel panicked: there was no memory, and nobody left to kill.
+    Panicked,
     /// Its user interrupted it.
     Interrupted,
     /// It had lost a condition for good that it was to end at.
@@ -44,6 +49,8 @@ pub struct Calls {
     pub failed_justified: u64,
     /// Failed without need.
     pub failed_spurious: u64,
+    /// Ended by a signal: the OOM killer chose the process that pins.
+    pub oom_killed: u64,
     /// Never ended.
     pub stuck: u64,
 }
@@ -58,6 +65,7 @@ impl Calls {
             pinned_unsafe: of(Class::PinnedUnsafe),
             failed_justified: of(Class::FailedJustified),
             failed_spurious: of(Class::FailedSpurious),
+            oom_killed: of(Class::OomKilled),
             stuck: of(Class::Stuck),
         }
     }
@@ -69,6 +77,7 @@ impl Calls {
             Class::PinnedUnsafe => self.pinned_unsafe,
             Class::FailedJustified => self.failed_justified,
             Class::FailedSpurious => self.failed_spurious,
+            Class::OomKilled => self.oom_killed,
             Class::Stuck => self.stuck,
         }
     }
@@ -325,6 +334,9 @@ pub struct RunResult<R> {
     /// What became of those who want memory back; none: nobody does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub victims: Option<Victims>,
+    /// What was killed for memory; none: nothing was, and the kernel has not panicked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oom: Option<Oom>,
     /// Failed calls, the first hundred.
     pub failures: Vec<Failure>,
     /// Shares that measurements on real kernels give too, of pinners that go in rounds.
@@ -371,9 +383,9 @@ mod tests {
 
     #[test]
     fn calls_add_up() {
-        let calls = Calls::of([5, 1, 2, 8, 4]);
-        assert_eq!(calls.issued, 20);
+        let calls = Calls::of([5, 1, 2, 8, 3, 4]);
+        assert_eq!(calls.issued, 23);
         assert_eq!(calls.failed(), 10);
-        assert!(Class::WORDS.iter().map(|&(_, class)| calls.get(class)).eq([5, 1, 2, 8, 4]));
+        assert!(Class::WORDS.iter().map(|&(_, class)| calls.get(class)).eq([5, 1, 2, 8, 3, 4]));
     }
 }

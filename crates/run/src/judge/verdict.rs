@@ -23,10 +23,14 @@ words! {
         Spurious = "spurious",
         /// Not decided: may be anything up to stuck.
         Inconclusive = "inconclusive",
+        /// Processes were killed for memory.
+        OomKilled = "oom-killed",
         /// Pins of what must stay movable.
         Unsafe = "unsafe",
         /// Calls that never end.
         Stuck = "stuck",
+        /// The kernel panicked: there was no memory, and nobody left to kill.
+        Panicked = "panicked",
         /// The machine's own books do not balance: a bug in gupstress.
         Broken = "broken",
     }
@@ -56,10 +60,14 @@ pub fn verdict<R>(result: &RunResult<R>) -> Verdict {
         || result.invariants.verdict == Books::Inconclusive;
     if result.invariants.verdict == Books::Broken {
         Verdict::Broken
+    } else if result.oom.as_ref().is_some_and(|oom| oom.panicked) {
+        Verdict::Panicked
     } else if calls.stuck > 0 || result.liveness.verdict.is_stuck() {
         Verdict::Stuck
     } else if calls.pinned_unsafe > 0 || result.safety.verdict == Safe::Violated {
         Verdict::Unsafe
+    } else if result.oom.is_some() {
+        Verdict::OomKilled
     } else if undecided || matches!(result.status, Status::Interrupted | Status::Aborted) || calls.issued == 0
     {
         // Who had no time to get stuck in, or to fail, is not known to be any good.
@@ -137,7 +145,7 @@ pub fn cell(repeats: &[Repeat], expected: Verdict) -> Cell {
 mod tests {
     use super::*;
     use crate::judge::result::{Calls, Fairness, Invariants, Pages, Passing, Safety, Throughput};
-    use crate::judge::{Causes, Liveness};
+    use crate::judge::{Causes, Liveness, Oom};
     use crate::observe::{Counters, Event, Totals};
     use hdrhistogram::Histogram;
     use std::collections::BTreeMap;
@@ -178,6 +186,7 @@ mod tests {
             safety: Safety { verdict: Safe::Safe, leaked: 0, findings: Vec::new() },
             invariants: Invariants { verdict: Books::Held, checked: 9, broken: 0, findings: Vec::new() },
             victims: None,
+            oom: None,
             failures: Vec::new(),
             contention: None,
             timeline: Vec::new(),
@@ -189,14 +198,16 @@ mod tests {
     fn of_several_things_that_are_true_the_worst_is_said() {
         let idle = Counters::default();
         idle.add(Event::DrainIdle, 5);
-        let changes: [(Verdict, Change<'_>); 8] = [
+        let changes: [(Verdict, Change<'_>); 10] = [
             (Verdict::Ok, &|_| ()),
             (Verdict::SlowDrains, &|r| r.counters = idle.totals()),
             (Verdict::Justified, &|r| r.calls.failed_justified = 1),
             (Verdict::Spurious, &|r| r.calls.failed_spurious = 1),
             (Verdict::Inconclusive, &|r| r.liveness.verdict = LivenessVerdict::Inconclusive),
+            (Verdict::OomKilled, &|r| r.oom = Some(Oom::default())),
             (Verdict::Unsafe, &|r| r.safety.verdict = Safe::Violated),
             (Verdict::Stuck, &|r| r.calls.stuck = 1),
+            (Verdict::Panicked, &|r| r.oom = Some(Oom { panicked: true, ..Oom::default() })),
             (Verdict::Broken, &|r| r.invariants.verdict = Books::Broken),
         ];
         let mut all = good();

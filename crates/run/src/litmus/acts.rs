@@ -2,9 +2,12 @@
 
 use super::session::{Live, Outcome, Session, Stage};
 use crate::drive::sim::SimThread;
-use crate::machine::{Backing, Frame, Kind, MAX_ORDER, Mapping, MappingId, ZoneKind};
+use crate::judge::Class;
+use crate::machine::{
+    Backing, CpuId, Frame, Kind, MAX_ORDER, Mapping, MappingId, PageIndex, PageRange, ZoneKind, pages,
+};
 use crate::ops::{Errno, Task};
-use crate::script::{Counted, Has, Name, Op, OpError, Pages, Player};
+use crate::script::{Counted, Has, Name, Op, OpError, Pages, Part, Player};
 use std::ops::Range;
 use toml::Value;
 
@@ -26,7 +29,7 @@ impl<S: Stage> Session<S> {
             }
         }
         let mapping = self.stage.map(&self.m, backing, pages);
-        if backing.kind.is_hugetlb() && !self.m.reserve_hugetlb(0, mapping, pages >> MAX_ORDER) {
+        if backing.kind.is_hugetlb() && !self.m.reserve_hugetlb(CpuId(0), mapping, pages >> MAX_ORDER) {
             self.m.mapping(mapping).vma.set_gone();
             return Err(OpError::Refused { word: "map", errno: Errno::ENOMEM });
         }
@@ -34,7 +37,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// `vm.nr_hugepages`: first none, then so many.
-    pub fn hugepool(&mut self, cpu: usize, pages: u32) -> Result<(), OpError> {
+    pub fn hugepool(&mut self, cpu: CpuId, pages: u32) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
         self.m.set_hugetlb_pool(cpu, 0);
         self.m.set_hugetlb_pool(cpu, pages);
@@ -42,7 +45,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Leaves no free block of more than a page outside Movable.
-    pub fn fragment(&mut self, cpu: usize) -> Result<(), OpError> {
+    pub fn fragment(&mut self, cpu: CpuId) -> Result<(), OpError> {
         self.call(cpu, |t| _ = t.fragment())?;
         self.unless_stopped()
     }
@@ -55,10 +58,10 @@ impl<S: Stage> Session<S> {
     /// Runs an operation on part of a mapping.
     pub(super) fn on<R: 'static>(
         &mut self,
-        cpu: usize,
+        cpu: CpuId,
         mapping: MappingId,
-        range: Range<u32>,
-        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> R + 'static,
+        range: PageRange,
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, PageRange) -> R + 'static,
     ) -> Result<R, OpError> {
         self.check(mapping, &range)?;
         self.call(cpu, move |task| operation(task, task.m.mapping(mapping), range))
@@ -68,12 +71,13 @@ impl<S: Stage> Session<S> {
     fn try_on<R: 'static>(
         &mut self,
         word: &'static str,
-        (cpu, mapping, range): (usize, MappingId, Range<u32>),
-        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) -> Result<R, Errno> + 'static,
+        (cpu, mapping, range): (CpuId, MappingId, PageRange),
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, PageRange) -> Result<R, Errno> + 'static,
     ) -> Result<R, OpError> {
         let result = self.on(cpu, mapping, range, operation)?;
         result.map_err(|errno| match self.stage.stopped() {
             Some(why) => OpError::Stopped(why.to_owned()),
+            None if self.machine().processes.is_killed() => OpError::Killed(word),
             None if errno == Errno::EINTR || self.stage.is_endless() => {
                 OpError::Stuck(format!("{word}: no end in sight"))
             }
@@ -84,101 +88,101 @@ impl<S: Stage> Session<S> {
     /// Runs one that cannot fail, unless it was given up.
     fn whole_on(
         &mut self,
-        (cpu, mapping, range): (usize, MappingId, Range<u32>),
-        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, Range<u32>) + 'static,
+        (cpu, mapping, range): (CpuId, MappingId, PageRange),
+        operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, PageRange) + 'static,
     ) -> Result<(), OpError> {
         self.on(cpu, mapping, range, operation)?;
         self.unless_stopped()
     }
 
     /// Writes each page.
-    pub fn touch(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn touch(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("touch", (cpu, mapping, range), |t, m, r| t.touch(m, r))
     }
 
     /// Reads each page.
-    pub fn read(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn read(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("read", (cpu, mapping, range), |t, m, r| t.read(m, r))
     }
 
-    /// Writes `pages` fresh anonymous pages of another mapping.
-    pub fn fill(&mut self, cpu: usize, pages: u32) -> Result<(), OpError> {
-        let mapping = self.map(Kind::Anon, pages)?;
-        self.try_on("fill", (cpu, mapping, 0..pages), |t, m, r| t.touch(m, r))
+    /// Writes `len` fresh anonymous pages of another mapping.
+    pub fn fill(&mut self, cpu: CpuId, len: u32) -> Result<(), OpError> {
+        let mapping = self.map(Kind::Anon, len)?;
+        self.try_on("fill", (cpu, mapping, pages(0..len)), |t, m, r| t.touch(m, r))
     }
 
     /// `mlock2(MLOCK_ONFAULT)`.
-    pub fn mlock(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn mlock(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("mlock", (cpu, mapping, range), |t, m, r| t.mlock(m, r))
     }
 
     /// `munlock`.
-    pub fn munlock(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn munlock(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("munlock", (cpu, mapping, range), |t, m, r| t.munlock(m, r))
     }
 
     /// `madvise(MADV_COLD)`.
-    pub fn cold(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn cold(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("cold", (cpu, mapping, range), |t, m, r| t.madvise_cold(m, r))
     }
 
     /// `madvise(MADV_FREE)`.
-    pub fn lazyfree(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn lazyfree(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("lazyfree", (cpu, mapping, range), |t, m, r| t.madvise_free(m, r))
     }
 
     /// `madvise(MADV_DONTNEED)`: the next access gets another page, or the cached one of
     /// shared memory. What is pinned stays with its device alone.
-    pub fn dontneed(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn dontneed(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.check(mapping, &range)?;
         self.end_transfers(cpu, mapping, &range)?;
         self.try_on("dontneed", (cpu, mapping, range), |t, m, r| t.madvise_dontneed(m, r))
     }
 
     /// `madvise(MADV_REMOVE)`: a hole in the file. What is pinned stays with its device alone.
-    pub fn remove(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn remove(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.check(mapping, &range)?;
         self.end_transfers(cpu, mapping, &range)?;
         self.try_on("remove", (cpu, mapping, range), |t, m, r| t.madvise_remove(m, r))
     }
 
     /// `mprotect(PROT_READ)`.
-    pub fn rdonly(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn rdonly(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("rdonly", (cpu, mapping, range), |t, m, r| t.mprotect_readonly(m, r))
     }
 
     /// Moves the mapping to another address.
-    pub fn mremap(&mut self, cpu: usize, mapping: MappingId) -> Result<(), OpError> {
-        self.whole_on((cpu, mapping, 0..1), |t, m, _| t.mremap(m))
+    pub fn mremap(&mut self, cpu: CpuId, mapping: MappingId) -> Result<(), OpError> {
+        self.whole_on((cpu, mapping, pages(0..1)), |t, m, _| t.mremap(m))
     }
 
     /// Writes each page through a second mapping of the file.
-    pub fn alias(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn alias(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("alias", (cpu, mapping, range), |t, m, r| t.touch_alias(m, r))
     }
 
     /// `pwrite` of each page of the file.
-    pub fn write(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn write(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("write", (cpu, mapping, range), |t, m, r| t.pwrite(m, r))
     }
 
     /// Another holder takes one plain reference on each page and keeps it: by `splice` of a
     /// file, else by `vmsplice`.
-    pub fn hold(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn hold(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.hold_by("hold", cpu, mapping, range)
     }
 
     /// The same by `vmsplice`, which maps what it takes.
-    pub fn vhold(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn vhold(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.hold_by("vhold", cpu, mapping, range)
     }
 
     fn hold_by(
         &mut self,
         word: &'static str,
-        cpu: usize,
+        cpu: CpuId,
         mapping: MappingId,
-        range: Range<u32>,
+        range: PageRange,
     ) -> Result<(), OpError> {
         let splice = word == "hold";
         let frames = self.try_on(word, (cpu, mapping, range.clone()), move |t, m, r| t.hold(m, r, splice))?;
@@ -187,16 +191,16 @@ impl<S: Stage> Session<S> {
     }
 
     /// Locks each page, and keeps it locked, with a reference.
-    pub fn lock(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn lock(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.take(("lock", Has::Lock), (cpu, mapping, range), |t, m, index, had| t.lock_page(m, index, had))
     }
 
     /// Puts each page under writeback, and keeps it there, with a reference.
     pub fn startwriteback(
         &mut self,
-        cpu: usize,
+        cpu: CpuId,
         mapping: MappingId,
-        range: Range<u32>,
+        range: PageRange,
     ) -> Result<(), OpError> {
         self.take(("startwriteback", Has::Writeback), (cpu, mapping, range), |t, m, index, had| {
             let frame = t.lock_page(m, index, had)?;
@@ -208,7 +212,7 @@ impl<S: Stage> Session<S> {
     fn take(
         &mut self,
         (word, has): (&'static str, Has),
-        (cpu, mapping, range): (usize, MappingId, Range<u32>),
+        (cpu, mapping, range): (CpuId, MappingId, PageRange),
         one: TakeOne,
     ) -> Result<(), OpError> {
         let frames = self.try_on(word, (cpu, mapping, range.clone()), move |t, m, range| {
@@ -229,7 +233,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Lets go of one such reference on each page, the latest, wherever the page is by now.
-    pub fn release(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn release(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.give_back(Has::Reference, cpu, mapping, range)
     }
 
@@ -237,9 +241,9 @@ impl<S: Stage> Session<S> {
     pub fn give_back(
         &mut self,
         has: Has,
-        cpu: usize,
+        cpu: CpuId,
         mapping: MappingId,
-        range: Range<u32>,
+        range: PageRange,
     ) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
         let had = self.book.lock().given_back(has, mapping, range.clone());
@@ -255,7 +259,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Takes a pageblock of Movable, and gives it back: `alloc_contig_range`.
-    pub fn contig(&mut self, cpu: usize, block: u32) -> Result<(), OpError> {
+    pub fn contig(&mut self, cpu: CpuId, block: u32) -> Result<(), OpError> {
         let blocks = self.m.memory.whole_blocks(ZoneKind::Movable);
         if !blocks.contains(&block) {
             let reason = match blocks.end.checked_sub(1) {
@@ -273,7 +277,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// Lets go of every such reference.
-    pub fn release_all(&mut self, cpu: usize) -> Result<(), OpError> {
+    pub fn release_all(&mut self, cpu: CpuId) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
         let mut book = self.book.lock();
         let mut all: Vec<_> = book.held.extract_if(|(has, ..), _| *has == Has::Reference).collect();
@@ -283,36 +287,36 @@ impl<S: Stage> Session<S> {
     }
 
     /// Makes single pages of every folio of the range, where nobody else has references on it.
-    pub fn split(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn split(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.whole_on((cpu, mapping, range), |t, m, r| t.split_folios(m, r))
     }
 
     /// `mprotect` to read-only and back: only that PMDs across its edges are gone stays of it.
-    pub fn pmdsplit(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn pmdsplit(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.whole_on((cpu, mapping, range), |t, m, r| t.mprotect_and_back(m, r))
     }
 
     /// Forks a child that keeps a range shared copy-on-write; the rest is not the child's.
-    pub fn share(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn share(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("share", (cpu, mapping, range), |t, m, r| t.fork(m, r))
     }
 
     /// The same, and the child writes them first.
-    pub fn sharew(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn sharew(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("sharew", (cpu, mapping, range), |t, m, r| t.fork_writing(m, r))
     }
 
     /// All children exit.
-    pub fn children_exit(&mut self, cpu: usize) -> Result<(), OpError> {
+    pub fn children_exit(&mut self, cpu: CpuId) -> Result<(), OpError> {
         self.call(cpu, |t| t.m.mappings().for_each(|mapping| t.children_exit(mapping)))?;
         self.unless_stopped()
     }
 
     /// Unmaps part of a mapping, or all of it for good. A frame that is pinned lives until its pin
     /// is dropped.
-    pub fn munmap(&mut self, cpu: usize, mapping: MappingId, range: Range<u32>) -> Result<(), OpError> {
+    pub fn munmap(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.check(mapping, &range)?;
-        if range == (0..self.machine().mapping(mapping).vma.len()) {
+        if range == self.machine().mapping(mapping).vma.pages() {
             return self.unmap(cpu, mapping);
         }
         self.end_transfers(cpu, mapping, &range)?;
@@ -320,16 +324,16 @@ impl<S: Stage> Session<S> {
     }
 
     /// Unmaps a mapping for good. A frame that is pinned lives until its pin is dropped.
-    pub fn unmap(&mut self, cpu: usize, mapping: MappingId) -> Result<(), OpError> {
-        self.check(mapping, &(0..1))?;
-        let pages = self.machine().mapping(mapping).vma.len();
-        self.end_transfers(cpu, mapping, &(0..pages))?;
-        self.whole_on((cpu, mapping, 0..1), |t, m, _| t.unmap(m))
+    pub fn unmap(&mut self, cpu: CpuId, mapping: MappingId) -> Result<(), OpError> {
+        self.check(mapping, &pages(0..1))?;
+        let all = self.machine().mapping(mapping).vma.pages();
+        self.end_transfers(cpu, mapping, &all)?;
+        self.whole_on((cpu, mapping, pages(0..1)), |t, m, _| t.unmap(m))
     }
 
     /// `exec`: the address space goes, and who holds pins in it keeps them: the frames are the
     /// devices' alone.
-    pub fn exec(&mut self, cpu: usize) -> Result<(), OpError> {
+    pub fn exec(&mut self, cpu: CpuId) -> Result<(), OpError> {
         let mapped = |mapping: &&Mapping| !mapping.vma.is_gone();
         let all: Vec<MappingId> =
             self.machine().mappings().filter(mapped).map(|mapping| mapping.id).collect();
@@ -337,7 +341,7 @@ impl<S: Stage> Session<S> {
     }
 
     /// `exit`, or a signal that kills: the address space goes, then with the files its pins.
-    pub fn exit(&mut self, cpu: usize) -> Result<(), OpError> {
+    pub fn exit(&mut self, cpu: CpuId) -> Result<(), OpError> {
         self.exec(cpu)?;
         let book = self.book.lock();
         let held: Vec<usize> = (0..book.pins.len()).filter(|&pin| book.pins[pin].is_some()).collect();
@@ -347,9 +351,9 @@ impl<S: Stage> Session<S> {
 
     /// Drains every CPU's batches but this one's: what the measurements call so leaves what was
     /// queued here off the LRU (`o0-share-settled`).
-    pub fn settle(&mut self, cpu: usize) -> Result<(), OpError> {
+    pub fn settle(&mut self, cpu: CpuId) -> Result<(), OpError> {
         self.call(cpu, move |t| {
-            for other in (0..t.m.cpus.len()).filter(|&other| other != cpu) {
+            for (other, _) in t.m.each_cpu().filter(|&(other, _)| other != cpu) {
                 t.move_to(other);
                 t.lru_add_drain();
             }
@@ -360,12 +364,12 @@ impl<S: Stage> Session<S> {
 
     /// Drains every CPU's batches, as the measurements on real kernels did before each run.
     pub fn drain_all(&mut self) -> Result<(), OpError> {
-        self.call(0, |t| t.lru_add_drain_all(true))?;
+        self.call(CpuId(0), |t| t.lru_add_drain_all(true))?;
         self.unless_stopped()
     }
 
     /// Takes what devices have written over into the mapping, as long as it shows their pages.
-    fn end_transfers(&mut self, cpu: usize, mapping: MappingId, range: &Range<u32>) -> Result<(), OpError> {
+    fn end_transfers(&mut self, cpu: CpuId, mapping: MappingId, range: &PageRange) -> Result<(), OpError> {
         // Before anything is taken: what is refused must change nothing.
         self.check_cpu(cpu)?;
         let meets = |live: &Live| {
@@ -390,23 +394,24 @@ impl<S: Stage> Session<S> {
         self.stage.stopped().map_or(Ok(()), |why| Err(OpError::Stopped(why.to_owned())))
     }
 
-    /// The mapping that a script calls so, and its pages.
-    fn named(&self, name: &Name) -> Result<(MappingId, u32), OpError> {
+    /// The mapping that a script calls so.
+    fn named(&self, name: &Name) -> Result<MappingId, OpError> {
         let mapping = self.names.get(name).copied();
-        let mapping = mapping.ok_or_else(|| OpError::Misuse(format!("{:?} is not mapped", name.0)))?;
-        Ok((mapping, self.machine().mapping(mapping).vma.len()))
+        mapping.ok_or_else(|| OpError::Misuse(format!("{:?} is not mapped", name.0)))
     }
 
-    fn pages(&self, on: &Pages) -> Result<(MappingId, Range<u32>), OpError> {
-        let (mapping, pages) = self.named(&on.name)?;
-        Ok((mapping, on.range.clone().unwrap_or(0..pages)))
+    /// Pages of a mapping as a script names them; none said: all.
+    fn part(&self, name: &Name, range: Option<&Range<u32>>) -> Result<(MappingId, PageRange), OpError> {
+        let mapping = self.named(name)?;
+        let all = || self.machine().mapping(mapping).vma.pages();
+        Ok((mapping, range.map_or_else(all, |range| pages(range.clone()))))
     }
 }
 
 impl<S: Stage> Player for Session<S> {
     type Outcome = Outcome;
 
-    fn play(&mut self, cpu: usize, op: &Op) -> Result<Option<Outcome>, OpError> {
+    fn play(&mut self, cpu: CpuId, op: &Op) -> Result<Option<Outcome>, OpError> {
         match op {
             // Nothing that goes on by itself is modelled.
             Op::Cpu(_) | Op::Sleep(_) => {}
@@ -422,10 +427,10 @@ impl<S: Stage> Player for Session<S> {
             Op::Drain(_) => self.drain_all()?,
             Op::Settle(_) => self.settle(cpu)?,
             Op::Unmap(on) => self.with(Self::munmap, cpu, on)?,
-            Op::Mremap(name) => self.mremap(cpu, self.named(name)?.0)?,
+            Op::Mremap(name) => self.mremap(cpu, self.named(name)?)?,
             Op::Split(name) => {
-                let (mapping, pages) = self.named(name)?;
-                self.split(cpu, mapping, 0..pages)?;
+                let (mapping, all) = self.part(name, None)?;
+                self.split(cpu, mapping, all)?;
             }
             Op::Pmdsplit(on) => self.with(Self::pmdsplit, cpu, on)?,
             Op::Thpon(_) => self.thp_always = true,
@@ -433,29 +438,28 @@ impl<S: Stage> Player for Session<S> {
             Op::Overcommit(pages) => self.m.set_hugetlb_overcommit(*pages),
             Op::Fragment(_) => self.fragment(cpu)?,
             Op::Unpin(name) => {
-                let mapping = self.named(name)?.0;
+                let mapping = self.named(name)?;
                 let held = |pin: &Option<Live>| pin.as_ref().is_some_and(|live| live.mapping == mapping);
                 let book = self.book.lock();
                 let pins: Vec<usize> = (0..book.pins.len()).filter(|&pin| held(&book.pins[pin])).collect();
                 drop(book);
                 pins.into_iter().try_for_each(|pin| self.unpin(cpu, pin))?;
             }
-            Op::Hold(part) => self.hold(cpu, self.named(&part.name)?.0, part.range.clone())?,
-            Op::Vhold(part) => self.vhold(cpu, self.named(&part.name)?.0, part.range.clone())?,
-            Op::Lock(part) => self.lock(cpu, self.named(&part.name)?.0, part.range.clone())?,
-            Op::Startwriteback(part) => {
-                self.startwriteback(cpu, self.named(&part.name)?.0, part.range.clone())?;
-            }
+            Op::Hold(part) => self.with_part(Self::hold, cpu, part)?,
+            Op::Vhold(part) => self.with_part(Self::vhold, cpu, part)?,
+            Op::Lock(part) => self.with_part(Self::lock, cpu, part)?,
+            Op::Startwriteback(part) => self.with_part(Self::startwriteback, cpu, part)?,
             Op::Unlock(part) | Op::Endwriteback(part) => {
                 let has = if matches!(op, Op::Unlock(_)) { Has::Lock } else { Has::Writeback };
-                self.give_back(has, cpu, self.named(&part.name)?.0, part.range.clone())?;
+                let (mapping, range) = self.part(&part.name, Some(&part.range))?;
+                self.give_back(has, cpu, mapping, range)?;
             }
             Op::Contig(block) => self.contig(cpu, *block)?,
             Op::Release(None) => self.release_all(cpu)?,
-            Op::Release(Some(part)) => self.release(cpu, self.named(&part.name)?.0, part.range.clone())?,
+            Op::Release(Some(part)) => self.with_part(Self::release, cpu, part)?,
             Op::Pin(_) | Op::Pinro(_) | Op::Vfpin(_) | Op::Vfpinro(_) | Op::Udpin(_) => {
                 let Some((on, caller, write)) = op.as_pin() else { return Ok(None) };
-                let (mapping, range) = self.pages(on)?;
+                let (mapping, range) = self.part(&on.name, on.range.as_ref())?;
                 return self.pin_by(caller, cpu, mapping, range, write).map(Some);
             }
             Op::Childexit(_) => self.children_exit(cpu)?,
@@ -487,14 +491,19 @@ fn let_go(task: &Task<'_, SimThread<'_>>, has: Has, frames: &[Frame]) {
 }
 
 /// Takes something of one page, beside what was taken already.
-type TakeOne = fn(&Task<'_, SimThread<'_>>, &Mapping, u32, &[Frame]) -> Result<Frame, Errno>;
+type TakeOne = fn(&Task<'_, SimThread<'_>>, &Mapping, PageIndex, &[Frame]) -> Result<Frame, Errno>;
 
 /// Something that is done to a range of a mapping on a CPU.
-type Act<S> = fn(&mut Session<S>, usize, MappingId, Range<u32>) -> Result<(), OpError>;
+type Act<S> = fn(&mut Session<S>, CpuId, MappingId, PageRange) -> Result<(), OpError>;
 
 impl<S: Stage> Session<S> {
-    fn with(&mut self, act: Act<S>, cpu: usize, on: &Pages) -> Result<(), OpError> {
-        let (mapping, range) = self.pages(on)?;
+    fn with(&mut self, act: Act<S>, cpu: CpuId, on: &Pages) -> Result<(), OpError> {
+        let (mapping, range) = self.part(&on.name, on.range.as_ref())?;
+        act(self, cpu, mapping, range)
+    }
+
+    fn with_part(&mut self, act: Act<S>, cpu: CpuId, on: &Part) -> Result<(), OpError> {
+        let (mapping, range) = self.part(&on.name, Some(&on.range))?;
         act(self, cpu, mapping, range)
     }
 }
@@ -502,11 +511,18 @@ impl<S: Stage> Session<S> {
 impl Counted for Outcome {
     fn value(&self, key: &str) -> Option<Value> {
         if key == "result" {
-            let stuck = self.class == crate::judge::Class::Stuck;
-            let end = self.error.map_or(if stuck { "stuck" } else { "ok" }, |errno| errno.name());
-            return Some(Value::from(end));
+            return Some(Value::from(self.error.map_or_else(|| end(self.class), Errno::name)));
         }
         let event = crate::observe::Event::ALL.iter().find(|event| event.name() == key)?;
         Some(Value::from(self.counters.get(*event) as i64))
+    }
+}
+
+/// How a call ended that no errno says it of.
+fn end(class: Class) -> &'static str {
+    match class {
+        Class::Stuck => "stuck",
+        Class::OomKilled => "killed",
+        _ => "ok",
     }
 }

@@ -5,7 +5,7 @@ use crate::config::{Count, Ns};
 use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
 use crate::drive::{Costs, Decision, Timed};
 use crate::machine::NO_FRAME;
-use crate::machine::{Backing, Frame, Machine, MappingId};
+use crate::machine::{Backing, CpuId, Frame, Machine, MappingId};
 use crate::observe::{Counters, Deed, Event, Ring, Totals, Traced};
 use crate::ops::Task;
 use crate::policy::Policy;
@@ -63,7 +63,7 @@ pub struct Taken {
     /// The task that took it.
     pub task: u32,
     /// Its CPU.
-    pub cpu: u32,
+    pub cpu: CpuId,
     /// The step's name.
     pub step: &'static str,
     /// The page it was about.
@@ -133,7 +133,7 @@ impl Alone {
 
     fn main_task<R: 'static>(
         &self,
-        cpu: usize,
+        cpu: CpuId,
         answer: &Rc<RefCell<Option<R>>>,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
     ) -> SimTask {
@@ -173,7 +173,7 @@ impl Stage for Alone {
 
     fn call<R: 'static>(
         &mut self,
-        cpu: usize,
+        cpu: CpuId,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
     ) -> Result<R, OpError> {
         let answer = Rc::new(RefCell::new(None));

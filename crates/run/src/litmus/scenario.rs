@@ -154,7 +154,7 @@ impl Scenario {
         put("cpus", Value::from(self.program.cpus as i64));
         put("steps", steps(&self.program.steps));
         let thread = |thread: &crate::script::Thread| {
-            let cpu = ("cpu".to_owned(), Value::from(thread.cpu as i64));
+            let cpu = ("cpu".to_owned(), Value::from(i64::from(thread.cpu.0)));
             let table = [cpu, ("steps".to_owned(), steps(&thread.steps))].into_iter().collect();
             (thread.name.clone(), Value::Table(table))
         };

@@ -4,7 +4,9 @@ use super::alone::{Alone, Taken};
 use crate::drive::Driver;
 use crate::drive::sim::SimThread;
 use crate::judge::class::{Class, class};
-use crate::machine::{Backing, Frame, Known, Layout, Machine, MappingId, PageState, Recount};
+use crate::machine::{
+    Backing, CpuId, Frame, Known, Layout, Machine, MappingId, PageIndex, PageRange, PageState, Recount,
+};
 use crate::observe::{Deed, Totals};
 use crate::ops::{Caller, Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
@@ -12,13 +14,12 @@ use crate::script::{Has, Name, OpError, kind_name};
 use crate::sync::Mutex;
 use serde::Serialize;
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// What a pin came to.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// The errno; none for success, and none for a call that never ended.
+    /// The errno; none for success, and none for a call that never ended or whose process was killed.
     pub error: Option<Errno>,
     /// Its class.
     pub class: Class,
@@ -34,7 +35,7 @@ pub struct Outcome {
 #[derive(Clone)]
 pub(crate) struct Live {
     pub mapping: MappingId,
-    pub range: Range<u32>,
+    pub range: PageRange,
     pub pin: Pin,
     /// Its device, if it has one: none for a pin that only reads, or where
     /// every word of a page has a device already.
@@ -46,7 +47,7 @@ pub(crate) struct Live {
 pub(crate) struct Book {
     pub pins: Vec<Option<Live>>,
     /// By page of a mapping: what is had of those that were there, which may have left it since.
-    pub held: HashMap<(Has, MappingId, u32), Vec<Frame>>,
+    pub held: HashMap<(Has, MappingId, PageIndex), Vec<Frame>>,
     transfers: u64,
     /// Words of a mapping's pages that a call under way has for its device.
     reserved: Vec<(MappingId, usize)>,
@@ -70,7 +71,7 @@ impl Book {
     }
 
     /// Notes what is had of pages from now on.
-    pub fn took(&mut self, has: Has, mapping: MappingId, pages: impl Iterator<Item = (u32, Frame)>) {
+    pub fn took(&mut self, has: Has, mapping: MappingId, pages: impl Iterator<Item = (PageIndex, Frame)>) {
         for (index, frame) in pages {
             self.held.entry((has, mapping, index)).or_default().push(frame);
         }
@@ -80,8 +81,14 @@ impl Book {
     ///
     /// # Errors
     /// The first page of which there is nothing; then all stays.
-    pub fn given_back(&mut self, has: Has, mapping: MappingId, range: Range<u32>) -> Result<Vec<Frame>, u32> {
-        let here = |index: &u32| self.held.get(&(has, mapping, *index)).is_some_and(|had| !had.is_empty());
+    pub fn given_back(
+        &mut self,
+        has: Has,
+        mapping: MappingId,
+        range: PageRange,
+    ) -> Result<Vec<Frame>, PageIndex> {
+        let here =
+            |index: &PageIndex| self.held.get(&(has, mapping, *index)).is_some_and(|had| !had.is_empty());
         if let Some(index) = range.clone().find(|index| !here(index)) {
             return Err(index);
         }
@@ -108,7 +115,7 @@ pub trait Stage {
     /// Runs one operation on a CPU that is there, to its end.
     fn call<R: 'static>(
         &mut self,
-        cpu: usize,
+        cpu: CpuId,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
     ) -> Result<R, OpError>;
 
@@ -216,33 +223,37 @@ impl<S: Stage> Session<S> {
     /// Runs one operation on a CPU to its end.
     pub(super) fn call<R: 'static>(
         &mut self,
-        cpu: usize,
+        cpu: CpuId,
         operation: impl FnOnce(&Task<'_, SimThread<'_>>) -> R + 'static,
     ) -> Result<R, OpError> {
         self.check_cpu(cpu)?;
         self.stage.call(cpu, operation)
     }
 
-    pub(super) fn check_cpu(&self, cpu: usize) -> Result<(), OpError> {
+    /// Whether the program is alive to do anything on a CPU.
+    pub(super) fn check_cpu(&self, cpu: CpuId) -> Result<(), OpError> {
+        if self.m.processes.is_killed() {
+            return Err(OpError::Misuse("the OOM killer has ended the program".to_owned()));
+        }
         let cpus = self.m.cpus.len();
-        if cpu < cpus {
+        if cpu.at() < cpus {
             return Ok(());
         }
         Err(OpError::Misuse(format!("no cpu {cpu}: this machine has 0 to {}", cpus - 1)))
     }
 
     /// Checks that a range lies in a mapping that is still there.
-    pub(super) fn check(&self, mapping: MappingId, range: &Range<u32>) -> Result<(), OpError> {
+    pub(super) fn check(&self, mapping: MappingId, range: &PageRange) -> Result<(), OpError> {
         let Some(found) = self.m.mappings().find(|known| known.id == mapping) else {
             return Err(OpError::Misuse(format!("no mapping {mapping}")));
         };
         if found.vma.is_gone() {
             return Err(OpError::Misuse(format!("mapping {mapping} has been unmapped")));
         }
-        let len = found.vma.len();
-        if range.start >= range.end || range.end > len {
+        let end = found.vma.end();
+        if range.start >= range.end || range.end > end {
             return Err(OpError::Misuse(format!(
-                "pages {}..{} are out of bounds: mapping {mapping} has pages 0..{len}",
+                "pages {}..{} are out of bounds: mapping {mapping} has pages 0..{end}",
                 range.start, range.end
             )));
         }
@@ -252,9 +263,9 @@ impl<S: Stage> Session<S> {
     /// Long-term pins a range.
     pub fn pin(
         &mut self,
-        cpu: usize,
+        cpu: CpuId,
         mapping: MappingId,
-        range: Range<u32>,
+        range: PageRange,
         write: bool,
     ) -> Result<Outcome, OpError> {
         self.pin_by(Caller::IoUring, cpu, mapping, range, write)
@@ -264,9 +275,9 @@ impl<S: Stage> Session<S> {
     pub fn pin_by(
         &mut self,
         caller: Caller,
-        cpu: usize,
+        cpu: CpuId,
         mapping: MappingId,
-        range: Range<u32>,
+        range: PageRange,
         write: bool,
     ) -> Result<Outcome, OpError> {
         self.check(mapping, &range)?;
@@ -290,10 +301,16 @@ impl<S: Stage> Session<S> {
             let mut pin = Pin::default();
             let result = t.pin_longterm_by(caller, &request, &mut pin);
             let cut_off = result == Err(Errno::EINTR);
-            let truth = || class(t.m, &request, result, &pin);
-            let truth = if cut_off { Class::Stuck } else { truth() };
+            let truth = match class(t.m, &request, result, &pin) {
+                Class::OomKilled => Class::OomKilled,
+                _ if cut_off => Class::Stuck,
+                truth => truth,
+            };
             t.d.trace(Deed::Return(truth.name()));
-            if let Some(dma) = dma {
+            if truth == Class::OomKilled {
+                // Nobody is left to use what it pinned after all.
+                t.unpin_longterm(&mut pin);
+            } else if let Some(dma) = dma {
                 t.dma_start(dma, &pin.pages);
             }
             (result, pin, truth)
@@ -306,12 +323,13 @@ impl<S: Stage> Session<S> {
         if let (Err(_), Some(why)) = (result, self.stage.stopped()) {
             return Err(OpError::Stopped(why.to_owned()));
         }
-        let stuck = result.is_err() && (self.stage.is_endless() || truth == Class::Stuck);
+        let killed = truth == Class::OomKilled;
+        let stuck = result.is_err() && !killed && (self.stage.is_endless() || truth == Class::Stuck);
         let truth = if stuck { Class::Stuck } else { truth };
         self.stage.ended(truth);
-        let error = result.err().filter(|_| !stuck);
+        let error = result.err().filter(|_| !stuck && !killed);
         let sweeps = pin.sweeps;
-        let pin_number = result.is_ok().then(|| {
+        let pin_number = (result.is_ok() && !killed).then(|| {
             let mut book = self.book.lock();
             book.pins.push(Some(Live { mapping, range, pin, dma }));
             book.pins.len() - 1
@@ -344,7 +362,16 @@ impl<S: Stage> Session<S> {
     }
 
     /// Drops a pin, after checking that its DMA reached the mapping.
-    pub fn unpin(&mut self, cpu: usize, pin: usize) -> Result<(), OpError> {
+    ///
+    /// A pin's number is no CPU's:
+    ///
+    /// ```compile_fail,E0308
+    /// # use gupstress_run::{litmus::Session, machine::CpuId};
+    /// fn drop_it(session: &mut Session, on: CpuId, pin: usize) {
+    ///     _ = session.unpin(pin, on);
+    /// }
+    /// ```
+    pub fn unpin(&mut self, cpu: CpuId, pin: usize) -> Result<(), OpError> {
         self.check_cpu(cpu)?;
         let Some(live) = self.book.lock().pins.get_mut(pin).and_then(Option::take) else {
             return Err(OpError::Misuse(format!("pin {pin} is not held: unpinned twice, or never taken")));
@@ -363,7 +390,7 @@ impl<S: Stage> Session<S> {
 
     /// Pages of a pin that its device and the program no longer share: by index, those in whose
     /// place the mapping shows another frame or none.
-    pub fn severed(&self, pin: usize) -> Result<Vec<u32>, OpError> {
+    pub fn severed(&self, pin: usize) -> Result<Vec<PageIndex>, OpError> {
         let book = self.book.lock();
         let Some(live) = book.pins.get(pin).and_then(Option::as_ref) else {
             return Err(OpError::Misuse(format!("pin {pin} is not held: unpinned, or never taken")));
@@ -374,8 +401,8 @@ impl<S: Stage> Session<S> {
     }
 
     /// The state of one page of a mapping; `None` where none is present.
-    pub fn page(&self, mapping: MappingId, index: u32) -> Result<Option<PageState>, OpError> {
-        self.check(mapping, &(index..index + 1))?;
+    pub fn page(&self, mapping: MappingId, index: PageIndex) -> Result<Option<PageState>, OpError> {
+        self.check(mapping, &(index.run(1)))?;
         let pte = self.m.mapping(mapping).vma.pte(index);
         Ok(pte.is_present().then(|| self.m.page_state(pte.frame())))
     }

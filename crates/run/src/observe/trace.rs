@@ -5,7 +5,7 @@
 //! [`write_chrome`] says it in the Trace Event Format, which Perfetto and
 //! `chrome://tracing` open.
 
-use crate::machine::NO_FRAME;
+use crate::machine::{CpuId, NO_FRAME};
 use gupstress_machine::drive::Deed;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ pub struct Traced {
     /// Its number in the run.
     pub thread: u32,
     /// The simulated CPU it was on.
-    pub cpu: u32,
+    pub cpu: CpuId,
     /// What it did.
     pub deed: Deed,
 }
@@ -151,7 +151,7 @@ mod tests {
     use gupstress_machine::machine::Frame;
 
     fn at(at_ns: u64, deed: Deed) -> Traced {
-        Traced { at_ns, thread: 0, cpu: 1, deed }
+        Traced { at_ns, thread: 0, cpu: CpuId(1), deed }
     }
 
     fn slices(events: &[Traced], last: usize) -> Vec<Value> {

@@ -201,7 +201,7 @@ impl fmt::Display for Clause {
 
 /// The ends that a pin can come to.
 pub(crate) fn ends() -> Vec<&'static str> {
-    ["ok", "stuck"].into_iter().chain(Errno::ALL.map(Errno::name)).collect()
+    ["ok", "stuck", "killed"].into_iter().chain(Errno::ALL.map(Errno::name)).collect()
 }
 
 /// Reads conditions: keys and values with their places, under `[exists]` or `[forbid]`.

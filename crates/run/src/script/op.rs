@@ -1,7 +1,7 @@
 //! The steps that a script is made of: one list of words, each with what it takes and does.
 
 use crate::config::nearest;
-use crate::machine::{Backing, Kind, MAX_ORDER};
+use crate::machine::{Backing, CpuId, Kind, MAX_ORDER};
 use crate::ops::Caller;
 use std::fmt;
 use std::ops::Range;
@@ -63,7 +63,7 @@ macro_rules! steps {
 
 steps! {
     /// later steps run on CPU N
-    Cpu(usize) = "cpu",
+    Cpu(CpuId) = "cpu",
     /// maps N pages, none present
     Map(Fresh) = "map",
     /// writes each page
@@ -399,11 +399,11 @@ pub fn kind_name(backing: impl Into<Backing>) -> String {
     if order == 0 || !has_orders(kind) { name.to_owned() } else { format!("{name}/{order}") }
 }
 
-impl Arguments for usize {
+impl Arguments for CpuId {
     const USAGE: &'static str = "N";
     fn parse(words: &[&str]) -> Option<Self> {
         let [number] = words else { return None };
-        number.parse().ok()
+        number.parse().ok().map(Self)
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " {self}")

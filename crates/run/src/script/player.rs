@@ -1,6 +1,7 @@
 //! Who plays a script: a machine on the simulator, on real threads, or a real kernel.
 
 use super::op::Op;
+use crate::machine::CpuId;
 use crate::ops::Errno;
 use toml::Value;
 
@@ -18,6 +19,9 @@ pub enum OpError {
     /// It cannot be asked for; nothing has changed.
     #[error("{0}")]
     Misuse(String),
+    /// The OOM killer chose the program that does it: there was no memory for it.
+    #[error("{0}: killed, as there was no memory")]
+    Killed(&'static str),
     /// It waits for what will never come.
     #[error("{0}")]
     Stuck(String),
@@ -53,5 +57,5 @@ pub trait Player {
     ///
     /// # Errors
     /// Why it was not done.
-    fn play(&mut self, cpu: usize, op: &Op) -> Result<Option<Self::Outcome>, OpError>;
+    fn play(&mut self, cpu: CpuId, op: &Op) -> Result<Option<Self::Outcome>, OpError>;
 }

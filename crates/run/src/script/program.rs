@@ -4,6 +4,7 @@ use super::op::{Has, Name, Op};
 use super::player::{OpError, Player};
 use crate::config::{Document, nearest};
 use crate::error::Problem;
+use crate::machine::CpuId;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
@@ -24,7 +25,7 @@ pub struct Thread {
     /// What it is called.
     pub name: String,
     /// The CPU it starts on.
-    pub cpu: usize,
+    pub cpu: CpuId,
     /// Its steps, in order.
     pub steps: Vec<Stmt>,
 }
@@ -91,7 +92,7 @@ impl Program {
     /// # Errors
     /// The step that could not be done.
     pub fn play<P: Player>(&self, player: &mut P) -> Result<Option<P::Outcome>, StepError> {
-        play(&self.steps, &mut 0, player)
+        play(&self.steps, &mut CpuId(0), player)
     }
 }
 
@@ -101,7 +102,7 @@ impl Program {
 /// The step that could not be done.
 pub fn play<P: Player>(
     steps: &[Stmt],
-    cpu: &mut usize,
+    cpu: &mut CpuId,
     player: &mut P,
 ) -> Result<Option<P::Outcome>, StepError> {
     let mut last = None;
@@ -141,16 +142,16 @@ struct Reader<'p> {
 }
 
 impl Reader<'_> {
-    fn cpu(&mut self, document: &mut Document, thread: &str) -> usize {
-        let Some((value, place)) = document.take(&format!("threads.{thread}.cpu")) else { return 0 };
-        let last = self.scope.cpus - 1;
-        match value.as_integer().and_then(|cpu| usize::try_from(cpu).ok()) {
+    fn cpu(&mut self, document: &mut Document, thread: &str) -> CpuId {
+        let Some((value, place)) = document.take(&format!("threads.{thread}.cpu")) else { return CpuId(0) };
+        let last = self.scope.last_cpu();
+        match value.as_integer().and_then(|cpu| u32::try_from(cpu).ok()).map(CpuId) {
             Some(cpu) if cpu <= last => cpu,
             given => {
-                let near = given.unwrap_or(0).min(last);
+                let near = given.unwrap_or_default().min(last);
                 let reason = format!("threads.{thread}.cpu: {value} is not a CPU: there are 0 to {last}");
                 self.problems.push(Problem::new(place, format!("{reason}; nearest: {near}")));
-                0
+                CpuId(0)
             }
         }
     }
@@ -201,12 +202,16 @@ impl Scope {
         Self { cpus, most_pages, pages: BTreeMap::new(), had: HashMap::new() }
     }
 
+    fn last_cpu(&self) -> CpuId {
+        CpuId(self.cpus as u32 - 1)
+    }
+
     /// Takes one step; `Err` says why it cannot be done, and what can.
     fn take(&mut self, op: &Op) -> Result<(), String> {
         match op {
-            Op::Cpu(cpu) if *cpu < self.cpus => return Ok(()),
+            Op::Cpu(cpu) if *cpu <= self.last_cpu() => return Ok(()),
             Op::Cpu(_) => {
-                let last = self.cpus - 1;
+                let last = self.last_cpu();
                 return Err(format!("there are cpus 0 to {last}; nearest: cpu {last}"));
             }
             Op::Map(fresh) => {

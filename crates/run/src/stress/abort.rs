@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn lost(condition: &str, pinned: u64, spurious: u64, most: u64) -> bool {
-        let calls = Calls::of([pinned, 0, 0, spurious, 0]);
+        let calls = Calls::of([pinned, 0, 0, spurious, 0, 0]);
         let now = Sofar { calls, pages: pinned * 4, most };
         Condition::read(&format!("[{condition}]")).unwrap()[0].is_lost(now)
     }

@@ -1,13 +1,13 @@
 //! Threads that disturb: each does one thing, pauses, and does it again.
 
+use super::bystanders;
 use super::profile::{ActorCfg, Role};
 use super::shared::Shared;
 use crate::drive::{Driver, Step};
 use crate::judge::Attempt;
 use crate::machine::NO_FRAME;
-use crate::machine::{Frame, Lru, Mapping};
+use crate::machine::{CpuId, Frame, Lru, Mapping, PageIndex, PageRange};
 use crate::ops::{Errno, Task};
-use std::ops::Range;
 
 /// Pages that reclaim and compaction take at a time (`SWAP_CLUSTER_MAX`).
 const CLUSTER: usize = 32;
@@ -20,7 +20,8 @@ pub struct Actor<'a, D> {
 }
 
 impl<'a, D: Driver> Actor<'a, D> {
-    /// Actor number `number` over all groups, in the order of [`Profile::actors`](super::Profile::actors).
+    /// Actor number `number` over all groups, in the order of [`Profile::actors`](super::Profile::actors);
+    /// bystanders come last.
     pub fn run(sh: &'a Shared, task: &'a Task<'a, D>, number: usize) {
         let mut left = number;
         for (role, cfg) in sh.profile.actors() {
@@ -29,6 +30,7 @@ impl<'a, D: Driver> Actor<'a, D> {
             }
             left -= cfg.threads as usize;
         }
+        bystanders::live(sh, task, left);
     }
 
     fn live(&self, role: Role) {
@@ -42,7 +44,7 @@ impl<'a, D: Driver> Actor<'a, D> {
                 d.step(Step::Idle, NO_FRAME);
                 continue;
             }
-            self.task.move_to(d.below(self.sh.m.cpus.len() as u64) as usize);
+            self.task.move_to(CpuId(d.below(self.sh.m.cpus.len() as u64) as u32));
             match role {
                 Role::Churn => self.churn(),
                 Role::Drainer => self.task.lru_add_drain_all(false),
@@ -83,16 +85,16 @@ impl<'a, D: Driver> Actor<'a, D> {
         self.sh.m.mapping(mappings[self.task.d.below(mappings.len() as u64) as usize])
     }
 
-    fn one_page(&self, act: impl FnOnce(u32, &Mapping)) {
+    fn one_page(&self, act: impl FnOnce(PageIndex, &Mapping)) {
         let mapping = self.random_mapping();
-        act(self.task.d.below(u64::from(mapping.vma.len())) as u32, mapping);
+        act(PageIndex(self.task.d.below(u64::from(mapping.vma.len())) as u32), mapping);
     }
 
-    fn random_range(&self, mapping: &Mapping) -> Range<u32> {
+    fn random_range(&self, mapping: &Mapping) -> PageRange {
         let len = mapping.vma.len();
         let pages = 1 + self.task.d.below(u64::from(len.min(16))) as u32;
         let start = self.task.d.below(u64::from(len - pages) + 1) as u32;
-        start..start + pages
+        PageIndex(start).run(pages)
     }
 
     /// Does to a few pages what programs and reclaim do to them all day.

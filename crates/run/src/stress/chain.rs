@@ -74,9 +74,10 @@ fn holds(sh: &Shared, on: Wait) -> Holder {
             known(sh.m.page(frame).writeback_owner())
         }
         Wait::DrainMutex(_) => known(sh.m.drain_mutex_owner()),
-        Wait::DrainWork(cpu) if sh.m.cpus[cpu].drain_wanted().is_some() => {
-            Holder::Thread(sh.slots.len() - sh.m.cpus.len() + cpu)
+        Wait::DrainWork(cpu) if sh.m.cpu(cpu).drain_wanted().is_some() => {
+            Holder::Thread(sh.slots.len() - sh.m.cpus.len() + cpu.at())
         }
+        Wait::Exit(process) => sh.thread_of(process).map_or(Holder::Nobody, Holder::Thread),
         Wait::Turn(_) => known(sh.m.turns.holder()),
         _ => Holder::Nobody,
     }

@@ -6,7 +6,7 @@ use crate::judge;
 use crate::judge::result::{
     Books, Contention, Fairness, Invariants, OfCaller, Pages, Passing, Safe, Safety, Throughput,
 };
-use crate::judge::{Calls, Class, Liveness, MAX_FINDINGS, Sample, Status, Verdict};
+use crate::judge::{Calls, Class, Liveness, MAX_FINDINGS, Oom, Sample, Status, Verdict};
 use crate::machine::{Broken, Recount};
 use crate::observe::{Event, Totals};
 use crate::ops::Errno;
@@ -131,6 +131,7 @@ pub(super) fn gather(sh: &Shared, end: End, resolved: Resolved) -> RunResult {
             let victims = std::mem::take(&mut *sh.victims.lock());
             (!victims.kinds.is_empty()).then_some(victims)
         },
+        oom: Oom::of(&sh.m, |process| sh.process_name(process)),
         failures: findings.failures,
         background: totals(sh.actors()),
         counters,

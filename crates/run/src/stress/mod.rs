@@ -6,6 +6,8 @@
 
 mod abort;
 pub(crate) mod actors;
+mod bystanders;
+mod callers;
 mod chain;
 mod cpu_clock;
 mod futex;
@@ -21,6 +23,8 @@ mod spread;
 pub mod watchdog;
 
 pub use abort::Condition;
+pub use bystanders::{BystanderCfg, OomScoreAdj};
+pub use callers::Callers;
 pub use limit::{Cut, Host, Limit};
 pub use profile::{
     ActorCfg, Age, MOST_CPUS, MOST_THREADS, Needs, PinnerCfg, Populate, Profile, RangesCfg, Role, Special,

@@ -6,12 +6,11 @@ use super::shared::{Ledger, Shared, Slot};
 use crate::drive::{Driver, Step, Wait};
 use crate::judge::class::{Fate, class, fate, put_down_to, unsafe_page};
 use crate::judge::{Class, Failure, MAX_FINDINGS, UnsafePin};
-use crate::machine::{Cause, Mapping, NO_FRAME};
+use crate::machine::{Cause, CpuId, Mapping, NO_FRAME, PageIndex, PageRange};
 use crate::observe::Deed;
 use crate::ops::{Dma, Errno, Pin, PinRequest, Task};
 use crate::policy::{Unshare, ZeroPage};
 use crate::sync::Ordering;
-use std::ops::Range;
 
 /// One pinner.
 pub struct Pinner<'a, D> {
@@ -38,7 +37,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         if ready && self.sh.profile.pinner.rounds {
             while self.sh.wants_more() && self.round() {}
         } else if ready {
-            while self.sh.wants_more() && !self.task.d.killed() {
+            while self.sh.wants_more() && !self.task.killed() {
                 self.task.d.step(Step::Idle, NO_FRAME);
                 self.free_call();
             }
@@ -54,7 +53,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let rounds = self.sh.profile.pinner.rounds;
         for call in 0..calls {
             self.task.d.step(Step::Idle, NO_FRAME);
-            if self.task.d.killed() {
+            if self.task.killed() {
                 break;
             }
             let range = if rounds { self.round().then_some(None) } else { Some(Some(self.free_pin())) };
@@ -74,9 +73,9 @@ impl<'a, D: Driver> Pinner<'a, D> {
     }
 
     /// Sometimes gives a range up and brings it in again.
-    fn renew(&self, mapping: &Mapping, range: Range<u32>) {
+    fn renew(&self, mapping: &Mapping, range: PageRange) {
         let d = self.task.d;
-        if d.chance(self.sh.profile.pinner.zap.0) && !d.killed() {
+        if d.chance(self.sh.profile.pinner.zap.0) && !self.task.killed() {
             self.zap(mapping, range.clone());
             // Out of memory or killed: the pin will fault in what is missing.
             let _ = self.refault(mapping, range);
@@ -84,11 +83,11 @@ impl<'a, D: Driver> Pinner<'a, D> {
     }
 
     /// One call on a random part of a random mapping.
-    fn free_pin(&mut self) -> (&'a Mapping, Range<u32>) {
+    fn free_pin(&mut self) -> (&'a Mapping, PageRange) {
         let cfg = &self.sh.profile.pinner;
         let d = self.task.d;
         if d.chance(cfg.migrate_cpu.0) {
-            self.task.move_to(d.below(self.sh.m.cpus.len() as u64) as usize);
+            self.task.move_to(CpuId(d.below(self.sh.m.cpus.len() as u64) as u32));
         }
         let number = if self.sh.profile.ranges.private {
             self.id
@@ -102,27 +101,27 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let pages = (cfg.pages_min + d.below(spread) as u32).min(left.min(u64::from(u32::MAX)) as u32);
         let part = self.sh.profile.part(self.id as u32);
         let start = part.start + d.below(u64::from(part.len() as u32 - pages) + 1) as u32;
-        let range = start..start + pages;
+        let range = start.run(pages);
         self.call(mapping, range.clone());
         (mapping, range)
     }
 
     /// Gives a range up, maybe but for pages that someone has pinned. The filler goes
     /// first: zapping drains this CPU, which what follows must not.
-    fn zap(&self, mapping: &Mapping, range: Range<u32>) {
+    fn zap(&self, mapping: &Mapping, range: PageRange) {
         if let Some(&filler) = self.sh.fillers.get(self.id) {
             let filler = self.sh.m.mapping(filler);
-            self.task.zap(filler, 0..filler.vma.len(), false);
+            self.task.zap(filler, filler.vma.pages(), false);
         }
         self.task.zap(mapping, range, !self.sh.profile.pinner.zap_pinned);
     }
 
     /// Brings fresh pages into a range that was zapped, and to where the profile wants them.
-    fn refault(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    fn refault(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         populate(self.sh, self.task, mapping, range.clone())?;
         if let Some(&filler) = self.sh.fillers.get(self.id) {
             let filler = self.sh.m.mapping(filler);
-            self.task.touch(filler, 0..filler.vma.len())?;
+            self.task.touch(filler, filler.vma.pages())?;
         }
         match self.sh.profile.pinner.age {
             Age::None => Ok(()),
@@ -141,7 +140,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let pages = self.sh.profile.pinner.pages_max;
         let part = self.sh.profile.part(self.id as u32);
         if self.id == 0 {
-            let all = 0..self.sh.profile.part(self.sh.profile.threads - 1).start + pages;
+            let all = PageIndex(0).to(self.sh.profile.part(self.sh.profile.threads - 1).start + pages);
             self.zap(mapping, all.clone());
             if self.refault(mapping, all).is_err() {
                 return false;
@@ -150,12 +149,12 @@ impl<'a, D: Driver> Pinner<'a, D> {
         if !self.sh.meet(self.task.d) {
             return false;
         }
-        self.call(mapping, part.start..part.start + pages);
+        self.call(mapping, part.start.run(pages));
         self.sh.meet(self.task.d)
     }
 
     /// One call from its beginning to its unpin, judged and recorded.
-    fn call(&mut self, mapping: &Mapping, range: Range<u32>) {
+    fn call(&mut self, mapping: &Mapping, range: PageRange) {
         let (sh, d) = (self.sh, self.task.d);
         let (caller, write) = sh.profile.callers.of(self.id, sh.profile.pinner.write);
         let request = PinRequest::new(&sh.policy, mapping, range.clone(), write).by(caller);
@@ -182,9 +181,9 @@ impl<'a, D: Driver> Pinner<'a, D> {
         }));
         match fate {
             Fate::CutOff => self.ledger.interrupted += 1,
-            // What it pinned after all it would never have.
-            Fate::Counted(Class::Stuck) => {
-                self.slot.count(Class::Stuck, 0);
+            // What it pinned after all it would never have, or nobody is left to use.
+            Fate::Counted(class @ (Class::Stuck | Class::OomKilled)) => {
+                self.slot.count(class, 0);
                 self.task.unpin_longterm(&mut self.pin);
             }
             Fate::Counted(class) => {
@@ -263,7 +262,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
     }
 
     /// The pin's use: DMA through it, a while of holding, the check, the unpin.
-    fn hold_and_unpin(&mut self, mapping: &Mapping, range: Range<u32>, class: Class, write: bool) {
+    fn hold_and_unpin(&mut self, mapping: &Mapping, range: PageRange, class: Class, write: bool) {
         let (cfg, m) = (&self.sh.profile.pinner, &self.sh.m);
         if class == Class::PinnedUnsafe {
             let mine = self.pin.pages.iter().filter(|&&frame| m.must_move(frame));

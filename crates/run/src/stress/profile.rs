@@ -1,10 +1,12 @@
 //! Stress profiles: how many of what, how often, on how much memory.
 
-use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, whole, words};
+use super::bystanders::{BystanderCfg, OomScoreAdj};
+use super::callers::Callers;
+use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, words};
 use crate::drive::{Costs, Host, Preemption, Sched};
 use crate::error::{Error, Result};
 use crate::judge::Verdict;
-use crate::machine::{Backing, DMA_ENTRY_LIMIT, Kind, Layout, MAX_ORDER, PAGEBLOCK};
+use crate::machine::{Backing, DMA_ENTRY_LIMIT, Kind, Layout, MAX_ORDER, PAGEBLOCK, PageIndex, PageRange};
 use crate::policy::{Caller, Rules, Source, load, names, policy_names, presets};
 use std::collections::BTreeMap;
 
@@ -113,6 +115,8 @@ table! {
         key memlock: u32,
         /// DMA mappings that VFIO lets it have at a time (dma_entry_limit).
         key dma_entries: u32,
+        /// How much sooner than others the OOM killer chooses their process.
+        key oom_score_adj: OomScoreAdj,
     }
 }
 
@@ -180,81 +184,6 @@ impl Table for Expectations {
     }
 }
 
-/// Who the pinning threads are: a share for each kind of caller, and for those of it that only
-/// read. A thread has its kind by its number; where no share is given all are `io_uring`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Callers(BTreeMap<String, u32>);
-
-/// What a kind of caller that only reads is called.
-const READS: &str = "-ro";
-/// Most threads of a kind, of all that a turn of kinds has.
-const MOST_SHARE: u32 = 1000;
-
-/// Kinds of callers by name: who, and whether it writes.
-fn caller_kinds() -> impl Iterator<Item = (String, Caller, bool)> {
-    Caller::WORDS.iter().flat_map(|&(name, caller)| {
-        let reads = (caller != Caller::Udmabuf).then(|| (format!("{name}{READS}"), caller, false));
-        [Some((name.to_owned(), caller, true)), reads].into_iter().flatten()
-    })
-}
-
-impl Callers {
-    /// Who thread `number` is, and whether it writes; `writes`: if nobody says.
-    pub fn of(&self, number: usize, writes: bool) -> (Caller, bool) {
-        let all: u32 = self.0.values().sum();
-        if all == 0 {
-            return (Caller::IoUring, writes);
-        }
-        let mut place = (number as u32) % all;
-        for (name, caller, write) in caller_kinds() {
-            let share = self.0.get(&name).copied().unwrap_or(0);
-            if place < share {
-                return (caller, write);
-            }
-            place -= share;
-        }
-        (Caller::IoUring, writes)
-    }
-
-    /// What thread `number` is called, by what its kind is; none: all are of one kind.
-    pub fn name(&self, number: usize) -> Option<String> {
-        if self.0.values().filter(|&&share| share != 0).count() < 2 {
-            return None;
-        }
-        let (caller, write) = self.of(number, true);
-        let kind = caller_kinds().find(|&(_, known, writes)| (known, writes) == (caller, write));
-        kind.map(|(name, ..)| name)
-    }
-
-    fn has(&self, caller: Caller) -> bool {
-        caller_kinds().any(|(name, kind, _)| kind == caller && self.0.get(&name).is_some_and(|&n| n != 0))
-    }
-}
-
-impl Table for Callers {
-    fn keys(prefix: &str, into: &mut Vec<Key>) {
-        into.extend(caller_kinds().map(|(name, ..)| Key {
-            path: format!("{prefix}{name}"),
-            doc: "",
-            expected: whole::expected(&(0..=MOST_SHARE)),
-            outside: whole::outside(&(0..=MOST_SHARE)),
-        }));
-    }
-
-    fn set(&mut self, path: &str, value: &toml::Value) -> std::result::Result<(), SetError> {
-        if !caller_kinds().any(|(name, ..)| name == path) {
-            return Err(SetError::Unknown);
-        }
-        let share = whole::parse(value, &(0..=MOST_SHARE)).map_err(SetError::Value)?;
-        self.0.insert(path.to_owned(), share);
-        Ok(())
-    }
-
-    fn to_table(&self) -> toml::Table {
-        self.0.iter().map(|(name, &share)| (name.clone(), i64::from(share).into())).collect()
-    }
-}
-
 table! {
     /// A stress profile.
     pub struct Profile {
@@ -316,6 +245,8 @@ table! {
         section contig: ActorCfg,
         /// Fork a child that has a few pages for a moment.
         section forkers: ActorCfg,
+        /// Other processes, for the OOM killer to choose from.
+        section bystanders: BystanderCfg,
         /// The simulator's CPUs as a host's virtual ones.
         section host: HostCfg,
         /// Virtual nanoseconds of each step, on the simulator.
@@ -404,6 +335,7 @@ fn blank() -> Profile {
             serialised: false,
             memlock: 0,
             dma_entries: DMA_ENTRY_LIMIT,
+            oom_score_adj: OomScoreAdj(0),
         },
         callers: Callers::default(),
         churn: quiet.clone(),
@@ -416,6 +348,7 @@ fn blank() -> Profile {
         offliner: quiet.clone(),
         contig: quiet.clone(),
         forkers: quiet,
+        bystanders: BystanderCfg { count: 0, pages: 64, outside: 0, oom_score_adj: OomScoreAdj(0) },
         host: HostCfg { cpus: 0, turn: Ns(1_000_000), steal: Share(0.0), burst: Ns(1_000_000) },
         costs: Costs::default(),
         expect: Expectations::default(),
@@ -505,8 +438,9 @@ impl Profile {
             .actors()
             .into_iter()
             .flat_map(|(role, cfg)| (0..cfg.threads).map(move |n| format!("{} {n}", role.name())));
+        let bystanders = (0..self.bystanders.count).map(|n| format!("bystander {n}"));
         let kworkers = (0..self.cpus).map(|cpu| format!("kworker/{cpu}"));
-        pinners.chain(actors).chain(kworkers)
+        pinners.chain(actors).chain(bystanders).chain(kworkers)
     }
 
     /// Mappings that pinners work on.
@@ -528,13 +462,12 @@ impl Profile {
     }
 
     /// The pages of each mapping that pinner `id` works on.
-    pub fn part(&self, id: u32) -> std::ops::Range<u32> {
+    pub fn part(&self, id: u32) -> PageRange {
         if !self.pinner.disjoint || self.ranges.private {
-            return 0..self.ranges.pages;
+            return PageIndex(0).run(self.ranges.pages);
         }
         let pages = self.ranges.pages / self.threads;
-        let first = id * pages;
-        first..first + pages
+        PageIndex(id * pages).run(pages)
     }
 
     /// What a run with so many pinning threads takes from the host.
@@ -544,6 +477,7 @@ impl Profile {
 
     fn own_needs(&self) -> Needs {
         let actors = self.actors().iter().map(|(_, actor)| u64::from(actor.threads)).sum::<u64>();
+        let actors = actors + u64::from(self.bystanders.count);
         let os_threads = u64::from(self.threads) + actors + u64::from(self.cpus);
         let Layout { movable, cma, page_bytes, .. } = self.memory;
         let frames = self.normal_frames().saturating_add(u64::from(movable) + u64::from(cma) + 1);
@@ -570,7 +504,8 @@ impl Profile {
     /// Pages of all mappings, present or not.
     fn mapped(&self) -> u64 {
         let [mappings, pages] = [self.mappings(), self.ranges.pages].map(u64::from);
-        (mappings * pages).saturating_add(u64::from(self.threads) * u64::from(self.pinner.fill))
+        let fillers = u64::from(self.threads) * u64::from(self.pinner.fill);
+        (mappings * pages).saturating_add(fillers).saturating_add(self.bystanders.mapped())
     }
 
     fn normal_frames(&self) -> u64 {
@@ -613,6 +548,7 @@ impl Profile {
     /// # Errors
     /// Which key, why, and the nearest that is possible.
     pub fn check_on(&self, rules: &Rules) -> std::result::Result<(), String> {
+        self.check_bystanders()?;
         if self.callers.has(Caller::Udmabuf) {
             if !rules.memfd_pin {
                 let kernel = &rules.name;

@@ -14,7 +14,7 @@ use crate::drive::sim::{Kworkers, Lab, SimEnd, SimTask};
 use crate::drive::{Control, Decision, Driver, Timed};
 use crate::error::{Error, Result};
 use crate::judge::{self, Calls, Class, Status};
-use crate::machine::{Known, Machine, Recount};
+use crate::machine::{CpuId, Known, Machine, Recount};
 use crate::observe::{Ring, Trace};
 use crate::ops::Task;
 use crate::policy::{Policy, Rules};
@@ -164,6 +164,10 @@ pub fn run(job: &Job, host: &mut dyn Host) -> Result<RunResult> {
         Status::Interrupted
     } else if stuck {
         Status::Stuck
+    } else if shared.m.processes.has_panicked() {
+        Status::Panicked
+    } else if shared.m.processes.is_killed() {
+        Status::Killed
     } else if watchdog.aborted {
         Status::Aborted
     } else if watchdog.timed_out {
@@ -233,11 +237,11 @@ fn live<D: Driver>(sh: &Shared, d: &D, id: usize) {
     let cpus = sh.m.cpus.len();
     let slot = &sh.slots[id];
     if id >= kworkers {
-        let task = Task::new(&sh.m, d, &slot.counters, id - kworkers);
+        let task = Task::new(&sh.m, d, &slot.counters, CpuId::nth(id - kworkers));
         task.kworker(&|| sh.is_over());
         return;
     }
-    let task = Task::new(&sh.m, d, &slot.counters, id % cpus);
+    let task = Task::new(&sh.m, d, &slot.counters, CpuId::turn(id, cpus));
     if id < pinners {
         Pinner::new(sh, &task, id).run();
     } else {
@@ -393,7 +397,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, limit: &mut Li
         .map(|id| {
             let sh = Arc::clone(sh);
             SimTask {
-                cpu: id % cpus,
+                cpu: CpuId::turn(id, cpus),
                 place: Arc::clone(&sh.slots[id].place),
                 killable: true,
                 daemon: false,
@@ -405,7 +409,7 @@ fn on_coroutines(job: &Job, sh: &Arc<Shared>, watchdog: Watchdog, limit: &mut Li
     let kworkers = Kworkers::new(
         sh.slots[first..].iter().map(|slot| Arc::clone(&slot.place)),
         Arc::new(move |thread, cpu| {
-            Task::new(&worked.m, thread, &worked.slots[first + cpu].counters, cpu).drain_works();
+            Task::new(&worked.m, thread, &worked.slots[first + cpu.at()].counters, cpu).drain_works();
         }),
     );
     let watchdog = RefCell::new(watchdog);

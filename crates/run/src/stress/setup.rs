@@ -1,11 +1,11 @@
 //! Before the pinners set off: faulting in the mappings and what stands in their way.
 
+use super::bystanders;
 use super::profile::{Populate, Special};
 use super::shared::Shared;
 use crate::drive::Driver;
-use crate::machine::{Kind, Mapping};
+use crate::machine::{CpuId, Mapping, PageIndex, PageRange};
 use crate::ops::{Errno, Task};
-use std::ops::Range;
 
 /// Faults in pinner `id`'s share of the mappings, each on another CPU.
 pub fn set_up<D: Driver>(sh: &Shared, task: &Task<'_, D>, id: usize) -> Result<(), Errno> {
@@ -13,29 +13,29 @@ pub fn set_up<D: Driver>(sh: &Shared, task: &Task<'_, D>, id: usize) -> Result<(
     let count = sh.mappings.len();
     let mlocked = (count as f64 * ranges.mlocked.0).round() as usize;
     for number in (id..count).step_by(sh.profile.threads as usize) {
-        task.move_to(number % sh.m.cpus.len());
+        task.move_to(CpuId::turn(number, sh.m.cpus.len()));
         let mapping = sh.m.mapping(sh.mappings[number]);
-        let all = 0..mapping.vma.len();
+        let all = mapping.vma.pages();
         // Seven is prime to most counts: anonymous and shared mappings alike.
         if number * 7 % count < mlocked {
             task.mlock(mapping, all.clone())?;
         }
-        for index in 0..ranges.special_pages {
+        for index in PageIndex(0).run(ranges.special_pages) {
             place_special(sh, task, mapping, index)?;
         }
         // Nobody touches what is poisoned and lives.
         let poisoned = if ranges.special == Special::Hwpoison { ranges.special_pages } else { 0 };
-        let rest = poisoned..all.end;
+        let rest = PageIndex(poisoned).to(all.end);
         if ranges.pinnable {
             task.touch_pinnable(mapping, rest)?;
         } else {
             populate(sh, task, mapping, rest)?;
         }
     }
-    if id == 0 && sh.profile.hog {
-        hog(sh, task);
+    if id == 0 {
+        bystanders::populate(sh, task)?;
     }
-    task.move_to(id % sh.m.cpus.len());
+    task.move_to(CpuId::turn(id, sh.m.cpus.len()));
     Ok(())
 }
 
@@ -44,7 +44,7 @@ pub fn populate<D: Driver>(
     sh: &Shared,
     task: &Task<'_, D>,
     mapping: &Mapping,
-    range: Range<u32>,
+    range: PageRange,
 ) -> Result<(), Errno> {
     match sh.profile.ranges.populate {
         Populate::Write => task.touch(mapping, range),
@@ -56,7 +56,7 @@ fn place_special<D: Driver>(
     sh: &Shared,
     task: &Task<'_, D>,
     mapping: &Mapping,
-    index: u32,
+    index: PageIndex,
 ) -> Result<(), Errno> {
     let (frame, references, listed) = match sh.profile.ranges.special {
         Special::None => return Ok(()),
@@ -70,8 +70,8 @@ fn place_special<D: Driver>(
         }
         Special::Held => {
             // A page of its own: the zero page would be replaced by the first write.
-            task.touch(mapping, index..index + 1)?;
-            (task.hold(mapping, index..index + 1, false)?[0], 1, true)
+            task.touch(mapping, index.run(1))?;
+            (task.hold(mapping, index.run(1), false)?[0], 1, true)
         }
     };
     let mut special = sh.special.lock();
@@ -80,12 +80,4 @@ fn place_special<D: Driver>(
         special.never_on_lru.push(frame);
     }
     Ok(())
-}
-
-/// Uses up what lies outside Movable and CMA.
-fn hog<D: Driver>(sh: &Shared, task: &Task<'_, D>) {
-    let frames = sh.profile.layout().normal;
-    let mapping = sh.m.map(Kind::Anon, frames);
-    // Ends with the memory.
-    let _ = task.touch_pinnable(mapping, 0..frames);
 }

@@ -1,10 +1,11 @@
 //! What the threads of one run share, and what each shows of itself.
 
+use super::bystanders;
 use super::profile::Profile;
 use super::spread::Spread;
 use crate::drive::{Driver, Place, Wait};
 use crate::judge::{Causes, Class, Findings, UnsafePins, Victims};
-use crate::machine::{Kind, Known, MAX_ORDER, Machine, MappingId, Turns};
+use crate::machine::{CpuId, Kind, Known, MAX_ORDER, Machine, MappingId, Turns};
 use crate::observe::{Counters, Event, Totals};
 use crate::ops::{DmaError, Errno};
 use crate::policy::Policy;
@@ -246,6 +247,10 @@ pub struct Shared {
     pub findings: Mutex<Findings>,
     /// A mapping for each pinner to push others' pages out of batches with.
     pub fillers: Vec<MappingId>,
+    /// What each bystander has.
+    pub bystanders: Vec<MappingId>,
+    /// What the kernel has, where it has all that is left outside Movable.
+    pub hog: Option<MappingId>,
     /// Pages with an obstacle of their own.
     pub special: Mutex<Known>,
     /// Whose turn it is, where calls are made one after the other.
@@ -277,14 +282,14 @@ impl Shared {
         let memlock = profile.pinner.memlock;
         m.accounts.set_limits((memlock != 0).then_some(memlock), profile.pinner.dma_entries);
         if profile.ranges.hugetlb {
-            m.set_hugetlb_pool(0, huge.saturating_mul(count));
+            m.set_hugetlb_pool(CpuId(0), huge.saturating_mul(count));
         }
         let mappings = (0..count).map(|number| {
             let backing = profile.backing(number);
             let mapping = m.map(backing, pages).id;
             if backing.kind.is_hugetlb() {
                 // What the pool lacks is a fault's to say.
-                let _ = m.reserve_hugetlb(0, mapping, huge);
+                let _ = m.reserve_hugetlb(CpuId(0), mapping, huge);
             }
             mapping
         });
@@ -293,9 +298,12 @@ impl Shared {
             0 => Vec::new(),
             pages => (0..profile.threads).map(|_| m.map(Kind::Anon, pages).id).collect(),
         };
+        let (bystanders, hog) = bystanders::make(&m, &profile);
         let needs = profile.needs(profile.threads);
         Self {
             fillers,
+            bystanders,
+            hog,
             special: Mutex::ranked(Rank::Run, Known::default()),
             serial: Turns::default(),
             unsafe_pins: Mutex::ranked(Rank::Run, UnsafePins::new()),
@@ -367,7 +375,8 @@ impl Shared {
     /// Waits until all pinners are here; false if killed. The first time it
     /// also starts the clock.
     pub fn meet<D: Driver>(&self, d: &D) -> bool {
-        self.barrier.meet(d, self.profile.threads, || {
+        let killed = || self.m.processes.is_killed();
+        self.barrier.meet(d, self.profile.threads, killed, || {
             if self.started().is_none() {
                 self.started.store(d.now() + 1, Ordering::Release);
             }
@@ -381,6 +390,8 @@ impl Shared {
 
     /// A pinner is done.
     pub fn pinner_left<D: Driver>(&self, d: &D) {
+        // Killed, nobody will come any more to those who wait for all.
+        d.wake(Wait::Barrier);
         if self.pinners_left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.completed.store(d.now() + 1, Ordering::Release);
         }
@@ -399,7 +410,7 @@ impl Shared {
     /// A pinner or actor ends; the last one sends the kworkers home.
     pub fn thread_left<D: Driver>(&self, d: &D) {
         if self.threads_left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            (0..self.m.cpus.len()).for_each(|cpu| d.wake(Wait::Work(cpu)));
+            self.m.each_cpu().for_each(|(cpu, _)| d.wake(Wait::Work(cpu)));
         }
     }
 
@@ -407,7 +418,7 @@ impl Shared {
     pub fn abandon<D: Driver>(&self, d: &D) {
         // A flag of its own: those that are still there go on counting themselves out.
         self.abandoned.store(true, Ordering::Release);
-        (0..self.m.cpus.len()).for_each(|cpu| d.wake(Wait::Work(cpu)));
+        self.m.each_cpu().for_each(|(cpu, _)| d.wake(Wait::Work(cpu)));
     }
 
     /// Whether only kworkers are left.
@@ -424,8 +435,8 @@ struct Barrier {
 }
 
 impl Barrier {
-    /// Waits for `threads` to arrive; the last one runs `open` first.
-    fn meet<D: Driver>(&self, d: &D, threads: u32, open: impl FnOnce()) -> bool {
+    /// Waits for `threads` to arrive, unless they were `killed`; the last one runs `open` first.
+    fn meet<D: Driver>(&self, d: &D, threads: u32, killed: impl Fn() -> bool, open: impl FnOnce()) -> bool {
         let generation = self.generation.load(Ordering::Acquire);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == threads {
             self.arrived.store(0, Ordering::Relaxed);
@@ -434,7 +445,8 @@ impl Barrier {
             d.wake(Wait::Barrier);
             return true;
         }
-        d.wait(Wait::Barrier, &|| self.generation.load(Ordering::Acquire) != generation)
+        let open = || self.generation.load(Ordering::Acquire) != generation;
+        d.wait(Wait::Barrier, &|| open() || killed()) && open()
     }
 }
 
@@ -443,7 +455,7 @@ gupstress_machine::restore!(Barrier { arrived, generation });
 gupstress_machine::restore!(Shared {
     m, slots, ledgers, findings, special, serial, unsafe_pins, victims, pinned, ended, started, completed, pinners_left, threads_left,
     abandoned, barrier,
-} keep { policy, profile, goal, mappings, fillers });
+} keep { policy, profile, goal, mappings, fillers, bystanders, hog });
 
 #[cfg(test)]
 mod tests {

@@ -195,7 +195,7 @@ impl Watchdog {
         // Of many threads a look takes long, and a grace period longer.
         let most = 20_000_000.max(sh.slots.len() as u64 * 2_000);
         let tick = (self.limits.stall_after_ns / LOOKS).clamp(10_000, most);
-        if sh.is_complete() {
+        if sh.is_complete() || sh.m.processes.has_panicked() {
             return Decision::Kill;
         }
         let began = sh.started();

@@ -2,7 +2,7 @@
 
 use gupstress_run::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
 use gupstress_run::drive::{Costs, Decision, Strategy};
-use gupstress_run::machine::Machine;
+use gupstress_run::machine::{CpuId, Machine};
 use gupstress_run::observe::{Counters, Totals};
 use gupstress_run::ops::Task;
 use std::cell::Cell;
@@ -26,11 +26,12 @@ pub fn run(
     strategy: Box<dyn Strategy>,
     seed: u64,
     limit_ns: u64,
-    bodies: Vec<(usize, Body)>,
+    bodies: Vec<(u32, Body)>,
 ) -> Result<Ran, String> {
     let counters: Vec<Arc<Counters>> = (0..=bodies.len()).map(|_| Arc::default()).collect();
     let mut tasks = Vec::new();
     for ((cpu, body), count) in bodies.into_iter().zip(&counters) {
+        let cpu = CpuId(cpu);
         let (m, count) = (Arc::clone(m), Arc::clone(count));
         let body = move |thread: &SimThread<'_>| body(&Task::new(&m, thread, &count, cpu));
         tasks.push(SimTask {

@@ -4,7 +4,7 @@ The format: `Documentation/driver-api/early-userspace/buffer-format.rst`.
 """
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -22,14 +22,19 @@ class Entry(NamedTuple):
 _TRAILER = Entry("TRAILER!!!", 0)
 
 
-def files(init: bytes, request: bytes) -> list[Entry]:
-    """Return what a guest has: its only program, what it is asked, and a console."""
+def files(init: bytes, request: bytes, modules: Mapping[str, bytes]) -> list[Entry]:
+    """Return what a guest has: its only program, what it is asked, modules, and a console."""
     return [
         Entry("dev", stat.S_IFDIR | 0o755),
         # Open before the program can mount what has the others.
         Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1)),
         Entry("init", stat.S_IFREG | 0o755, init),
         Entry("request.json", stat.S_IFREG | 0o600, request),
+        *([Entry("modules", stat.S_IFDIR | 0o755)] if modules else ()),
+        *(
+            Entry(f"modules/{name}", stat.S_IFREG | 0o600, module)
+            for name, module in modules.items()
+        ),
     ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gupstress import _core
 from gupstress.errors import ConfigError, InconclusiveError, ResourceError
-from gupstress.running.guest import image, initrd
+from gupstress.running.guest import image, initrd, modules
 from gupstress.running.lines import Lines
 from gupstress.running.live import Answer, Request, read
 
@@ -27,6 +27,12 @@ _BOOTS = 3
 _KVM = "/dev/kvm"
 _KVM_BOOT_S = 30.0
 """A kernel that runs on the processor itself says something long before."""
+
+_ACCEL = {"kvm": ("kvm", "-cpu", "host"), "tcg": ("tcg,thread=multi",)}
+
+_DEVICE = ("-machine", "q35", "-device", "intel-iommu,intremap=off", "-device", "pci-testdev")
+"""A device that does nothing, behind an IOMMU, for who pins by VFIO."""
+_DEVICE_WORDS = ("intel_iommu=on",)
 
 
 class _EndedError(Exception):
@@ -43,6 +49,8 @@ class Guest:
     """A virtual machine that boots a kernel for each question, and has our program alone in it."""
 
     kernel: image.Image
+    modules: Path | None
+    """Where its modules are, if they do not come with it."""
     cpus: int
     memory_bytes: int
     movable_bytes: int
@@ -63,21 +71,24 @@ class Guest:
             near = f"nearest: {needed}"
             raise ConfigError([("--cpus", f"{self.cpus} are fewer than are needed; {near}")])
         qemu, program = image.qemu(), image.init()
+        device = _core.live_needs_device(asked)
+        loaded = modules.of(self.kernel, self.modules) if device else {}
         try:
             with tempfile.TemporaryDirectory(prefix="gupstress-") as folder:
                 files = Path(folder, "initrd")
-                packed = initrd.files(program.read_bytes(), asked.encode())
+                packed = initrd.files(program.read_bytes(), asked.encode(), loaded)
                 files.write_bytes(initrd.archive(packed))
                 booted = self.kernel.path
                 if self.kernel.contents is not None:
                     booted = Path(folder, "kernel")
                     booted.write_bytes(self.kernel.contents)
-                yield from self._boots(qemu, booted, files, wall_s)
+                line = [qemu, *self._arguments(booted, files, device)]
+                yield from self._boots(line, wall_s)
         except OSError as error:
             place = error.filename or tempfile.gettempdir()
             raise ResourceError(f"{place}: {error.strerror}; nearest: TMPDIR=FOLDER") from error
 
-    def _boots(self, qemu: str, kernel: Path, files: Path, wall_s: float) -> Iterator[Answer]:
+    def _boots(self, line: list[str], wall_s: float) -> Iterator[Answer]:
         """Boot until one answers; another boot only if the last one said nothing."""
         ways = self._ways()
         while True:
@@ -85,7 +96,7 @@ class Guest:
             is_try = accel == "kvm" and "tcg" in ways
             boot = _Boot(min(self.boot_s, _KVM_BOOT_S) if is_try else self.boot_s, is_try)
             try:
-                yield from boot.answers([qemu, *self._arguments(accel, kernel, files)], wall_s)
+                yield from boot.answers([*line, "-accel", *_ACCEL[accel]], wall_s)
                 return
             except _EndedError as ended:
                 ways = ways if ended.again else []
@@ -100,16 +111,18 @@ class Guest:
         # What looks like KVM need not be able to run a kernel: it is tried.
         return ["kvm", *tcg] if os.access(_KVM, os.R_OK | os.W_OK) else tcg
 
-    def _arguments(self, accel: str, kernel: Path, files: Path) -> list[str]:
+    def _arguments(self, kernel: Path, files: Path, device: bool) -> list[str]:
         words = ["console=ttyS0", "panic=-1", "reboot=t", "quiet", "rdinit=/init"]
+        # On a busy host no tick may come while the kernel looks whether the timer works.
+        words.append("no_timer_check")
         words += [f"movablecore={self.movable_bytes // MIB}M", *self.append]
-        how = ["kvm", "-cpu", "host"] if accel == "kvm" else ["tcg,thread=multi"]
+        words += _DEVICE_WORDS if device else ()
         return [
-            *("-accel", *how),
             *("-smp", str(self.cpus)),
             *("-m", f"{self.memory_bytes // MIB}M"),
             *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
             *("-kernel", str(kernel), "-initrd", str(files), "-append", " ".join(words)),
+            *(_DEVICE if device else ()),
             *self.qemu_args,
         ]
 

@@ -1,4 +1,4 @@
-"""Kernels as Debian ships them: an image in the data of a `.deb`.
+"""Kernels as Debian ships them: an image, and modules, in the data of a `.deb`.
 
 The format is `deb(5)`: an `ar` archive, whose `data.tar` has the files.
 """
@@ -6,7 +6,7 @@ The format is `deb(5)`: an `ar` archive, whose `data.tar` has the files.
 import io
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from lzma import LZMAError
 
@@ -23,6 +23,23 @@ def image(package: bytes) -> bytes:
     Raises:
         ValueError: It has none, or cannot be read; why.
     """
+    for _, contents in _files(package, _IMAGES):
+        return contents
+    raise ValueError("a package without a kernel image")
+
+
+def matching(package: bytes, wanted: Iterable[str]) -> dict[str, bytes]:
+    """Return the files of a package whose paths match, by path.
+
+    Raises:
+        ValueError: It cannot be read; why.
+    """
+    return dict(_files(package, wanted))
+
+
+def _files(package: bytes, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the files whose paths match, in the order of the package."""
+    patterns = tuple(wanted)
     try:
         members = dict(_members(package))
     except ValueError:
@@ -33,12 +50,11 @@ def image(package: bytes) -> bytes:
     try:
         with tarfile.open(fileobj=io.BytesIO(members[name])) as data:
             for member in data:
-                if member.isfile() and any(fnmatch(member.name, image) for image in _IMAGES):
+                if member.isfile() and any(fnmatch(member.name, one) for one in patterns):
                     found = data.extractfile(member)
-                    return b"" if found is None else found.read()
+                    yield member.name, b"" if found is None else found.read()
     except (tarfile.TarError, EOFError, LZMAError, zlib.error, OSError):
         raise ValueError(f"a package whose {name} cannot be read") from None
-    raise ValueError("a package without a kernel image")
 
 
 def _members(archive: bytes) -> Iterator[tuple[str, bytes]]:

@@ -174,12 +174,13 @@ def run(
         argv: The command line, for the result.
         told: Told of each cycle.
         again: Returns the command that makes a cycle again.
-        over: Who makes the runs; what each leaves behind is seen in this process alone.
+        over: Who makes the runs. What they leave behind is looked for if that is this process:
+            in others it is not seen, and a link to them takes and gives back files as it likes.
 
     Raises:
         OSError: The state cannot be written.
     """
-    soak = _Under(plan, argv, again)
+    soak = _Under(plan, argv, again, is_here=over is here)
     try:
         for made in over(_attempt, soak.items()):
             if not soak.take(made, told):
@@ -216,8 +217,11 @@ def _attempt(items: Sequence[Item] | None) -> _Made:
 class _Under:
     """A soak that is under way."""
 
-    def __init__(self, plan: Plan, argv: Sequence[str], again: Callable[[Request], str]) -> None:
+    def __init__(
+        self, plan: Plan, argv: Sequence[str], again: Callable[[Request], str], *, is_here: bool
+    ) -> None:
         kept = plan.kept
+        self.is_here = is_here
         self.plan, self.argv, self.again = plan, argv, again
         self.began = time.monotonic()
         self.before_s = kept.elapsed_s if kept else 0.0
@@ -271,7 +275,9 @@ class _Under:
             if run.status == "interrupted":
                 raise KeyboardInterrupt
             self._count(run, section)
-            wrong = judge.wrong(run) or judge.leaked(self.at_first)
+            wrong = judge.wrong(run)
+            if wrong is None and self.is_here:
+                wrong = judge.leaked(self.at_first)
             now = judge.held()
             self.held = (self.held[0] if self.held else now, now)
             told(Cycle(number, section, run, now))

@@ -4,13 +4,13 @@
 //! after its lock or writeback has ended: others may come between.
 
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Mapping};
+use crate::machine::{Frame, Mapping, PageIndex};
 use crate::ops::floor::Task;
 use crate::policy::Errno;
 
 impl<D: Driver> Task<'_, D> {
     /// Looks up and locks a page, unless there is none or another has it locked: `folio_trylock`.
-    pub fn trylock_page(&self, mapping: &Mapping, index: u32) -> Option<Frame> {
+    pub fn trylock_page(&self, mapping: &Mapping, index: PageIndex) -> Option<Frame> {
         let frame = self.get_mapped(&mapping.vma, index)?;
         if self.trylock(frame) {
             return Some(frame);
@@ -25,8 +25,8 @@ impl<D: Driver> Task<'_, D> {
     /// # Errors
     /// As [`touch`](Self::touch); `EINVAL`: the page lies in a folio that the caller has, and would
     /// wait for itself; `EINTR`: killed.
-    pub fn lock_page(&self, mapping: &Mapping, index: u32, had: &[Frame]) -> Result<Frame, Errno> {
-        self.read(mapping, index..index + 1)?;
+    pub fn lock_page(&self, mapping: &Mapping, index: PageIndex, had: &[Frame]) -> Result<Frame, Errno> {
+        self.read(mapping, index.run(1))?;
         let frame = mapping.vma.lock(index).get(index).frame();
         if had.iter().any(|&had| self.head(had) == self.head(frame)) {
             return Err(Errno::EINVAL);

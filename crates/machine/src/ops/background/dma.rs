@@ -7,10 +7,9 @@
 
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
-use crate::machine::{Frame, Mapping};
+use crate::machine::{Frame, Mapping, PageIndex, PageRange};
 use crate::observe::Event;
 use crate::ops::floor::Task;
-use std::ops::Range;
 
 /// A device: which word is its own, and what it writes.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +24,7 @@ pub struct Dma {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct DmaError {
     /// Page of the mapping.
-    pub index: u32,
+    pub index: PageIndex,
     /// The frame that was pinned.
     pub frame: Frame,
     /// The frame that the mapping shows now, if any.
@@ -44,9 +43,9 @@ impl<D: Driver> Task<'_, D> {
 
     /// The program writes the token, through the mapping, for a device that reads. What it cannot
     /// write is left to be found wanting.
-    pub fn dma_publish(&self, dma: Dma, mapping: &Mapping, range: Range<u32>) {
+    pub fn dma_publish(&self, dma: Dma, mapping: &Mapping, range: PageRange) {
         for index in range {
-            while self.touch(mapping, index..index + 1).is_ok() {
+            while self.touch(mapping, index.run(1)).is_ok() {
                 let locked = mapping.vma.lock(index);
                 let pte = locked.get(index);
                 if pte.is_present() && pte.is_writable() {
@@ -64,7 +63,7 @@ impl<D: Driver> Task<'_, D> {
         &self,
         dma: Dma,
         mapping: &Mapping,
-        range: Range<u32>,
+        range: PageRange,
         pages: &[Frame],
     ) -> Option<DmaError> {
         let mut wrong = None;

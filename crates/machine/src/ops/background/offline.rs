@@ -63,7 +63,7 @@ impl<D: Driver> Task<'_, D> {
     fn empty_block(&self, frames: &Frames) {
         let gfp = match ZoneKind::of(self.folio(frames.start).flags()) {
             ZoneKind::Movable => Gfp::WithinMovable,
-            _ => Gfp::Pin,
+            _ => Gfp::PinMayFail,
         };
         let taken = self.isolate_migratepages(frames, frames.len(), true);
         if !taken.is_empty() {

@@ -3,10 +3,9 @@
 
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
-use crate::machine::{Frame, Gfp, Kind, Mapping, Pte, ZoneKind, flag};
+use crate::machine::{Frame, Gfp, Kind, Mapping, PageIndex, PageRange, Pte, ZoneKind, flag};
 use crate::ops::floor::Task;
 use crate::policy::Errno;
-use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
     /// Maps a page that was never on an LRU list: a driver's, in CMA
@@ -14,7 +13,7 @@ impl<D: Driver> Task<'_, D> {
     ///
     /// # Errors
     /// `ENOMEM` without a frame there.
-    pub fn map_unlisted(&self, mapping: &Mapping, index: u32, driver: bool) -> Result<Frame, Errno> {
+    pub fn map_unlisted(&self, mapping: &Mapping, index: PageIndex, driver: bool) -> Result<Frame, Errno> {
         let (gfp, mark) =
             if driver { (Gfp::WithinCma, flag::NEVER_LRU) } else { (Gfp::WithinMovable, flag::RESERVED) };
         let fresh = self.m.memory.alloc(self.cpu(), gfp, 0).ok_or(Errno::ENOMEM)?;
@@ -32,8 +31,13 @@ impl<D: Driver> Task<'_, D> {
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
-    pub fn memory_failure(&self, mapping: &Mapping, index: u32, still_mapped: bool) -> Result<Frame, Errno> {
-        self.touch(mapping, index..index + 1)?;
+    pub fn memory_failure(
+        &self,
+        mapping: &Mapping,
+        index: PageIndex,
+        still_mapped: bool,
+    ) -> Result<Frame, Errno> {
+        self.touch(mapping, index.run(1))?;
         // `shake_folio`
         self.lru_add_drain_all(true);
         let frame = mapping.vma.pte(index).frame();
@@ -72,10 +76,10 @@ impl<D: Driver> Task<'_, D> {
         }
         let eaten = self.m.map(Kind::Anon, frames);
         // What others take meanwhile is gone.
-        let _ = self.touch_pinnable(eaten, 0..frames);
-        for index in 0..frames {
+        let _ = self.touch_pinnable(eaten, eaten.vma.pages());
+        for index in eaten.vma.pages() {
             if eaten.vma.pte(index).is_present() && eaten.vma.pte(index).frame().0 % 2 == 1 {
-                self.zap(eaten, index..index + 1, false);
+                self.zap(eaten, index.run(1), false);
             }
         }
         frames
@@ -85,8 +89,8 @@ impl<D: Driver> Task<'_, D> {
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
-    pub fn pin_in_place(&self, mapping: &Mapping, index: u32) -> Result<Frame, Errno> {
-        self.touch(mapping, index..index + 1)?;
+    pub fn pin_in_place(&self, mapping: &Mapping, index: PageIndex) -> Result<Frame, Errno> {
+        self.touch(mapping, index.run(1))?;
         let frame = mapping.vma.pte(index).frame();
         self.m.pin(self.folio(frame));
         self.folio(frame).add_lasting_pin();
@@ -100,7 +104,7 @@ impl<D: Driver> Task<'_, D> {
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
-    pub fn hold(&self, mapping: &Mapping, range: Range<u32>, splice: bool) -> Result<Vec<Frame>, Errno> {
+    pub fn hold(&self, mapping: &Mapping, range: PageRange, splice: bool) -> Result<Vec<Frame>, Errno> {
         let mut held = Vec::with_capacity(range.len());
         for index in range {
             if splice
@@ -112,7 +116,7 @@ impl<D: Driver> Task<'_, D> {
                 held.push(frame);
                 continue;
             }
-            if let Err(errno) = self.read(mapping, index..index + 1) {
+            if let Err(errno) = self.read(mapping, index.run(1)) {
                 held.iter().for_each(|&frame| self.release(frame));
                 return Err(errno);
             }

@@ -18,7 +18,7 @@
 //! bump of another whose reads missed the caller's entry.
 
 use crate::drive::{Driver, Step, Wait};
-use crate::machine::Batch;
+use crate::machine::{Batch, CpuId};
 use crate::observe::Event;
 use crate::ops::floor::Lru;
 use crate::sync::{Ordering, fence};
@@ -38,8 +38,8 @@ impl<D: Driver> Lru<'_, D> {
     }
 
     /// `lru_add_drain_cpu`.
-    fn drain_cpu(&self, cpu: usize) {
-        let cpu = &self.m.cpus[cpu];
+    fn drain_cpu(&self, cpu: CpuId) {
+        let cpu = self.m.cpu(cpu);
         if !cpu.needs_drain() {
             return;
         }
@@ -122,7 +122,7 @@ impl<D: Driver> Lru<'_, D> {
 
     fn queue_and_flush(&self) {
         let mut works = Vec::new();
-        for (number, cpu) in self.m.cpus.iter().enumerate() {
+        for (number, cpu) in self.m.each_cpu() {
             if cpu.needs_drain() {
                 works.push((number, cpu.queue_drain()));
                 // Whoever has it done is who caused it; a kworker counts nothing of its own.
@@ -139,7 +139,7 @@ impl<D: Driver> Lru<'_, D> {
         self.step_at(Step::DrainQueued);
         for (number, ticket) in works {
             self.step_at(Step::DrainFlush);
-            let cpu = &self.m.cpus[number];
+            let cpu = self.m.cpu(number);
             if !self.d.wait(Wait::DrainWork(number), &|| cpu.is_drained(ticket)) {
                 return;
             }
@@ -149,7 +149,7 @@ impl<D: Driver> Lru<'_, D> {
     /// A kworker's life: runs the drain work queued for this CPU until `over`.
     pub fn kworker(&self, over: &dyn Fn() -> bool) {
         let number = self.cpu();
-        let cpu = &self.m.cpus[number];
+        let cpu = self.m.cpu(number);
         loop {
             self.d.wait(Wait::Work(number), &|| cpu.drain_wanted().is_some() || over());
             self.drain_works();
@@ -162,7 +162,7 @@ impl<D: Driver> Lru<'_, D> {
     /// Runs the drain work queued for this CPU until there is none.
     pub fn drain_works(&self) {
         let number = self.cpu();
-        let cpu = &self.m.cpus[number];
+        let cpu = self.m.cpu(number);
         while let Some(ticket) = cpu.drain_wanted() {
             self.step_at(Step::Kworker);
             self.drain_cpu(number);

@@ -2,7 +2,7 @@
 
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::payload::Fresh;
-use crate::machine::{Folio, Frame, Gfp, Test, flag};
+use crate::machine::{Folio, Frame, Gfp, PageIndex, Test, flag};
 use crate::observe::Event;
 use crate::ops::floor::Migrate;
 use crate::policy::{DrainAfterMigrate, Errno};
@@ -61,7 +61,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
         let dst = if folio.has(flag::HUGETLB) {
             self.m.hugetlb_target(self.cpu(), gfp)
         } else {
-            self.m.memory.alloc(self.cpu(), gfp, folio.order())
+            self.alloc(gfp, folio.order())
         };
         let Some(dst) = dst else {
             return Err(Refusal { errno: Errno::ENOMEM, at: Step::MigrateTarget, test: Test::Target });
@@ -197,12 +197,12 @@ impl<'a, D: Driver> Migrate<'a, D> {
             && let Some(id) = mapping
         {
             dst.get(cached);
-            let pages = index..index + dst.nr_pages();
+            let pages = index.run(dst.nr_pages());
             self.m.mapping(id).with_cache(pages, |slots| slots.set(Some(dst.head)));
         }
         // The mapping has moved on: a lock holder that was faster must not find it here.
         // Migration entries still name the frame; its number is all they need.
-        src.set_mapping(None, 0);
+        src.set_mapping(None, PageIndex(0));
         frozen.unfreeze(1);
         if moved & flag::PARTLY_MAPPED != 0 && self.m.rules.migrate_keeps_deferred {
             self.defer_split(dst.head);
@@ -213,7 +213,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
     /// Maps `new` again where entries name `old`; `named` knows where that is.
     fn remap(&self, named: Folio<'_>, old: Frame, new: Frame) {
         if let Some(id) = named.mapping() {
-            let pages = named.index()..named.index() + named.nr_pages();
+            let pages = named.pages();
             self.remove_migration_ptes(id, pages, old, new);
         }
     }

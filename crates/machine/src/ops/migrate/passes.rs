@@ -187,7 +187,7 @@ impl<D: Driver> Migrate<'_, D> {
             return None;
         }
         // A long-term pin tries again to split it; for others the memory is out.
-        Some(if gfp == Gfp::Pin { Errno::EAGAIN } else { Errno::ENOMEM })
+        Some(if gfp.is_pin() { Errno::EAGAIN } else { Errno::ENOMEM })
     }
 
     /// Whether a folio could be split; its pages are moved in the end.

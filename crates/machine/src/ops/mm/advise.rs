@@ -3,17 +3,16 @@
 use super::walk::{Visit, Visited};
 use crate::drive::{Driver, Step};
 use crate::machine::space::{Entry, PTES_PER_TABLE};
-use crate::machine::{Area, Frame, Kind, Mapping, Vma, flag, vm};
+use crate::machine::{Area, Frame, Kind, Mapping, PageRange, Vma, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::{Errno, MprotectWritable};
-use std::ops::Range;
 
 /// `madvise_walk_vmas`: area by area, to the first locked one,
 /// which is `EINVAL`. Holes are passed over, and `ENOMEM` in the end.
 pub(super) fn madvise_walk_vmas(
     mapping: &Mapping,
-    range: Range<u32>,
-    visit: impl Fn(Range<u32>),
+    range: PageRange,
+    visit: impl Fn(PageRange),
 ) -> Result<(), Errno> {
     let mut result = Ok(());
     for area in mapping.vma.areas(&range) {
@@ -36,7 +35,7 @@ impl<D: Driver> Mm<'_, D> {
     ///
     /// # Errors
     /// `ENOMEM` at a hole; what comes before it has been locked.
-    pub fn mlock(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn mlock(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         self.mlock_range(mapping, range, true)
     }
 
@@ -44,18 +43,18 @@ impl<D: Driver> Mm<'_, D> {
     ///
     /// # Errors
     /// As [`mlock`](Self::mlock).
-    pub fn munlock(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn munlock(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         self.mlock_range(mapping, range, false)
     }
 
-    fn mlock_range(&self, mapping: &Mapping, range: Range<u32>, lock: bool) -> Result<(), Errno> {
+    fn mlock_range(&self, mapping: &Mapping, range: PageRange, lock: bool) -> Result<(), Errno> {
         if mapping.kind.is_hugetlb() {
             // It is in memory for good; nothing is marked.
             return Ok(());
         }
         let (vma, into_unfaulted) = (&mapping.vma, self.m.rules.merge_into_unfaulted);
         let hole = vma.areas(&range).into_iter().find(|area| area.has(vm::HOLE));
-        let mut rest = range.start..hole.as_ref().map_or(range.end, |hole| hole.pages.start);
+        let mut rest = range.start.to(hole.as_ref().map_or(range.end, |hole| hole.pages.start));
         let flags = if lock { vm::LOCKED } else { 0 };
         while !rest.is_empty()
             && let Some(pages) = vma.fix(&rest, vm::LOCKED, flags, into_unfaulted)
@@ -80,43 +79,33 @@ impl<D: Driver> Mm<'_, D> {
     ///
     /// # Errors
     /// `ENOMEM` at a hole; what comes before it is read-only.
-    pub fn mprotect_readonly(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn mprotect_readonly(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         let (vma, into_unfaulted) = (&mapping.vma, self.m.rules.merge_into_unfaulted);
         let hole = vma.areas(&range).into_iter().find(|area| area.has(vm::HOLE));
-        let mut rest = range.start..hole.as_ref().map_or(range.end, |hole| hole.pages.start);
+        let mut rest = range.start.to(hole.as_ref().map_or(range.end, |hole| hole.pages.start));
         while !rest.is_empty()
             && let Some(pages) = vma.fix(&rest, vm::RDONLY, vm::RDONLY, into_unfaulted)
         {
             rest.start = pages.end;
             self.split_pmds_across(vma, &pages);
-            let mut next = pages.start;
-            while next < pages.end {
-                let index = next;
-                let locked = vma.lock(index);
-                let entry @ Entry { pte, huge } = locked.entry(index);
-                next += entry.pages();
+            vma.for_each_entry(pages, |locked, index, Entry { pte, huge }| {
                 if !pte.is_none() && !pte.is_poison() {
                     locked.replace(index, huge, pte.write_protected());
                 }
-            }
+            });
         }
         hole.map_or(Ok(()), |_| Err(Errno::ENOMEM))
     }
 
     /// `mprotect(PROT_READ)` of a range, and back: the areas are one again, what was writable is
     /// so again as far as the rules make it, but no PMD maps pages on both sides of an edge.
-    pub fn mprotect_and_back(&self, mapping: &Mapping, range: Range<u32>) {
+    pub fn mprotect_and_back(&self, mapping: &Mapping, range: PageRange) {
         let vma = &mapping.vma;
         self.split_pmds_across(vma, &range);
         if mapping.kind != Kind::Anon {
             return;
         }
-        let mut next = range.start;
-        while next < range.end {
-            let index = next;
-            let locked = vma.lock(index);
-            let entry @ Entry { pte, huge } = locked.entry(index);
-            next += entry.pages();
+        vma.for_each_entry(range, |locked, index, Entry { pte, huge }| {
             let again = match self.m.rules.mprotect_writable {
                 MprotectWritable::Never => false,
                 MprotectWritable::Dirty => !huge && pte.is_dirty(),
@@ -125,14 +114,14 @@ impl<D: Driver> Mm<'_, D> {
             if pte.is_present() && pte.is_writable() && !again {
                 locked.replace(index, huge, pte.write_protected());
             }
-        }
+        });
     }
 
     /// `madvise_walk_vmas` of each present page, after a drain of this CPU for each area.
     fn madvise_mapped(
         &self,
         mapping: &Mapping,
-        range: Range<u32>,
+        range: PageRange,
         visit: impl Fn(Visited) -> Visit,
     ) -> Result<(), Errno> {
         madvise_walk_vmas(mapping, range, |pages| {
@@ -146,7 +135,7 @@ impl<D: Driver> Mm<'_, D> {
     /// # Errors
     /// `EINVAL` for hugetlb and at a locked area; what comes before it has been queued. `ENOMEM` if
     /// there are holes.
-    pub fn madvise_cold(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn madvise_cold(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         if mapping.kind.is_hugetlb() {
             return Err(Errno::EINVAL);
         }
@@ -169,7 +158,7 @@ impl<D: Driver> Mm<'_, D> {
     /// # Errors
     /// `EINVAL` for a mapping that is not anonymous, and at a locked area; what comes before
     /// that has been queued.
-    pub fn madvise_free(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn madvise_free(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         if mapping.kind != Kind::Anon {
             return Err(Errno::EINVAL);
         }
@@ -201,7 +190,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `folio_mark_accessed` on every present page of the range, as reads of a file do.
-    pub fn mark_range_accessed(&self, mapping: &Mapping, range: Range<u32>) {
+    pub fn mark_range_accessed(&self, mapping: &Mapping, range: PageRange) {
         self.for_each_mapped(mapping, range, Step::Queue, |Visited { frame, .. }| {
             self.mark_accessed(frame);
             Visit::Done
@@ -209,7 +198,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `deactivate_file_folio` on every present page of the range, as invalidation does.
-    pub fn invalidate(&self, mapping: &Mapping, range: Range<u32>) {
+    pub fn invalidate(&self, mapping: &Mapping, range: PageRange) {
         self.for_each_mapped(mapping, range, Step::Queue, |Visited { frame, .. }| {
             self.deactivate_file(frame);
             Visit::Done
@@ -228,12 +217,12 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// Splits the PMDs that map pages on both sides of an edge of the range: `vma_adjust_trans_huge`.
-    pub(super) fn split_pmds_across(&self, vma: &Vma, range: &Range<u32>) {
+    pub(super) fn split_pmds_across(&self, vma: &Vma, range: &PageRange) {
         if vma.kind.is_hugetlb() {
             return;
         }
         for edge in [range.start, range.end] {
-            if !edge.is_multiple_of(PTES_PER_TABLE) && edge < vma.len() {
+            if !edge.is_multiple_of(PTES_PER_TABLE) && edge < vma.end() {
                 self.split_pmd(vma, edge);
             }
         }
@@ -258,7 +247,7 @@ impl<D: Driver> Mm<'_, D> {
 
     /// Makes single pages of every folio that is mapped in the range, where nobody else has
     /// references on it: `split_huge_pages` of debugfs.
-    pub fn split_folios(&self, mapping: &Mapping, range: Range<u32>) {
+    pub fn split_folios(&self, mapping: &Mapping, range: PageRange) {
         self.for_each_mapped(mapping, range, Step::Queue, |Visited { frame, .. }| {
             if self.page(frame).is_large() {
                 self.split_mapped(frame);

@@ -2,9 +2,8 @@
 
 use crate::drive::{Driver, Step};
 use crate::machine::space::PtLocked;
-use crate::machine::{Frame, Kind, MAX_ORDER, Mapping, Pte, Vma, flag};
+use crate::machine::{Frame, Kind, MAX_ORDER, Mapping, PageIndex, PageRange, Pte, Vma, flag};
 use crate::ops::floor::Mm;
-use std::ops::Range;
 
 /// Pages that a read fault looks at (`fault_around_bytes`).
 const FAULT_AROUND_PAGES: u32 = 16;
@@ -15,7 +14,7 @@ impl<D: Driver> Mm<'_, D> {
         &self,
         vma: &Vma,
         locked: &PtLocked<'_>,
-        (index, frame): (u32, Frame),
+        (index, frame): (PageIndex, Frame),
         write: bool,
     ) {
         if self.m.rules.mlock_batched {
@@ -29,7 +28,7 @@ impl<D: Driver> Mm<'_, D> {
 
     /// `do_fault_around`, `filemap_map_pages`: maps what the page cache has around a page that is
     /// read and nobody has locked; whether that page is among it. What a PMD can map is left to the fault.
-    pub(super) fn fault_around(&self, mapping: &Mapping, vma: &Vma, index: u32) -> bool {
+    pub(super) fn fault_around(&self, mapping: &Mapping, vma: &Vma, index: PageIndex) -> bool {
         if !mapping.kind.faults_around() {
             return false;
         }
@@ -37,9 +36,9 @@ impl<D: Driver> Mm<'_, D> {
         if mapping.cached(index).is_some_and(huge) {
             return false;
         }
-        let window = self.around(mapping, index, vma.len());
+        let window = self.around(mapping, index, vma.end());
         let areas = vma.areas(&window);
-        let Some(area) = areas.into_iter().find(|area| area.pages.contains(&index)) else { return false };
+        let Some(area) = areas.into_iter().find(|area| area.pages.contains(index)) else { return false };
         let locked = vma.lock(index);
         let (mut missed, mut run) = (Vec::new(), 0);
         for index in area.pages {
@@ -75,16 +74,16 @@ impl<D: Driver> Mm<'_, D> {
         here.is_present()
     }
 
-    /// The pages of so many that a read fault looks at around one.
-    fn around(&self, mapping: &Mapping, index: u32, len: u32) -> Range<u32> {
-        let first = index - index % FAULT_AROUND_PAGES;
-        let mut window = first..(first + FAULT_AROUND_PAGES).min(len);
+    /// The pages before `end` that a read fault looks at around one.
+    fn around(&self, mapping: &Mapping, index: PageIndex, end: PageIndex) -> PageRange {
+        let first = index.first_of(FAULT_AROUND_PAGES);
+        let mut window = first.to((first + FAULT_AROUND_PAGES).min(end));
         if self.m.rules.fault_around_whole {
             for edge in [window.start, window.end - 1] {
                 let Some(frame) = mapping.cached(edge) else { continue };
                 let pages = self.folio(frame).nr_pages();
-                let folio = edge - edge % pages;
-                window = window.start.min(folio)..window.end.max(folio.saturating_add(pages).min(len));
+                let folio = edge.first_of(pages);
+                window = window.start.min(folio).to(window.end.max(folio.saturating_add(pages).min(end)));
             }
         }
         window

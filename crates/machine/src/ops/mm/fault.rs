@@ -5,13 +5,12 @@
 
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::payload::{Fresh, pattern};
-use crate::machine::space::{PTES_PER_TABLE, PtLocked};
-use crate::machine::{Frame, Gfp, Kind, MAX_ORDER, Mapping, Pte, Vma, flag};
+use crate::machine::space::PtLocked;
+use crate::machine::{Frame, Gfp, Kind, MAX_ORDER, Mapping, PageIndex, PageRange, Pte, Vma, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::Cold;
 use crate::policy::Errno;
-use std::ops::Range;
 
 /// What a fault is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +36,13 @@ impl<'a, D: Driver> Mm<'a, D> {
     /// # Errors
     /// `ENOMEM` without a free frame, `EFAULT` on a poisoned page and where nothing is mapped
     /// that may be accessed so, `EINTR` if killed.
-    pub fn touch(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn touch(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         range.into_iter().try_for_each(|index| self.write(mapping, &mapping.vma, index))
     }
 
     /// A store to one page through an area that maps it.
     #[inline]
-    pub(super) fn write(&self, mapping: &Mapping, vma: &Vma, index: u32) -> Result<(), Errno> {
+    pub(super) fn write(&self, mapping: &Mapping, vma: &Vma, index: PageIndex) -> Result<(), Errno> {
         loop {
             let pte = vma.pte(index);
             if pte.is_present() && pte.is_writable() {
@@ -57,7 +56,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     ///
     /// # Errors
     /// As [`touch`](Self::touch); `EINVAL` where there is no file.
-    pub fn touch_alias(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn touch_alias(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         if !mapping.kind.is_cached() {
             return Err(Errno::EINVAL);
         }
@@ -69,7 +68,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     ///
     /// # Errors
     /// As [`touch`](Self::touch); `EINVAL` where there is no file.
-    pub fn pwrite(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn pwrite(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         if !mapping.kind.is_cached() {
             return Err(Errno::EINVAL);
         }
@@ -88,19 +87,20 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(())
     }
 
-    /// Writes each page of the range with memory that may be pinned where it is.
+    /// Writes each page of the range with memory that may be pinned where it is; nobody is killed
+    /// for that.
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
-    pub fn touch_pinnable(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
-        self.with_gfp(Gfp::Pin, || self.touch(mapping, range))
+    pub fn touch_pinnable(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
+        self.with_gfp(Gfp::PinMayFail, || self.touch(mapping, range))
     }
 
     /// Reads each page of the range; an untouched anonymous one maps the zero page.
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
-    pub fn read(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn read(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         for index in range {
             while !mapping.vma.pte(index).is_present() {
                 self.handle_mm_fault(mapping, &mapping.vma, index, Access::Read)?;
@@ -117,7 +117,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         &self,
         mapping: &Mapping,
         vma: &Vma,
-        index: u32,
+        index: PageIndex,
         access: Access,
     ) -> Result<(), Errno> {
         if vma.forbids(index, access == Access::Write) {
@@ -125,11 +125,11 @@ impl<'a, D: Driver> Mm<'a, D> {
             return Err(Errno::EFAULT);
         }
         let hugetlb = mapping.kind.is_hugetlb();
-        if !(hugetlb && self.m.rules.hugetlb_apart && self.gfp.get() == Gfp::Pin) {
+        if !(hugetlb && self.m.rules.hugetlb_apart && self.gfp.get().is_pin()) {
             self.event(Event::Faults);
         }
         self.step_at(Step::Fault);
-        if self.d.killed() {
+        if self.killed() {
             return Err(Errno::EINTR);
         }
         let pte = vma.pte(index);
@@ -152,7 +152,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// `migration_entry_wait`: sleeps on the lock of the page that is leaving.
-    fn migration_entry_wait(&self, vma: &Vma, index: u32, entry: Pte) -> Result<(), Errno> {
+    fn migration_entry_wait(&self, vma: &Vma, index: PageIndex, entry: Pte) -> Result<(), Errno> {
         self.event(Event::MigrationWaits);
         let frame = entry.frame();
         self.step(Step::MigrationEntry, frame);
@@ -165,8 +165,8 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// A driver's fault handler (`vmf_insert_pfn`): a page of its own, on no list and in no cache.
-    fn pfnmap_fault(&self, mapping: &Mapping, vma: &Vma, index: u32) -> Result<(), Errno> {
-        let fresh = self.m.memory.alloc(self.cpu(), Gfp::Pin, 0).ok_or(Errno::ENOMEM)?;
+    fn pfnmap_fault(&self, mapping: &Mapping, vma: &Vma, index: PageIndex) -> Result<(), Errno> {
+        let fresh = self.alloc(Gfp::Pin, 0).ok_or(Errno::ENOMEM)?;
         fresh.fill(|_| pattern(mapping.id, index));
         let locked = vma.lock(index);
         let frame = fresh.publish();
@@ -184,7 +184,13 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// A fault where nothing of an anonymous mapping is: `create_huge_pmd`, `do_anonymous_page`.
-    fn do_first_touch(&self, mapping: &Mapping, vma: &Vma, index: u32, access: Access) -> Result<(), Errno> {
+    fn do_first_touch(
+        &self,
+        mapping: &Mapping,
+        vma: &Vma,
+        index: PageIndex,
+        access: Access,
+    ) -> Result<(), Errno> {
         let write = access == Access::Write;
         let order = order_for(mapping, vma, index);
         if order == MAX_ORDER && !write {
@@ -211,13 +217,13 @@ impl<'a, D: Driver> Mm<'a, D> {
         &self,
         mapping: &Mapping,
         vma: &Vma,
-        index: u32,
+        index: PageIndex,
         order: u32,
         old: Pte,
         access: Access,
     ) -> Result<(), Errno> {
         vma.anon_vma_prepare(index);
-        let first = index >> order << order;
+        let first = index.align_down(order);
         let huge = order == MAX_ORDER;
         let fresh = match self.alloc_filled(mapping, first, order) {
             Err(Errno::ENOMEM) if order != 0 => {
@@ -291,14 +297,14 @@ impl<'a, D: Driver> Mm<'a, D> {
         &self,
         mapping: &Mapping,
         vma: &Vma,
-        index: u32,
+        index: PageIndex,
         old: Pte,
         access: Access,
     ) -> Option<Result<(), Errno>> {
         let locked = vma.lock(index);
         let pmd = locked.pmd(index)?;
         let head = pmd.frame();
-        if pmd.at(index % PTES_PER_TABLE) != old {
+        if pmd.at(index.in_table()) != old {
             return Some(Ok(()));
         }
         if self.m.is_zero(head) && self.m.rules.huge_zero_to_huge {
@@ -324,7 +330,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         &self,
         mapping: &Mapping,
         vma: &Vma,
-        index: u32,
+        index: PageIndex,
         old: Pte,
         access: Access,
     ) -> Result<(), Errno> {
@@ -350,7 +356,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// `wp_can_reuse_anon_folio` (5.18 on) with its local drain.
-    fn wp_can_reuse(&self, vma: &Vma, index: u32, old: Pte) -> bool {
+    fn wp_can_reuse(&self, vma: &Vma, index: PageIndex, old: Pte) -> bool {
         let frame = old.frame();
         // A reference of our own keeps the page in place; it is not counted below.
         if self.get_mapped(vma, index) != Some(frame) {
@@ -381,7 +387,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     fn is_mapped_here_alone(&self, vma: &Vma, frame: Frame) -> bool {
         let pages = self.m.memory.frames_of(frame);
         let (head, first) = (pages.start, self.folio(frame).index());
-        let here = (first..vma.len()).zip(pages).filter(|&(index, frame)| {
+        let here = first.to(vma.end()).zip(pages).filter(|&(index, frame)| {
             let pte = vma.pte(index);
             pte.is_present() && pte.frame() == frame
         });
@@ -390,7 +396,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// `wp_page_shared`: the file system is told of the store (`page_mkwrite`), and allows it.
-    fn wp_page_shared(&self, vma: &Vma, index: u32, old: Pte) -> Result<(), Errno> {
+    fn wp_page_shared(&self, vma: &Vma, index: PageIndex, old: Pte) -> Result<(), Errno> {
         if self.get_mapped(vma, index) != Some(old.frame()) {
             return Ok(());
         }
@@ -411,7 +417,13 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// `shmem_fault`, `filemap_fault` and `finish_fault`: finds or allocates the cached page and maps it.
-    fn do_shared_fault(&self, mapping: &Mapping, vma: &Vma, index: u32, access: Access) -> Result<(), Errno> {
+    fn do_shared_fault(
+        &self,
+        mapping: &Mapping,
+        vma: &Vma,
+        index: PageIndex,
+        access: Access,
+    ) -> Result<(), Errno> {
         if access == Access::Read && self.fault_around(mapping, vma, index) {
             return Ok(());
         }
@@ -459,11 +471,11 @@ impl<'a, D: Driver> Mm<'a, D> {
         &self,
         vma: &Vma,
         locked: &PtLocked<'_>,
-        index: u32,
+        index: PageIndex,
         frame: Frame,
-    ) -> Vec<(u32, Frame)> {
+    ) -> Vec<(PageIndex, Frame)> {
         let folio = self.folio(frame);
-        let pages = folio.index()..folio.index() + folio.nr_pages();
+        let pages = folio.pages();
         let whole = folio.is_large()
             && self.m.rules.fault_maps_folio
             && vma.takes_folio(index, folio.nr_pages())
@@ -485,7 +497,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     pub(in crate::ops) fn get_cached_folio(
         &self,
         mapping: &Mapping,
-        index: u32,
+        index: PageIndex,
         order: u32,
     ) -> Result<Option<Frame>, Errno> {
         if let Some(frame) = mapping.cached(index) {
@@ -512,7 +524,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             fresh => fresh?,
         };
         let folio = fresh.folio();
-        let pages = folio.index()..folio.index() + folio.nr_pages();
+        let pages = folio.pages();
         let head = fresh.publish();
         if mapping.kind.is_swapbacked() {
             folio.set(flag::SWAPBACKED);
@@ -538,14 +550,11 @@ impl<'a, D: Driver> Mm<'a, D> {
 
     /// A folio for a page that a cache had not; of `order` if there is a place for it. Whether another
     /// came first is for who adds it to see: here that would look like a lack of memory.
-    fn alloc_cached(&self, mapping: &Mapping, index: u32, order: u32) -> Result<Fresh<'a>, Errno> {
-        let around = |order: u32| {
-            let first = index >> order << order;
-            first..first + (1 << order)
-        };
+    fn alloc_cached(&self, mapping: &Mapping, index: PageIndex, order: u32) -> Result<Fresh<'a>, Errno> {
+        let around = |order: u32| index.align_down(order).run(1 << order);
         if mapping.kind == Kind::Hugeshm {
             let pages = around(MAX_ORDER);
-            if pages.end > mapping.vma.len() {
+            if pages.end > mapping.vma.end() {
                 return Err(Errno::ENOMEM);
             }
             let page = Some((mapping.id, pages.start));
@@ -554,7 +563,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             return Ok(fresh);
         }
         let pages = around(order);
-        let fits = pages.end <= mapping.vma.len() && mapping.has_none_of(pages);
+        let fits = pages.end <= mapping.vma.end() && mapping.has_none_of(pages);
         let order = if fits { order } else { 0 };
         let fill = || self.alloc_filled(mapping, around(order).start, order);
         // `GFP_HIGHUSER`: nobody may move what the kernel cannot read.
@@ -564,17 +573,17 @@ impl<'a, D: Driver> Mm<'a, D> {
 
 /// Order of the folio that a fault may make: `alloc_anon_folio`, `thp_vma_suitable_order`.
 #[inline]
-fn order_for(mapping: &Mapping, vma: &Vma, index: u32) -> u32 {
+fn order_for(mapping: &Mapping, vma: &Vma, index: PageIndex) -> u32 {
     let order = mapping.order;
     if order == 0 || !fits(vma, index, order) { 0 } else { order }
 }
 
-fn fits(vma: &Vma, index: u32, order: u32) -> bool {
+fn fits(vma: &Vma, index: PageIndex, order: u32) -> bool {
     let pages = 1 << order;
-    let first = index - index % pages;
     if order == MAX_ORDER {
         vma.takes_pmd(index)
     } else {
-        vma.takes_folio(index, pages) && (first..first + pages).all(|index| vma.pte(index).is_none())
+        vma.takes_folio(index, pages)
+            && index.align_down(order).run(pages).all(|index| vma.pte(index).is_none())
     }
 }

@@ -3,16 +3,15 @@
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
 use crate::machine::space::PTES_PER_TABLE;
-use crate::machine::{Gfp, Mapping, Pte, Vma, flag, vm};
+use crate::machine::{Gfp, Mapping, PageIndex, PageRange, Pte, Vma, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// `dup_mmap`: the child's area, with the holes and the protection of the parent's.
 fn new_child(mapping: &Mapping) -> Arc<Vma> {
     let child = mapping.fork();
-    for area in mapping.vma.areas(&(0..mapping.vma.len())) {
+    for area in mapping.vma.areas(&mapping.vma.pages()) {
         let flags = area.flags & (vm::HOLE | vm::RDONLY);
         while child.fix(&area.pages, vm::HOLE | vm::RDONLY, flags, false).is_some() {}
     }
@@ -29,7 +28,7 @@ impl<D: Driver> Mm<'_, D> {
     ///
     /// # Errors
     /// `ENOMEM` without a frame for a copy; there is no child then.
-    pub fn fork(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn fork(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         self.fork_child(mapping, range).map(drop)
     }
 
@@ -37,8 +36,8 @@ impl<D: Driver> Mm<'_, D> {
     ///
     /// # Errors
     /// As [`fork`](Self::fork), and as [`touch`](Self::touch) what the child writes.
-    pub fn fork_writing(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
-        let child = self.fork_child(mapping, 0..mapping.vma.len())?;
+    pub fn fork_writing(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
+        let child = self.fork_child(mapping, mapping.vma.pages())?;
         range.into_iter().try_for_each(|index| self.write(mapping, &child, index))
     }
 
@@ -55,7 +54,7 @@ impl<D: Driver> Mm<'_, D> {
     ///
     /// # Errors
     /// As [`fork`](Self::fork).
-    pub fn with_child(&self, mapping: &Mapping, range: Range<u32>, body: impl FnOnce()) -> Result<(), Errno> {
+    pub fn with_child(&self, mapping: &Mapping, range: PageRange, body: impl FnOnce()) -> Result<(), Errno> {
         let child = self.fork_child(mapping, range)?;
         body();
         self.reap(mapping, &child);
@@ -63,7 +62,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// A child that has the range of the parent's mapping; none where something of it cannot be copied.
-    fn fork_child(&self, mapping: &Mapping, range: Range<u32>) -> Result<Arc<Vma>, Errno> {
+    fn fork_child(&self, mapping: &Mapping, range: PageRange) -> Result<Arc<Vma>, Errno> {
         let child = new_child(mapping);
         match self.copy_page_range(mapping, &child, range) {
             Ok(()) => Ok(child),
@@ -80,7 +79,7 @@ impl<D: Driver> Mm<'_, D> {
         mapping.forget(child);
     }
 
-    fn copy_page_range(&self, mapping: &Mapping, child: &Vma, range: Range<u32>) -> Result<(), Errno> {
+    fn copy_page_range(&self, mapping: &Mapping, child: &Vma, range: PageRange) -> Result<(), Errno> {
         if !mapping.kind.is_private() {
             return Ok(());
         }
@@ -98,7 +97,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// Copies the PMD that maps a page, if one does; false also where it is split for the copy.
-    fn copy_huge_pmd(&self, mapping: &Mapping, child: &Vma, index: u32) -> Result<bool, Errno> {
+    fn copy_huge_pmd(&self, mapping: &Mapping, child: &Vma, index: PageIndex) -> Result<bool, Errno> {
         let locked = mapping.vma.lock(index);
         let Some(pmd) = locked.pmd(index).filter(|pmd| pmd.is_present()) else {
             return Ok(false);
@@ -124,7 +123,7 @@ impl<D: Driver> Mm<'_, D> {
         Ok(true)
     }
 
-    fn copy_present_pte(&self, mapping: &Mapping, child: &Vma, index: u32) -> Result<(), Errno> {
+    fn copy_present_pte(&self, mapping: &Mapping, child: &Vma, index: PageIndex) -> Result<(), Errno> {
         let parent = &mapping.vma;
         let locked = parent.lock(index);
         let pte = locked.get(index);

@@ -2,7 +2,7 @@
 
 use crate::drive::Driver;
 use crate::machine::payload::{Fresh, pattern};
-use crate::machine::{Frame, Gfp, Mapping, flag};
+use crate::machine::{Frame, Gfp, Mapping, PageIndex, flag};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 
@@ -27,9 +27,14 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// A folio of an order whose first page is page `index` of the mapping.
-    pub(super) fn alloc_filled(&self, mapping: &Mapping, index: u32, order: u32) -> Result<Fresh<'a>, Errno> {
+    pub(super) fn alloc_filled(
+        &self,
+        mapping: &Mapping,
+        index: PageIndex,
+        order: u32,
+    ) -> Result<Fresh<'a>, Errno> {
         let gfp = self.gfp.get();
-        let fresh = self.m.memory.alloc(self.cpu(), gfp, order).ok_or(Errno::ENOMEM)?;
+        let fresh = self.alloc(gfp, order).ok_or(Errno::ENOMEM)?;
         fresh.fill(|nth| pattern(mapping.id, index + nth));
         fresh.folio().set_mapping(Some(mapping.id), index);
         Ok(fresh)

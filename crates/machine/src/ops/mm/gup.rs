@@ -2,12 +2,11 @@
 
 use super::fault::Access;
 use crate::drive::{Driver, Step};
-use crate::machine::{Folio, Frame, Grab, Kind, Machine, Mapping, ZERO_FRAME, flag};
+use crate::machine::{Folio, Frame, Grab, Kind, Machine, Mapping, PageIndex, PageRange, ZERO_FRAME, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::decide::{PlaceSeen, Walk};
 use crate::policy::{Caller, Entrance, Errno, Policy, Rules, Unshare, ZeroPage};
-use std::ops::Range;
 
 /// What is to be pinned, and how.
 #[derive(Debug, Clone)]
@@ -17,7 +16,7 @@ pub struct PinRequest<'a> {
     /// Mapping whose pages are pinned.
     pub mapping: &'a Mapping,
     /// Pages of it.
-    pub range: Range<u32>,
+    pub range: PageRange,
     /// `FOLL_WRITE`.
     pub write: bool,
     /// Where its pages are looked up.
@@ -50,7 +49,7 @@ pub(in crate::ops) enum Stopped {
     /// At a page that must move.
     Refused,
     /// At this page, which is under migration.
-    Migrating(u32),
+    Migrating(PageIndex),
     /// At a page that could not be faulted in.
     Failed(Errno),
 }
@@ -67,7 +66,7 @@ pub(in crate::ops) fn place_of(frame: Frame, flags: u32) -> PlaceSeen {
 
 impl<'a> PinRequest<'a> {
     /// Pages of a range, by the page table.
-    pub fn new(policy: &'a Policy, mapping: &'a Mapping, range: Range<u32>, write: bool) -> Self {
+    pub fn new(policy: &'a Policy, mapping: &'a Mapping, range: PageRange, write: bool) -> Self {
         Self { policy, mapping, range, write, by: Lookup::PageTable }
     }
 
@@ -94,7 +93,7 @@ impl<'a> PinRequest<'a> {
 
     /// The frame that is named at an index, present or under migration.
     #[inline]
-    pub fn named(&self, index: u32) -> Option<Frame> {
+    pub fn named(&self, index: PageIndex) -> Option<Frame> {
         match self.by {
             Lookup::PageTable => {
                 let pte = self.mapping.vma.pte(index);
@@ -155,7 +154,7 @@ impl<D: Driver> Mm<'_, D> {
     /// `gup_fast_pte_range`, of one PTE.
     #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
     #[inline(always)]
-    fn gup_fast_pte(&self, request: &PinRequest<'_>, index: u32) -> Option<Frame> {
+    fn gup_fast_pte(&self, request: &PinRequest<'_>, index: PageIndex) -> Option<Frame> {
         let vma = &request.mapping.vma;
         let pte = vma.pte(index);
         if !pte.is_present() || (request.write && !pte.is_writable()) {
@@ -201,7 +200,7 @@ impl<D: Driver> Mm<'_, D> {
         }
         for index in range.clone() {
             self.step_at(Step::GupWalk);
-            if self.d.killed() {
+            if self.killed() {
                 return Err(Stopped::Failed(Errno::EINTR));
             }
             let (frame, clean) = loop {

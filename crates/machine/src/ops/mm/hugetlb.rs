@@ -3,7 +3,7 @@
 use crate::drive::{Driver, Step};
 use crate::machine::payload::{Fresh, pattern};
 use crate::machine::space::PTES_PER_TABLE;
-use crate::machine::{Frame, Gfp, Mapping, Pte, Vma, flag};
+use crate::machine::{Frame, Gfp, Mapping, PageIndex, Pte, Vma, flag};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 
@@ -13,10 +13,10 @@ impl<'a, D: Driver> Mm<'a, D> {
         &self,
         mapping: &Mapping,
         vma: &Vma,
-        index: u32,
+        index: PageIndex,
         write: bool,
     ) -> Result<(), Errno> {
-        let first = index - index % PTES_PER_TABLE;
+        let first = index.first_of(PTES_PER_TABLE);
         let old = vma.lock(first).pmd(first);
         match old {
             Some(pmd) if pmd.is_present() => self.hugetlb_wp(mapping, vma, first, pmd, write),
@@ -33,14 +33,14 @@ impl<'a, D: Driver> Mm<'a, D> {
 
     /// A page of the pool, filled as the mapping's own; `None` without one where it may be pinned.
     /// `own`: whether it is the owner's, who may have a reservation.
-    fn hugetlb_page(&self, mapping: &Mapping, first: u32, own: bool) -> Option<Fresh<'a>> {
+    fn hugetlb_page(&self, mapping: &Mapping, first: PageIndex, own: bool) -> Option<Fresh<'a>> {
         let page = own.then_some((mapping.id, first));
         let fresh = self.m.take_hugetlb(self.cpu(), self.alloc_gfp(), page)?;
         self.made_hugetlb(mapping, first, &fresh);
         Some(fresh)
     }
 
-    pub(super) fn made_hugetlb(&self, mapping: &Mapping, first: u32, fresh: &Fresh<'_>) {
+    pub(super) fn made_hugetlb(&self, mapping: &Mapping, first: PageIndex, fresh: &Fresh<'_>) {
         fresh.fill(|nth| pattern(mapping.id, first + nth));
         let folio = self.page(fresh.frame());
         folio.set_mapping(Some(mapping.id), first);
@@ -51,7 +51,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// Maps a page where `old` is still mapped.
-    fn map_hugetlb(&self, vma: &Vma, first: u32, old: Option<Pte>, fresh: Fresh<'_>, write: bool) {
+    fn map_hugetlb(&self, vma: &Vma, first: PageIndex, old: Option<Pte>, fresh: Fresh<'_>, write: bool) {
         self.step(Step::FaultAlloc, fresh.frame());
         let locked = vma.lock(first);
         let head = fresh.publish();
@@ -78,7 +78,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         &self,
         mapping: &Mapping,
         vma: &Vma,
-        first: u32,
+        first: PageIndex,
         old: Pte,
         write: bool,
     ) -> Result<(), Errno> {
@@ -109,7 +109,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         Ok(())
     }
 
-    fn unmap_hugetlb(&self, vma: &Vma, first: u32, head: Frame) {
+    fn unmap_hugetlb(&self, vma: &Vma, first: PageIndex, head: Frame) {
         let locked = vma.lock(first);
         if locked.pmd(first).is_some_and(|pmd| pmd.is_present() && pmd.frame() == head) {
             locked.replace(first, true, Pte::NONE);
@@ -120,8 +120,8 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// A forked child's own copy of a page that may be pinned.
-    pub(super) fn copy_hugetlb(&self, mapping: &Mapping, child: &Vma, index: u32) -> Result<(), Errno> {
-        let first = index - index % PTES_PER_TABLE;
+    pub(super) fn copy_hugetlb(&self, mapping: &Mapping, child: &Vma, index: PageIndex) -> Result<(), Errno> {
+        let first = index.first_of(PTES_PER_TABLE);
         let fresh = self.m.take_hugetlb(self.cpu(), Gfp::Movable, None).ok_or(Errno::ENOMEM)?;
         self.made_hugetlb(mapping, first, &fresh);
         self.map_hugetlb(child, first, None, fresh, true);

@@ -5,7 +5,7 @@
 
 use super::gup::{PinRequest, Stopped};
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Mapping};
+use crate::machine::{Frame, Mapping, PageIndex};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
@@ -54,9 +54,9 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// The page of the file at `index`, with a reference; made outside Movable where there is none.
-    pub(in crate::ops) fn find_cached(&self, mapping: &Mapping, index: u32) -> Result<Frame, Errno> {
+    pub(in crate::ops) fn find_cached(&self, mapping: &Mapping, index: PageIndex) -> Result<Frame, Errno> {
         loop {
-            if self.d.killed() {
+            if self.killed() {
                 return Err(Errno::EINTR);
             }
             let Some(frame) = mapping.cached(index) else {

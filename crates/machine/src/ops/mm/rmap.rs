@@ -10,18 +10,17 @@
 
 use crate::drive::Driver;
 use crate::machine::space::{Entry, PtLocked};
-use crate::machine::{Frame, Kind, MAX_ORDER, MappingId, Pte, Test, Vma, flag};
+use crate::machine::{Frame, Kind, MAX_ORDER, MappingId, PageIndex, PageRange, Pte, Test, Vma, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::{MlockLarge, MprotectWritable};
-use std::ops::Range;
 
 impl<D: Driver> Mm<'_, D> {
     /// `folio_add_*_rmap_pte` for a page mapped again: counts it, and in a
     /// locked area mlocks it, unless only reclaim can tell whether all of its folio is mapped
     /// there. Under the page-table lock.
     #[inline]
-    pub(in crate::ops) fn add_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
+    pub(in crate::ops) fn add_rmap(&self, frame: Frame, vma: &Vma, index: PageIndex) {
         self.m.memory.add_mapcount(frame, 1);
         if vma.is_locked(index) && !self.page(frame).is_large() {
             self.mlock_folio(frame);
@@ -29,7 +28,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `folio_add_*_rmap_pmd`: likewise of a whole folio.
-    pub(in crate::ops) fn add_rmap_pmd(&self, head: Frame, vma: &Vma, index: u32) {
+    pub(in crate::ops) fn add_rmap_pmd(&self, head: Frame, vma: &Vma, index: PageIndex) {
         self.m.memory.add_entire_mapcount(head, 1);
         if self.m.rules.mlock_large != MlockLarge::Never && !vma.kind.is_hugetlb() {
             self.mlock_mapped(head, vma, index);
@@ -37,13 +36,13 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// A large folio is mapped whole, by PTEs that were set in one go.
-    pub(in crate::ops) fn mapped_whole(&self, head: Frame, vma: &Vma, index: u32) {
+    pub(in crate::ops) fn mapped_whole(&self, head: Frame, vma: &Vma, index: PageIndex) {
         if self.m.rules.mlock_large == MlockLarge::Whole {
             self.mlock_mapped(head, vma, index);
         }
     }
 
-    fn mlock_mapped(&self, head: Frame, vma: &Vma, index: u32) {
+    fn mlock_mapped(&self, head: Frame, vma: &Vma, index: PageIndex) {
         if vma.is_locked(index) {
             self.mlock_folio(head);
         }
@@ -52,7 +51,7 @@ impl<D: Driver> Mm<'_, D> {
     /// `folio_remove_rmap_pte`: counts it, and in a locked area munlocks it.
     /// Under the page-table lock.
     #[inline]
-    pub(in crate::ops) fn remove_rmap(&self, frame: Frame, vma: &Vma, index: u32) {
+    pub(in crate::ops) fn remove_rmap(&self, frame: Frame, vma: &Vma, index: PageIndex) {
         let left = self.m.memory.add_mapcount(frame, -1);
         if left == 0 && self.page(frame).is_large() {
             self.partly_unmapped(frame);
@@ -61,7 +60,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `folio_remove_rmap_pmd`.
-    pub(in crate::ops) fn remove_rmap_pmd(&self, head: Frame, vma: &Vma, index: u32) {
+    pub(in crate::ops) fn remove_rmap_pmd(&self, head: Frame, vma: &Vma, index: PageIndex) {
         self.m.memory.add_entire_mapcount(head, -1);
         if self.m.memory.frames_of(head).any(|frame| self.page(frame).mapcount() == 0) {
             self.partly_unmapped(head);
@@ -70,7 +69,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     #[inline]
-    fn munlock_unmapped(&self, frame: Frame, vma: &Vma, index: u32) {
+    fn munlock_unmapped(&self, frame: Frame, vma: &Vma, index: PageIndex) {
         if !vma.is_locked(index) || vma.kind.is_hugetlb() {
             return;
         }
@@ -105,18 +104,14 @@ impl<D: Driver> Mm<'_, D> {
     pub(in crate::ops) fn try_to_migrate(&self, head: Frame, own: i32) -> Option<Test> {
         let folio = self.folio_at(head);
         let id = folio.mapping()?;
-        let pages = folio.index()..folio.index() + folio.nr_pages();
+        let pages = folio.pages();
         let mut kept = None;
         self.m.mapping(id).for_each_vma(|vma| {
-            let mut index = pages.start;
-            while index < pages.end.min(vma.len()) {
-                let frame = head + (index - pages.start);
-                let locked = vma.lock(index);
-                let entry @ Entry { pte, huge } = locked.entry(index);
-                let here = index;
-                index += entry.pages();
+            let there = pages.start.to(pages.end.min(vma.end()));
+            vma.for_each_entry(there, |locked, here, Entry { pte, huge }| {
+                let frame = head + (here - pages.start);
                 if !pte.is_present() || pte.frame() != frame {
-                    continue;
+                    return;
                 }
                 locked.replace(here, huge, pte.to_migration());
                 if self.m.rules.unmap_respects_pins
@@ -126,7 +121,7 @@ impl<D: Driver> Mm<'_, D> {
                     let (found, expected) = (folio.refcount(), self.m.expected_refs(&folio) + own);
                     kept = Some(Test::Refs { found, expected });
                     locked.replace(here, huge, pte);
-                    continue;
+                    return;
                 }
                 if pte.is_dirty() {
                     folio.set(flag::DIRTY);
@@ -141,7 +136,7 @@ impl<D: Driver> Mm<'_, D> {
                     self.mlock_drain_local();
                 }
                 self.put_folio(folio, 1);
-            }
+            });
         });
         kept
     }
@@ -152,27 +147,23 @@ impl<D: Driver> Mm<'_, D> {
     pub(in crate::ops) fn remove_migration_ptes(
         &self,
         id: MappingId,
-        pages: Range<u32>,
+        pages: PageRange,
         old: Frame,
         new: Frame,
     ) {
         self.m.mapping(id).for_each_vma(|vma| {
-            let mut index = pages.start;
-            while index < pages.end.min(vma.len()) {
-                let nth = index - pages.start;
-                let locked = vma.lock(index);
-                let entry @ Entry { pte, huge } = locked.entry(index);
-                let here = index;
-                index += entry.pages();
+            let there = pages.start.to(pages.end.min(vma.end()));
+            vma.for_each_entry(there, |locked, here, Entry { pte, huge }| {
+                let nth = here - pages.start;
                 if !pte.is_migration() || pte.frame() != old + nth {
-                    continue;
+                    return;
                 }
                 let frame = new + nth;
                 self.folio(frame).get(1);
                 if huge {
                     self.add_rmap_pmd(frame, vma, here);
                     locked.set_pmd(here, pte.from_migration(frame));
-                    continue;
+                    return;
                 }
                 self.add_rmap(frame, vma, here);
                 if pte.is_writable() && vma.kind == Kind::Anon {
@@ -184,18 +175,18 @@ impl<D: Driver> Mm<'_, D> {
                 if vma.is_locked(here) && self.m.rules.mlock_batched {
                     self.mlock_drain_local();
                 }
-            }
+            });
         });
     }
 
     /// `split_huge_pmd`: maps by PTEs what a PMD maps.
-    pub(in crate::ops) fn split_pmd(&self, vma: &Vma, index: u32) {
+    pub(in crate::ops) fn split_pmd(&self, vma: &Vma, index: PageIndex) {
         self.split_pmd_locked(&vma.lock(index), vma, index);
     }
 
     /// The same under the page-table lock. What is not anonymous is unmapped: the next fault
     /// finds it in the page cache.
-    pub(in crate::ops) fn split_pmd_locked(&self, locked: &PtLocked<'_>, vma: &Vma, index: u32) {
+    pub(in crate::ops) fn split_pmd_locked(&self, locked: &PtLocked<'_>, vma: &Vma, index: PageIndex) {
         let Some(pmd) = locked.pmd(index) else { return };
         self.event(Event::ThpSplitPmd);
         let head = pmd.frame();

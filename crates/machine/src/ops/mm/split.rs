@@ -1,7 +1,7 @@
 //! Splitting a folio into smaller ones: `split_huge_page_to_list`, `folio_split`.
 
 use crate::drive::Driver;
-use crate::machine::{Frame, MAX_ORDER, MappingId, Pte, flag};
+use crate::machine::{Frame, MAX_ORDER, MappingId, PageIndex, PageRange, Pte, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
@@ -44,8 +44,7 @@ impl<D: Driver> Mm<'_, D> {
         orders: &[u32],
     ) -> Result<Vec<Frame>, Errno> {
         let folio = self.page(head);
-        let (mapping, first) = (folio.mapping(), folio.index());
-        let pages = first..first + folio.nr_pages();
+        let (mapping, pages) = (folio.mapping(), folio.pages());
         if let Some(id) = mapping {
             self.unmap_folio(id, head, &pages, own);
         }
@@ -77,7 +76,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `unmap_folio`: migration entries for anonymous memory, nothing for files.
-    fn unmap_folio(&self, id: MappingId, head: Frame, pages: &Range<u32>, own: i32) {
+    fn unmap_folio(&self, id: MappingId, head: Frame, pages: &PageRange, own: i32) {
         let mapping = self.m.mapping(id);
         if self.page(head).has(flag::ANON) {
             // `split_huge_pmd` with `freeze`: what a PMD maps is unmapped as one.
@@ -91,7 +90,7 @@ impl<D: Driver> Mm<'_, D> {
         }
         mapping.for_each_vma(|vma| self.split_pmd_of(vma, pages.start, head));
         mapping.for_each_vma(|vma| {
-            for (index, frame) in pages.clone().take_while(|&index| index < vma.len()).zip(head.on()) {
+            for (index, frame) in pages.clone().take_while(|&index| index < vma.end()).zip(head.on()) {
                 let locked = vma.lock(index);
                 let pte = locked.get(index);
                 if pte.is_present() && pte.frame() == frame {
@@ -105,8 +104,8 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// Splits the PMD that maps a folio, if one does.
-    fn split_pmd_of(&self, vma: &crate::machine::Vma, index: u32, head: Frame) {
-        if index < vma.len() {
+    fn split_pmd_of(&self, vma: &crate::machine::Vma, index: PageIndex, head: Frame) {
+        if index < vma.end() {
             let locked = vma.lock(index);
             if locked.pmd(index).is_some_and(|pmd| pmd.frame() == head) {
                 self.split_pmd_locked(&locked, vma, index);

@@ -1,13 +1,12 @@
 //! Walking a range's page table, with a passing reference on each page.
 
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Mapping, Vma};
+use crate::machine::{Frame, Mapping, PageIndex, PageRange, Vma};
 use crate::ops::floor::Mm;
-use std::ops::Range;
 
 impl<D: Driver> Mm<'_, D> {
     /// Takes a reference on the page that a PTE maps, if it is one of its own.
-    pub(in crate::ops) fn get_mapped(&self, vma: &Vma, index: u32) -> Option<Frame> {
+    pub(in crate::ops) fn get_mapped(&self, vma: &Vma, index: PageIndex) -> Option<Frame> {
         let locked = vma.lock(index);
         let pte = locked.get(index);
         let ordinary = pte.is_present() && !self.m.is_zero(pte.frame());
@@ -18,7 +17,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// Runs `body` with a plain reference held on a page, if one is present.
-    pub fn with_short_ref(&self, mapping: &Mapping, index: u32, body: impl FnOnce(Frame)) {
+    pub fn with_short_ref(&self, mapping: &Mapping, index: PageIndex, body: impl FnOnce(Frame)) {
         if let Some(frame) = self.get_mapped(&mapping.vma, index) {
             body(frame);
             self.put(frame, 1);
@@ -30,7 +29,7 @@ impl<D: Driver> Mm<'_, D> {
     pub(super) fn for_each_mapped(
         &self,
         mapping: &Mapping,
-        range: Range<u32>,
+        range: PageRange,
         step: Step,
         visit: impl Fn(Visited) -> Visit,
     ) {
@@ -40,7 +39,7 @@ impl<D: Driver> Mm<'_, D> {
                 index += 1;
                 continue;
             };
-            let pages = self.run_of(&mapping.vma, index..range.end, frame);
+            let pages = self.run_of(&mapping.vma, index.to(range.end), frame);
             let whole = pages.len() == self.page(frame).nr_pages() as usize;
             let next = pages.end;
             let visited = visit(Visited { frame, pages, whole });
@@ -53,14 +52,14 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// The pages of a range, from its first on, that map one folio: `folio_pte_batch`.
-    fn run_of(&self, vma: &Vma, range: Range<u32>, frame: Frame) -> Range<u32> {
+    fn run_of(&self, vma: &Vma, range: PageRange, frame: Frame) -> PageRange {
         let end = self.m.memory.frames_of(frame).end;
-        let mapped = |&(index, frame): &(u32, Frame)| {
+        let mapped = |&(index, frame): &(PageIndex, Frame)| {
             let pte = vma.pte(index);
             pte.is_present() && pte.frame() == frame
         };
         let run = range.clone().zip(frame.run(end - frame)).take_while(mapped).count();
-        range.start..range.start + run as u32
+        range.start.run(run as u32)
     }
 }
 
@@ -69,7 +68,7 @@ pub(super) struct Visited {
     /// The first page of a folio that is mapped in the range.
     pub frame: Frame,
     /// Where it and those that follow it are mapped.
-    pub pages: Range<u32>,
+    pub pages: PageRange,
     /// Whether that is all of the folio.
     pub whole: bool,
 }

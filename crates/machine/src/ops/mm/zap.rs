@@ -4,11 +4,10 @@ use super::advise::madvise_walk_vmas;
 use super::split::around;
 use crate::drive::{Driver, Step};
 use crate::machine::space::Entry;
-use crate::machine::{Frame, Kind, Mapping, Pte, Vma, vm};
+use crate::machine::{Frame, Kind, Mapping, PageIndex, PageRange, Pte, Vma, vm};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
-use std::ops::Range;
 
 impl<D: Driver> Mm<'_, D> {
     /// Gives the range's pages up so that a next access gets fresh ones:
@@ -16,7 +15,7 @@ impl<D: Driver> Mm<'_, D> {
     ///
     /// With `spare_pinned` a page that may be pinned stays, as a program that
     /// has DMA under way would have it. Returns the number zapped.
-    pub fn zap(&self, mapping: &Mapping, range: Range<u32>, spare_pinned: bool) -> u32 {
+    pub fn zap(&self, mapping: &Mapping, range: PageRange, spare_pinned: bool) -> u32 {
         self.lru_add_drain();
         let mut zapped = 0;
         let mut rest = range;
@@ -41,7 +40,7 @@ impl<D: Driver> Mm<'_, D> {
     ///
     /// # Errors
     /// `EINVAL` at a locked area; what comes before it has been zapped. `ENOMEM` if there are holes.
-    pub fn madvise_dontneed(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn madvise_dontneed(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         if mapping.kind == Kind::Pfnmap {
             return Err(Errno::EINVAL);
         }
@@ -53,7 +52,7 @@ impl<D: Driver> Mm<'_, D> {
     /// # Errors
     /// `EINVAL` where there is no file, and at a locked area; what comes before it is gone.
     /// `ENOMEM` if there are holes.
-    pub fn madvise_remove(&self, mapping: &Mapping, range: Range<u32>) -> Result<(), Errno> {
+    pub fn madvise_remove(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         if !mapping.kind.is_cached() {
             return Err(Errno::EINVAL);
         }
@@ -79,7 +78,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// Clears a range's PTEs, pinned or not: the frames that were there live on by other references.
-    fn zap_range(&self, mapping: &Mapping, pages: Range<u32>) {
+    fn zap_range(&self, mapping: &Mapping, pages: PageRange) {
         if self.m.rules.zap_drains {
             self.lru_add_drain();
         }
@@ -92,7 +91,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `munmap` of a part: nothing is mapped there any more. What is pinned stays with its device alone.
-    pub fn munmap(&self, mapping: &Mapping, range: Range<u32>) {
+    pub fn munmap(&self, mapping: &Mapping, range: PageRange) {
         let into_unfaulted = self.m.rules.merge_into_unfaulted;
         // Nobody finds the area any more; what it was still says how its pages are unmapped.
         while mapping.vma.fix(&range, vm::HOLE, vm::HOLE, into_unfaulted).is_some() {}
@@ -104,7 +103,7 @@ impl<D: Driver> Mm<'_, D> {
         }
     }
 
-    fn unreserve(&self, mapping: &Mapping, range: Range<u32>) {
+    fn unreserve(&self, mapping: &Mapping, range: PageRange) {
         if mapping.kind.is_hugetlb() {
             self.m.unreserve_hugetlb(self.cpu(), mapping.id, range);
         }
@@ -123,12 +122,12 @@ impl<D: Driver> Mm<'_, D> {
 
     /// Clears the first PTE of a range, or the PMD that maps so much of it, and takes its pages
     /// off the range. How many pages that were: none where nothing was, or it was spared.
-    fn zap_next(&self, vma: &Vma, rest: &mut Range<u32>, spare_pinned: bool) -> u32 {
+    fn zap_next(&self, vma: &Vma, rest: &mut PageRange, spare_pinned: bool) -> u32 {
         let index = rest.start;
         let locked = vma.lock(index);
         let entry @ Entry { pte, huge } = locked.entry(index);
         let pages = entry.pages();
-        let end = index - index % pages + pages;
+        let end = index.first_of(pages) + pages;
         let partly = !index.is_multiple_of(pages) || end > rest.end;
         if partly && !vma.kind.is_hugetlb() {
             self.split_pmd_locked(&locked, vma, index);
@@ -163,7 +162,7 @@ impl<D: Driver> Mm<'_, D> {
     /// Removes the folio of a range's first page from the page cache and every page table, and
     /// takes its pages off the range. How many they were: none where nothing was, or it was
     /// spared. A folio that reaches out of the range is split, and its parts are next.
-    fn truncate(&self, mapping: &Mapping, rest: &mut Range<u32>, spare_pinned: bool) -> u32 {
+    fn truncate(&self, mapping: &Mapping, rest: &mut PageRange, spare_pinned: bool) -> u32 {
         let index = rest.start;
         rest.start += 1;
         let Some(frame) = mapping.cached(index) else { return 0 };
@@ -183,14 +182,14 @@ impl<D: Driver> Mm<'_, D> {
     fn truncate_locked(
         &self,
         mapping: &Mapping,
-        index: u32,
+        index: PageIndex,
         head: Frame,
-        rest: &mut Range<u32>,
+        rest: &mut PageRange,
         spare_pinned: bool,
     ) -> u32 {
         let folio = self.folio_at(head);
-        let pages = folio.index()..folio.index() + folio.nr_pages();
-        let hole = index..pages.end.min(rest.end);
+        let pages = folio.pages();
+        let hole = index.to(pages.end.min(rest.end));
         if hole.len() < pages.len() && mapping.kind.is_hugetlb() {
             // Only whole pages are taken out of the file.
             rest.start = hole.end;
@@ -222,7 +221,7 @@ impl<D: Driver> Mm<'_, D> {
             return 0;
         }
         mapping.with_cache(pages.clone(), |slots| slots.set(None));
-        folio.set_mapping(None, 0);
+        folio.set_mapping(None, PageIndex(0));
         self.put_folio(folio, pages.len() as i32);
         pages.len() as u32
     }
@@ -232,7 +231,7 @@ impl<D: Driver> Mm<'_, D> {
         if self.m.rules.zap_drains {
             self.lru_add_drain();
         }
-        let mut rest = 0..vma.len();
+        let mut rest = vma.pages();
         while !rest.is_empty() {
             self.zap_next(vma, &mut rest, false);
         }
@@ -242,7 +241,7 @@ impl<D: Driver> Mm<'_, D> {
     /// `munmap`: zaps everything, in the children too, for good.
     pub fn unmap(&self, mapping: &Mapping) {
         mapping.for_each_vma(|vma| self.exit(vma));
-        let all = 0..mapping.vma.len();
+        let all = mapping.vma.pages();
         let mut rest = all.clone();
         while !rest.is_empty() {
             self.truncate(mapping, &mut rest, false);

@@ -3,7 +3,7 @@
 use super::busted::Hooks;
 use crate::drive::{Driver, Step};
 use crate::machine::NO_FRAME;
-use crate::machine::{Bill, Frame, Hindrance, Obstacle, Test};
+use crate::machine::{Bill, Frame, Hindrance, Obstacle, PageIndex, Test};
 use crate::ops::floor::Task;
 use crate::ops::mm::{Lookup, PinRequest};
 use crate::ops::refused::Refused;
@@ -65,11 +65,11 @@ pub(super) struct Call<'c, 'r, D> {
     /// Pages isolated, each with a reference.
     pub isolated: Vec<Frame>,
     /// Pages of the sweep that must move and could not be isolated, and where they are mapped.
-    pub missed: Vec<(u32, Frame)>,
+    pub missed: Vec<(PageIndex, Frame)>,
     /// Why pages could not be isolated.
     pub refused: Refused,
     /// The page under migration at which the walk stopped.
-    pub stopped_at: u32,
+    pub stopped_at: PageIndex,
     pub ticket: u32,
     /// When the sweep began to pin, on the driver's clock, while it does or holds pins.
     pub pinning_since: Option<u64>,
@@ -97,7 +97,7 @@ impl<'c, 'r, D: Driver> Call<'c, 'r, D> {
 
     /// A page that no walk could reach: it is poisoned, there is none, or none may be pinned so.
     #[cold]
-    pub(super) fn unreachable_page(&self, errno: Errno, index: u32) {
+    pub(super) fn unreachable_page(&self, errno: Errno, index: PageIndex) {
         let pte = self.request.mapping.vma.pte(index);
         if pte.is_poison() {
             let by = self.t.m.hindrance(pte.frame(), Test::Isolation, self.t.d.id(), 0);

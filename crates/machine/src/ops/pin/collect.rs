@@ -7,7 +7,7 @@
 use super::call::{Call, Cursor};
 use crate::drive::{Driver, Step};
 use crate::machine::NO_FRAME;
-use crate::machine::{Frame, Page, Test, ZERO_FRAME, flag};
+use crate::machine::{Frame, Page, PageIndex, Test, ZERO_FRAME, flag};
 use crate::ops::floor::Task;
 use crate::ops::mm::{Access, Lookup, place_of};
 use crate::policy::Errno;
@@ -117,7 +117,7 @@ impl<D: Driver> Call<'_, '_, D> {
     }
 
     /// The index in the mapping of the page it has come to.
-    fn index(&self) -> u32 {
+    fn index(&self) -> PageIndex {
         self.request.range.start + self.cursor.position as u32
     }
 

@@ -2,12 +2,11 @@
 
 use super::call::Pin;
 use crate::drive::{Driver, Step};
-use crate::machine::{Frame, Hindrance, Obstacle};
+use crate::machine::{Frame, Hindrance, Obstacle, PageRange};
 use crate::observe::Event;
 use crate::ops::floor::Task;
 use crate::ops::mm::{Lookup, PinRequest};
 use crate::policy::{Account, Caller, Entrance, Entry, Errno, Habit, Short};
-use std::ops::Range;
 
 impl<D: Driver> Task<'_, D> {
     /// Long-term pins the range as `io_uring` does with its registered buffers:
@@ -98,7 +97,7 @@ impl<D: Driver> Task<'_, D> {
     fn pin_in_parts(&self, caller: Caller, request: &PinRequest<'_>, pin: &mut Pin) -> Result<(), Errno> {
         let Habit { entrance, chunk, short, account } = caller.habit();
         let request = request.by(caller);
-        let Range { start, end } = request.range;
+        let PageRange { start, end } = request.range;
         *pin = Pin { pages: Vec::with_capacity(request.range.len()), by: request.by, ..Pin::default() };
         // What is known before a page is looked at.
         match account {
@@ -113,7 +112,7 @@ impl<D: Driver> Task<'_, D> {
             if begin == end {
                 return Ok(());
             }
-            let range = begin..chunk.map_or(end, |chunk| end.min(begin + chunk));
+            let range = begin.to(chunk.map_or(end, |chunk| end.min(begin + chunk)));
             let call = PinRequest { range, ..request.clone() };
             let result = self.pin_user_pages(entrance, &call, &mut part);
             pin.sweeps += part.sweeps;
@@ -202,7 +201,7 @@ impl<D: Driver> Task<'_, D> {
         if request.by == Lookup::PageTable {
             self.event(Event::SlowEntries);
         }
-        let rest = PinRequest { range: range.start + already as u32..range.end, ..request.clone() };
+        let rest = PinRequest { range: (range.start + already as u32).to(range.end), ..request.clone() };
         let result = self.memalloc_pin(|| self.gup_longterm_locked(&rest, touch, pin));
         pin.contended = pin.sweeps > 1 || self.waits() != waits;
         match result {

@@ -7,8 +7,8 @@ use crate::observe::Event;
 use crate::ops::floor::Task;
 use crate::ops::migrate::MigrateMode;
 use crate::ops::mm::{Access, Lookup, PinRequest, Stopped};
-use crate::policy::Errno;
 use crate::policy::decide::{Cpus, Do, Loop, Pause, Seen, Until, Walk};
+use crate::policy::{Errno, Permanent};
 
 impl<D: Driver> Task<'_, D> {
     /// `__gup_longterm_locked`: sweeps until nothing must move or the policy
@@ -69,7 +69,7 @@ impl<D: Driver> Call<'_, '_, D> {
         self.pin.sweeps += 1;
         self.t.event(Event::Sweeps);
         self.t.step_at(Step::Sweep);
-        if self.t.d.killed() { Seen::Killed } else { Seen::Done }
+        if self.t.killed() { Seen::Killed } else { Seen::Done }
     }
 
     fn take_turn(&mut self) -> Seen {
@@ -185,7 +185,10 @@ impl<D: Driver> Call<'_, '_, D> {
     }
 
     fn migrate(&mut self) -> Seen {
-        let result = self.t.migrate_pages(&self.isolated, Gfp::Pin, MigrateMode::Sync);
+        // Who reports at once what lasts asks for a target that may fail.
+        let report = self.request.policy.permanent == Permanent::Report;
+        let gfp = if report { Gfp::PinMayFail } else { Gfp::Pin };
+        let result = self.t.migrate_pages(&self.isolated, gfp, MigrateMode::Sync);
         let complete = result.is_complete();
         self.isolated = result.left;
         if complete {
@@ -202,7 +205,7 @@ impl<D: Driver> Call<'_, '_, D> {
     }
 
     fn wait(&mut self, until: Until, pause: Pause) -> Seen {
-        if self.t.d.killed() {
+        if self.t.killed() {
             return Seen::Killed;
         }
         let drawn = if pause.random == 0 { 0 } else { self.t.d.below(pause.random + 1) };

@@ -1,7 +1,7 @@
 //! Each rule of the watchdog by itself: threads that are nowhere but in their slots.
 
 use super::*;
-use crate::machine::{Frame, NO_FRAME};
+use crate::machine::{CpuId, Frame, NO_FRAME};
 use crate::machine::{Machine, flag};
 use crate::observe::Event;
 use crate::policy::{Source, load_kernel, load_policy};
@@ -61,7 +61,7 @@ impl Bench {
         let bench = Self { sh, dog, host: Host::default(), now: 0 };
         bench.rest(OTHER);
         bench.rest(LOCKER);
-        bench.sh.slots[KWORKER].place.wait(Wait::Work(0), u64::MAX);
+        bench.sh.slots[KWORKER].place.wait(Wait::Work(CpuId(0)), u64::MAX);
         bench.sh.slots[SUSPECT].begin(0);
         // Something has ended: a run in which nothing does is inconclusive whatever its threads do.
         bench.sh.ended.fetch_add(1, Ordering::Relaxed);

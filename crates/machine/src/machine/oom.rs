@@ -1,0 +1,214 @@
+//! Whom the OOM killer chooses: processes, what memory each has, and who has been killed.
+//!
+//! The kernel looks at how much memory a process has, never at where: a victim whose pages all
+//! lie in Movable gives nothing back to an allocation that may not use Movable, which then asks
+//! for the next one.
+
+use super::memory::Gfp;
+use super::{Machine, MappingId, ProcessId, ZoneKind};
+use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
+
+/// The process whose threads pin, and all of a script: every mapping is its own that is nobody else's.
+pub const PROGRAM: ProcessId = ProcessId(0);
+
+/// `OOM_SCORE_ADJ_MIN`: who has it is never chosen.
+pub const OOM_SCORE_ADJ_MIN: i32 = -1000;
+/// `OOM_SCORE_ADJ_MAX`.
+pub const OOM_SCORE_ADJ_MAX: i32 = 1000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Alive,
+    /// Chosen; what it has is still its own.
+    Dying,
+    /// Its memory has been given back (`MMF_OOM_SKIP`).
+    Gone,
+}
+
+#[derive(Debug, Clone)]
+struct Process {
+    oom_score_adj: i32,
+    /// The program's are those that no other process has.
+    mappings: Vec<MappingId>,
+    life: Life,
+}
+
+/// A process that was killed for its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kill {
+    /// Which one.
+    pub process: ProcessId,
+    /// Its badness (`oom_badness`), in pages.
+    pub points: i64,
+    /// Pages that it had.
+    pub pages: u64,
+    /// Those of them that lay where the allocation looks.
+    pub useful: u64,
+    /// Free frames of Movable at that moment.
+    pub free_movable: u64,
+}
+
+impl Kill {
+    /// Whether its death could not help: nothing of what it had could the allocation use.
+    pub fn is_needless(&self) -> bool {
+        self.useful == 0
+    }
+}
+
+/// What [`Machine::out_of_memory`] came to.
+#[derive(Debug)]
+pub enum OutOfMemory<T> {
+    /// Somebody has given memory back meanwhile.
+    Found(T),
+    /// This process has got its fatal signal.
+    Killed(ProcessId),
+    /// This one had it before, and has yet to give its memory back.
+    Dying(ProcessId),
+    /// There is nobody left to kill.
+    Panicked,
+}
+
+/// All processes.
+#[derive(Debug)]
+pub struct Processes {
+    all: Mutex<Vec<Process>>,
+    kills: Mutex<Vec<Kill>>,
+    /// Whether the program has its fatal signal.
+    killed: AtomicBool,
+    panicked: AtomicBool,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        let program = Process { oom_score_adj: 0, mappings: Vec::new(), life: Life::Alive };
+        Self {
+            all: Mutex::ranked(Rank::Oom, vec![program]),
+            kills: Mutex::default(),
+            killed: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Processes {
+    /// Sets the program's `oom_score_adj`.
+    pub fn set_oom_score_adj(&self, oom_score_adj: i32) {
+        self.all.lock()[PROGRAM.at()].oom_score_adj = oom_score_adj;
+    }
+
+    /// Adds a process that has these mappings; returns its number.
+    pub fn add(&self, oom_score_adj: i32, mappings: Vec<MappingId>) -> ProcessId {
+        let mut all = self.all.lock();
+        all.push(Process { oom_score_adj, mappings, life: Life::Alive });
+        ProcessId::nth(all.len() - 1)
+    }
+
+    /// Whether the program's threads have a fatal signal pending.
+    #[inline]
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the kernel has panicked: there was nobody left to kill.
+    pub fn has_panicked(&self) -> bool {
+        self.panicked.load(Ordering::Relaxed)
+    }
+
+    /// Whether a process has its fatal signal, and may be gone.
+    pub fn has_signal(&self, process: ProcessId) -> bool {
+        self.all.lock()[process.at()].life != Life::Alive
+    }
+
+    /// Whether a process has given its memory back.
+    pub fn is_gone(&self, process: ProcessId) -> bool {
+        self.all.lock()[process.at()].life == Life::Gone
+    }
+
+    /// A process has given its memory back.
+    pub(crate) fn has_exited(&self, process: ProcessId) {
+        self.all.lock()[process.at()].life = Life::Gone;
+    }
+
+    /// Those that were killed, in order.
+    pub fn kills(&self) -> Vec<Kill> {
+        self.kills.lock().clone()
+    }
+}
+
+/// Pages that a process has, and those of them that an allocation could use.
+#[derive(Debug, Clone, Copy, Default)]
+struct Resident {
+    pages: u64,
+    useful: u64,
+    tables: u64,
+}
+
+impl Machine {
+    /// `out_of_memory`: looks once more, and where there is still nothing has the worst process
+    /// killed, unless one is dying already.
+    pub(crate) fn out_of_memory<T>(&self, gfp: Gfp, again: impl FnOnce() -> Option<T>) -> OutOfMemory<T> {
+        let mut all = self.processes.all.lock();
+        if let Some(found) = again() {
+            return OutOfMemory::Found(found);
+        }
+        if let Some(process) = all.iter().position(|process| process.life == Life::Dying) {
+            return OutOfMemory::Dying(ProcessId::nth(process));
+        }
+        let candidates = (0..all.len()).map(ProcessId::nth).filter_map(|process| {
+            let resident = self.resident(&all, process, gfp);
+            Some((process, resident, self.oom_badness(&all[process.at()], resident)?))
+        });
+        // Of equals the one that came last.
+        let Some((process, resident, points)) = candidates.max_by_key(|&(.., points)| points) else {
+            self.processes.panicked.store(true, Ordering::Relaxed);
+            return OutOfMemory::Panicked;
+        };
+        all[process.at()].life = Life::Dying;
+        let Resident { pages, useful, .. } = resident;
+        let free_movable = self.memory.free_in(ZoneKind::Movable) as u64;
+        self.processes.kills.lock().push(Kill { process, points, pages, useful, free_movable });
+        if process == PROGRAM {
+            self.processes.killed.store(true, Ordering::Relaxed);
+        }
+        OutOfMemory::Killed(process)
+    }
+
+    /// `oom_badness`: pages, page tables and swap, of which there is none here, and
+    /// `oom_score_adj` thousandths of all pages; `None`: not to be chosen.
+    fn oom_badness(&self, process: &Process, resident: Resident) -> Option<i64> {
+        if process.life != Life::Alive || process.oom_score_adj == OOM_SCORE_ADJ_MIN {
+            return None;
+        }
+        let all_pages = i64::from(self.memory.frames());
+        let points = (resident.pages + resident.tables) as i64;
+        Some(points + i64::from(process.oom_score_adj) * all_pages / i64::from(OOM_SCORE_ADJ_MAX))
+    }
+
+    fn resident(&self, all: &[Process], process: ProcessId, gfp: Gfp) -> Resident {
+        let of_others = || all[1..].iter().flat_map(|process| &process.mappings);
+        let own = |id: MappingId| match process {
+            PROGRAM => of_others().all(|&other| other != id),
+            _ => all[process.at()].mappings.contains(&id),
+        };
+        let mut sum = Resident::default();
+        for mapping in self.mappings().filter(|mapping| own(mapping.id)) {
+            let mut last_table = None;
+            for index in mapping.vma.pages() {
+                let pte = mapping.vma.pte(index);
+                // A page on its way is a page still.
+                if !(pte.is_present() || pte.is_migration()) || self.is_zero(pte.frame()) {
+                    continue;
+                }
+                sum.pages += 1;
+                let zone = ZoneKind::of(self.folio(pte.frame()).flags());
+                sum.useful += u64::from(gfp.looks_into(zone));
+                let table = Some(index.table());
+                sum.tables += u64::from(table != last_table);
+                last_table = table;
+            }
+        }
+        sum
+    }
+}
+
+crate::restore!(Processes { all, kills, killed, panicked });

@@ -1,0 +1,169 @@
+//! No memory: whom the OOM killer chooses, what his death gives back, and how a run ends that
+//! has nobody left.
+#![cfg(not(loom))]
+
+use gupstress_run::judge::{Class, Status, Verdict};
+use gupstress_run::litmus::Session;
+use gupstress_run::machine::{CpuId, Kind, Layout, pages};
+use gupstress_run::observe::Event;
+use gupstress_run::policy::{Source, load_kernel, load_policy, policy_names};
+use gupstress_run::script::OpError;
+use gupstress_run::stress::run::run;
+use gupstress_run::stress::{Job, RunResult, Which, load_profile};
+use std::time::Duration;
+
+fn run_on(driver: Which, policy: &str, sets: &[(&str, &str)]) -> RunResult {
+    let sets: Vec<_> = sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let profile = load_profile(Source::Preset("oom"), &sets).unwrap();
+    let rules = load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap();
+    profile.check_on(&rules).unwrap();
+    let job = Job {
+        policy: load_policy(Source::Preset(policy), &[]).unwrap(),
+        rules,
+        pins: u64::from(profile.pins),
+        profile,
+        driver,
+        timeout: Duration::from_secs(20),
+        wall_timeout: Duration::from_mins(5),
+        stall_after: Duration::from_millis(50),
+        seed: 7,
+        trace: None,
+        abort_on: Vec::new(),
+    };
+    let result = run(&job, &mut ()).unwrap();
+    assert_eq!(result.invariants.broken, 0, "{policy}: {:?}", result.invariants.findings);
+    result
+}
+
+fn simulate(policy: &str, sets: &[(&str, &str)]) -> RunResult {
+    run_on(Which::Sim, policy, sets)
+}
+
+/// Who was killed, in order.
+fn killed(result: &RunResult) -> Vec<&str> {
+    result.oom.iter().flat_map(|oom| &oom.findings).map(|victim| &*victim.process).collect()
+}
+
+#[test]
+fn bystanders_whose_memory_is_of_no_use_die_first_and_the_pinners_last() {
+    for driver in [Which::Sim, Which::Os] {
+        let result = run_on(driver, "linux-7.2", &[]);
+        let what = format!("{driver:?}: {:?} {:?}", result.calls, result.oom);
+        // Of equals the latest.
+        assert_eq!(killed(&result), ["bystander 2", "bystander 1", "bystander 0", "pinners"], "{what}");
+        let oom = result.oom.as_ref().unwrap();
+        assert_eq!((oom.kills, oom.needless, oom.panicked), (4, 4, false), "{what}");
+        assert!(oom.findings.iter().all(|victim| victim.free_movable > 3000), "{what}");
+        let [bystander, .., pinners] = &oom.findings[..] else { panic!("{what}") };
+        // Its pages and the table over them; four mappings of four pages.
+        assert_eq!((bystander.pages, bystander.points), (48, 49), "{what}");
+        assert_eq!((pinners.pages, pinners.points), (16, 20), "{what}");
+        assert_eq!(result.counters.get(Event::OomKills), 4, "{what}");
+        // Each in a call, or before its first.
+        let calls = &result.calls;
+        assert!((1..=4).contains(&calls.oom_killed) && calls.issued == calls.oom_killed, "{what}");
+        assert!(result.errors.is_empty(), "{what}");
+        assert_eq!((result.status, result.verdict), (Status::Killed, Verdict::OomKilled), "{what}");
+    }
+}
+
+#[test]
+fn a_victim_gives_back_what_the_allocation_can_use_if_it_had_some() {
+    // Four calls of four pages, and sixteen outside from each victim.
+    let result = simulate("linux-7.2", &[("bystanders.outside", "16")]);
+    assert_eq!(killed(&result), ["bystander 2"]);
+    let oom = result.oom.as_ref().unwrap();
+    assert_eq!((oom.needless, oom.findings[0].useful), (0, 16));
+    assert_eq!(result.calls.issued, result.calls.pinned);
+    assert_eq!((result.status, result.verdict), (Status::Complete, Verdict::OomKilled));
+    // Five from each: one call, and then one of four pages with one left over.
+    let result = simulate("linux-7.2", &[("bystanders.outside", "5"), ("threads", "1")]);
+    assert_eq!((killed(&result).len(), result.calls.pinned), (1, 4), "what is unpinned is not moved again");
+}
+
+#[test]
+fn the_score_chooses_and_the_least_one_protects() {
+    let first = |sets: &[(&str, &str)]| killed(&simulate("linux-7.2", sets))[0].to_owned();
+    assert_eq!(first(&[("bystanders.pages", "15")]), "pinners", "16 pages of 4 mappings are more");
+    assert_eq!(
+        first(&[("bystanders.pages", "20")]),
+        "bystander 2",
+        "20 and a table are more than 16 and four"
+    );
+    assert_eq!(first(&[("bystanders.pages", "19")]), "bystander 2", "of equals the latest");
+    assert_eq!(first(&[("pinner.oom_score_adj", "8")]), "pinners", "33 pages of 4161 are added");
+    assert_eq!(first(&[("pinner.oom_score_adj", "6")]), "bystander 2", "24 are not enough");
+    let spared = [("bystanders.oom_score_adj", "-1000")];
+    assert_eq!(killed(&simulate("linux-7.2", &spared)), ["pinners"]);
+}
+
+#[test]
+fn with_nobody_left_to_kill_the_kernel_panics_and_the_run_ends() {
+    for driver in [Which::Sim, Which::Os] {
+        let result = run_on(driver, "unbounded", &[("pinner.oom_score_adj", "-1000")]);
+        let oom = result.oom.as_ref().unwrap();
+        assert_eq!((oom.kills, oom.panicked), (3, true), "{driver:?}");
+        assert_eq!((result.status, result.verdict), (Status::Panicked, Verdict::Panicked), "{driver:?}");
+        assert_eq!(result.calls.issued, 0, "{driver:?}: {:?}", result.calls);
+        assert!(driver == Which::Os || result.elapsed_s < 1.0, "{} s", result.elapsed_s);
+    }
+}
+
+#[test]
+fn rounds_end_with_who_is_killed() {
+    let sets = [("pinner.rounds", "true"), ("ranges.private", "false")];
+    let result = simulate("linux-7.2", &sets);
+    assert_eq!((result.status, result.calls.issued), (Status::Killed, result.calls.oom_killed));
+    assert!(result.elapsed_s < 1.0, "nobody waits for who will not come: {} s", result.elapsed_s);
+}
+
+#[test]
+fn who_asks_for_a_target_that_may_fail_kills_nobody_and_is_told() {
+    for policy in policy_names().into_iter().filter(|name| !name.starts_with("busted-")) {
+        let result = simulate(policy, &[]);
+        let wanted = match policy {
+            "ignore" => Verdict::Unsafe,
+            "classify" | "cooperative" | "look" | "look-ticket" => Verdict::Justified,
+            _ => Verdict::OomKilled,
+        };
+        assert_eq!(result.verdict, wanted, "{policy}: {:?}", result.calls);
+        if wanted == Verdict::Justified {
+            assert_eq!(result.calls.failed_justified, result.calls.issued, "{policy}");
+            assert!(result.oom.is_none(), "{policy}");
+        }
+    }
+}
+
+#[test]
+fn a_huge_page_has_nobody_killed_until_its_pages_need_targets_and_hugetlb_never() {
+    let thp = [("ranges.order", "9"), ("ranges.pages", "512"), ("memory.normal", "1024")];
+    let result = simulate("linux-7.2", &thp);
+    assert_eq!(result.verdict, Verdict::OomKilled);
+    assert!(result.counters.get(Event::ThpMigrationSplit) > 0, "{:?}", result.counters);
+    let hugetlb = [&thp[..], &[("ranges.hugetlb", "true")]].concat();
+    let result = simulate("linux-7.2", &hugetlb);
+    assert_eq!((result.verdict, result.calls.failed_justified), (Verdict::Justified, result.calls.issued));
+    assert!(result.oom.is_none());
+}
+
+#[test]
+fn a_script_is_killed_where_it_has_no_memory() {
+    let layout = Layout { normal: 8, movable: 64, cma: 0, page_bytes: 64 };
+    let rules = load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap();
+    let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
+    let session = || Session::new(rules.clone(), policy.clone(), &layout, 2);
+    let mut pins = session();
+    let a = pins.map(Kind::Anon, 9).unwrap();
+    pins.touch(CpuId(0), a, pages(0..9)).unwrap();
+    let pin = pins.pin(CpuId(0), a, pages(0..9), true).unwrap();
+    assert_eq!((pin.class, pin.error, pin.pin), (Class::OomKilled, None, None));
+    assert_eq!(pin.counters.get(Event::OomKills), 1);
+    assert!(pins.recount().broken.is_empty());
+    let after = pins.touch(CpuId(0), a, pages(0..1)).unwrap_err();
+    assert!(matches!(&after, OpError::Misuse(said) if said.contains("OOM killer")), "{after:?}");
+
+    let mut touches = session();
+    let b = touches.map(Kind::Anon, 73).unwrap();
+    let killed = touches.touch(CpuId(0), b, pages(0..73)).unwrap_err();
+    assert_eq!(killed, OpError::Killed("touch"));
+}
