@@ -23,7 +23,10 @@ class Exit(IntEnum):
 
 _MEANINGS = {
     Exit.SUCCESS: "all verdicts acceptable",
-    Exit.FAILURE: "a finding: stuck, unsafe, broken invariant, threshold missed, regression",
+    Exit.FAILURE: (
+        "a finding: stuck, unsafe, killed for memory, broken invariant, threshold missed,"
+        " regression"
+    ),
     Exit.USAGE: "usage or configuration error",
     Exit.INCONCLUSIVE: "inconclusive: host starved, too few samples",
     Exit.UNAVAILABLE: "not available here",

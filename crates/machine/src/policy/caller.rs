@@ -60,6 +60,11 @@ pub enum Account {
 impl Account {
     /// How many there are.
     pub const COUNT: usize = Self::DmaEntries as usize + 1;
+
+    /// How many it counts of a range of so many pages, whatever they are.
+    pub fn of_range(self, pages: u64) -> u64 {
+        if self == Self::DmaEntries { 1 } else { pages }
+    }
 }
 
 /// What sets a caller apart from others.
@@ -71,25 +76,28 @@ pub struct Habit {
     pub chunk: Option<u32>,
     /// What a short count means to it.
     pub short: Short,
-    /// Where its pages are counted; none: nowhere.
+    /// Where its range is counted before a page of it is looked at; none: nowhere.
+    pub ahead: Option<Account>,
+    /// Where its pages are counted once they are pinned; none: nowhere.
     pub account: Option<Account>,
 }
 
 impl Caller {
     /// Its row of the table.
     pub fn habit(self) -> Habit {
+        use Account::{DmaEntries, MmLocked, MmPinned, UserLocked};
         use {Entrance as By, Short as On};
-        let (entrance, chunk, short, account) = match self {
-            Self::IoUring => (By::Kernel, None, On::Fails, Some(Account::UserLocked)),
+        let (entrance, chunk, short, ahead, account) = match self {
+            Self::IoUring => (By::Kernel, None, On::Fails, None, Some(UserLocked)),
             // `VFIO_BATCH_MAX_CAPACITY`: the page pointers that fit into a page.
-            Self::Vfio => (By::Remote, Some(512), On::GoesOn, Some(Account::MmLocked)),
+            Self::Vfio => (By::Remote, Some(512), On::GoesOn, Some(DmaEntries), Some(MmLocked)),
             // The same by `PAGE_SIZE / sizeof(struct page *)`.
-            Self::Umem => (By::Fast, Some(512), On::GoesOn, Some(Account::MmPinned)),
-            Self::Udmabuf => (By::PageCache, None, On::Fails, None),
-            Self::GupFast => (By::Fast, None, On::Fails, None),
-            Self::GupSlow => (By::Slow, None, On::Fails, None),
+            Self::Umem => (By::Fast, Some(512), On::GoesOn, Some(MmPinned), None),
+            Self::Udmabuf => (By::PageCache, None, On::Fails, None, None),
+            Self::GupFast => (By::Fast, None, On::Fails, None, None),
+            Self::GupSlow => (By::Slow, None, On::Fails, None, None),
         };
-        Habit { entrance, chunk, short, account }
+        Habit { entrance, chunk, short, ahead, account }
     }
 
     /// Its name.

@@ -95,15 +95,12 @@ impl<D: Driver> Task<'_, D> {
     /// Calls by a caller's entry, each of as much as it takes, until all is pinned or one fails;
     /// what is pinned then is in `pin`.
     fn pin_in_parts(&self, caller: Caller, request: &PinRequest<'_>, pin: &mut Pin) -> Result<(), Errno> {
-        let Habit { entrance, chunk, short, account } = caller.habit();
+        let Habit { entrance, chunk, short, ahead, .. } = caller.habit();
         let request = request.by(caller);
         let PageRange { start, end } = request.range;
         *pin = Pin { pages: Vec::with_capacity(request.range.len()), by: request.by, ..Pin::default() };
-        // What is known before a page is looked at.
-        match account {
-            Some(Account::MmLocked) => self.charge(pin, Account::DmaEntries, 1)?,
-            Some(Account::MmPinned) => self.charge(pin, Account::MmPinned, request.range.len() as u64)?,
-            _ => {}
+        if let Some(account) = ahead {
+            self.charge(pin, account, account.of_range(request.range.len() as u64))?;
         }
         let mut part = Pin::default();
         loop {
@@ -133,10 +130,6 @@ impl<D: Driver> Task<'_, D> {
         let Some(account) = caller.habit().account.filter(|&of| self.m.accounts.is_limited(of)) else {
             return Ok(());
         };
-        // Those are charged before a page is looked at.
-        if matches!(account, Account::MmPinned | Account::DmaEntries) {
-            return Ok(());
-        }
         let pages = self.counted(account, pin.pages[from..].iter().copied());
         self.charge(pin, account, pages)
     }
