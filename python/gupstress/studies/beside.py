@@ -21,8 +21,8 @@ from gupstress.values import is_file
 
 _MODELS_OWN = frozenset(
     {
-        *("summary", "reference", "history", "perturb", "step_delay", "slice", "tick", "preemption"),
-        *("memory", "cma_first", "host", "costs", "expect"),
+        *("summary", "reference", "history", "perturb", "step_delay", "slice", "tick"),
+        *("preemption", "memory", "cma_first", "host", "costs", "expect"),
     }
 )
 """Keys of a profile that say how the model's machine is made: a real kernel has its own."""
