@@ -26,16 +26,18 @@ def test_the_free_loop_is_as_a_real_kernel_has_it(capsys: pytest.CaptureFixture[
         for threads, of in by_threads.items():
             print(f"\n{threads} threads: Spearman {spearman(of):.2f}", end="")  # noqa: T201
     assert all(spearman(of) >= 0.8 for of in by_threads.values())
-    assert sum(spearman(of) >= 0.9 for of in by_threads.values()) >= 3
+    assert sum(spearman(of) >= 0.9 for of in by_threads.values()) >= 4
     rate = {(cell.threads, cell.policy): cell.predicted for cell in found}
     failed = {(cell.threads, cell.policy): cell.failed for cell in found}
     assert rate[64, "backoff"] < rate[64, "backoff, drain unpinned"] / 100
-    assert min(failed[threads, "backoff"] for threads in (64, 128, 256)) > 0.3
+    assert failed[64, "backoff"] > 0.3
+    assert min(failed[threads, "backoff"] for threads in (128, 256)) > 0.5
     assert rate[256, "cooperative"] < rate[8, "cooperative"] / 10
-    # To the whole per cent in which it was measured; 32 threads of `backoff` are not held.
-    wrong = [
-        (cell.threads, cell.policy)
+    # To the whole per cent in which it was measured; not with 32 threads a CPU and more.
+    wrong = {
+        (cell.threads, cell.policy): cell.failed
         for cell in found
         if cell.measured_failed == 0 and round(cell.failed, 2) > 0
-    ]
-    assert wrong in ([], [(32, "backoff")])
+    }
+    assert all(threads >= 128 for threads, _ in wrong)
+    assert max(wrong.values(), default=0) < 0.1
