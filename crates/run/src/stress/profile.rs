@@ -6,7 +6,7 @@ mod needs;
 use super::bystanders::{BystanderCfg, OomScoreAdj};
 use super::callers::Callers;
 use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, words};
-use crate::drive::{Costs, Host, Sched};
+use crate::drive::{Costs, Host, Preemption, Sched};
 use crate::error::{Error, Result};
 use crate::judge::Verdict;
 use crate::machine::{Backing, DMA_ENTRY_LIMIT, Kind, Layout, MAX_ORDER, PAGEBLOCK, PageIndex, PageRange};
@@ -143,7 +143,7 @@ table! {
     pub struct HostCfg {
         /// Its own CPUs, which run the virtual ones in turns; 0: one for each.
         key cpus: u32,
-        /// Length of a turn, where they are fewer; who is idle takes none.
+        /// Longest turn, where they are fewer: a round of them ends at the next timer. Who is idle takes none.
         key turn: Ns,
         /// Share of each CPU's time that others of its guests take.
         key steal: Share,
@@ -217,6 +217,8 @@ table! {
         key slice: Ns,
         /// Period of its timer tick, at which the end of a slice is noticed; none: it is at once.
         key tick: Ns,
+        /// What takes one of its CPUs from a task: the end of its slice alone, or a wake-up too.
+        key preemption: Preemption,
         /// Whether memory outside Movable and CMA is used up before the pinners set off.
         key hog: bool,
         /// Whether movable memory is taken from CMA before Normal, whatever is free.
@@ -287,6 +289,7 @@ fn blank() -> Profile {
         step_delay: Ns(0),
         slice: Ns(3_000_000),
         tick: Ns(0),
+        preemption: Preemption::Slices,
         memory: Layout { normal: 0, movable: 4096, cma: 0, page_bytes: 4096 },
         hog: false,
         cma_first: false,
@@ -472,6 +475,7 @@ impl Profile {
         Sched {
             slice_ns: self.slice.0,
             tick_ns: self.tick.0,
+            preemption: self.preemption,
             wakeup_ns: self.costs.wakeup,
             switch_ns: self.costs.switch,
             host: Host {
