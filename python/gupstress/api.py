@@ -14,7 +14,7 @@ from gupstress.model.policy import AxisValue, Policy
 from gupstress.model.reference import kernel_name, policy_name, several
 from gupstress.outcome import files
 from gupstress.outcome.exploration import ExploreResult, ReplayResult
-from gupstress.outcome.results import Document
+from gupstress.outcome.record import Document
 from gupstress.problems import Problems
 from gupstress.running import runner
 from gupstress.running import scan as sweeps

@@ -130,6 +130,13 @@ def test_a_dry_run_says_what_it_would_do(cli: Cli, no_run: None) -> None:
     assert cli("run", "--policy", "bonded", "--dry-run").code == 2
 
 
+def test_a_dry_run_counts_any_number_of_runs(cli: Cli, no_run: None) -> None:
+    options = ("--policy", "none", "--policy", "bounded", "--threads", "1,8", "--driver", "sim")
+    ended = cli("run", *options, "--repeat", "4294967295", "--dry-run")
+    assert ended.code == 0
+    assert "17179869180 runs" in ended.out
+
+
 def test_a_job_is_shown_in_full_and_taken_back(cli: Cli, no_run: None) -> None:
     code, out, _ = cli("show", "job", "jobs/several.toml")
     assert code == 0

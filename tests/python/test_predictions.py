@@ -2,6 +2,7 @@
 
 import pytest
 
+import gupstress
 from predictions import Cell, cells, spearman
 
 
@@ -15,6 +16,36 @@ def test_ranks_correlate_by_spearman() -> None:
     assert spearman(made((1, 1), (2, 2), (3, 3), (4, 3))) == pytest.approx(0.9486832980505138)
 
 
+def test_a_migration_waits_until_the_host_has_run_the_others() -> None:
+    def median(threads: int, host_cpus: int) -> float:
+        run = gupstress.run(
+            "free-loop",
+            policy="linux-7.2",
+            driver="sim",
+            cpus=2,
+            threads=threads,
+            pins=4000,
+            seed=1,
+            sets={
+                "ranges.private": True,
+                "ranges.pages": 4,
+                "host.cpus": host_cpus,
+                "pinner.pages_min": 4,
+                "pinner.pages_max": 4,
+                "pinner.zap": 1.0,
+                "pinner.migrate_cpu": 0,
+            },
+        )
+        (result,) = run.results
+        assert result.latency_ns.p50 is not None
+        return result.latency_ns.p50
+
+    alone = median(1, 1)
+    assert alone == pytest.approx(median(2, 0), rel=0.02)
+    # Turns are many calls long: it is for the flush that it waits.
+    assert median(2, 1) > 1.5 * alone
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_the_free_loop_is_as_a_real_kernel_has_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,16 +57,18 @@ def test_the_free_loop_is_as_a_real_kernel_has_it(capsys: pytest.CaptureFixture[
         for threads, of in by_threads.items():
             print(f"\n{threads} threads: Spearman {spearman(of):.2f}", end="")  # noqa: T201
     assert all(spearman(of) >= 0.8 for of in by_threads.values())
-    assert sum(spearman(of) >= 0.9 for of in by_threads.values()) >= 3
+    assert sum(spearman(of) >= 0.9 for of in by_threads.values()) >= 4
     rate = {(cell.threads, cell.policy): cell.predicted for cell in found}
     failed = {(cell.threads, cell.policy): cell.failed for cell in found}
     assert rate[64, "backoff"] < rate[64, "backoff, drain unpinned"] / 100
-    assert min(failed[threads, "backoff"] for threads in (64, 128, 256)) > 0.3
+    assert failed[64, "backoff"] > 0.3
+    assert min(failed[threads, "backoff"] for threads in (128, 256)) > 0.5
     assert rate[256, "cooperative"] < rate[8, "cooperative"] / 10
-    # To the whole per cent in which it was measured; 32 threads of `backoff` are not held.
-    wrong = [
-        (cell.threads, cell.policy)
+    # To the whole per cent in which it was measured; not with 32 threads a CPU and more.
+    wrong = {
+        (cell.threads, cell.policy): cell.failed
         for cell in found
         if cell.measured_failed == 0 and round(cell.failed, 2) > 0
-    ]
-    assert wrong in ([], [(32, "backoff")])
+    }
+    assert all(threads >= 128 for threads, _ in wrong)
+    assert max(wrong.values(), default=0) < 0.1

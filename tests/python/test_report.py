@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from conftest import Ended, Row, broken, stuck, unsafe
+from gupstress.outcome.findings import FailedCall
 from gupstress.outcome.ratios import RATIOS
-from gupstress.outcome.results import FailedCall, PolicyResult, ThresholdResult
+from gupstress.outcome.results import PolicyResult, ThresholdResult
 from gupstress.outcome.suite import Case, SuiteResult
 from gupstress.outcome.thresholds import metrics
 from gupstress.render.columns import COSTS, DEEDS, grid

@@ -13,7 +13,8 @@ import gupstress
 from conftest import SMALL, SMALL_OPTIONS, Row, broken, stuck, unsafe
 from gupstress import _core
 from gupstress.cli import invoke
-from gupstress.outcome.results import Counters, Errors, Obstacle, PolicyResult
+from gupstress.outcome.findings import Obstacle
+from gupstress.outcome.results import Counters, Errors, PolicyResult
 from gupstress.running import runner
 from gupstress.running.request import Request
 from gupstress.running.result import RunResult

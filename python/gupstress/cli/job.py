@@ -79,7 +79,7 @@ def dry(ready: Sequence[Prepared], again: "Callable[[Request], str]") -> None:
     for section in ready:
         needs = section.job.plan.needs
         name = f"{section.name}: " if section.name else ""
-        runs = len(list(section.job.schedule()))
+        runs = section.job.runs
         click.echo(
             f"# {name}{runs} {'run' if runs == 1 else 'runs'}, {needs.os_threads} threads,"
             f" {needs.memory_bytes / 2**20:.0f} MiB"

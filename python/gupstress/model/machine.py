@@ -20,8 +20,8 @@ from gupstress import _core
 from gupstress.errors import GupstressError, MachineError
 from gupstress.model.reference import KERNEL, kernel_name, policy_name, reference
 from gupstress.model.script import Script
-from gupstress.outcome import results
-from gupstress.outcome.results import BrokenInvariant
+from gupstress.outcome import findings
+from gupstress.outcome.findings import BrokenInvariant
 from gupstress.outcome.verdict import describe, obstacle_words
 from gupstress.problems import Problems, nearest
 from gupstress.values import Whole, shown, whole
@@ -175,7 +175,7 @@ class PinOutcome:
         return f"<pin of {self.part!r}: {end}, {self.klass}, {self.counters!r}>"
 
 
-class PageState(results.PageState):
+class PageState(findings.PageState):
     """A page at this moment."""
 
     @property

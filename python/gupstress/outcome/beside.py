@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from gupstress.outcome.results import Build, Count, Document, Record, Sample
+from gupstress.outcome.record import Count, Document, Record, Sample
+from gupstress.outcome.results import Build
 
 
 class Subject(Record):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, JsonValue
 
-from gupstress.outcome.results import Count, Document, Record, Sample
+from gupstress.outcome.record import Count, Document, Record, Sample
 
 Verdict = Literal["regression", "improvement", "same", "inconclusive"]
 Better = Literal["higher", "lower"]

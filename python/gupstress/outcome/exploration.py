@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from gupstress.outcome.results import Document, Record
+from gupstress.outcome.record import Document, Record
 
 Kind = Literal["broken", "unsafe", "stuck", "spurious", "outcome"]
 """Of a finding, worst first."""

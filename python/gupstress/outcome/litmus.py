@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from gupstress.outcome.live import Measured
-from gupstress.outcome.results import Build, Document, Record
+from gupstress.outcome.record import Document, Record
+from gupstress.outcome.results import Build
 
 Value = int | str
 """A count, or the word of the counter `result`: `ok`, an errno or `stuck`."""

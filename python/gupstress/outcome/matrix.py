@@ -6,16 +6,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from gupstress.outcome.results import (
-    Amount,
-    Build,
-    Calls,
-    Count,
-    Document,
-    Host,
-    Record,
-    Verdict,
-)
+from gupstress.outcome.record import Amount, Count, Document, Record
+from gupstress.outcome.results import Build, Calls, Host, Verdict
 
 
 class Cell(Record):

@@ -11,7 +11,8 @@ from gupstress.outcome.job import JobResult
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.live import LiveCheck
 from gupstress.outcome.matrix import MatrixResult
-from gupstress.outcome.results import Document, Run
+from gupstress.outcome.record import Document
+from gupstress.outcome.results import Run
 from gupstress.outcome.soak import SoakResult
 from gupstress.outcome.suite import SuiteResult
 from gupstress.outcome.tune import TuneResult

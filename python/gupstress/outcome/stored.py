@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from gupstress.errors import ConfigError
-from gupstress.outcome.results import Document
+from gupstress.outcome.record import Document
 from gupstress.problems import nearest
 from gupstress.visible import visible
 

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from gupstress.outcome.results import Document, Record, Run
+from gupstress.outcome.record import Document, Record
+from gupstress.outcome.results import Run
 
 
 class Case(Record):

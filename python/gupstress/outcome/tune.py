@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from gupstress.outcome.results import Amount, Build, Count, Document, Host, Record
+from gupstress.outcome.record import Amount, Count, Document, Record
+from gupstress.outcome.results import Build, Host
 
 AxisValue = bool | int | float | str
 

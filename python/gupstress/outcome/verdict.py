@@ -4,18 +4,15 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from gupstress.outcome.results import (
+from gupstress.outcome.findings import (
     BrokenInvariant,
     FailedCall,
     Obstacle,
-    Oom,
     PageState,
-    PolicyResult,
-    Run,
     StuckCall,
-    ThresholdResult,
     UnsafePin,
 )
+from gupstress.outcome.results import Oom, PolicyResult, Run, ThresholdResult
 from gupstress.outcome.units import duration
 
 

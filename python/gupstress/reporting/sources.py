@@ -11,7 +11,8 @@ from gupstress.outcome.exploration import ExploreResult
 from gupstress.outcome.job import JobResult
 from gupstress.outcome.litmus import LitmusResult
 from gupstress.outcome.matrix import MatrixResult
-from gupstress.outcome.results import Document, PolicyResult, Run
+from gupstress.outcome.record import Document
+from gupstress.outcome.results import PolicyResult, Run
 from gupstress.outcome.suite import SuiteResult
 from gupstress.outcome.tune import TuneResult
 from gupstress.problems import Problems

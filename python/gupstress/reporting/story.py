@@ -3,16 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from gupstress.outcome.results import (
+from gupstress.outcome.findings import (
     Breakdown,
     BrokenInvariant,
     FailedCall,
     Obstacle,
     PageState,
-    PolicyResult,
     StuckCall,
     UnsafePin,
 )
+from gupstress.outcome.results import PolicyResult
 from gupstress.outcome.verdict import obstacle_words
 
 Finding = StuckCall | UnsafePin | BrokenInvariant | FailedCall

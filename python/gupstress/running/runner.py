@@ -78,16 +78,25 @@ class Job:
 
     def schedule(self) -> "Iterator[tuple[Job, int, int]]":
         """Yield the runs in their order, as (job, index of its policy, repeat from 1)."""
-        runs = [
-            (part, policy)
-            for part in self.parts or (self,)
-            for policy in range(len(part.plan.policies))
-        ]
+        runs = self._once
         repeats = range(1, self.request.repeat + 1)
         if self.request.interleave:
             yield from ((*run, repeat) for repeat in repeats for run in runs)
         else:
             yield from ((*run, repeat) for run in runs for repeat in repeats)
+
+    @property
+    def runs(self) -> int:
+        """How many there are."""
+        return len(self._once) * self.request.repeat
+
+    @property
+    def _once(self) -> "list[tuple[Job, int]]":
+        return [
+            (part, policy)
+            for part in self.parts or (self,)
+            for policy in range(len(part.plan.policies))
+        ]
 
 
 _ANY = Request()

@@ -22,7 +22,7 @@ from gupstress.values import is_file
 _MODELS_OWN = frozenset(
     {
         *("summary", "reference", "history", "perturb", "step_delay", "slice", "tick"),
-        *("memory", "cma_first", "host", "costs", "expect"),
+        *("preemption", "memory", "cma_first", "host", "costs", "expect"),
     }
 )
 """Keys of a profile that say how the model's machine is made: a real kernel has its own."""

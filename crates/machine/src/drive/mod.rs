@@ -183,6 +183,11 @@ pub trait Driver {
     /// Told that the thread runs on another CPU from here on.
     fn moved_to(&self, _cpu: CpuId) {}
 
+    /// Interrupts every other CPU that runs a thread, and waits, spinning, until each has taken it.
+    ///
+    /// Real CPUs take it at once; virtual ones do when their host runs them.
+    fn interrupt_others(&self) {}
+
     /// A random number below `n` (at least 1).
     fn below(&self, n: u64) -> u64 {
         // Multiply-shift (Lemire 2019); the bias of 2^-64·n does not matter here.

@@ -27,6 +27,12 @@ macro_rules! steps {
     };
 }
 
+/// From a wake-up until the woken task can run, and a switch, under `model`: orders of magnitude.
+const WAKE_NS: (u64, u64) = (2_000, 1_000);
+/// The same under `tcg-icount`: half a round trip of two threads through pipes on one CPU less the
+/// system calls and the switch, and half a round of `sched_yield` less the system call.
+const WAKE_ICOUNT_NS: (u64, u64) = (1_545, 1_840);
+
 steps! {
     /// Between operations.
     Idle = "idle", 20;
@@ -113,6 +119,59 @@ steps! {
 }
 
 impl Step {
+    /// What it costs at one instruction a nanosecond, where that was measured: one thread on Debian's
+    /// 6.12.117 in a guest under `-icount shift=0`, slopes over ranges of 1 to 64 pages. Steps that a
+    /// kernel cannot tell apart have their shares of the whole by [`default_ns`](Self::default_ns).
+    fn icount_ns(self) -> Option<u64> {
+        Some(match self {
+            // Registering a buffer and what its caller does, without its pages; unregistering it.
+            Self::Idle => 2_340,
+            Self::Hold => 1_300,
+            Self::GupFast => 292,
+            Self::GupWalk => 593,
+            // 474 a page from the end of the walk to the unpin.
+            Self::CollectCheck => 68,
+            Self::CollectIsolate => 135,
+            Self::CollectIsolated => 271,
+            // 2,581 a page up to the flush of the TLBs, 3,848 after it.
+            Self::MigrateTarget | Self::MigrateUnmapped => 1_046,
+            Self::MigrateLock => 140,
+            Self::MigrateUnmap => 349,
+            Self::MigrateFreeze => 226,
+            Self::MigrateCopied => 2_263,
+            Self::MigrateRemap => 755,
+            Self::MigrateDone => 604,
+            // 3,400 a page that is written to after `MADV_DONTNEED`, which takes 1,100 a page.
+            Self::Fault => 1_360,
+            Self::FaultAlloc => 1_700,
+            Self::FaultMapped => 340,
+            Self::Zap => 1_100,
+            _ => return None,
+        })
+    }
+
+    /// Whether a kernel of voluntary preemption looks here whether another task is to run, by
+    /// `cond_resched`, by what may sleep or on its way out of the kernel.
+    pub fn may_resched(self) -> bool {
+        !matches!(
+            self,
+            Self::GupFast
+                | Self::Pinned
+                | Self::CollectCheck
+                | Self::CollectDrainLocal
+                | Self::CollectIsolate
+                | Self::CollectIsolated
+                | Self::FaultAlloc
+                | Self::Zap
+                | Self::MigrateUnmap
+                | Self::MigrateUnmapped
+                | Self::MigrateFreeze
+                | Self::MigrateCopied
+                | Self::MigrateRemap
+                | Self::Putback
+        )
+    }
+
     /// Whether a thread holds nothing here that others could want: no lock, pin, page or work.
     #[inline]
     pub fn holds_nothing(self) -> bool {
@@ -128,18 +187,28 @@ crate::words! {
     pub enum CostSet {
         /// Orders of magnitude on current hardware.
         Model = "model",
-        /// One instruction a nanosecond: QEMU without a host's accelerator, under `-icount`. A long-term pin of 4
-        /// fresh pages takes 28 µs there on one thread and 4.2 µs under `model`; one of 64 differs as much.
+        /// One instruction a nanosecond: QEMU without a host's accelerator, under `-icount`. What was not measured
+        /// by itself is 6.5 times that of `model`, as a long-term pin of 4 or of 64 pages on one thread is.
         TcgIcount = "tcg-icount",
     }
 }
 
 impl CostSet {
-    /// How many times those of `model` its costs are.
-    fn factor(self) -> f64 {
+    /// Its cost of a step.
+    fn of(self, step: Step) -> u64 {
         match self {
-            Self::Model => 1.0,
-            Self::TcgIcount => 6.5,
+            Self::Model => step.default_ns(),
+            Self::TcgIcount => {
+                step.icount_ns().unwrap_or_else(|| (step.default_ns() as f64 * 6.5).round() as u64)
+            }
+        }
+    }
+
+    /// From a wake-up until the woken task can run, and what a switch costs.
+    fn wake(self) -> (u64, u64) {
+        match self {
+            Self::Model => WAKE_NS,
+            Self::TcgIcount => WAKE_ICOUNT_NS,
         }
     }
 }
@@ -164,12 +233,8 @@ impl Default for Costs {
 impl Costs {
     /// The costs of a set.
     pub fn named(set: CostSet) -> Self {
-        let times = |ns: u64| (ns as f64 * set.factor()).round() as u64;
-        let mut steps = [0; STEPS];
-        for &step in Step::ALL {
-            steps[step as usize] = times(step.default_ns());
-        }
-        Self { set, steps, wakeup: times(2_000), switch: times(1_000) }
+        let (wakeup, switch) = set.wake();
+        Self { set, steps: std::array::from_fn(|step| set.of(Step::ALL[step])), wakeup, switch }
     }
 
     /// The set that they began as.

@@ -4,10 +4,9 @@
 //! it, or in use. Its last user's reference gone, it returns here ([`Machine::free_hugetlb`])
 //! unless the pool has a surplus, or it is a temporary one: what a migration has moved away from.
 
-use super::ids::{CpuId, Frame, PageIndex, PageRange};
+use super::ids::{CpuId, Frame, PTES_PER_TABLE, PageIndex, PageRange};
 use super::page::{MAX_ORDER, flag};
 use super::payload::Fresh;
-use super::space::PTES_PER_TABLE;
 use super::{Gfp, Machine, MappingId, ZoneKind};
 use std::collections::BTreeSet;
 

@@ -15,7 +15,6 @@
 //! }
 //! ```
 
-use super::space::PTES_PER_TABLE;
 use crate::sync::{AtomicU32, Ordering};
 use std::fmt;
 use std::ops::{Add, AddAssign, Bound, Range, RangeBounds, Sub, SubAssign};
@@ -70,6 +69,9 @@ ids! {
     /// A page's place in its mapping.
     PageIndex,
 }
+
+/// Entries of one page table, and pages that one PMD maps.
+pub const PTES_PER_TABLE: u32 = 512;
 
 /// No frame.
 pub const NO_FRAME: Frame = Frame(u32::MAX);

@@ -22,6 +22,7 @@ mod digest;
 mod folio;
 mod hugetlb;
 mod ids;
+mod kind;
 pub mod lruvec;
 pub mod memory;
 mod mutex;
@@ -29,6 +30,7 @@ mod obstacle;
 mod oom;
 pub mod page;
 pub mod payload;
+mod pte;
 mod refs;
 pub mod space;
 mod sparse;
@@ -43,16 +45,19 @@ pub use digest::Digest;
 pub(crate) use folio::Folio;
 pub use hugetlb::{Pool, PoolState};
 pub use ids::{
-    CpuId, Frame, Frames, MappingId, NO_FRAME, PageIndex, PageRange, ProcessId, ZERO_FRAME, pages,
+    CpuId, Frame, Frames, MappingId, NO_FRAME, PTES_PER_TABLE, PageIndex, PageRange, ProcessId, ZERO_FRAME,
+    pages,
 };
+pub use kind::{Backing, Kind};
 pub use lruvec::{Lru, Lruvec};
 pub use memory::{Gfp, Layout, Memory, PAGEBLOCK, ZoneKind};
 pub use mutex::SleepMutex;
 pub use obstacle::{Breakdown, Cause, Hindrance, Obstacle, PageState, Test};
 pub use oom::{Kill, OOM_SCORE_ADJ_MAX, OOM_SCORE_ADJ_MIN, OutOfMemory, PROGRAM, Processes};
 pub use page::{MAX_ORDER, Page, flag};
+pub use pte::Pte;
 pub(crate) use refs::Grab;
-pub use space::{Backing, Kind, Mapping, Pte, Vma};
+pub use space::{Mapping, Vma};
 pub use turns::Turns;
 pub use validate::{Broken, Known, Recount};
 

@@ -62,6 +62,12 @@ pub trait Strategy {
     /// If nobody can go on.
     fn choose(&mut self, current: Option<TaskId>) -> (TaskId, u64);
 
+    /// A task, which runs, interrupts all other CPUs and spins until they have taken that: whether
+    /// it is to be queued, since it takes them time.
+    fn interrupts(&mut self, _task: TaskId) -> bool {
+        false
+    }
+
     /// 64 random bits for a task.
     fn draw(&mut self, task: TaskId) -> u64;
 
@@ -93,6 +99,9 @@ impl<S: Strategy + ?Sized> Strategy for Rc<RefCell<S>> {
     }
     fn choose(&mut self, current: Option<TaskId>) -> (TaskId, u64) {
         self.borrow_mut().choose(current)
+    }
+    fn interrupts(&mut self, task: TaskId) -> bool {
+        self.borrow_mut().interrupts(task)
     }
     fn draw(&mut self, task: TaskId) -> u64 {
         self.borrow_mut().draw(task)

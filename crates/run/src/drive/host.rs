@@ -9,7 +9,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 pub struct Host {
     /// Its own CPUs, each of which runs every so-manyeth virtual one in turns; 0: one each.
     pub cpus: usize,
-    /// Length of such a turn, nanoseconds; an idle virtual CPU takes none.
+    /// Longest such turn, nanoseconds; an idle virtual CPU takes none. A round of turns ends at the next
+    /// tick or timer of any of them, and each has its part of the time until then.
     pub turn_ns: u64,
     /// Share of its CPUs' time that others of its guests take, below 1.
     pub steal: f64,
@@ -34,6 +35,8 @@ struct Turn {
     /// Whose turn it is, and until when.
     owner: usize,
     until: u64,
+    /// Length of each turn of this round.
+    length: u64,
     /// Who runs next, as it was last found.
     next: usize,
 }
@@ -76,12 +79,16 @@ impl Turns {
         (cpu % count, if ready == u64::MAX { ready } else { ready.max(turn.clock) + (start - ready) })
     }
 
-    /// Takes the virtual CPU that goes on at a place.
-    pub(super) fn take(&mut self, place: usize, start: u64) -> CpuId {
+    /// Takes the virtual CPU that goes on at a place; `timer` is when the next timer is due.
+    pub(super) fn take(&mut self, place: usize, start: u64, timer: impl FnOnce() -> u64) -> CpuId {
+        let sharing = self.starts.len().div_ceil(self.hosts.len().max(1)) as u64;
         let Some(turn) = self.hosts.get_mut(place) else { return CpuId::nth(place) };
         if turn.next != turn.owner || start >= turn.until {
+            if turn.next <= turn.owner || turn.length == 0 {
+                turn.length = ((timer() - start) / sharing).max(1).min(self.host.turn_ns);
+            }
             turn.owner = turn.next;
-            turn.until = start.saturating_add(self.host.turn_ns);
+            turn.until = start.saturating_add(turn.length);
         }
         CpuId::nth(turn.next)
     }

@@ -14,6 +14,8 @@ pub mod os;
 #[cfg(not(loom))]
 mod place;
 #[cfg(not(loom))]
+mod queue;
+#[cfg(not(loom))]
 pub mod sim;
 #[cfg(not(loom))]
 mod timed;
@@ -31,4 +33,4 @@ pub use listed::{Listed, Pick, Uniform};
 #[cfg(not(loom))]
 pub use place::{Place, Waiting};
 #[cfg(not(loom))]
-pub use timed::{Sched, Timed};
+pub use timed::{Preemption, Sched, Timed};

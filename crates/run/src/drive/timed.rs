@@ -15,6 +15,15 @@
 //! - Who sleeps keeps its *lag*, `V` less its virtual runtime, up to a slice either way, and has
 //!   it back when it wakes: neither a long sleep nor a short one makes it first.
 //!
+//! With [`Preemption::Slices`] that is all. Otherwise, as since 6.12:
+//!
+//! - Whoever wakes up preempts the current task if that is not eligible any more, and it is itself
+//!   the eligible one with the earliest deadline (`check_preempt_wakeup_fair`).
+//! - Who sleeps behind what it was owed stays in the queue until `V` comes to it (`DELAY_DEQUEUE`),
+//!   and comes back with what is left of that; lag goes up to two slices, or a tick.
+//! - With [`Preemption::Voluntary`] the CPU is given up where the kernel looks
+//!   ([`Step::may_resched`]), and not between.
+//!
 //! So a kworker or waiter that was woken waits for about half of those that can run, a slice
 //! each. It can run `wakeup` after it was woken at the earliest, and a CPU that goes on with
 //! another task than the last loses `switch`.
@@ -32,17 +41,24 @@
 
 use super::choice::{Pending, Strategy, Streams, TaskId};
 use super::host::{Host, Steal, Turns};
+use super::queue::{Known, NEVER, RunQueue};
+use crate::config::words;
 use crate::machine::CpuId;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
-/// A heap whose first is the least.
-type Least<T> = BinaryHeap<Reverse<T>>;
-
-/// Nobody on this CPU can go on.
-const NEVER: u64 = u64::MAX;
+words! {
+    /// What takes a CPU from the task that has it.
+    pub enum Preemption {
+        /// The end of its slice alone, wherever it stands.
+        Slices = "slices",
+        /// A wake-up too, as under EEVDF since 6.12; in the kernel not before it looks (`cond_resched`).
+        Voluntary = "voluntary",
+        /// The same wherever it stands.
+        Full = "full",
+    }
+}
 
 /// How a machine's CPUs are shared.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,6 +67,8 @@ pub struct Sched {
     pub slice_ns: u64,
     /// Period of the timer tick, at which a served request is noticed; 0: it is at once.
     pub tick_ns: u64,
+    /// What takes a CPU from the task that has it.
+    pub preemption: Preemption,
     /// From a wake-up until the woken task can run.
     pub wakeup_ns: u64,
     /// What a CPU loses where it goes on with another task.
@@ -62,67 +80,24 @@ pub struct Sched {
 impl Sched {
     /// One that loses nothing, with slices of this length.
     pub fn ideal(slice_ns: u64) -> Self {
-        Self { slice_ns, tick_ns: 0, wakeup_ns: 0, switch_ns: 0, host: Host::default() }
+        let preemption = Preemption::Slices;
+        Self { slice_ns, tick_ns: 0, preemption, wakeup_ns: 0, switch_ns: 0, host: Host::default() }
     }
 
     /// A slice as a difference of virtual runtimes: at most a century, lest sums of them overflow.
-    fn slice(&self) -> i64 {
+    pub(super) fn slice(&self) -> i64 {
         self.slice_ns.min(1 << 61) as i64
     }
-}
 
-/// Somebody who could run on a CPU: virtual runtime or deadline, and who. Never void: a task
-/// that is runnable leaves its queue only by being chosen.
-type Runnable = (i64, TaskId);
-
-/// Somebody who could run on a CPU later on: when, who, and of which time that it was queued.
-type Later = (u64, TaskId, u32);
-
-/// The run queue of one CPU.
-#[derive(Debug, Default)]
-struct RunQueue {
-    /// Busy until then.
-    clock: u64,
-    /// Runnable, and not known to be eligible; by virtual runtime.
-    ahead: Least<Runnable>,
-    /// Runnable and eligible; by deadline. Who has become so stays so until it runs.
-    eligible: Least<Runnable>,
-    /// Sleeping until a time, or woken for a time that `clock` has not come to.
-    later: Least<Later>,
-    /// Who has the CPU: it is runnable, and in no heap.
-    current: Option<TaskId>,
-    /// When it can go on, once it has been queued; otherwise it runs, or has gone to sleep.
-    goes_on: Option<u64>,
-    /// Who ran last.
-    last: Option<TaskId>,
-    /// Up to when its time has been counted.
-    counted: u64,
-    /// Since when the current task's request has been served, and nobody has noticed.
-    served: Option<u64>,
-    /// Runnable tasks, the current one included.
-    runnable: u32,
-    /// Sum of their virtual runtimes.
-    sum: i128,
-    /// `V` when there was last anybody.
-    v: i64,
-    /// Whether its leaf of the tree has yet to be worked out.
-    dirty: bool,
-}
-
-/// What is known of a task.
-#[derive(Debug, Clone, Copy, Default)]
-struct Known {
-    cpu: CpuId,
-    /// Of its latest entry among those that go on later.
-    ticket: u32,
-    /// Whether it counts as runnable on its CPU.
-    is_runnable: bool,
-    /// Virtual runtime, while it is runnable.
-    vruntime: i64,
-    /// Virtual runtime at which its request is served.
-    deadline: i64,
-    /// `V` less its virtual runtime when it was last runnable.
-    lag: i64,
+    /// Most lag that a task keeps.
+    pub(super) fn most_lag(&self) -> i64 {
+        match self.preemption {
+            Preemption::Slices => self.slice(),
+            Preemption::Voluntary | Preemption::Full => {
+                (2 * self.slice()).max(self.tick_ns.min(1 << 61) as i64)
+            }
+        }
+    }
 }
 
 /// The strategy of ordinary simulations.
@@ -138,6 +113,8 @@ pub struct Timed {
     /// Inner nodes of the tournament, root at 1: the CPU that wins below.
     tree: Vec<u32>,
     steal: Steal,
+    /// CPUs that spin until others have taken an interrupt.
+    spinning: usize,
     streams: Streams,
     jitter: Xoshiro256PlusPlus,
 }
@@ -159,6 +136,7 @@ impl Timed {
             leaves: Vec::new(),
             tree: Vec::new(),
             steal: Steal::new(sched.host),
+            spinning: 0,
             streams: Streams::default(),
             jitter: Xoshiro256PlusPlus::seed_from_u64(0),
         }
@@ -222,6 +200,22 @@ impl Timed {
         }
     }
 
+    /// A virtual CPU runs, and takes the interrupts that are pending.
+    fn interrupted(&mut self, cpu: CpuId, at: u64) {
+        for other in 0..self.cpus.len() {
+            let queue = &mut self.cpus[other];
+            if queue.awaits.is_empty() {
+                continue;
+            }
+            queue.awaits.retain(|&awaited| awaited != cpu);
+            if queue.awaits.is_empty() {
+                queue.clock = queue.clock.max(at);
+                self.spinning -= 1;
+                self.touch(CpuId::nth(other));
+            }
+        }
+    }
+
     /// The host's CPU with the earliest step, and when.
     #[inline]
     fn best(&mut self) -> Option<(usize, u64)> {
@@ -233,130 +227,6 @@ impl Timed {
     }
 }
 
-impl RunQueue {
-    /// The mean virtual runtime of those who can run.
-    fn v(&self) -> i64 {
-        if self.runnable == 0 { self.v } else { (self.sum / i128::from(self.runnable)) as i64 }
-    }
-
-    /// A task becomes runnable, with the lag that it had.
-    fn join(&mut self, task: &mut Known, sched: &Sched) {
-        let others = i64::from(self.runnable);
-        // It moves V as it comes: so much larger, its lag is what it was behind that.
-        let lag = if others == 0 { 0 } else { task.lag + task.lag / others };
-        task.vruntime = self.v() - lag;
-        task.deadline = task.vruntime + sched.slice();
-        self.runnable += 1;
-        self.sum += i128::from(task.vruntime);
-        task.is_runnable = true;
-    }
-
-    /// A task sleeps, ends or goes elsewhere.
-    fn leave(&mut self, task: &mut Known, sched: &Sched) {
-        self.v = self.v();
-        task.lag = (self.v - task.vruntime).clamp(-sched.slice(), sched.slice());
-        self.runnable -= 1;
-        self.sum -= i128::from(task.vruntime);
-        task.is_runnable = false;
-    }
-
-    /// The task that has the CPU gives it up.
-    fn vacate(&mut self) {
-        self.current = None;
-        self.served = None;
-        self.goes_on = None;
-    }
-
-    /// Whether it is noticed that the current task's request has been served, if it has.
-    fn is_noticed(&mut self, current: &Known, joined: bool, sched: &Sched) -> bool {
-        if current.vruntime < current.deadline {
-            return false;
-        }
-        let since = *self.served.get_or_insert(self.clock);
-        sched.tick_ns == 0 || joined || self.clock / sched.tick_ns > since / sched.tick_ns
-    }
-
-    /// When whoever goes on here could, and does, which is later by a switch; it is the current
-    /// task, or else the first eligible one, or else the first that goes on later.
-    fn refresh(&mut self, tasks: &mut [Known], sched: &Sched) -> (u64, u64) {
-        self.dirty = false;
-        let mut joined = false;
-        while let Some(&Reverse((start, task, ticket))) = self.later.peek() {
-            let is_void = tasks[task].ticket != ticket;
-            if !is_void && start > self.clock {
-                break;
-            }
-            self.later.pop();
-            if !is_void {
-                self.join(&mut tasks[task], sched);
-                self.ahead.push(Reverse((tasks[task].vruntime, task)));
-                joined = true;
-            }
-        }
-        if let Some(task) = self.current {
-            let known = &mut tasks[task];
-            let goes_on = self.goes_on;
-            match goes_on {
-                Some(at) if !self.is_noticed(known, joined, sched) => {
-                    let at = at.max(self.clock);
-                    return (at, at);
-                }
-                Some(_) => {
-                    // Its request is served: the next one queues like the others'.
-                    known.deadline = known.vruntime + sched.slice();
-                    self.ahead.push(Reverse((known.vruntime, task)));
-                }
-                // Who can go on has been queued again by now.
-                None => self.leave(known, sched),
-            }
-            self.vacate();
-        }
-        let v = self.v();
-        while let Some(&Reverse((vruntime, task))) = self.ahead.peek() {
-            // V is rounded down: one of them is never ahead of it.
-            if vruntime > v && !self.eligible.is_empty() {
-                break;
-            }
-            self.ahead.pop();
-            self.eligible.push(Reverse((tasks[task].deadline, task)));
-        }
-        let (start, task) = match (self.eligible.peek(), self.later.peek()) {
-            (Some(&Reverse((_, task))), _) => (self.clock, task),
-            (None, Some(&Reverse((start, task, _)))) => (start, task),
-            (None, None) => return (NEVER, NEVER),
-        };
-        (start, start.saturating_add(if self.last == Some(task) { 0 } else { sched.switch_ns }))
-    }
-
-    /// Takes whoever goes on, as `refresh` found it.
-    fn take(&mut self, start: u64, tasks: &mut [Known], sched: &Sched) -> TaskId {
-        let task = self.current.unwrap_or_else(|| {
-            self.counted = start;
-            if let Some(Reverse((_, task))) = self.eligible.pop() {
-                return task;
-            }
-            let Reverse((_, task, _)) = self.later.pop().expect("somebody goes on here");
-            self.join(&mut tasks[task], sched);
-            task
-        });
-        tasks[task].ticket = tasks[task].ticket.wrapping_add(1);
-        self.current = Some(task);
-        self.goes_on = None;
-        self.last = Some(task);
-        task
-    }
-
-    /// Empty, with the memory that it has.
-    fn clear(&mut self) {
-        let [mut ahead, mut eligible] = [&mut self.ahead, &mut self.eligible].map(std::mem::take);
-        let mut later = std::mem::take(&mut self.later);
-        ahead.clear();
-        eligible.clear();
-        later.clear();
-        *self = Self { ahead, eligible, later, ..Self::default() };
-    }
-}
-
 impl Strategy for Timed {
     fn begin(&mut self, seed: u64) {
         self.cpus.iter_mut().for_each(RunQueue::clear);
@@ -364,13 +234,14 @@ impl Strategy for Timed {
         self.dirty.clear();
         self.leaves.fill(NEVER);
         self.turns.clear();
+        self.spinning = 0;
         self.steal.begin(seed);
         self.streams.begin(seed);
         self.jitter = Xoshiro256PlusPlus::seed_from_u64(seed);
     }
 
     fn enqueue(&mut self, pending: Pending) {
-        let Pending { task, cpu, start, woken, asleep, .. } = pending;
+        let Pending { task, cpu, start, woken, asleep, step, .. } = pending;
         if self.tasks.len() <= task {
             self.tasks.resize(task + 1, Known::default());
         }
@@ -391,7 +262,11 @@ impl Strategy for Timed {
         }
         if known.is_runnable {
             queue.goes_on = Some(start);
+            queue.may_resched = step.may_resched();
             return;
+        }
+        if asleep {
+            queue.timers.push(Reverse((start, task, known.ticket)));
         }
         let start = start.saturating_add(if woken || asleep { self.sched.wakeup_ns } else { 0 });
         queue.later.push(Reverse((start, task, known.ticket)));
@@ -423,9 +298,31 @@ impl Strategy for Timed {
 
     fn choose(&mut self, _current: Option<TaskId>) -> (TaskId, u64) {
         let (leaf, start) = self.best().expect("somebody can go on");
-        let cpu = self.turns.take(leaf, start);
+        let (cpus, tasks, tick_ns) = (&mut self.cpus, &self.tasks, self.sched.tick_ns);
+        let cpu = self.turns.take(leaf, start, || {
+            let tick = start.checked_div(tick_ns).map_or(NEVER, |ticks| (ticks + 1).saturating_mul(tick_ns));
+            cpus.iter_mut().map(|queue| queue.due(start, tasks)).fold(tick, u64::min)
+        });
+        if self.spinning > 0 {
+            self.interrupted(cpu, start);
+        }
         self.touch(cpu);
         (self.cpus[cpu.at()].take(start, &mut self.tasks, &self.sched), start)
+    }
+
+    fn interrupts(&mut self, task: TaskId) -> bool {
+        if self.sched.host.cpus == 0 {
+            return false;
+        }
+        let me = self.tasks[task].cpu;
+        // Who spins takes it as it does.
+        let takes_time =
+            |&cpu: &CpuId| cpu != me && self.cpus[cpu.at()].runs() && self.cpus[cpu.at()].awaits.is_empty();
+        let awaits: Vec<CpuId> = (0..self.cpus.len()).map(CpuId::nth).filter(takes_time).collect();
+        let spins = !awaits.is_empty();
+        self.touch(me).awaits = awaits;
+        self.spinning += usize::from(spins);
+        spins
     }
 
     fn draw(&mut self, task: TaskId) -> u64 {

@@ -254,6 +254,25 @@ impl SimThread<'_> {
         }
     }
 
+    /// Queues, and goes on once it is chosen.
+    fn go_on(&self, watched: bool) {
+        let world = self.world;
+        world.enqueue(self.id);
+        world.current.set(Some(self.id));
+        if watched {
+            return self.switch();
+        }
+        match world.choose() {
+            Next::Run(task) if task == self.id => {}
+            next => {
+                if let Next::Run(task) = next {
+                    world.next.set(Some(task));
+                }
+                self.switch();
+            }
+        }
+    }
+
     /// Virtual time that this task has spent on a CPU.
     pub fn cpu_time(&self) -> u64 {
         self.world.tasks.borrow()[self.id].ran
@@ -279,19 +298,12 @@ impl Driver for SimThread<'_> {
         if world.killed.get() && !steps.is_multiple_of(GO) && !watched {
             return;
         }
-        world.enqueue(self.id);
-        world.current.set(Some(self.id));
-        if watched {
-            return self.switch();
-        }
-        match world.choose() {
-            Next::Run(task) if task == self.id => {}
-            next => {
-                if let Next::Run(task) = next {
-                    world.next.set(Some(task));
-                }
-                self.switch();
-            }
+        self.go_on(watched);
+    }
+
+    fn interrupt_others(&self) {
+        if !self.killed() && self.world.strategy.borrow_mut().interrupts(self.id) {
+            self.go_on(false);
         }
     }
 

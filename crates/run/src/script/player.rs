@@ -1,4 +1,9 @@
-//! Who plays a script: a machine on the simulator, on real threads, or a real kernel.
+//! Who plays a script: a machine on the simulator, for one caller or for several beside each
+//! other, or a real kernel.
+//!
+//! What a pin counted comes with its outcome ([`Counted`]), not from the player: a real kernel's
+//! counters are read right before and right after the call, as reading them has work done that
+//! they count.
 
 use super::op::Op;
 use crate::machine::CpuId;

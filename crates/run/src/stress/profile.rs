@@ -1,14 +1,20 @@
 //! Stress profiles: how many of what, how often, on how much memory.
 
+mod check;
+mod needs;
+
 use super::bystanders::{BystanderCfg, OomScoreAdj};
 use super::callers::Callers;
 use crate::config::{Key, Ns, SetError, Share, Table, nearest, table, to_toml, words};
-use crate::drive::{Costs, Host, Sched};
+use crate::drive::{Costs, Host, Preemption, Sched};
 use crate::error::{Error, Result};
 use crate::judge::Verdict;
 use crate::machine::{Backing, DMA_ENTRY_LIMIT, Kind, Layout, MAX_ORDER, PAGEBLOCK, PageIndex, PageRange};
-use crate::policy::{Caller, Rules, Source, load, names, policy_names, presets};
+use crate::policy::{Source, load, names, policy_names, presets};
 use std::collections::BTreeMap;
+
+pub use needs::Needs;
+pub(super) use needs::STACK;
 
 words! {
     /// How pages come into a mapping.
@@ -137,7 +143,7 @@ table! {
     pub struct HostCfg {
         /// Its own CPUs, which run the virtual ones in turns; 0: one for each.
         key cpus: u32,
-        /// Length of a turn, where they are fewer; who is idle takes none.
+        /// Longest turn, where they are fewer: a round of them ends at the next timer. Who is idle takes none.
         key turn: Ns,
         /// Share of each CPU's time that others of its guests take.
         key steal: Share,
@@ -211,6 +217,8 @@ table! {
         key slice: Ns,
         /// Period of its timer tick, at which the end of a slice is noticed; none: it is at once.
         key tick: Ns,
+        /// What takes one of its CPUs from a task: the end of its slice alone, or a wake-up too.
+        key preemption: Preemption,
         /// Whether memory outside Movable and CMA is used up before the pinners set off.
         key hog: bool,
         /// Whether movable memory is taken from CMA before Normal, whatever is free.
@@ -260,29 +268,10 @@ const PROFILES: &[(&str, &str)] = presets!("profiles": "contended" "steady" "dra
     "mlock-batch" "lru-batch-ref" "wasted-drain" "short-refs" "writeback" "contig"
     "thp" "hugetlb" "vfio-large" "fork-pin" "read-only" "udmabuf-race" "offline-victim" "cma-victim");
 
-/// What a run of a profile takes from the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Needs {
-    /// Pinning threads.
-    pub threads: u32,
-    /// Simulated CPUs.
-    pub cpus: u32,
-    /// All threads: pinners, actors, kworkers.
-    pub os_threads: u32,
-    /// Bytes of frames, page tables and stacks.
-    pub memory_bytes: u64,
-}
-
 /// Most pinners that a run can be asked for at all; what fits is the host's to say.
 pub const MOST_THREADS: u32 = 100_000;
 /// Most simulated CPUs.
 pub const MOST_CPUS: u32 = 4096;
-
-/// Most of a CPU's time that a host may take.
-const MOST_STEAL: f64 = 0.99;
-
-/// Stack of a run's thread, in bytes.
-pub(super) const STACK: usize = 256 * 1024;
 
 /// A new machine on which nobody is idle, and nothing happens.
 fn blank() -> Profile {
@@ -300,6 +289,7 @@ fn blank() -> Profile {
         step_delay: Ns(0),
         slice: Ns(3_000_000),
         tick: Ns(0),
+        preemption: Preemption::Slices,
         memory: Layout { normal: 0, movable: 4096, cma: 0, page_bytes: 4096 },
         hog: false,
         cma_first: false,
@@ -467,65 +457,6 @@ impl Profile {
         PageIndex(id * pages).run(pages)
     }
 
-    /// What a run with so many pinning threads takes from the host.
-    pub fn needs(&self, threads: u32) -> Needs {
-        Self { threads, ..self.clone() }.own_needs()
-    }
-
-    fn own_needs(&self) -> Needs {
-        let actors = self.actors().iter().map(|(_, actor)| u64::from(actor.threads)).sum::<u64>();
-        let actors = actors + u64::from(self.bystanders.count);
-        let os_threads = u64::from(self.threads) + actors + u64::from(self.cpus);
-        let Layout { movable, cma, page_bytes, .. } = self.memory;
-        let frames = self.normal_frames().saturating_add(u64::from(movable) + u64::from(cma) + 1);
-        // A page's line, and the PTE, lock state and page-cache slot: those of a page that is never
-        // anything but part of a huge one are never written to.
-        let (line, slots) = if self.ranges.hugetlb { (0, 5) } else { (64, 32) };
-        let parts = [
-            frames.saturating_mul(u64::from(page_bytes) + line),
-            os_threads.saturating_mul(STACK as u64),
-            // Histograms, counters and buffers of a pinner.
-            u64::from(self.threads) * (256 << 10),
-            self.mapped().saturating_mul(slots),
-            // What is around them.
-            u64::from(self.mappings()) * 512,
-        ];
-        Needs {
-            threads: self.threads,
-            cpus: self.cpus,
-            os_threads: u32::try_from(os_threads).unwrap_or(u32::MAX),
-            memory_bytes: parts.into_iter().fold(0, u64::saturating_add),
-        }
-    }
-
-    /// Pages of all mappings, present or not.
-    fn mapped(&self) -> u64 {
-        let [mappings, pages] = [self.mappings(), self.ranges.pages].map(u64::from);
-        let fillers = u64::from(self.threads) * u64::from(self.pinner.fill);
-        (mappings * pages).saturating_add(fillers).saturating_add(self.bystanders.mapped())
-    }
-
-    fn normal_frames(&self) -> u64 {
-        if self.memory.normal != 0 {
-            return u64::from(self.memory.normal);
-        }
-        // Folios are moved as a whole, and what is left of one that was split may stay for long.
-        let folio = 1u64 << self.backing(0).order;
-        let (call, left) = match u64::from(self.pinner.pages_max) {
-            pages if folio == 1 => (pages, 0),
-            pages => (pages.next_multiple_of(folio) + folio, self.mapped().next_multiple_of(folio) + folio),
-        };
-        let in_flight = (u64::from(self.threads) + 4) * call;
-        self.mapped().saturating_add(in_flight + left).saturating_add(u64::from(self.cpus) * 3 * 64 + 256)
-    }
-
-    /// The frames, with `normal = 0` worked out: everything mapped, a target
-    /// for each page that each thread may be migrating, and page caches.
-    pub fn layout(&self) -> Layout {
-        // More than can be numbered fits into no host.
-        Layout { normal: u32::try_from(self.normal_frames()).unwrap_or(u32::MAX), ..self.memory.clone() }
-    }
-
     /// Whole pageblocks that a victim may take: of CMA for contiguous allocation, where there is some.
     pub fn blocks(&self, role: Role) -> std::ops::Range<u32> {
         let Layout { movable, cma, .. } = self.memory;
@@ -539,57 +470,12 @@ impl Profile {
         }
     }
 
-    /// What only a kernel's rules and the number of threads can tell: what nobody could do there is
-    /// said before it is tried.
-    ///
-    /// # Errors
-    /// Which key, why, and the nearest that is possible.
-    pub fn check_on(&self, rules: &Rules) -> std::result::Result<(), String> {
-        self.check_bystanders()?;
-        if self.callers.has(Caller::Udmabuf) {
-            if !rules.memfd_pin {
-                let kernel = &rules.name;
-                return Err(format!(
-                    "callers.udmabuf: {kernel} has no memfd_pin_folios; nearest: linux-6.12.43"
-                ));
-            }
-            if self.ranges.shmem.0 < 1.0 {
-                let shmem = self.ranges.shmem.0;
-                return Err(format!(
-                    "ranges.shmem: {shmem} is not 1, and udmabuf takes shared memory only; nearest: 1"
-                ));
-            }
-        }
-        let part = self.part(0).len() as u32;
-        if self.pinner.pages_max > part {
-            let near = self.pinner.pages_max.saturating_mul(self.threads);
-            return Err(format!(
-                "pinner.disjoint: {part} pages are a thread's part of ranges.pages, fewer than \
-                 pinner.pages_max; nearest: ranges.pages = {near}"
-            ));
-        }
-        for (role, key) in [(Role::Offliner, "offliner"), (Role::Contig, "contig")] {
-            let threads =
-                self.actors().into_iter().find(|(known, _)| *known == role).map_or(0, |(_, cfg)| cfg.threads);
-            if threads != 0 && self.blocks(role).is_empty() {
-                let (what, near) = if self.memory.cma != 0 && role == Role::Contig {
-                    ("memory.cma", 2 * PAGEBLOCK)
-                } else {
-                    ("memory.movable", 2 * PAGEBLOCK)
-                };
-                return Err(format!(
-                    "{key}.threads: {threads} of them could do nothing: no whole block of {PAGEBLOCK} frames; nearest: {what} = {near}"
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// The scheduler of the simulator's CPUs.
     pub fn sched(&self) -> Sched {
         Sched {
             slice_ns: self.slice.0,
             tick_ns: self.tick.0,
+            preemption: self.preemption,
             wakeup_ns: self.costs.wakeup,
             switch_ns: self.costs.switch,
             host: Host {
@@ -599,59 +485,6 @@ impl Profile {
                 burst_ns: self.host.burst.0,
             },
         }
-    }
-
-    /// What cannot be had of larger folios.
-    fn check_folios(&self) -> std::result::Result<(), String> {
-        let RangesCfg { pages, hugetlb, special, .. } = self.ranges;
-        if hugetlb && !pages.is_multiple_of(1 << MAX_ORDER) {
-            let near = pages.next_multiple_of(1 << MAX_ORDER);
-            return Err(format!("ranges.pages: {pages} are not whole huge pages; nearest: {near}"));
-        }
-        if self.backing(0).order != 0 && !matches!(special, Special::None | Special::Pinned | Special::Held) {
-            let name = Special::WORDS.iter().find(|(_, it)| *it == special).map_or("", |(word, _)| word);
-            return Err(format!("ranges.special: {name} is a page of its own; nearest: ranges.order = 0"));
-        }
-        Ok(())
-    }
-
-    /// What types alone cannot check.
-    fn check(&self) -> std::result::Result<(), String> {
-        let PinnerCfg { pages_min, pages_max, .. } = self.pinner;
-        if pages_max < pages_min || pages_max > self.ranges.pages {
-            return Err(format!(
-                "pinner.pages_max: {pages_max} is not from pages_min ({pages_min}) to ranges.pages ({}); nearest: {}",
-                self.ranges.pages,
-                pages_max.max(pages_min).min(self.ranges.pages)
-            ));
-        }
-        if self.pinner.zap_pinned && self.pinner.dma {
-            return Err("pinner.dma: what is written to a page that was zapped under its pin reaches \
-                        nobody; nearest: false"
-                .into());
-        }
-        if self.ranges.special_pages > self.ranges.pages {
-            return Err(format!(
-                "ranges.special_pages: {} is more than ranges.pages; nearest: {}",
-                self.ranges.special_pages, self.ranges.pages
-            ));
-        }
-        if self.host.steal.0 > MOST_STEAL {
-            let steal = self.host.steal.0;
-            return Err(format!("host.steal: {steal} leaves a CPU no time; nearest: {MOST_STEAL}"));
-        }
-        for (key, length) in [("turn", self.host.turn), ("burst", self.host.burst)] {
-            if length.0 == 0 {
-                return Err(format!("host.{key}: none is no length of time; nearest: 1ms"));
-            }
-        }
-        self.check_folios()?;
-        let bytes = self.memory.page_bytes;
-        if !bytes.is_multiple_of(64) {
-            let near = bytes.next_multiple_of(64);
-            return Err(format!("memory.page_bytes: {bytes} is not a multiple of 64; nearest: {near}"));
-        }
-        Ok(())
     }
 }
 

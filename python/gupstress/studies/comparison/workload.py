@@ -62,7 +62,7 @@ def changes(base: Run, head: Run, pairs: Sequence[Pair]) -> tuple[Difference, ..
 def _identity(run: Run, virtual: bool) -> dict[str, Any]:
     settings = run.settings.model_dump()
     # What a step costs, and who gets a CPU when, is the work of a virtual clock only.
-    free = _FREE if virtual else {*_FREE, "costs", "host", "slice", "tick"}
+    free = _FREE if virtual else {*_FREE, "costs", "host", "slice", "tick", "preemption"}
     return {
         "build_profile": run.gupstress.build_profile,
         **_flat({k: v for k, v in settings.items() if k not in free}, "settings."),

@@ -204,10 +204,13 @@ impl<D: Driver> Migrate<'_, D> {
     fn unmap_and_move(&self, frame: Frame, gfp: Gfp, mode: MigrateMode, force: bool) -> Result<(), Refusal> {
         match self.migrate_folio_unmap(self.folio_at(frame), gfp, mode, force)? {
             Unmap::Freed => Ok(()),
-            Unmap::Done(unmapped) => self.migrate_folio_move(unmapped).map_err(|(unmapped, refusal)| {
-                self.migrate_undo(unmapped);
-                refusal
-            }),
+            Unmap::Done(unmapped) => {
+                self.d.interrupt_others();
+                self.migrate_folio_move(unmapped).map_err(|(unmapped, refusal)| {
+                    self.migrate_undo(unmapped);
+                    refusal
+                })
+            }
         }
     }
 
@@ -328,6 +331,10 @@ impl<D: Driver> Migrate<'_, D> {
         }
         result.failed.add(retried);
         result.left.extend(from);
+        if !unmapped.is_empty() {
+            // `try_to_unmap_flush`: one for the batch.
+            self.d.interrupt_others();
+        }
         for pass in (1..=passes).take_while(|_| !self.d.killed()) {
             if unmapped.is_empty() {
                 break;

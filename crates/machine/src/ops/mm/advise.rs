@@ -2,8 +2,8 @@
 
 use super::walk::{Visit, Visited};
 use crate::drive::{Driver, Step};
-use crate::machine::space::{Entry, PTES_PER_TABLE};
-use crate::machine::{Area, Frame, Kind, Mapping, PageRange, Vma, flag, vm};
+use crate::machine::space::Entry;
+use crate::machine::{Area, Frame, Kind, Mapping, PTES_PER_TABLE, PageRange, Vma, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::{Errno, MprotectWritable};
 

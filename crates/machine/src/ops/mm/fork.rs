@@ -2,8 +2,7 @@
 
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
-use crate::machine::space::PTES_PER_TABLE;
-use crate::machine::{Gfp, Mapping, PageIndex, PageRange, Pte, Vma, flag, vm};
+use crate::machine::{Gfp, Mapping, PTES_PER_TABLE, PageIndex, PageRange, Pte, Vma, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 use std::sync::Arc;

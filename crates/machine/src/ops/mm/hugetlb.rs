@@ -2,8 +2,7 @@
 
 use crate::drive::{Driver, Step};
 use crate::machine::payload::{Fresh, pattern};
-use crate::machine::space::PTES_PER_TABLE;
-use crate::machine::{Frame, Gfp, Mapping, PageIndex, Pte, Vma, flag};
+use crate::machine::{Frame, Gfp, Mapping, PTES_PER_TABLE, PageIndex, Pte, Vma, flag};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 

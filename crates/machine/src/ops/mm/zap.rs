@@ -29,6 +29,10 @@ impl<D: Driver> Mm<'_, D> {
             self.count.add(Event::Zapped, gone.into());
             self.step_at(Step::Zap);
         }
+        if zapped != 0 {
+            // `tlb_finish_mmu`.
+            self.d.interrupt_others();
+        }
         zapped
     }
 
@@ -83,6 +87,7 @@ impl<D: Driver> Mm<'_, D> {
             self.count.add(Event::Zapped, self.zap_next(&mapping.vma, &mut rest, false).into());
             self.step_at(Step::Zap);
         }
+        self.d.interrupt_others();
     }
 
     /// `munmap` of a part: nothing is mapped there any more. What is pinned stays with its device alone.

@@ -1,0 +1,258 @@
+//! The run queue of one CPU: who has it, and who has it next. The rules are those of [`super::timed`].
+
+use super::choice::TaskId;
+use super::timed::{Preemption, Sched};
+use crate::machine::CpuId;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// A heap whose first is the least.
+type Least<T> = BinaryHeap<Reverse<T>>;
+
+/// Nobody on this CPU can go on.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// Somebody who could run on a CPU: virtual runtime or deadline, and who. Never void: a task
+/// that is runnable leaves its queue only by being chosen.
+type Runnable = (i64, TaskId);
+
+/// Somebody who could run on a CPU later on: when, who, and of which time that it was queued.
+pub(super) type Later = (u64, TaskId, u32);
+
+/// The run queue of one CPU.
+#[derive(Debug, Default)]
+pub(super) struct RunQueue {
+    /// Busy until then.
+    pub clock: u64,
+    /// Runnable, and not known to be eligible; by virtual runtime.
+    ahead: Least<Runnable>,
+    /// Runnable and eligible; by deadline. Who has become so stays so until it runs.
+    eligible: Least<Runnable>,
+    /// Sleeping until a time, or woken for a time that `clock` has not come to.
+    pub later: Least<Later>,
+    /// Those of them who sleep until a time, and perhaps others who did.
+    pub timers: Least<Later>,
+    /// Who has joined it since the last look.
+    joined: Vec<TaskId>,
+    /// Who has the CPU: it is runnable, and in no heap.
+    pub current: Option<TaskId>,
+    /// When it can go on, once it has been queued; otherwise it runs, or has gone to sleep.
+    pub goes_on: Option<u64>,
+    /// Who ran last.
+    last: Option<TaskId>,
+    /// Up to when its time has been counted.
+    pub counted: u64,
+    /// Since when the current task's request has been served, and nobody has noticed.
+    served: Option<u64>,
+    /// Whether somebody else is to have the CPU as soon as the kernel looks (`TIF_NEED_RESCHED`).
+    resched: bool,
+    /// Whether the kernel looks where the current task stands.
+    pub may_resched: bool,
+    /// CPUs that have yet to take an interrupt for which the current task spins.
+    pub awaits: Vec<CpuId>,
+    /// Runnable tasks, the current one included.
+    pub runnable: u32,
+    /// Sum of their virtual runtimes.
+    pub sum: i128,
+    /// `V` when there was last anybody.
+    v: i64,
+    /// Whether its leaf of the tree has yet to be worked out.
+    pub dirty: bool,
+}
+
+/// What is known of a task.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    pub cpu: CpuId,
+    /// Of its latest entry among those that go on later.
+    pub ticket: u32,
+    /// Whether it counts as runnable on its CPU.
+    pub is_runnable: bool,
+    /// Virtual runtime, while it is runnable.
+    pub vruntime: i64,
+    /// Virtual runtime at which its request is served.
+    deadline: i64,
+    /// `V` less its virtual runtime when it was last runnable.
+    lag: i64,
+    /// On which CPU that was.
+    slept_on: CpuId,
+}
+
+impl RunQueue {
+    /// The mean virtual runtime of those who can run.
+    fn v(&self) -> i64 {
+        if self.runnable == 0 { self.v } else { (self.sum / i128::from(self.runnable)) as i64 }
+    }
+
+    /// A task becomes runnable, with the lag that it had.
+    fn join(&mut self, task: &mut Known, sched: &Sched) {
+        let others = i64::from(self.runnable);
+        if sched.preemption != Preemption::Slices && task.lag < 0 && task.slept_on == task.cpu {
+            // It stayed in the queue until V came to it (`DELAY_DEQUEUE`).
+            task.lag = (self.v() - task.vruntime).clamp(task.lag, 0);
+        }
+        // It moves V as it comes: so much larger, its lag is what it was behind that.
+        let lag = if others == 0 { 0 } else { task.lag + task.lag / others };
+        task.vruntime = self.v() - lag;
+        task.deadline = task.vruntime + sched.slice();
+        self.runnable += 1;
+        self.sum += i128::from(task.vruntime);
+        task.is_runnable = true;
+    }
+
+    /// A task sleeps, ends or goes elsewhere.
+    pub fn leave(&mut self, task: &mut Known, sched: &Sched) {
+        self.v = self.v();
+        let most = sched.most_lag();
+        task.lag = (self.v - task.vruntime).clamp(-most, most);
+        task.slept_on = task.cpu;
+        self.runnable -= 1;
+        self.sum -= i128::from(task.vruntime);
+        task.is_runnable = false;
+    }
+
+    /// The task that has the CPU gives it up.
+    pub fn vacate(&mut self) {
+        self.current = None;
+        self.served = None;
+        self.goes_on = None;
+        self.resched = false;
+    }
+
+    /// Whether the CPU is, or will be, somebody's: all sleep otherwise.
+    pub fn runs(&self) -> bool {
+        self.runnable > u32::from(self.current.is_some() && self.goes_on.is_none())
+    }
+
+    /// When its next timer is due after `now`.
+    pub fn due(&mut self, now: u64, tasks: &[Known]) -> u64 {
+        while let Some(&Reverse((at, task, ticket))) = self.timers.peek() {
+            if at > now && tasks[task].ticket == ticket {
+                return at;
+            }
+            self.timers.pop();
+        }
+        NEVER
+    }
+
+    /// Takes in whoever can run by now.
+    fn take_in(&mut self, tasks: &mut [Known], sched: &Sched) {
+        self.joined.clear();
+        while let Some(&Reverse((start, task, ticket))) = self.later.peek() {
+            let is_void = tasks[task].ticket != ticket;
+            if !is_void && start > self.clock {
+                break;
+            }
+            self.later.pop();
+            if !is_void {
+                self.join(&mut tasks[task], sched);
+                self.ahead.push(Reverse((tasks[task].vruntime, task)));
+                self.joined.push(task);
+            }
+        }
+    }
+
+    /// Takes note of who has become eligible.
+    fn find_eligible(&mut self, tasks: &[Known]) {
+        let v = self.v();
+        while let Some(&Reverse((vruntime, task))) = self.ahead.peek() {
+            // V is rounded down: one of them is never ahead of it.
+            if vruntime > v && !self.eligible.is_empty() {
+                break;
+            }
+            self.ahead.pop();
+            self.eligible.push(Reverse((tasks[task].deadline, task)));
+        }
+    }
+
+    /// Whether somebody who has joined is to run instead of the current task, which is no longer eligible.
+    fn is_preempted(&mut self, current: &Known, tasks: &[Known], sched: &Sched) -> bool {
+        if sched.preemption == Preemption::Slices || self.joined.is_empty() || current.vruntime <= self.v() {
+            return false;
+        }
+        self.find_eligible(tasks);
+        self.eligible.peek().is_some_and(|&Reverse((_, first))| self.joined.contains(&first))
+    }
+
+    /// Whether the current task goes on.
+    fn keeps_the_cpu(&mut self, current: TaskId, tasks: &[Known], sched: &Sched) -> bool {
+        let current = &tasks[current];
+        self.resched |= self.is_preempted(current, tasks, sched) || self.is_noticed(current, sched);
+        !self.resched || sched.preemption == Preemption::Voluntary && !self.may_resched
+    }
+
+    /// Whether it is noticed that the current task's request has been served, if it has.
+    fn is_noticed(&mut self, current: &Known, sched: &Sched) -> bool {
+        if current.vruntime < current.deadline {
+            return false;
+        }
+        let since = *self.served.get_or_insert(self.clock);
+        sched.tick_ns == 0 || !self.joined.is_empty() || self.clock / sched.tick_ns > since / sched.tick_ns
+    }
+
+    /// When whoever goes on here could, and does, which is later by a switch; it is the current
+    /// task, or else the first eligible one, or else the first that goes on later.
+    pub fn refresh(&mut self, tasks: &mut [Known], sched: &Sched) -> (u64, u64) {
+        self.dirty = false;
+        if !self.awaits.is_empty() {
+            return (NEVER, NEVER);
+        }
+        self.take_in(tasks, sched);
+        if let Some(task) = self.current {
+            let goes_on = self.goes_on;
+            match goes_on {
+                Some(at) if self.keeps_the_cpu(task, tasks, sched) => {
+                    let at = at.max(self.clock);
+                    return (at, at);
+                }
+                Some(_) => {
+                    let known = &mut tasks[task];
+                    if known.vruntime >= known.deadline {
+                        // Its request is served: the next one queues like the others'.
+                        known.deadline = known.vruntime + sched.slice();
+                    }
+                    self.ahead.push(Reverse((known.vruntime, task)));
+                }
+                // Who can go on has been queued again by now.
+                None => self.leave(&mut tasks[task], sched),
+            }
+            self.vacate();
+        }
+        self.find_eligible(tasks);
+        let (start, task) = match (self.eligible.peek(), self.later.peek()) {
+            (Some(&Reverse((_, task))), _) => (self.clock, task),
+            (None, Some(&Reverse((start, task, _)))) => (start, task),
+            (None, None) => return (NEVER, NEVER),
+        };
+        (start, start.saturating_add(if self.last == Some(task) { 0 } else { sched.switch_ns }))
+    }
+
+    /// Takes whoever goes on, as `refresh` found it.
+    pub fn take(&mut self, start: u64, tasks: &mut [Known], sched: &Sched) -> TaskId {
+        let task = self.current.unwrap_or_else(|| {
+            self.counted = start;
+            if let Some(Reverse((_, task))) = self.eligible.pop() {
+                return task;
+            }
+            let Reverse((_, task, _)) = self.later.pop().expect("somebody goes on here");
+            self.join(&mut tasks[task], sched);
+            task
+        });
+        tasks[task].ticket = tasks[task].ticket.wrapping_add(1);
+        self.current = Some(task);
+        self.goes_on = None;
+        self.last = Some(task);
+        task
+    }
+
+    /// Empty, with the memory that it has.
+    pub fn clear(&mut self) {
+        let [mut ahead, mut eligible] = [&mut self.ahead, &mut self.eligible].map(std::mem::take);
+        let [mut later, mut timers] = [&mut self.later, &mut self.timers].map(std::mem::take);
+        ahead.clear();
+        eligible.clear();
+        later.clear();
+        timers.clear();
+        *self = Self { ahead, eligible, later, timers, ..Self::default() };
+    }
+}
