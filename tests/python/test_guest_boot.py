@@ -53,3 +53,39 @@ def test_a_load_runs_under_the_kernels_own_policy(cli: Cli) -> None:
     assert result.counters.sweeps is None
     assert result.contention is not None
     assert result.contention.migrated_per_page > 0
+
+
+@pytest.mark.parametrize(
+    ("profile", "sets"),
+    [
+        ("fork-pin", ("callers.gup-fast-ro=0",)),
+        ("udmabuf-race", ()),
+        ("offline-victim", ("offliner.threads=1", "contig.threads=0")),
+    ],
+)
+def test_who_is_in_the_way_of_a_load_breaks_nothing(
+    cli: Cli, profile: str, sets: tuple[str, ...]
+) -> None:
+    words = [word for one in (*sets, "calls=50") for word in ("--set", one)]
+    room = ("--memory", "1G", "--movable", "640M")
+    args = ("--profile", profile, *words, "--json", "r.json")
+    code, out, err = cli("guest", KERNEL, *room, "--", "run", *args)
+    if "/dev/udmabuf" in err:
+        pytest.skip("this kernel has no udmabuf")
+    assert code in (0, 1), out + err
+    (result,) = RunResult.load("r.json").results
+    assert result.verdict in ("ok", "spurious")
+    assert result.calls.pinned > result.calls.pinned_unsafe == 0
+    assert result.invariants.checked > result.invariants.broken == 0
+
+
+def test_a_device_is_there_for_who_pins_by_vfio(cli: Cli) -> None:
+    code, out, _ = cli(
+        "guest", KERNEL, "--", "litmus", "o0-1100-vfio", "--repeat", "2", "--json", "r.json"
+    )
+    assert code in (0, 1), out
+    (cell,) = LitmusResult.model_validate_json(Path("r.json").read_text()).cells
+    assert cell.refused is None
+    # Twice each page: where it lay, and where it was moved to.
+    assert cell.counters["acquired"] == 2200
+    assert cell.counters["slow_entries"] == 3

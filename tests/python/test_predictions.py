@@ -2,6 +2,7 @@
 
 import pytest
 
+import gupstress
 from predictions import Cell, cells, spearman
 
 
@@ -13,6 +14,36 @@ def test_ranks_correlate_by_spearman() -> None:
     assert spearman(made((1, 30), (2, 20), (3, 10))) == pytest.approx(-1)
     # Scipy's, of the same numbers: 0.9486832980505138.
     assert spearman(made((1, 1), (2, 2), (3, 3), (4, 3))) == pytest.approx(0.9486832980505138)
+
+
+def test_a_migration_waits_until_the_host_has_run_the_others() -> None:
+    def median(threads: int, host_cpus: int) -> float:
+        run = gupstress.run(
+            "free-loop",
+            policy="linux-7.2",
+            driver="sim",
+            cpus=2,
+            threads=threads,
+            pins=4000,
+            seed=1,
+            sets={
+                "ranges.private": True,
+                "ranges.pages": 4,
+                "host.cpus": host_cpus,
+                "pinner.pages_min": 4,
+                "pinner.pages_max": 4,
+                "pinner.zap": 1.0,
+                "pinner.migrate_cpu": 0,
+            },
+        )
+        (result,) = run.results
+        assert result.latency_ns.p50 is not None
+        return result.latency_ns.p50
+
+    alone = median(1, 1)
+    assert alone == pytest.approx(median(2, 0), rel=0.02)
+    # Turns are many calls long: it is for the flush that it waits.
+    assert median(2, 1) > 1.5 * alone
 
 
 @pytest.mark.slow

@@ -199,17 +199,15 @@ impl<'k> Script<'k> {
 
     fn pin(&mut self, word: &str, on: &Pages, caller: Caller, writes: bool) -> Result<Outcome, OpError> {
         let none = || OpError::Bug("more pins than rings".to_owned());
-        let mut pin = self.spare.pop().ok_or_else(none)?;
-        match caller {
-            Caller::Udmabuf => {
-                pin = Pin::Udmabuf(Udmabuf::new().map_err(|error| missing(word, &error))?);
-            }
+        // A ring that is not needed is kept: what it has mapped would be unmapped, and that drains too.
+        let mut pin = match caller {
+            Caller::Udmabuf => Pin::Udmabuf(Udmabuf::new().map_err(|error| missing(word, &error))?),
             Caller::Vfio => {
                 let container = self.container().map_err(|error| missing(word, &error))?;
-                pin = Pin::Vfio(Vfio::new(container, writes));
+                Pin::Vfio(Vfio::new(container, writes))
             }
-            _ => {}
-        }
+            _ => self.spare.pop().ok_or_else(none)?,
+        };
         let (area, range) = self.pages(on)?;
         let obstructed = self.is_obstructed(&on.name, &range);
         let deed = || pin.take(area, &range);

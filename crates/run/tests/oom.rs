@@ -84,6 +84,7 @@ fn a_victim_gives_back_what_the_allocation_can_use_if_it_had_some() {
 #[test]
 fn the_score_chooses_and_the_least_one_protects() {
     let first = |sets: &[(&str, &str)]| killed(&simulate("linux-7.2", sets))[0].to_owned();
+    assert_eq!(first(&[("bystanders.pages", "17")]), "pinners", "with a table each they are 20 to 18");
     assert_eq!(first(&[("bystanders.pages", "15")]), "pinners", "16 pages of 4 mappings are more");
     assert_eq!(
         first(&[("bystanders.pages", "20")]),

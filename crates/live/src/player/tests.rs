@@ -113,7 +113,7 @@ fn a_pin_by_vfio_is_refused_by_name_where_there_is_no_device() {
     }
     let counters = Counters::open(crate::probes::Probes::default()).unwrap();
     let places = Places::read().unwrap();
-    let Ok(mut script) = Script::new(&counters, &places, 4) else { return };
+    let Ok(mut script) = Script::new(&counters, &places, 1) else { return };
     script.play(CpuId(0), &Op::parse("map a 1 anon").unwrap()).unwrap();
     for step in ["vfpin a", "vfpinro a", "pin a by vfio", "pinro a by vfio"] {
         let step = Op::parse(step).unwrap();
@@ -121,5 +121,6 @@ fn a_pin_by_vfio_is_refused_by_name_where_there_is_no_device() {
         let said = script.play(CpuId(0), &step).unwrap_err().to_string();
         let word = step.word();
         assert!(said.contains(&format!("{word}: not on this kernel: no group of devices in")), "{said}");
+        assert_eq!(script.spare.len(), 1, "a ring was unmapped before what is counted");
     }
 }
