@@ -111,6 +111,7 @@ MAY_BE_LEFT_OUT = {
     *NEVER_SEEN,
     ("PolicyResult", "contention"),
     ("PolicyResult", "victims"),
+    ("PolicyResult", "oom"),
     ("StuckCall", "waits_for"),
     *(("Errors", name) for name in Errors.model_fields),
 }
@@ -161,6 +162,7 @@ def test_the_models_are_what_the_core_gives_field_by_field() -> None:
         ("ignore", "lru-batch-ref"),
         ("linux-5.13", "lru-batch-ref"),
         ("ignore", "offline-victim"),
+        ("linux-7.2", "oom"),
     ):
         request = Request(
             policies=(policy,), profile=profile, driver="sim", seed=5, sets=(("calls", "40"),)
