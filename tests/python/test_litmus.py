@@ -417,7 +417,7 @@ def test_a_step_that_fails_when_it_is_run_has_its_place(cli: Cli) -> None:
     steps = '["map a 12000 shmem", "map b 12000 shmem", "touch a", "touch b", "pin a"]'
     code, _, err = cli("litmus", scenario(steps=steps))
     assert code == 2
-    assert err == 'gupstress: mine.toml: step 4 "touch b": touch: ENOMEM\n'
+    assert err == 'gupstress: mine.toml: step 4 "touch b": touch: killed, as there was no memory\n'
 
 
 def test_of_several_scenarios_the_place_is_that_of_the_one_that_failed(cli: Cli) -> None:
