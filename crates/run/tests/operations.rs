@@ -65,7 +65,7 @@ const ROWS: &[Row] = &[
         name: "pin and zap",
         on: &MEMORY,
         before: "touch a",
-        threads: &["pin a", "dontneed a 0 1; touch a 0 1", "pin a 0 1"],
+        threads: &["pin a", "dontneed a; touch a", "pin a 0 1"],
         met: &["'A.result' = 'ok'\n'C.result' = 'ok'", "'A.faults' = '>= 1'", "migrate_failed = '>= 1'"],
     },
     // Addresses that are gone before a pin, or in the midst of it.
@@ -188,8 +188,11 @@ fn quoted(steps: &str) -> String {
 /// A row's threads on one kind of memory, those that are wanted; all of them where ends are to be met.
 fn scenario(row: &Row, memory: &str, wanted: &[usize]) -> Arc<Scenario> {
     let before = quoted(&format!("map a {memory}; {}", row.before));
-    // Whatever became of it, it can be pinned afterwards: nobody has kept anything of it.
-    let mut text = format!("cpus = {CPUS}\nsteps = {before}\nafter = ['unpin a', 'pin a 0 1', 'unpin a']\n");
+    // What is written under the pins is where devices see it; whatever became of it, it can be
+    // pinned afterwards: nobody has kept anything of it.
+    let mut text = format!(
+        "cpus = {CPUS}\nsteps = {before}\nafter = ['touch a 0 1', 'unpin a', 'pin a 0 1', 'unpin a']\n"
+    );
     for &number in wanted {
         let (name, steps) = (["A", "B", "C", "D"][number], quoted(row.threads[number]));
         text += &format!("[threads.{name}]\ncpu = {}\nsteps = {steps}\n", number % CPUS);
