@@ -73,14 +73,17 @@ def test_few_descriptors_end_a_run_with_an_answer() -> None:
 
 
 REFUSED = """
-import os, resource, sys
+import importlib, os, pkgutil, resource, sys
 import gupstress
 from gupstress.cli import invoke
 from gupstress.running import host
 
 # As where others start threads between the look at what is left and the start of ours.
 host.thread_room = lambda *_: host.Room(1 << 20, "nothing")
-invoke(sys.argv[1:3] + ["--threads", "2", "--pins", "100"])
+# Who is nobody may not be let into the folder that all of this lies in.
+for package in (gupstress, importlib.import_module("pydantic")):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+XX
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(int(sys.argv[3]))

@@ -359,6 +359,36 @@ fn a_page_that_is_split_off_gets_the_reference_that_was_meant_for_it() {
 }
 
 #[test]
+fn a_page_that_has_left_the_cache_is_not_locked_once_it_is_anothers() {
+    let (rules, policy) = (rules("linux-7.2.13", &[("batch_size", "1")]), policy());
+    let (again, found) = (Reached::default(), Reached::default());
+    let seen = [again.clone(), found.clone()];
+    explore(2, move || {
+        let m = Machine::new(rules.clone(), &Layout { normal: 2, ..TINY }, 2);
+        let world = Arc::new(World { m, monitor: Monitor::new(), policy: policy.clone(), kworkers: false });
+        let mapping = world.m.map(Kind::Shmem, 1).id;
+        world.on(1, |t| t.pwrite(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let cached = world.m.mapping(mapping).cached(PageIndex(0));
+        let other = world.spawn(0, move |t| t.pwrite(t.m.mapping(mapping), pages(0..1)));
+        world.on(1, |t| {
+            t.zap(t.m.mapping(mapping), pages(0..1), false);
+            let fresh = t.m.memory.alloc(CpuId(1), Gfp::Pin, 0);
+            seen[0].count(fresh.as_ref().map(|fresh| fresh.frame()) == cached);
+            if let Some(fresh) = fresh {
+                let frame = fresh.publish();
+                assert!(t.trylock(frame), "nobody knows of this page, and somebody has it locked");
+                t.unlock(frame);
+                t.put(frame, 1);
+            }
+        });
+        seen[1].count(other.join().unwrap().is_ok());
+        world.assert_sound();
+    });
+    again.some("the frame of the page, allocated anew");
+    found.some("a page that is found or made");
+}
+
+#[test]
 fn memory_that_moves_between_page_caches_is_found() {
     let rules = rules("linux-7.2.13", &[]);
     let policy = policy();

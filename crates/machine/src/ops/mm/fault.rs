@@ -504,7 +504,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             if self.page(frame).has(flag::HWPOISON) {
                 return Err(Errno::EFAULT);
             }
-            if self.try_get_folio(frame).is_none() {
+            if self.try_get_cached(mapping, index, frame).is_none() {
                 return Ok(None);
             }
             if !self.lock(frame) {
