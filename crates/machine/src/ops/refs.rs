@@ -89,7 +89,12 @@ impl<'a, D: Driver> Refs<'a, D> {
     /// The same of what a page cache was seen to have, if it has it still (`xas_reload`): the frame
     /// may have been freed and allocated anew in between, and no stranger's page is to be locked.
     #[inline]
-    pub(super) fn try_get_cached(&self, mapping: &Mapping, index: PageIndex, frame: Frame) -> Option<Folio<'a>> {
+    pub(super) fn try_get_cached(
+        &self,
+        mapping: &Mapping,
+        index: PageIndex,
+        frame: Frame,
+    ) -> Option<Folio<'a>> {
         let folio = self.try_get_folio(frame)?;
         if mapping.cached(index) == Some(frame) {
             return Some(folio);

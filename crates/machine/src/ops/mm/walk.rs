@@ -51,15 +51,15 @@ impl<D: Driver> Mm<'_, D> {
         }
     }
 
-    /// The pages of a range, from its first on, that map one folio: `folio_pte_batch`.
+    /// The pages of a range that map one folio, from its first on, which does or did: `folio_pte_batch`.
     fn run_of(&self, vma: &Vma, range: PageRange, frame: Frame) -> PageRange {
         let end = self.m.memory.frames_of(frame).end;
         let mapped = |&(index, frame): &(PageIndex, Frame)| {
             let pte = vma.pte(index);
             pte.is_present() && pte.frame() == frame
         };
-        let run = range.clone().zip(frame.run(end - frame)).take_while(mapped).count();
-        range.start.run(run as u32)
+        let more = range.clone().zip(frame.run(end - frame)).skip(1).take_while(mapped).count();
+        range.start.run(1 + more as u32)
     }
 }
 
