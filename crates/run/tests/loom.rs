@@ -428,6 +428,25 @@ fn a_page_alone_is_not_split_though_it_is_unmapped_meanwhile() {
 }
 
 #[test]
+fn a_page_that_was_copied_meanwhile_gets_no_reference_for_the_one_before() {
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    model(2, kernel, ["both copied, and one in vain"], move |world, [in_vain]| {
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        world.on(1, |t| {
+            t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
+            t.fork(t.m.mapping(mapping), pages(0..1)).unwrap();
+        });
+        let store = move |t: &Task<'_, Threads<'_>>| {
+            t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
+            t.count.get(Event::Faults) > 0
+        };
+        let other = world.spawn(0, store);
+        in_vain.count(world.on(1, store) & other.join().unwrap());
+        world.assert_sound();
+    });
+}
+
+#[test]
 fn memory_that_moves_between_page_caches_is_found() {
     let rules = rules("linux-7.2.13", &[]);
     let policy = policy();
