@@ -46,7 +46,6 @@ use crate::config::words;
 use crate::machine::CpuId;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use std::cmp::Reverse;
 
 words! {
     /// What takes a CPU from the task that has it.
