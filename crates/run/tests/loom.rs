@@ -359,6 +359,94 @@ fn a_page_that_is_split_off_gets_the_reference_that_was_meant_for_it() {
 }
 
 #[test]
+fn a_page_that_has_left_the_cache_is_not_locked_once_it_is_anothers() {
+    let (rules, policy) = (rules("linux-7.2.13", &[("batch_size", "1")]), policy());
+    let (again, found) = (Reached::default(), Reached::default());
+    let seen = [again.clone(), found.clone()];
+    explore(2, move || {
+        let m = Machine::new(rules.clone(), &Layout { normal: 2, ..TINY }, 2);
+        let world = Arc::new(World { m, monitor: Monitor::new(), policy: policy.clone(), kworkers: false });
+        let mapping = world.m.map(Kind::Shmem, 1).id;
+        world.on(1, |t| t.pwrite(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let cached = world.m.mapping(mapping).cached(PageIndex(0));
+        let other = world.spawn(0, move |t| t.pwrite(t.m.mapping(mapping), pages(0..1)));
+        world.on(1, |t| {
+            t.zap(t.m.mapping(mapping), pages(0..1), false);
+            let fresh = t.m.memory.alloc(CpuId(1), Gfp::Pin, 0);
+            seen[0].count(fresh.as_ref().map(|fresh| fresh.frame()) == cached);
+            if let Some(fresh) = fresh {
+                let frame = fresh.publish();
+                assert!(t.trylock(frame), "nobody knows of this page, and somebody has it locked");
+                t.unlock(frame);
+                t.put(frame, 1);
+            }
+        });
+        seen[1].count(other.join().unwrap().is_ok());
+        world.assert_sound();
+    });
+    again.some("the frame of the page, allocated anew");
+    found.some("a page that is found or made");
+}
+
+#[test]
+fn a_folio_that_was_truncated_is_not_split() {
+    let (rules, policy) = (rules("linux-7.2.13", &[("batch_size", "1")]), policy());
+    let (split, gone) = (Reached::default(), Reached::default());
+    let seen = [split.clone(), gone.clone()];
+    explore(2, move || {
+        let m = Machine::new(rules.clone(), &Layout { normal: 4, ..TINY }, 2);
+        let world = Arc::new(World { m, monitor: Monitor::new(), policy: policy.clone(), kworkers: false });
+        let mapping = world.m.map(Backing { kind: Kind::Shmem, order: 1 }, 2).id;
+        world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let frame = world.m.mapping(mapping).cached(PageIndex(0)).unwrap();
+        let other = world.spawn(0, move |t| t.split_folios(t.m.mapping(mapping), pages(0..1)));
+        let zapped = world.on(1, |t| t.zap(t.m.mapping(mapping), pages(0..2), false));
+        other.join().unwrap();
+        seen[0].count(zapped == 1);
+        seen[1].count(zapped == 2 && world.m.page(frame).refcount() == 0);
+        world.assert_sound();
+    });
+    split.some("split before it was truncated");
+    gone.some("truncated before it was split");
+}
+
+#[test]
+fn a_page_alone_is_not_split_though_it_is_unmapped_meanwhile() {
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    model(2, kernel, ["a page that was found, and zapped then"], move |world, [found]| {
+        let mapping = world.m.map(Kind::Shmem, 1).id;
+        world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let other = world.spawn(0, move |t| {
+            t.madvise_cold(t.m.mapping(mapping), pages(0..1)).unwrap();
+            assert_eq!(t.count.get(Event::SplitCalls), 0);
+            t.m.mapping(mapping).cached(PageIndex(0)).is_none()
+        });
+        world.on(1, |t| t.zap(t.m.mapping(mapping), pages(0..1), false));
+        found.count(other.join().unwrap());
+        world.assert_sound();
+    });
+}
+
+#[test]
+fn a_page_that_was_copied_meanwhile_gets_no_reference_for_the_one_before() {
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    model(2, kernel, ["both copied, and one in vain"], move |world, [in_vain]| {
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        world.on(1, |t| {
+            t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
+            t.fork(t.m.mapping(mapping), pages(0..1)).unwrap();
+        });
+        let store = move |t: &Task<'_, Threads<'_>>| {
+            t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
+            t.count.get(Event::Faults) > 0
+        };
+        let other = world.spawn(0, store);
+        in_vain.count(world.on(1, store) & other.join().unwrap());
+        world.assert_sound();
+    });
+}
+
+#[test]
 fn memory_that_moves_between_page_caches_is_found() {
     let rules = rules("linux-7.2.13", &[]);
     let policy = policy();

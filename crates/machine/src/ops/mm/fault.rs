@@ -391,7 +391,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     fn wp_can_reuse(&self, vma: &Vma, index: PageIndex, old: Pte) -> bool {
         let frame = old.frame();
         // A reference of our own keeps the page in place; it is not counted below.
-        if self.get_mapped(vma, index) != Some(frame) {
+        if !self.get_still_mapped(vma, index, frame) {
             return false;
         }
         let page = self.folio(frame);
@@ -429,10 +429,10 @@ impl<'a, D: Driver> Mm<'a, D> {
 
     /// `wp_page_shared`: the file system is told of the store (`page_mkwrite`), and allows it.
     fn wp_page_shared(&self, vma: &Vma, index: PageIndex, old: Pte) -> Result<(), Errno> {
-        if self.get_mapped(vma, index) != Some(old.frame()) {
+        let frame = old.frame();
+        if !self.get_still_mapped(vma, index, frame) {
             return Ok(());
         }
-        let frame = old.frame();
         if !self.lock(frame) {
             self.put(frame, 1);
             return Err(Errno::EINTR);
@@ -536,7 +536,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             if self.page(frame).has(flag::HWPOISON) {
                 return Err(Errno::EFAULT);
             }
-            if self.try_get_folio(frame).is_none() {
+            if self.try_get_cached(mapping, index, frame).is_none() {
                 return Ok(None);
             }
             if !self.lock(frame) {
