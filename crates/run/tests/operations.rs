@@ -190,16 +190,17 @@ fn scenario(row: &Row, memory: &str, wanted: &[usize]) -> Arc<Scenario> {
     let before = quoted(&format!("map a {memory}; {}", row.before));
     // What is written under the pins is where devices see it; whatever became of it, it can be
     // pinned afterwards: nobody has kept anything of it.
-    let mut text = format!(
+    let head = format!(
         "cpus = {CPUS}\nsteps = {before}\nafter = ['touch a 0 1', 'unpin a', 'pin a 0 1', 'unpin a']\n"
     );
-    for &number in wanted {
+    let thread = |&number: &usize| {
         let (name, steps) = (["A", "B", "C", "D"][number], quoted(row.threads[number]));
-        text += &format!("[threads.{name}]\ncpu = {}\nsteps = {steps}\n", number % CPUS);
-    }
-    text += "[forbid]\nbroken = true\n";
+        format!("[threads.{name}]\ncpu = {}\nsteps = {steps}\n", number % CPUS)
+    };
+    let threads: String = wanted.iter().map(thread).collect();
     let met = if wanted.len() == row.threads.len() { row.met } else { &[] };
-    met.iter().for_each(|met| text += &format!("[[exists]]\n{met}\n"));
+    let exists: String = met.iter().flat_map(|met| ["[[exists]]\n", met, "\n"]).collect();
+    let text = format!("{head}{threads}{exists}[forbid]\nbroken = true\n");
     Arc::new(Scenario::parse(row.name, &text).unwrap())
 }
 
