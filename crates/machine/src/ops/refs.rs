@@ -129,7 +129,7 @@ impl<'a, D: Driver> Refs<'a, D> {
         if folio.has(flag::HUGETLB) {
             self.m.free_hugetlb(self.cpu(), head);
         } else {
-            self.m.memory.free(self.cpu(), head);
+            self.m.memory.free_folio(self.cpu(), folio);
         }
     }
 }

@@ -222,6 +222,38 @@ impl<'a, D: Driver> Mm<'a, D> {
         old: Pte,
         access: Access,
     ) -> Result<(), Errno> {
+        if order != 0 {
+            return self.do_anonymous_folio(mapping, vma, index, order, old, access);
+        }
+        self.map_anonymous(mapping, vma, index, 0, old, access)
+    }
+
+    /// The same of more than one page.
+    #[inline(never)]
+    fn do_anonymous_folio(
+        &self,
+        mapping: &Mapping,
+        vma: &Vma,
+        index: PageIndex,
+        order: u32,
+        old: Pte,
+        access: Access,
+    ) -> Result<(), Errno> {
+        self.map_anonymous(mapping, vma, index, order, old, access)
+    }
+
+    /// Both: in the one, all falls away that there is to do for many pages.
+    #[expect(clippy::inline_always, reason = "it is called where the order is known, and where it is not")]
+    #[inline(always)]
+    fn map_anonymous(
+        &self,
+        mapping: &Mapping,
+        vma: &Vma,
+        index: PageIndex,
+        order: u32,
+        old: Pte,
+        access: Access,
+    ) -> Result<(), Errno> {
         vma.anon_vma_prepare(index);
         let first = index.align_down(order);
         let huge = order == MAX_ORDER;
