@@ -18,7 +18,7 @@ use gupstress_run::machine::{
     Backing, CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, PageIndex, flag, pages,
 };
 use gupstress_run::observe::{Counters, Event};
-use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
+use gupstress_run::ops::{Access, Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
 use gupstress_run::sync::{AtomicBool, Exclusive, Monitor, Ordering, thread};
 use std::sync::Arc;
@@ -443,6 +443,60 @@ fn a_page_that_was_copied_meanwhile_gets_no_reference_for_the_one_before() {
         let other = world.spawn(0, store);
         in_vain.count(world.on(1, store) & other.join().unwrap());
         world.assert_sound();
+    });
+}
+
+/// What a pin got of page 0, if it was got by the fast path alone.
+fn pinned_fast(t: &Task<'_, Threads<'_>>, mapping: MappingId, policy: &Policy, write: bool) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    t.gup_fast(&PinRequest::new(policy, t.m.mapping(mapping), pages(0..1), write), &mut frames);
+    frames
+}
+
+#[test]
+fn a_fork_and_a_pin_by_the_fast_path_see_each_other() {
+    let outcomes = ["a pin that the fork saw", "a pin given back", "a page shared before it was pinned"];
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    model(3, kernel, outcomes, move |world, [seen, in_vain, shared]| {
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let policy = world.policy.clone();
+        let other = world
+            .spawn(0, move |t| (pinned_fast(t, mapping, &policy, true), t.count.get(Event::Released) == 1));
+        world.on(1, |t| t.fork(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let (pinned, gave_back) = other.join().unwrap();
+        let alone = |frame: &Frame| world.m.page(*frame).has(flag::ANON_EXCLUSIVE);
+        assert!(pinned.iter().all(alone), "a pinned page is shared with the child");
+        seen.count(!pinned.is_empty());
+        in_vain.count(gave_back);
+        shared.count(pinned.is_empty() && !gave_back);
+    });
+}
+
+#[test]
+fn a_page_that_is_being_copied_is_not_reused_and_pinned() {
+    let outcomes = ["a page copied", "a page reused and pinned"];
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    model(2, kernel, outcomes, move |world, [copied, reused]| {
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        world.on(1, |t| {
+            t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
+            t.fork(t.m.mapping(mapping), pages(0..1)).unwrap();
+        });
+        let pte = |world: &World| world.m.mapping(mapping).vma.pte(PageIndex(0));
+        let before = pte(world).frame();
+        let other = world.spawn(0, move |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let pinned = world.on(1, |t| {
+            let area = t.m.mapping(mapping);
+            t.children_exit(area);
+            t.handle_mm_fault(area, &area.vma, PageIndex(0), Access::Unshare).unwrap();
+            pinned_fast(t, mapping, &world.policy, false)
+        });
+        other.join().unwrap();
+        let now = pte(world).frame();
+        assert!(pinned.iter().all(|&frame| frame == now), "a pinned page was replaced by its copy");
+        copied.count(now != before);
+        reused.count(pinned == [before]);
     });
 }
 

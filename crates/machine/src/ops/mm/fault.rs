@@ -374,44 +374,54 @@ impl<'a, D: Driver> Mm<'a, D> {
             return Ok(());
         }
         let frame = old.frame();
-        if !self.m.is_zero(frame) && self.wp_can_reuse(vma, index, old) {
-            let locked = vma.lock(index);
-            if locked.get(index) == old {
-                self.page(frame).set(flag::ANON_EXCLUSIVE);
-                if access == Access::Write {
-                    locked.set(index, old.made_writable());
-                }
-            }
+        if self.m.is_zero(frame) {
+            return self.do_anonymous_page(mapping, vma, index, 0, old, access);
+        }
+        // A reference of our own keeps the page in place, and from being reused by another until
+        // it is copied.
+        if !self.get_still_mapped(vma, index, frame) {
             return Ok(());
         }
-        self.do_anonymous_page(mapping, vma, index, 0, old, access)
+        let done = if self.wp_reuse(vma, index, old, access) {
+            Ok(())
+        } else {
+            self.do_anonymous_page(mapping, vma, index, 0, old, access)
+        };
+        self.put(frame, 1);
+        done
     }
 
-    /// `wp_can_reuse_anon_folio` (5.18 on) with its local drain.
-    fn wp_can_reuse(&self, vma: &Vma, index: PageIndex, old: Pte) -> bool {
+    /// `wp_can_reuse_anon_folio` (5.18 on) with its local drain, and `wp_page_reuse`; false if the page
+    /// must be copied. The caller has a reference on it.
+    fn wp_reuse(&self, vma: &Vma, index: PageIndex, old: Pte, access: Access) -> bool {
         let frame = old.frame();
-        // A reference of our own keeps the page in place; it is not counted below.
-        if !self.get_still_mapped(vma, index, frame) {
-            return false;
+        let folio = self.folio(frame);
+        let (others, rules) = (|| folio.refcount() - 1, &self.m.rules);
+        let exclusive = || self.page(frame).has(flag::ANON_EXCLUSIVE);
+        let drains = rules.cow_drains && (rules.cow_drains_shared || folio.folio_mapcount() == 1);
+        if drains && !exclusive() && !folio.is_large() && others() <= 3 && !folio.has(flag::LRU) {
+            self.lru_add_drain();
         }
-        let page = self.folio(frame);
-        let others = || page.refcount() - 1;
-        let reuse = self.page(frame).has(flag::ANON_EXCLUSIVE)
-            || if page.is_large() {
+        // Under the page-table lock, which a fork holds to share the page.
+        let locked = vma.lock(index);
+        if locked.get(index) != old {
+            return true;
+        }
+        let reuse = exclusive()
+            || if folio.is_large() {
                 // Of a large folio either all that is left, or nothing.
-                self.m.rules.reuses_large
-                    && others() == page.folio_mapcount()
+                rules.reuses_large
+                    && others() == folio.folio_mapcount()
                     && self.is_mapped_here_alone(vma, frame)
             } else {
-                let few = others() <= 3;
-                let rules = &self.m.rules;
-                let drains = rules.cow_drains && (rules.cow_drains_shared || page.folio_mapcount() == 1);
-                if few && drains && !page.has(flag::LRU) {
-                    self.lru_add_drain();
-                }
-                few && others() == 1 && page.folio_mapcount() == 1
+                others() == 1 && folio.folio_mapcount() == 1
             };
-        self.put(frame, 1);
+        if reuse {
+            self.page(frame).set(flag::ANON_EXCLUSIVE);
+            if access == Access::Write {
+                locked.set(index, old.made_writable());
+            }
+        }
         reuse
     }
 

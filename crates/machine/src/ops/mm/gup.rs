@@ -109,10 +109,11 @@ impl<D: Driver> Mm<'_, D> {
     /// where wanted, and fine where they are. Appends to `pages`.
     #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
     #[inline(always)]
-    pub(in crate::ops) fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
+    pub fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
         if request.is_refused(&self.m.rules) {
             return;
         }
+        let Some(seq) = request.mapping.write_protect_seq() else { return };
         let before = pages.len();
         // Room for all at once: growth inside the loop would cost more than the pins.
         pages.reserve(request.range.len());
@@ -122,7 +123,19 @@ impl<D: Driver> Mm<'_, D> {
         }
         let pinned = (pages.len() - before) as u64;
         self.count.add(Event::Acquired, pinned);
-        self.count.add(Event::GupFast, pinned);
+        if request.mapping.write_protect_seq() == Some(seq) {
+            self.count.add(Event::GupFast, pinned);
+        } else {
+            self.forked_meanwhile(pages, before);
+        }
+    }
+
+    /// A fork may have shared pages before it saw their pins: all are given back.
+    #[cold]
+    #[inline(never)]
+    fn forked_meanwhile(&self, pages: &mut Vec<Frame>, before: usize) {
+        self.unpin_user_pages(&pages[before..]);
+        pages.truncate(before);
     }
 
     /// The page was unmapped meanwhile: its pin counts, and is given back.
