@@ -242,3 +242,13 @@ fn the_sweep_after_the_deadline_moves_nothing() {
         }
     }
 }
+
+#[test]
+fn a_page_that_can_never_be_moved_ends_the_call_where_the_policy_reports_it() {
+    let poisoned = PageSeen { permanent: Some(Errno::EHWPOISON), ..PAGE };
+    for (permanent, reports) in [("report", true), ("retry", false)] {
+        let told = told(&[("permanent", permanent)], poisoned, |_| None);
+        assert_eq!(told.last() == Some(&Do::Fail(Errno::EHWPOISON)), reports, "{permanent}: {told:?}");
+        assert_eq!(told.contains(&Do::Isolate), !reports, "{permanent}: {told:?}");
+    }
+}
