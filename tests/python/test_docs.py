@@ -220,7 +220,8 @@ def shape(line: str) -> str:
     # Which errors there were, and in what order, is the run's.
     line = re.sub(r"\bE(BUSY|NOMEM|FAULT|AGAIN)\b", "errno", line)
     line = re.sub(r"^( *)by \w+$", r"\1by cause", line)
-    numbers = re.sub(r"\d[\d.,]*(e[+-]?\d+)?[a-zµ%]*\b|\B\.\d+", "#", line)
+    # A rate is said in thousands here and in millions there.
+    numbers = re.sub(r"\d[\d.,]*(e[+-]?\d+)?[a-zGMµ%]*\b|\B\.\d+", "#", line)
     return " ".join(re.sub(r"-{2,}", "-", numbers).replace("%", "").split())
 
 

@@ -73,20 +73,24 @@ def test_few_descriptors_end_a_run_with_an_answer() -> None:
 
 
 REFUSED = """
-import os, resource, sys
+import importlib, os, pkgutil, resource, sys
 import gupstress
 from gupstress.cli import invoke
 from gupstress.running import host
 
 # As where others start threads between the look at what is left and the start of ours.
 host.thread_room = lambda *_: host.Room(1 << 20, "nothing")
-invoke(sys.argv[1:3] + ["--threads", "2", "--pins", "100"])
+options = [*sys.argv[1:3], "--policy", "bounded", "--quiet"]
+# Who is nobody may not be let into the folder that the rest of this lies in.
+for module in pkgutil.walk_packages(gupstress.__path__, "gupstress."):
+    importlib.import_module(module.name)
+invoke([*options, "--threads", "2", "--pins", "100"])
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(int(sys.argv[3]))
     os.setuid(int(sys.argv[3]))
 resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))
-sys.exit(invoke(sys.argv[1:3] + ["--threads", "64", "--policy", "bounded", "--quiet"]))
+sys.exit(invoke([*options, "--threads", "64"]))
 """
 
 

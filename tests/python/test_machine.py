@@ -443,6 +443,10 @@ MISUSE: dict[str, tuple[Use, str]] = {
         "startwriteback: EBUSY",
     ),
     "block that there is not": (lambda m, a: m.contig(10**6), "no pageblock 1000000.*nearest"),
+    "block to take offline that there is not": (
+        lambda m, a: m.offline(10**6),
+        "no pageblock 1000000.*nearest",
+    ),
     "lazyfree of shmem": (lambda m, a: m.lazyfree(m.map(1, "shmem")), "lazyfree: EINVAL"),
 }
 

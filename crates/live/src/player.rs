@@ -390,6 +390,7 @@ pub fn check(op: &Op) -> Result<(), OpError> {
         | Op::Exec(_)
         | Op::Exit(_)
         | Op::Contig(_)
+        | Op::Offline(_)
         | Op::Lock(_)
         | Op::Unlock(_)
         | Op::Startwriteback(_)

@@ -18,7 +18,7 @@ use gupstress_run::machine::{
     Backing, CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, PageIndex, flag, pages,
 };
 use gupstress_run::observe::{Counters, Event};
-use gupstress_run::ops::{Dma, MigrateMode, Pin, PinRequest, Task};
+use gupstress_run::ops::{Access, Dma, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
 use gupstress_run::sync::{AtomicBool, Exclusive, Monitor, Ordering, thread};
 use std::sync::Arc;
@@ -356,6 +356,148 @@ fn a_page_that_is_split_off_gets_the_reference_that_was_meant_for_it() {
     });
     split_first.some("split by the time that the page was mapped");
     whole.some("kept whole by the reference of the other");
+}
+
+#[test]
+fn a_page_that_has_left_the_cache_is_not_locked_once_it_is_anothers() {
+    let (rules, policy) = (rules("linux-7.2.13", &[("batch_size", "1")]), policy());
+    let (again, found) = (Reached::default(), Reached::default());
+    let seen = [again.clone(), found.clone()];
+    explore(2, move || {
+        let m = Machine::new(rules.clone(), &Layout { normal: 2, ..TINY }, 2);
+        let world = Arc::new(World { m, monitor: Monitor::new(), policy: policy.clone(), kworkers: false });
+        let mapping = world.m.map(Kind::Shmem, 1).id;
+        world.on(1, |t| t.pwrite(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let cached = world.m.mapping(mapping).cached(PageIndex(0));
+        let other = world.spawn(0, move |t| t.pwrite(t.m.mapping(mapping), pages(0..1)));
+        world.on(1, |t| {
+            t.zap(t.m.mapping(mapping), pages(0..1), false);
+            let fresh = t.m.memory.alloc(CpuId(1), Gfp::Pin, 0);
+            seen[0].count(fresh.as_ref().map(|fresh| fresh.frame()) == cached);
+            if let Some(fresh) = fresh {
+                let frame = fresh.publish();
+                assert!(t.trylock(frame), "nobody knows of this page, and somebody has it locked");
+                t.unlock(frame);
+                t.put(frame, 1);
+            }
+        });
+        seen[1].count(other.join().unwrap().is_ok());
+        world.assert_sound();
+    });
+    again.some("the frame of the page, allocated anew");
+    found.some("a page that is found or made");
+}
+
+#[test]
+fn a_folio_that_was_truncated_is_not_split() {
+    let (rules, policy) = (rules("linux-7.2.13", &[("batch_size", "1")]), policy());
+    let (split, gone) = (Reached::default(), Reached::default());
+    let seen = [split.clone(), gone.clone()];
+    explore(2, move || {
+        let m = Machine::new(rules.clone(), &Layout { normal: 4, ..TINY }, 2);
+        let world = Arc::new(World { m, monitor: Monitor::new(), policy: policy.clone(), kworkers: false });
+        let mapping = world.m.map(Backing { kind: Kind::Shmem, order: 1 }, 2).id;
+        world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let frame = world.m.mapping(mapping).cached(PageIndex(0)).unwrap();
+        let other = world.spawn(0, move |t| t.split_folios(t.m.mapping(mapping), pages(0..1)));
+        let zapped = world.on(1, |t| t.zap(t.m.mapping(mapping), pages(0..2), false));
+        other.join().unwrap();
+        seen[0].count(zapped == 1);
+        seen[1].count(zapped == 2 && world.m.page(frame).refcount() == 0);
+        world.assert_sound();
+    });
+    split.some("split before it was truncated");
+    gone.some("truncated before it was split");
+}
+
+#[test]
+fn a_page_alone_is_not_split_though_it_is_unmapped_meanwhile() {
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    model(2, kernel, ["a page that was found, and zapped then"], move |world, [found]| {
+        let mapping = world.m.map(Kind::Shmem, 1).id;
+        world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let other = world.spawn(0, move |t| {
+            t.madvise_cold(t.m.mapping(mapping), pages(0..1)).unwrap();
+            assert_eq!(t.count.get(Event::SplitCalls), 0);
+            t.m.mapping(mapping).cached(PageIndex(0)).is_none()
+        });
+        world.on(1, |t| t.zap(t.m.mapping(mapping), pages(0..1), false));
+        found.count(other.join().unwrap());
+        world.assert_sound();
+    });
+}
+
+#[test]
+fn a_page_that_was_copied_meanwhile_gets_no_reference_for_the_one_before() {
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    model(2, kernel, ["both copied, and one in vain"], move |world, [in_vain]| {
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        world.on(1, |t| {
+            t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
+            t.fork(t.m.mapping(mapping), pages(0..1)).unwrap();
+        });
+        let store = move |t: &Task<'_, Threads<'_>>| {
+            t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
+            t.count.get(Event::Faults) > 0
+        };
+        let other = world.spawn(0, store);
+        in_vain.count(world.on(1, store) & other.join().unwrap());
+        world.assert_sound();
+    });
+}
+
+/// What a pin got of page 0, if it was got by the fast path alone.
+fn pinned_fast(t: &Task<'_, Threads<'_>>, mapping: MappingId, policy: &Policy, write: bool) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    t.gup_fast(&PinRequest::new(policy, t.m.mapping(mapping), pages(0..1), write), &mut frames);
+    frames
+}
+
+#[test]
+fn a_fork_and_a_pin_by_the_fast_path_see_each_other() {
+    let outcomes = ["a pin that the fork saw", "a pin given back", "a page shared before it was pinned"];
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    model(3, kernel, outcomes, move |world, [seen, in_vain, shared]| {
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let policy = world.policy.clone();
+        let other = world
+            .spawn(0, move |t| (pinned_fast(t, mapping, &policy, true), t.count.get(Event::Released) == 1));
+        world.on(1, |t| t.fork(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let (pinned, gave_back) = other.join().unwrap();
+        let alone = |frame: &Frame| world.m.page(*frame).has(flag::ANON_EXCLUSIVE);
+        assert!(pinned.iter().all(alone), "a pinned page is shared with the child");
+        seen.count(!pinned.is_empty());
+        in_vain.count(gave_back);
+        shared.count(pinned.is_empty() && !gave_back);
+    });
+}
+
+#[test]
+fn a_page_that_is_being_copied_is_not_reused_and_pinned() {
+    let outcomes = ["a page copied", "a page reused and pinned"];
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    model(2, kernel, outcomes, move |world, [copied, reused]| {
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        world.on(1, |t| {
+            t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
+            t.fork(t.m.mapping(mapping), pages(0..1)).unwrap();
+        });
+        let pte = |world: &World| world.m.mapping(mapping).vma.pte(PageIndex(0));
+        let before = pte(world).frame();
+        let other = world.spawn(0, move |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let pinned = world.on(1, |t| {
+            let area = t.m.mapping(mapping);
+            t.children_exit(area);
+            t.handle_mm_fault(area, &area.vma, PageIndex(0), Access::Unshare).unwrap();
+            pinned_fast(t, mapping, &world.policy, false)
+        });
+        other.join().unwrap();
+        let now = pte(world).frame();
+        assert!(pinned.iter().all(|&frame| frame == now), "a pinned page was replaced by its copy");
+        copied.count(now != before);
+        reused.count(pinned == [before]);
+    });
 }
 
 #[test]

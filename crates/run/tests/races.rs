@@ -124,6 +124,19 @@ fn a_step_that_some_order_makes_impossible_is_told() {
     assert!(told.contains("threads.B step 1 \"release a 0\"") && told.contains("held by nobody"), "{told}");
 }
 
+#[test]
+fn who_gives_pages_up_takes_nothing_from_a_device_of_a_pin_that_is_under_way() {
+    // Whoever comes first, and however far the other is: no transfer is lost, the pages go.
+    let text = "cpus = 2\nsteps = [\"map a 2 anon\", \"touch a\"]\nafter = [\"unpin a\"]\n\
+                [threads.A]\nsteps = [\"pin a\", \"unpin a\"]\n\
+                [threads.B]\ncpu = 1\nsteps = [\"dontneed a 0 1\", \"touch a 0 1\", \"unpin a\"]\n\
+                [[exists]]\n\"A.faults\" = 1\n[[exists]]\n\"A.faults\" = 0\n[forbid]\nbroken = true\n";
+    let scenario = Scenario::parse("f.toml", text).unwrap();
+    let found = explored(&scenario, "linux-7.2.13", 2, 2);
+    let conditions = found["conditions"].as_array().unwrap();
+    assert!(conditions.iter().all(|condition| condition["holds"] == true), "{found}");
+}
+
 fn settings(scenario: Scenario, kernel: &str) -> Settings {
     let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
     let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();

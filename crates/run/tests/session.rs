@@ -352,6 +352,23 @@ fn a_block_is_taken_unless_a_page_of_it_is_held() {
 }
 
 #[test]
+fn a_block_is_taken_offline_once_nobody_holds_a_page_of_it() {
+    let mut session = session("linux-7.2.13", None, &ROOMY);
+    let a = session.map(Kind::Anon, 150).unwrap();
+    session.touch(CPU, a, pages(0..150)).unwrap();
+    let block = |session: &Session| session.page(a, PageIndex(149)).unwrap().unwrap().frame.0 / PAGEBLOCK;
+    let first = block(&session);
+    session.hold(CPU, a, pages(149..150)).unwrap();
+    assert!(matches!(session.offline(OTHER, first), Err(OpError::Stuck(_))));
+    session.release(CPU, a, pages(149..150)).unwrap();
+    session.offline(OTHER, first).unwrap();
+    assert_ne!(block(&session), first, "it was not moved");
+    let told = session.offline(CPU, 99).unwrap_err().to_string();
+    assert!(told.contains("pageblocks 1 to 3; nearest: 3"), "{told}");
+    assert!(session.recount().broken.is_empty(), "{:?}", session.recount().broken);
+}
+
+#[test]
 fn a_hold_that_fails_half_way_holds_nothing() {
     let mut session = session("linux-7.2.13", None, &TIGHT);
     let a = session.map(Kind::Shmem, 21).unwrap();

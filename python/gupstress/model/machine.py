@@ -397,6 +397,14 @@ class Machine:
         """
         self._play("contig", _count("block", block), cpu=self._cpu(cpu))
 
+    def offline(self, block: int, cpu: int = 0) -> None:
+        """Take a pageblock of Movable offline, however long it is in use, and online again.
+
+        Raises:
+            MachineError: It never ends: a page of the block can never be moved.
+        """
+        self._play("offline", _count("block", block), cpu=self._cpu(cpu))
+
     def share(self, part: Mapping | Range, cpu: int = 0) -> None:
         """Fork a child that keeps the pages shared copy-on-write; others are not the child's."""
         self._act("share", part, cpu)

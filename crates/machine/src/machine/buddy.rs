@@ -134,6 +134,49 @@ impl Buddy {
         Some(frame)
     }
 
+    /// Takes so many pages, or all that there are, as if one by one: of a block that is broken up
+    /// they come in a row.
+    pub fn take_pages(&mut self, pages: &Pages, count: usize, taken: &mut Vec<Frame>) {
+        let mut left = count as u32;
+        while left > 0
+            && let Some(order) =
+                (0..).zip(&self.free.first).find_map(|(n, &first)| (first != NO_FRAME).then_some(n))
+        {
+            let first = self.free.first[order as usize];
+            self.free.unlink(pages, first, order);
+            if order == MAX_ORDER {
+                self.free.open(pages, first.run(1 << MAX_ORDER));
+            }
+            let n = left.min(1 << order);
+            taken.extend(first.run(n));
+            self.frames -= n as usize;
+            left -= n;
+            let (mut rest, end) = (first + n, first + (1 << order));
+            while rest < end {
+                let half = rest.0.trailing_zeros();
+                self.free.link(pages, rest, (half, false));
+                rest += 1 << half;
+            }
+        }
+    }
+
+    /// Gives pages back, as if one by one. Mostly they lie in a row, up or down: what comes one
+    /// after the other and makes up a block would merge to it, and is one at once.
+    pub fn put_pages<I: Fn(Frame) -> bool>(&mut self, blocks: &Blocks<'_, I>, frames: &[Frame]) {
+        let mut rest = frames;
+        while let Some(&first) = rest.first() {
+            let mut order = 0;
+            while order < PAGEBLOCK_ORDER
+                && let Some(half) = rest.get(1 << order..2 << order)
+                && half.iter().all(|frame| frame.align_down(order + 1) == first.align_down(order + 1))
+            {
+                order += 1;
+            }
+            self.put(blocks, first.align_down(order), order);
+            rest = &rest[1 << order..];
+        }
+    }
+
     /// Gives a block back; it merges with its free buddies.
     pub fn put<I: Fn(Frame) -> bool>(&mut self, blocks: &Blocks<'_, I>, frame: Frame, order: u32) {
         let isolated = (blocks.is_isolated)(frame);
@@ -267,6 +310,41 @@ mod tests {
         assert_eq!(whole, [512, 1024].map(Frame), "frame 0 is not the zone's to give");
         whole.iter().for_each(|&frame| buddy.put(&blocks, frame, MAX_ORDER));
         assert_eq!(frames(&buddy, &pages, false), Frame(1).run(1535).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn pages_are_taken_and_given_back_many_at_once_as_they_are_one_by_one() {
+        // An odd zone of blocks of all orders, which is emptied and filled up in parts of all sizes.
+        let two = [(); 2].map(|()| Pages::build(1300).unwrap());
+        let [mut many, mut single] = [0, 1].map(|n| Buddy::new(&two[n], &Frame(0).run(1300), Frame(3), 0));
+        let blocks = [0, 1].map(|n| Blocks { pages: &two[n], is_isolated: |_| false });
+        let (mut held, mut random) = (Vec::new(), 1_u64);
+        for _ in 0..2000 {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let n = (random >> 58) as usize;
+            if random >> 40 & 1 == 0 {
+                let before = held.len();
+                many.take_pages(&two[0], n, &mut held);
+                let one_by_one: Vec<Frame> = (0..n).map_while(|_| single.take(&two[1], 0)).collect();
+                assert_eq!(held[before..], one_by_one);
+            } else {
+                // The oldest, which mostly lie in a row.
+                let mut back: Vec<Frame> = held.drain(..n.min(held.len())).collect();
+                if random >> 41 & 1 == 0 {
+                    back.reverse();
+                }
+                many.put_pages(&blocks[0], &back);
+                back.iter().for_each(|&frame| single.put(&blocks[1], frame, 0));
+            }
+            assert_eq!(many.frames(), single.frames());
+            let [many, single] = [(&many, 0), (&single, 1)].map(|(buddy, n)| {
+                let mut all = Vec::new();
+                buddy.each(&two[n], |first, order, _| all.push((first, order)));
+                all
+            });
+            assert_eq!(many, single, "the same blocks, in the same order");
+        }
+        assert!(two[0].of(Frame(3)).flags() == two[1].of(Frame(3)).flags());
     }
 
     #[test]

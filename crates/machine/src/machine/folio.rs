@@ -71,7 +71,12 @@ impl Memory {
     /// Counts `n` more PTEs that map a page; returns how many do. Under the page-table lock.
     #[inline]
     pub fn add_mapcount(&self, frame: Frame, n: i32) -> i32 {
-        let page = self.page(frame);
+        self.add_mapcount_of(self.page(frame), frame, n)
+    }
+
+    /// The same by the page's own line.
+    #[inline]
+    pub(crate) fn add_mapcount_of(&self, page: &Page, frame: Frame, n: i32) -> i32 {
         if page.is_large() {
             self.page(page.head_of(frame)).add_large_mapcount(n);
         }

@@ -225,21 +225,26 @@ impl Memory {
 
     /// From this CPU's page caches and the blocks.
     fn get_page_from_freelist(&self, cpu: CpuId, gfp: Gfp, order: u32) -> Option<Frame> {
-        self.zones_for(gfp).find_map(|kind| {
-            if order != 0 {
-                return self.zone(kind).blocks.lock().take(&self.pages, order);
-            }
-            let mut caches = self.caches[cpu.at()].lock();
-            let cache = &mut caches.0[kind as usize];
-            cache.pop().or_else(|| self.rmqueue_bulk(kind, cache))
-        })
+        let mut zones = self.zones_for(gfp);
+        // Mostly it is the first.
+        let first = self.rmqueue(cpu, zones.next()?, order);
+        first.or_else(|| zones.find_map(|kind| self.rmqueue(cpu, kind, order)))
+    }
+
+    #[inline]
+    fn rmqueue(&self, cpu: CpuId, kind: ZoneKind, order: u32) -> Option<Frame> {
+        if order != 0 {
+            return self.zone(kind).blocks.lock().take(&self.pages, order);
+        }
+        let mut caches = self.caches[cpu.at()].lock();
+        let cache = &mut caches.0[kind as usize];
+        cache.pop().or_else(|| self.rmqueue_bulk(kind, cache))
     }
 
     /// Fills an empty page cache, and takes a frame from it.
     #[inline(never)]
     fn rmqueue_bulk(&self, kind: ZoneKind, cache: &mut Vec<Frame>) -> Option<Frame> {
-        let mut blocks = self.zone(kind).blocks.lock();
-        cache.extend((0..PCP_BATCH).map_while(|_| blocks.take(&self.pages, 0)));
+        self.zone(kind).blocks.lock().take_pages(&self.pages, PCP_BATCH, cache);
         // The first to be taken is the first to be handed out.
         cache.reverse();
         cache.pop()
@@ -285,9 +290,9 @@ impl Memory {
     /// `drain_all_pages`, of one zone.
     fn drain_page_caches(&self, kind: ZoneKind) {
         for cache in &self.caches {
-            let mut cache = cache.lock();
-            let mut blocks = self.zone(kind).blocks.lock();
-            cache.0[kind as usize].drain(..).for_each(|frame| blocks.put(&self.blocks(), frame, 0));
+            let cache = &mut cache.lock().0[kind as usize];
+            self.zone(kind).blocks.lock().put_pages(&self.blocks(), cache);
+            cache.clear();
         }
     }
 
@@ -347,14 +352,19 @@ impl Memory {
 
     /// Gives back a folio whose refcount is zero and that nothing refers to.
     pub fn free(&self, cpu: CpuId, head: Frame) {
-        let page = self.page(head);
-        debug_assert_eq!(page.refcount(), 0);
-        debug_assert_eq!((page.folio_mapcount(), page.pincount()), (0, 0), "of folio {head}");
-        let kind = ZoneKind::of(page.flags());
-        let order = page.order();
-        page.reset();
-        (1..1 << order).for_each(|nth| self.page(head + nth).reset_tail());
+        self.free_folio(cpu, self.folio_at(head));
+    }
+
+    /// The same of a folio in hand.
+    pub(crate) fn free_folio(&self, cpu: CpuId, folio: Folio<'_>) {
+        let head = folio.head;
+        debug_assert_eq!(folio.refcount(), 0);
+        debug_assert_eq!((folio.folio_mapcount(), folio.pincount()), (0, 0), "of folio {head}");
+        let kind = ZoneKind::of(folio.flags());
+        let order = folio.order();
+        folio.reset();
         if order != 0 || self.is_isolated(head) {
+            (1..1 << order).for_each(|nth| self.page(head + nth).reset_tail());
             self.zone(kind).blocks.lock().put(&self.blocks(), head, order);
             return;
         }
@@ -369,8 +379,8 @@ impl Memory {
     /// Gives back what is too much for a page cache.
     #[inline(never)]
     fn free_pcppages_bulk(&self, kind: ZoneKind, cache: &mut Vec<Frame>) {
-        let mut blocks = self.zone(kind).blocks.lock();
-        cache.drain(..PCP_BATCH).for_each(|frame| blocks.put(&self.blocks(), frame, 0));
+        self.zone(kind).blocks.lock().put_pages(&self.blocks(), &cache[..PCP_BATCH]);
+        cache.drain(..PCP_BATCH);
     }
 
     /// Whether the frame's block is being offlined.

@@ -292,8 +292,9 @@ impl Page {
     /// Gives a page fresh from the allocator its first reference.
     #[inline]
     pub(super) fn first_ref(&self) {
-        // What publishes the page publishes this, too.
-        self.refcount.store(1, Ordering::Relaxed);
+        // After everything that took it from where it was: who has seen it there, and gets this
+        // reference, looks again.
+        self.refcount.store(1, Ordering::Release);
     }
 
     /// PTEs that map this very page: `page->_mapcount`.

@@ -77,9 +77,13 @@ impl<'a> Fresh<'a> {
 
     /// Fills each of its pages, by their place in it, with one word: `folio_zero_user`, with
     /// contents to tell pages apart.
+    #[inline]
     pub fn fill(&self, value: impl Fn(u32) -> u64) {
         let Folio { head, .. } = self.folio;
-        (0..self.folio.nr_pages()).for_each(|nth| self.memory.payload.fill(head + nth, value(nth)));
+        self.memory.payload.fill(head, value(0));
+        if self.folio.is_large() {
+            (1..self.folio.nr_pages()).for_each(|nth| self.memory.payload.fill(head + nth, value(nth)));
+        }
     }
 }
 
@@ -109,7 +113,10 @@ impl<'a> Frozen<'a> {
         assert!(std::ptr::eq(memory, target.memory), "a folio is copied within its memory");
         let (from, to) = (self.folio, target.folio);
         assert_eq!(from.order(), to.order(), "a folio is copied to one of its order");
-        (0..from.nr_pages()).for_each(|nth| memory.payload.copy(from.head + nth, to.head + nth));
+        memory.payload.copy(from.head, to.head);
+        if from.is_large() {
+            (1..from.nr_pages()).for_each(|nth| memory.payload.copy(from.head + nth, to.head + nth));
+        }
     }
 
     /// Makes folios of these orders of it, which stay frozen until

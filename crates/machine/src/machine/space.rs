@@ -322,11 +322,18 @@ pub struct Mapping {
     /// Areas of forked children, and second ones of its own address space.
     children: Mutex<Vec<Arc<Vma>>>,
     nr_children: AtomicUsize,
+    /// `mm->write_protect_seq`: forks that are under way, and in the upper half how many began.
+    write_protect_seq: AtomicU64,
     /// Page cache of shmem, [`NO_FRAME`] where empty; changed under `xa_lock`.
     cache: Box<[AtomicFrame]>,
     /// `i_pages.xa_lock`. Never held across a step.
     xa_lock: Mutex<()>,
 }
+
+/// What a fork that begins adds to `write_protect_seq`: one that began, and one under way.
+const FORK_BEGINS: u64 = 1 << 32 | FORK_ENDS;
+/// What it takes away in the end.
+const FORK_ENDS: u64 = 1;
 
 impl Mapping {
     /// A mapping of `pages` pages, none present.
@@ -340,6 +347,7 @@ impl Mapping {
             vma: Arc::new(Vma::new(id, kind, pages as usize, false)),
             children: Mutex::new(Vec::new()),
             nr_children: AtomicUsize::new(0),
+            write_protect_seq: AtomicU64::new(0),
             cache: zeros(cached),
             xa_lock: Mutex::new(()),
         }
@@ -365,6 +373,22 @@ impl Mapping {
         self.children.lock().push(Arc::clone(&child));
         self.nr_children.fetch_add(1, Ordering::Relaxed);
         child
+    }
+
+    /// Runs `body`, in which a fork shares pages that nobody has pinned. Who pins without the page-table
+    /// lock meanwhile sees that it is under way, or the fork sees his pin.
+    pub fn write_protecting<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.write_protect_seq.fetch_add(FORK_BEGINS, Ordering::SeqCst);
+        let result = body();
+        self.write_protect_seq.fetch_sub(FORK_ENDS, Ordering::Release);
+        result
+    }
+
+    /// What says whether a fork has begun since, unless one is under way.
+    #[inline]
+    pub fn write_protect_seq(&self) -> Option<u64> {
+        let seq = self.write_protect_seq.load(Ordering::SeqCst);
+        (seq as u32 == 0).then_some(seq)
     }
 
     /// Drops the area of a child that has exited.
@@ -447,8 +471,19 @@ crate::restore!(Vma { ptes, pmds, tables, flags, areas, prepared, gone } keep { 
 #[cfg(not(loom))]
 impl crate::restore::Restore for Mapping {
     fn restore(&self, from: &Self) {
-        let Self { vma, children, nr_children, cache, id: _, kind: _, order: _, xa_lock: _ } = self;
+        let Self {
+            vma,
+            children,
+            nr_children,
+            write_protect_seq,
+            cache,
+            id: _,
+            kind: _,
+            order: _,
+            xa_lock: _,
+        } = self;
         vma.restore(&from.vma);
+        write_protect_seq.restore(&from.write_protect_seq);
         nr_children.restore(&from.nr_children);
         cache.restore(&from.cache);
         // Areas of children that were forked since are dropped, those that are lacking made.

@@ -3,7 +3,7 @@
 use super::floor::Refs;
 use crate::drive::{Driver, Step};
 use crate::machine::NO_FRAME;
-use crate::machine::{Cpu, CpuId, Folio, Frame, Page, flag};
+use crate::machine::{Cpu, CpuId, Folio, Frame, Mapping, Page, PageIndex, flag};
 use crate::observe::Event;
 
 impl<'a, D: Driver> Refs<'a, D> {
@@ -69,7 +69,7 @@ impl<'a, D: Driver> Refs<'a, D> {
         self.count.add(event, 1);
     }
 
-    /// `filemap_get_entry` and its like: a reference on the folio that a page is part of, unless it is frozen or free,
+    /// `folio_try_get` and its like: a reference on the folio that a page is part of, unless it is frozen or free,
     /// or has been split just now.
     #[inline]
     pub(super) fn try_get_folio(&self, frame: Frame) -> Option<Folio<'a>> {
@@ -80,6 +80,23 @@ impl<'a, D: Driver> Refs<'a, D> {
             return None;
         }
         if self.head(frame) == folio.head {
+            return Some(folio);
+        }
+        self.put_folio(folio, 1);
+        None
+    }
+
+    /// The same of what a page cache was seen to have, if it has it still (`xas_reload`): the frame
+    /// may have been freed and allocated anew in between, and no stranger's page is to be locked.
+    #[inline]
+    pub(super) fn try_get_cached(
+        &self,
+        mapping: &Mapping,
+        index: PageIndex,
+        frame: Frame,
+    ) -> Option<Folio<'a>> {
+        let folio = self.try_get_folio(frame)?;
+        if mapping.cached(index) == Some(frame) {
             return Some(folio);
         }
         self.put_folio(folio, 1);
@@ -112,7 +129,7 @@ impl<'a, D: Driver> Refs<'a, D> {
         if folio.has(flag::HUGETLB) {
             self.m.free_hugetlb(self.cpu(), head);
         } else {
-            self.m.memory.free(self.cpu(), head);
+            self.m.memory.free_folio(self.cpu(), folio);
         }
     }
 }

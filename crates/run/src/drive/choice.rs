@@ -8,6 +8,9 @@
 //! It is shaped like a scheduler class of the kernel: tasks are put into its
 //! queue and taken out, and it picks the next. A task is in the queue while it
 //! could go on, or sleeps until a deadline, and does not run.
+//!
+//! What comes at every step, [`Strategy::take`] and [`Strategy::pass`], is made of the others, so
+//! that the simulator calls it once for all of them.
 
 use super::Step;
 use crate::machine::{CpuId, Frame};
@@ -55,12 +58,26 @@ pub trait Strategy {
     /// Virtual time of the next step, if anybody can take one.
     fn earliest(&mut self) -> Option<u64>;
 
-    /// Takes the one that goes on out of the queue: the task and when.
-    /// `current` took the last step, unless it cannot go on.
-    ///
-    /// # Panics
-    /// If nobody can go on.
-    fn choose(&mut self, current: Option<TaskId>) -> (TaskId, u64);
+    /// Takes the one that goes on out of the queue, if any does before a time (`u64::MAX`:
+    /// whenever): the task and when. `current` took the last step, unless it cannot go on.
+    fn choose(&mut self, current: Option<TaskId>, before: u64) -> Option<(TaskId, u64)>;
+
+    /// A task that runs takes a step, which mostly takes it `cost`: what it does this time, and
+    /// when the task is done.
+    fn take(&mut self, task: TaskId, cpu: CpuId, from: u64, cost: u64) -> (u64, u64) {
+        // A quarter either way: costs are never quite the same twice. And something
+        // always: what took no time at all would never come to a timeout.
+        let spread = cost / 2;
+        let varied = if spread == 0 { cost } else { (cost - spread / 2).saturating_add(self.jitter(spread)) };
+        let cost = varied.max(1);
+        (cost, self.ran(task, cpu, from, cost))
+    }
+
+    /// Queues a task that has taken a step, and chooses.
+    fn pass(&mut self, pending: Pending, before: u64) -> Option<(TaskId, u64)> {
+        self.enqueue(pending);
+        self.choose(Some(pending.task), before)
+    }
 
     /// A task, which runs, interrupts all other CPUs and spins until they have taken that: whether
     /// it is to be queued, since it takes them time.
@@ -97,8 +114,14 @@ impl<S: Strategy + ?Sized> Strategy for Rc<RefCell<S>> {
     fn earliest(&mut self) -> Option<u64> {
         self.borrow_mut().earliest()
     }
-    fn choose(&mut self, current: Option<TaskId>) -> (TaskId, u64) {
-        self.borrow_mut().choose(current)
+    fn choose(&mut self, current: Option<TaskId>, before: u64) -> Option<(TaskId, u64)> {
+        self.borrow_mut().choose(current, before)
+    }
+    fn take(&mut self, task: TaskId, cpu: CpuId, from: u64, cost: u64) -> (u64, u64) {
+        self.borrow_mut().take(task, cpu, from, cost)
+    }
+    fn pass(&mut self, pending: Pending, before: u64) -> Option<(TaskId, u64)> {
+        self.borrow_mut().pass(pending, before)
     }
     fn interrupts(&mut self, task: TaskId) -> bool {
         self.borrow_mut().interrupts(task)

@@ -58,11 +58,13 @@ impl Turns {
 
     /// A virtual CPU could go on at `ready`, and does at `start`: its place on the host, and when
     /// something does there.
+    #[inline]
     pub(super) fn goes_on(&mut self, cpu: CpuId, ready: u64, start: u64) -> (usize, u64) {
-        let cpu = cpu.at();
-        if self.hosts.is_empty() {
-            return (cpu, start);
-        }
+        if self.hosts.is_empty() { (cpu.at(), start) } else { self.goes_on_in_turn(cpu.at(), ready, start) }
+    }
+
+    #[inline(never)]
+    fn goes_on_in_turn(&mut self, cpu: usize, ready: u64, start: u64) -> (usize, u64) {
         let count = self.hosts.len();
         self.starts[cpu] = (ready, start);
         let turn = &mut self.hosts[cpu % count];
@@ -80,9 +82,15 @@ impl Turns {
     }
 
     /// Takes the virtual CPU that goes on at a place; `timer` is when the next timer is due.
+    #[inline]
     pub(super) fn take(&mut self, place: usize, start: u64, timer: impl FnOnce() -> u64) -> CpuId {
-        let sharing = self.starts.len().div_ceil(self.hosts.len().max(1)) as u64;
-        let Some(turn) = self.hosts.get_mut(place) else { return CpuId::nth(place) };
+        if self.hosts.is_empty() { CpuId::nth(place) } else { self.take_in_turn(place, start, timer) }
+    }
+
+    #[inline(never)]
+    fn take_in_turn(&mut self, place: usize, start: u64, timer: impl FnOnce() -> u64) -> CpuId {
+        let sharing = self.starts.len().div_ceil(self.hosts.len()) as u64;
+        let turn = &mut self.hosts[place];
         if turn.next != turn.owner || start >= turn.until {
             if turn.next <= turn.owner || turn.length == 0 {
                 turn.length = ((timer() - start) / sharing).max(1).min(self.host.turn_ns);
@@ -94,6 +102,7 @@ impl Turns {
     }
 
     /// A virtual CPU has run until then.
+    #[inline]
     pub(super) fn ran(&mut self, cpu: CpuId, until: u64) {
         let count = self.hosts.len();
         if count != 0 {
@@ -134,10 +143,16 @@ impl Steal {
     }
 
     /// When a CPU is done with what takes it `cost`, begun at `from`.
+    #[inline]
     pub(super) fn lapse(&mut self, cpu: CpuId, from: u64, cost: u64) -> u64 {
         if self.host.steal <= 0.0 || self.host.burst_ns == 0 {
             return from.saturating_add(cost);
         }
+        self.lapse_with_bursts(cpu, from, cost)
+    }
+
+    #[inline(never)]
+    fn lapse_with_bursts(&mut self, cpu: CpuId, from: u64, cost: u64) -> u64 {
         while self.cpus.len() <= cpu.at() {
             let of_cpu = (self.cpus.len() as u64 + 1).wrapping_mul(0xd1b5_4a32_d192_ed03);
             let random = Xoshiro256PlusPlus::seed_from_u64(self.seed ^ of_cpu);

@@ -115,7 +115,7 @@ impl<P: Pick> Listed<P> {
         }
     }
 
-    fn take(&mut self, task: TaskId) -> (TaskId, u64) {
+    fn go(&mut self, task: TaskId) -> (TaskId, u64) {
         let pending = self.queued[self.at(task).expect("it is queued")];
         self.running = Some(task);
         self.now = self.now.max(pending.start);
@@ -180,15 +180,18 @@ impl<P: Pick> Strategy for Listed<P> {
         self.queued.iter().map(|pending| pending.start).min()
     }
 
-    fn choose(&mut self, current: Option<TaskId>) -> (TaskId, u64) {
-        self.settle();
+    fn choose(&mut self, current: Option<TaskId>, before: u64) -> Option<(TaskId, u64)> {
+        let earliest = self.earliest()?;
+        if before != u64::MAX && earliest >= before {
+            return None;
+        }
         if let [only] = &self.queued[..] {
-            return self.take(only.task);
+            return Some(self.go(only.task));
         }
         // Of whom none has yielded, all may be picked as they stand there.
         if self.queued.iter().all(|pending| self.is_awake(pending) && !self.yields(pending)) {
             let at = self.pick.pick(current, &self.queued);
-            return self.take(self.queued[at].task);
+            return Some(self.go(self.queued[at].task));
         }
         let mut eligible = std::mem::take(&mut self.eligible);
         eligible.clear();
@@ -206,7 +209,7 @@ impl<P: Pick> Strategy for Listed<P> {
             _ => eligible[self.pick.pick(current, &eligible)].task,
         };
         self.eligible = eligible;
-        self.take(task)
+        Some(self.go(task))
     }
 
     fn draw(&mut self, task: TaskId) -> u64 {

@@ -124,6 +124,15 @@ impl RunQueue {
         self.runnable > u32::from(self.current.is_some() && self.goes_on.is_none())
     }
 
+    /// Somebody who sleeps, or has been woken or begun: runnable `wakeup` after its time.
+    #[inline(never)]
+    pub fn goes_on_later(&mut self, (start, task, ticket): Later, wakeup: u64, asleep: bool) {
+        if asleep {
+            self.timers.push(Reverse((start, task, ticket)));
+        }
+        self.later.push(Reverse((start.saturating_add(wakeup), task, ticket)));
+    }
+
     /// When its next timer is due after `now`.
     pub fn due(&mut self, now: u64, tasks: &[Known]) -> u64 {
         while let Some(&Reverse((at, task, ticket))) = self.timers.peek() {
@@ -192,8 +201,26 @@ impl RunQueue {
 
     /// When whoever goes on here could, and does, which is later by a switch; it is the current
     /// task, or else the first eligible one, or else the first that goes on later.
+    #[inline]
     pub fn refresh(&mut self, tasks: &mut [Known], sched: &Sched) -> (u64, u64) {
         self.dirty = false;
+        if let Some(at) = self.goes_on_alone(tasks) { (at, at) } else { self.look_around(tasks, sched) }
+    }
+
+    /// When the current task goes on, where nothing has changed for it: nobody joins it, and
+    /// its request is not served yet.
+    #[inline]
+    fn goes_on_alone(&self, tasks: &[Known]) -> Option<u64> {
+        let current = &tasks[self.current?];
+        let at = self.goes_on?.max(self.clock);
+        let joins = self.later.peek().is_some_and(|&Reverse((start, ..))| start <= self.clock);
+        let alone = !joins && !self.resched && current.vruntime < current.deadline && self.awaits.is_empty();
+        alone.then_some(at)
+    }
+
+    /// The same by all who are there.
+    #[inline(never)]
+    fn look_around(&mut self, tasks: &mut [Known], sched: &Sched) -> (u64, u64) {
         if !self.awaits.is_empty() {
             return (NEVER, NEVER);
         }
@@ -228,20 +255,25 @@ impl RunQueue {
     }
 
     /// Takes whoever goes on, as `refresh` found it.
+    #[inline]
     pub fn take(&mut self, start: u64, tasks: &mut [Known], sched: &Sched) -> TaskId {
-        let task = self.current.unwrap_or_else(|| {
-            self.counted = start;
-            if let Some(Reverse((_, task))) = self.eligible.pop() {
-                return task;
-            }
-            let Reverse((_, task, _)) = self.later.pop().expect("somebody goes on here");
-            self.join(&mut tasks[task], sched);
-            task
-        });
+        let task = self.current.unwrap_or_else(|| self.begin(start, tasks, sched));
         tasks[task].ticket = tasks[task].ticket.wrapping_add(1);
         self.current = Some(task);
         self.goes_on = None;
         self.last = Some(task);
+        task
+    }
+
+    /// Somebody else has the CPU from now on.
+    #[inline(never)]
+    fn begin(&mut self, start: u64, tasks: &mut [Known], sched: &Sched) -> TaskId {
+        self.counted = start;
+        if let Some(Reverse((_, task))) = self.eligible.pop() {
+            return task;
+        }
+        let Reverse((_, task, _)) = self.later.pop().expect("somebody goes on here");
+        self.join(&mut tasks[task], sched);
         task
     }
 

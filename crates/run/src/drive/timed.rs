@@ -46,7 +46,6 @@ use crate::config::words;
 use crate::machine::CpuId;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use std::cmp::Reverse;
 
 words! {
     /// What takes a CPU from the task that has it.
@@ -156,6 +155,21 @@ impl Timed {
         queue
     }
 
+    /// Makes room for a task that has not been seen before.
+    #[cold]
+    fn know(&mut self, task: TaskId) {
+        self.tasks.resize(task + 1, Known::default());
+    }
+
+    /// A task that is runnable on a CPU goes to sleep there, or elsewhere.
+    #[inline(never)]
+    fn leave(&mut self, task: TaskId, cpu: CpuId) {
+        self.touch(cpu);
+        let queue = &mut self.cpus[cpu.at()];
+        queue.leave(&mut self.tasks[task], &self.sched);
+        queue.vacate();
+    }
+
     /// Makes room for a CPU that has not been seen before.
     #[cold]
     fn grow(&mut self, cpu: CpuId) {
@@ -180,22 +194,28 @@ impl Timed {
     }
 
     /// Works out when every CPU that has changed goes on.
-    #[inline(never)]
+    #[inline]
     fn refresh(&mut self) {
         while let Some(cpu) = self.dirty.pop() {
-            let (ready, start) = self.cpus[cpu.at()].refresh(&mut self.tasks, &self.sched);
-            let (leaf, start) = self.turns.goes_on(cpu, ready, start);
-            if std::mem::replace(&mut self.leaves[leaf], start) == start {
-                continue;
-            }
-            // Its leaf stands behind the inner nodes; one CPU alone has none above it.
-            let mut node = self.leaves.len() + leaf;
-            while node > 1 {
-                node /= 2;
-                // Where another wins as before, nothing is different further up.
-                if !self.play(node) && self.tree[node] as usize != leaf {
-                    break;
-                }
+            self.place(cpu);
+        }
+    }
+
+    /// Works out when a CPU goes on.
+    #[inline]
+    fn place(&mut self, cpu: CpuId) {
+        let (ready, start) = self.cpus[cpu.at()].refresh(&mut self.tasks, &self.sched);
+        let (leaf, start) = self.turns.goes_on(cpu, ready, start);
+        if std::mem::replace(&mut self.leaves[leaf], start) == start {
+            return;
+        }
+        // Its leaf stands behind the inner nodes; one CPU alone has none above it.
+        let mut node = self.leaves.len() + leaf;
+        while node > 1 {
+            node /= 2;
+            // Where another wins as before, nothing is different further up.
+            if !self.play(node) && self.tree[node] as usize != leaf {
+                break;
             }
         }
     }
@@ -240,17 +260,16 @@ impl Strategy for Timed {
         self.jitter = Xoshiro256PlusPlus::seed_from_u64(seed);
     }
 
+    #[expect(clippy::inline_always, reason = "a part of what comes at every step")]
+    #[inline(always)]
     fn enqueue(&mut self, pending: Pending) {
         let Pending { task, cpu, start, woken, asleep, step, .. } = pending;
         if self.tasks.len() <= task {
-            self.tasks.resize(task + 1, Known::default());
+            self.know(task);
         }
         let Known { is_runnable, cpu: last, .. } = self.tasks[task];
         if is_runnable && (asleep || last != cpu) {
-            self.touch(last);
-            let queue = &mut self.cpus[last.at()];
-            queue.leave(&mut self.tasks[task], &self.sched);
-            queue.vacate();
+            self.leave(task, last);
         }
         self.touch(cpu);
         let (queue, known) = (&mut self.cpus[cpu.at()], &mut self.tasks[task]);
@@ -265,11 +284,8 @@ impl Strategy for Timed {
             queue.may_resched = step.may_resched();
             return;
         }
-        if asleep {
-            queue.timers.push(Reverse((start, task, known.ticket)));
-        }
-        let start = start.saturating_add(if woken || asleep { self.sched.wakeup_ns } else { 0 });
-        queue.later.push(Reverse((start, task, known.ticket)));
+        let wakeup = if woken || asleep { self.sched.wakeup_ns } else { 0 };
+        queue.goes_on_later((start, task, known.ticket), wakeup, asleep);
     }
 
     fn dequeue(&mut self, task: TaskId) {
@@ -277,6 +293,8 @@ impl Strategy for Timed {
         self.touch(self.tasks[task].cpu);
     }
 
+    #[expect(clippy::inline_always, reason = "a part of what comes at every step")]
+    #[inline(always)]
     fn ran(&mut self, task: TaskId, cpu: CpuId, from: u64, cost: u64) -> u64 {
         let until = self.steal.lapse(cpu, from, cost);
         self.turns.ran(cpu, until);
@@ -296,8 +314,11 @@ impl Strategy for Timed {
         self.best().map(|(_, start)| start)
     }
 
-    fn choose(&mut self, _current: Option<TaskId>) -> (TaskId, u64) {
-        let (leaf, start) = self.best().expect("somebody can go on");
+    #[expect(clippy::inline_always, reason = "a part of what comes at every step")]
+    #[inline(always)]
+    fn choose(&mut self, _current: Option<TaskId>, before: u64) -> Option<(TaskId, u64)> {
+        // No step begins at the end of time.
+        let (leaf, start) = self.best().filter(|&(_, start)| start < before)?;
         let (cpus, tasks, tick_ns) = (&mut self.cpus, &self.tasks, self.sched.tick_ns);
         let cpu = self.turns.take(leaf, start, || {
             let tick = start.checked_div(tick_ns).map_or(NEVER, |ticks| (ticks + 1).saturating_mul(tick_ns));
@@ -307,7 +328,7 @@ impl Strategy for Timed {
             self.interrupted(cpu, start);
         }
         self.touch(cpu);
-        (self.cpus[cpu.at()].take(start, &mut self.tasks, &self.sched), start)
+        Some((self.cpus[cpu.at()].take(start, &mut self.tasks, &self.sched), start))
     }
 
     fn interrupts(&mut self, task: TaskId) -> bool {
@@ -329,6 +350,7 @@ impl Strategy for Timed {
         self.streams.draw(task)
     }
 
+    #[inline]
     fn jitter(&mut self, spread: u64) -> u64 {
         self.jitter.next_u64() % (spread + 1)
     }

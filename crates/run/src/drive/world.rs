@@ -97,26 +97,18 @@ pub(super) struct World {
 
 impl World {
     /// Charges a step to a task and its CPU.
+    #[inline]
     fn charge(&self, task: TaskId, at: Step, frame: Frame) {
-        let cost = self.costs.of(at);
-        // A quarter either way: costs are never quite the same twice. And something
-        // always: what took no time at all would never come to a timeout.
-        let spread = cost / 2;
-        let varied = if spread == 0 {
-            cost
-        } else {
-            (cost - spread / 2).saturating_add(self.strategy.borrow_mut().jitter(spread))
-        };
-        let cost = varied.max(1);
         let mut tasks = self.tasks.borrow_mut();
         let mut clocks = self.cpu_clocks.borrow_mut();
         let state = &mut tasks[task];
-        let cpu = state.cpu;
-        let end = self.strategy.borrow_mut().ran(task, cpu, state.time.max(clocks[cpu.at()]), cost);
+        let clock = &mut clocks[state.cpu.at()];
+        let from = state.time.max(*clock);
+        let (took, end) = self.strategy.borrow_mut().take(task, state.cpu, from, self.costs.of(at));
         state.time = end;
-        state.ran = state.ran.saturating_add(cost);
+        state.ran = state.ran.saturating_add(took);
         state.at = (at, frame);
-        clocks[cpu.at()] = end;
+        *clock = end;
         drop((tasks, clocks));
         self.record(task, Deed::Step(at, frame));
     }
@@ -140,31 +132,47 @@ impl World {
         }
     }
 
-    /// Puts a task into the strategy's queue, if it can go on or will.
-    pub fn enqueue(&self, task: TaskId) {
-        let tasks = self.tasks.borrow();
-        let state = &tasks[task];
+    /// What the strategy may know of a task that can go on, or will.
+    #[inline]
+    fn pending(&self, task: TaskId) -> Option<Pending> {
+        let state = &self.tasks.borrow()[task];
         let (start, asleep) = match state.status {
             Status::Ready => (state.time, false),
             Status::Waiting(_, deadline) if deadline != u64::MAX => (state.time.max(deadline), true),
-            _ => return,
+            _ => return None,
         };
         let (step, frame) = state.at;
-        let pending = Pending { task, cpu: state.cpu, start, woken: state.woken, asleep, step, frame };
-        self.strategy.borrow_mut().enqueue(pending);
+        Some(Pending { task, cpu: state.cpu, start, woken: state.woken, asleep, step, frame })
+    }
+
+    /// Puts a task into the strategy's queue, if it can go on or will.
+    pub fn enqueue(&self, task: TaskId) {
+        if let Some(pending) = self.pending(task) {
+            self.strategy.borrow_mut().enqueue(pending);
+        }
     }
 
     /// Lets the strategy choose among all that could run, unless the supervisor comes first.
     pub fn choose(&self) -> Next {
-        let mut strategy = self.strategy.borrow_mut();
-        let tick = self.tick.get();
-        match strategy.earliest() {
-            Some(earliest) if tick == u64::MAX || earliest < tick => {}
-            None if tick == u64::MAX || self.alive.get() == 0 => return Next::Nobody,
-            _ => return Next::Supervise,
-        }
-        let (chosen, start) = strategy.choose(self.current.get());
-        drop(strategy);
+        let chosen = self.strategy.borrow_mut().choose(self.current.get(), self.tick.get());
+        self.chosen(chosen)
+    }
+
+    /// Queues a task that has taken a step, and lets the strategy choose.
+    #[inline]
+    fn pass(&self, task: TaskId) -> Next {
+        let Some(pending) = self.pending(task) else { return self.choose() };
+        let chosen = self.strategy.borrow_mut().pass(pending, self.tick.get());
+        self.chosen(chosen)
+    }
+
+    /// What comes next, if that was chosen before the supervisor's time.
+    #[inline]
+    fn chosen(&self, chosen: Option<(TaskId, u64)>) -> Next {
+        let Some((chosen, start)) = chosen else {
+            let nobody = self.tick.get() == u64::MAX || self.alive.get() == 0;
+            return if nobody { Next::Nobody } else { Next::Supervise };
+        };
         let mut tasks = self.tasks.borrow_mut();
         let state = &mut tasks[chosen];
         state.woken = false;
@@ -257,12 +265,12 @@ impl SimThread<'_> {
     /// Queues, and goes on once it is chosen.
     fn go_on(&self, watched: bool) {
         let world = self.world;
-        world.enqueue(self.id);
         world.current.set(Some(self.id));
         if watched {
+            world.enqueue(self.id);
             return self.switch();
         }
-        match world.choose() {
+        match world.pass(self.id) {
             Next::Run(task) if task == self.id => {}
             next => {
                 if let Next::Run(task) = next {

@@ -135,7 +135,8 @@ impl Script {
         // Room for each page to be copied, in either place, and for what is under way.
         let room = 2 * pages + 16 * program.cpus as u32 + 32;
         // Whole blocks where one is taken: the zero page comes on top, in the first.
-        let blocks = if program.all().any(|step| matches!(step.op, Op::Contig(_))) { 3 } else { 0 };
+        let blocks =
+            if program.all().any(|step| matches!(step.op, Op::Contig(_) | Op::Offline(_))) { 3 } else { 0 };
         let movable = room.max((blocks * PAGEBLOCK).saturating_sub(1));
         let layout = Layout { normal: room, movable, cma: 0, page_bytes: 64 };
         let fresh = || Machine::new(rules.clone(), &layout, program.cpus);

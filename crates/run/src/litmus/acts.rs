@@ -1,6 +1,7 @@
 //! What can be done to the machine of a session, by number or by a script's names.
 
-use super::session::{Live, Outcome, Session, Stage};
+use super::book::Live;
+use super::session::{Outcome, Session, Stage};
 use crate::drive::sim::SimThread;
 use crate::judge::Class;
 use crate::machine::{
@@ -75,14 +76,19 @@ impl<S: Stage> Session<S> {
         operation: impl FnOnce(&Task<'_, SimThread<'_>>, &Mapping, PageRange) -> Result<R, Errno> + 'static,
     ) -> Result<R, OpError> {
         let result = self.on(cpu, mapping, range, operation)?;
-        result.map_err(|errno| match self.stage.stopped() {
+        result.map_err(|errno| self.failed(word, errno))
+    }
+
+    /// Why an operation has failed, under its word.
+    pub(super) fn failed(&self, word: &'static str, errno: Errno) -> OpError {
+        match self.stage.stopped() {
             Some(why) => OpError::Stopped(why.to_owned()),
             None if self.machine().processes.is_killed() => OpError::Killed(word),
             None if errno == Errno::EINTR || self.stage.is_endless() => {
                 OpError::Stuck(format!("{word}: no end in sight"))
             }
             None => OpError::Refused { word, errno },
-        })
+        }
     }
 
     /// Runs one that cannot fail, unless it was given up.
@@ -129,21 +135,6 @@ impl<S: Stage> Session<S> {
     /// `madvise(MADV_FREE)`.
     pub fn lazyfree(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
         self.try_on("lazyfree", (cpu, mapping, range), |t, m, r| t.madvise_free(m, r))
-    }
-
-    /// `madvise(MADV_DONTNEED)`: the next access gets another page, or the cached one of
-    /// shared memory. What is pinned stays with its device alone.
-    pub fn dontneed(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
-        self.check(mapping, &range)?;
-        self.end_transfers(cpu, mapping, &range)?;
-        self.try_on("dontneed", (cpu, mapping, range), |t, m, r| t.madvise_dontneed(m, r))
-    }
-
-    /// `madvise(MADV_REMOVE)`: a hole in the file. What is pinned stays with its device alone.
-    pub fn remove(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
-        self.check(mapping, &range)?;
-        self.end_transfers(cpu, mapping, &range)?;
-        self.try_on("remove", (cpu, mapping, range), |t, m, r| t.madvise_remove(m, r))
     }
 
     /// `mprotect(PROT_READ)`.
@@ -260,6 +251,21 @@ impl<S: Stage> Session<S> {
 
     /// Takes a pageblock of Movable, and gives it back: `alloc_contig_range`.
     pub fn contig(&mut self, cpu: CpuId, block: u32) -> Result<(), OpError> {
+        self.take_block("contig", cpu, block, |t, block| t.alloc_contig_range(block, |_| {}))
+    }
+
+    /// Takes a pageblock of Movable offline, in as many rounds as that takes, and online again.
+    pub fn offline(&mut self, cpu: CpuId, block: u32) -> Result<(), OpError> {
+        self.take_block("offline", cpu, block, |t, block| t.offline_pages(block, |_| {}))
+    }
+
+    fn take_block(
+        &mut self,
+        word: &'static str,
+        cpu: CpuId,
+        block: u32,
+        take: fn(&Task<'_, SimThread<'_>>, u32) -> Result<(), Errno>,
+    ) -> Result<(), OpError> {
         let blocks = self.m.memory.whole_blocks(ZoneKind::Movable);
         if !blocks.contains(&block) {
             let reason = match blocks.end.checked_sub(1) {
@@ -271,9 +277,8 @@ impl<S: Stage> Session<S> {
             };
             return Err(OpError::Misuse(format!("no pageblock {block}: {reason}")));
         }
-        let taken = self.call(cpu, move |t| t.alloc_contig_range(block, |_| {}))?;
-        self.unless_stopped()?;
-        taken.map_err(|errno| OpError::Refused { word: "contig", errno })
+        let taken = self.call(cpu, move |t| take(t, block))?;
+        taken.map_err(|errno| self.failed(word, errno))
     }
 
     /// Lets go of every such reference.
@@ -312,43 +317,6 @@ impl<S: Stage> Session<S> {
         self.unless_stopped()
     }
 
-    /// Unmaps part of a mapping, or all of it for good. A frame that is pinned lives until its pin
-    /// is dropped.
-    pub fn munmap(&mut self, cpu: CpuId, mapping: MappingId, range: PageRange) -> Result<(), OpError> {
-        self.check(mapping, &range)?;
-        if range == self.machine().mapping(mapping).vma.pages() {
-            return self.unmap(cpu, mapping);
-        }
-        self.end_transfers(cpu, mapping, &range)?;
-        self.whole_on((cpu, mapping, range), |t, m, r| t.munmap(m, r))
-    }
-
-    /// Unmaps a mapping for good. A frame that is pinned lives until its pin is dropped.
-    pub fn unmap(&mut self, cpu: CpuId, mapping: MappingId) -> Result<(), OpError> {
-        self.check(mapping, &pages(0..1))?;
-        let all = self.machine().mapping(mapping).vma.pages();
-        self.end_transfers(cpu, mapping, &all)?;
-        self.whole_on((cpu, mapping, pages(0..1)), |t, m, _| t.unmap(m))
-    }
-
-    /// `exec`: the address space goes, and who holds pins in it keeps them: the frames are the
-    /// devices' alone.
-    pub fn exec(&mut self, cpu: CpuId) -> Result<(), OpError> {
-        let mapped = |mapping: &&Mapping| !mapping.vma.is_gone();
-        let all: Vec<MappingId> =
-            self.machine().mappings().filter(mapped).map(|mapping| mapping.id).collect();
-        all.into_iter().try_for_each(|mapping| self.unmap(cpu, mapping))
-    }
-
-    /// `exit`, or a signal that kills: the address space goes, then with the files its pins.
-    pub fn exit(&mut self, cpu: CpuId) -> Result<(), OpError> {
-        self.exec(cpu)?;
-        let book = self.book.lock();
-        let held: Vec<usize> = (0..book.pins.len()).filter(|&pin| book.pins[pin].is_some()).collect();
-        drop(book);
-        held.into_iter().try_for_each(|pin| self.unpin(cpu, pin))
-    }
-
     /// Drains every CPU's batches but this one's: what the measurements call so leaves what was
     /// queued here off the LRU (`o0-share-settled`).
     pub fn settle(&mut self, cpu: CpuId) -> Result<(), OpError> {
@@ -368,29 +336,7 @@ impl<S: Stage> Session<S> {
         self.unless_stopped()
     }
 
-    /// Takes what devices have written over into the mapping, as long as it shows their pages.
-    fn end_transfers(&mut self, cpu: CpuId, mapping: MappingId, range: &PageRange) -> Result<(), OpError> {
-        // Before anything is taken: what is refused must change nothing.
-        self.check_cpu(cpu)?;
-        let meets = |live: &Live| {
-            live.mapping == mapping && live.range.start < range.end && range.start < live.range.end
-        };
-        let take = |pin: &mut Option<Live>| {
-            let live = pin.as_mut().filter(|live| meets(live))?;
-            Some((live.dma.take()?, live.pin.pages.clone(), live.range.clone()))
-        };
-        let taken: Vec<_> = self.book.lock().pins.iter_mut().filter_map(take).collect();
-        for (dma, pages, range) in taken {
-            let wrong =
-                self.on(cpu, mapping, range, move |t, m, range| t.dma_finish(dma, m, range, &pages))?;
-            if let Some(wrong) = wrong {
-                return Err(OpError::Bug(format!("the pin's DMA was lost: {wrong:?}")));
-            }
-        }
-        Ok(())
-    }
-
-    fn unless_stopped(&self) -> Result<(), OpError> {
+    pub(super) fn unless_stopped(&self) -> Result<(), OpError> {
         self.stage.stopped().map_or(Ok(()), |why| Err(OpError::Stopped(why.to_owned())))
     }
 
@@ -443,7 +389,7 @@ impl<S: Stage> Player for Session<S> {
                 let book = self.book.lock();
                 let pins: Vec<usize> = (0..book.pins.len()).filter(|&pin| held(&book.pins[pin])).collect();
                 drop(book);
-                pins.into_iter().try_for_each(|pin| self.unpin(cpu, pin))?;
+                pins.into_iter().try_for_each(|pin| self.unpin_if_held(cpu, pin).map(drop))?;
             }
             Op::Hold(part) => self.with_part(Self::hold, cpu, part)?,
             Op::Vhold(part) => self.with_part(Self::vhold, cpu, part)?,
@@ -455,6 +401,7 @@ impl<S: Stage> Player for Session<S> {
                 self.give_back(has, cpu, mapping, range)?;
             }
             Op::Contig(block) => self.contig(cpu, *block)?,
+            Op::Offline(block) => self.offline(cpu, *block)?,
             Op::Release(None) => self.release_all(cpu)?,
             Op::Release(Some(part)) => self.with_part(Self::release, cpu, part)?,
             Op::Pin(_) | Op::Pinro(_) | Op::Vfpin(_) | Op::Vfpinro(_) | Op::Udpin(_) => {

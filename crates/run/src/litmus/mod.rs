@@ -6,12 +6,15 @@
 
 mod acts;
 mod alone;
+mod book;
+mod give_up;
 mod scenario;
 mod session;
 mod shipped;
 
 pub use alone::{Alone, Limits, Taken};
+pub(crate) use book::Book;
 pub use scenario::{Expectation, Scenario, Wanted};
-pub(crate) use session::{Book, Names};
+pub(crate) use session::Names;
 pub use session::{MOST_SESSION_CPUS, Outcome, SESSION_LAYOUT, Session, Stage};
 pub use shipped::{litmus_names, show_litmus};

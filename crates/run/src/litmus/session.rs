@@ -1,16 +1,15 @@
 //! A script's machine, and what has been made of it so far.
 
 use super::alone::{Alone, Taken};
+use super::book::{Book, Live};
 use crate::drive::Driver;
 use crate::drive::sim::SimThread;
 use crate::judge::class::{Class, class};
-use crate::machine::{
-    Backing, CpuId, Frame, Known, Layout, Machine, MappingId, PageIndex, PageRange, PageState, Recount,
-};
+use crate::machine::{Backing, CpuId, Layout, Machine, MappingId, PageIndex, PageRange, PageState, Recount};
 use crate::observe::{Deed, Totals};
-use crate::ops::{Caller, Dma, Errno, Pin, PinRequest, Task};
+use crate::ops::{Caller, DmaError, Errno, Pin, PinRequest, Task};
 use crate::policy::{Policy, Rules};
-use crate::script::{Has, Name, OpError, kind_name};
+use crate::script::{Name, OpError, kind_name};
 use crate::sync::Mutex;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -29,82 +28,6 @@ pub struct Outcome {
     pub sweeps: u32,
     /// Number of the pin, to unpin it by; none for a failure.
     pub pin: Option<usize>,
-}
-
-/// A pin that is held.
-#[derive(Clone)]
-pub(crate) struct Live {
-    pub mapping: MappingId,
-    pub range: PageRange,
-    pub pin: Pin,
-    /// Its device, if it has one: none for a pin that only reads, or where
-    /// every word of a page has a device already.
-    pub dma: Option<Dma>,
-}
-
-/// What calls have made and not undone, whoever made them.
-#[derive(Default, Clone)]
-pub(crate) struct Book {
-    pub pins: Vec<Option<Live>>,
-    /// By page of a mapping: what is had of those that were there, which may have left it since.
-    pub held: HashMap<(Has, MappingId, PageIndex), Vec<Frame>>,
-    transfers: u64,
-    /// Words of a mapping's pages that a call under way has for its device.
-    reserved: Vec<(MappingId, usize)>,
-}
-
-impl Book {
-    /// What it accounts for.
-    pub fn known(&self, m: &Machine) -> Known {
-        let mut held: HashMap<Frame, i32> = HashMap::new();
-        for &frame in self.held.values().flatten() {
-            *held.entry(frame).or_default() += 1;
-        }
-        for live in self.pins.iter().flatten() {
-            for frame in live.pin.by.pinned(m, &live.pin.pages) {
-                *held.entry(frame).or_default() += m.pin_refs(frame);
-            }
-        }
-        let busy = self.held.iter().filter(|((has, ..), _)| *has != Has::Reference);
-        let busy = busy.flat_map(|(_, frames)| frames).copied().collect();
-        Known { held, busy, never_on_lru: Vec::new() }
-    }
-
-    /// Notes what is had of pages from now on.
-    pub fn took(&mut self, has: Has, mapping: MappingId, pages: impl Iterator<Item = (PageIndex, Frame)>) {
-        for (index, frame) in pages {
-            self.held.entry((has, mapping, index)).or_default().push(frame);
-        }
-    }
-
-    /// Takes out the latest that is had of each page.
-    ///
-    /// # Errors
-    /// The first page of which there is nothing; then all stays.
-    pub fn given_back(
-        &mut self,
-        has: Has,
-        mapping: MappingId,
-        range: PageRange,
-    ) -> Result<Vec<Frame>, PageIndex> {
-        let here =
-            |index: &PageIndex| self.held.get(&(has, mapping, *index)).is_some_and(|had| !had.is_empty());
-        if let Some(index) = range.clone().find(|index| !here(index)) {
-            return Err(index);
-        }
-        Ok(range.filter_map(|index| self.held.get_mut(&(has, mapping, index))?.pop()).collect())
-    }
-
-    /// A word of every page that no device of another pin of the mapping owns.
-    fn reserve(&mut self, mapping: MappingId, words: usize) -> Option<usize> {
-        let live = self.pins.iter().flatten().filter(|pin| pin.mapping == mapping);
-        let taken = live.filter_map(|pin| Some(pin.dma?.word));
-        let underway = self.reserved.iter().filter(|(of, _)| *of == mapping).map(|&(_, word)| word);
-        let taken: Vec<usize> = taken.chain(underway).collect();
-        let word = (0..words).find(|word| !taken.contains(word))?;
-        self.reserved.push((mapping, word));
-        Some(word)
-    }
 }
 
 /// The mappings that a script knows by name.
@@ -287,13 +210,8 @@ impl<S: Stage> Session<S> {
         let before = self.stage.totals();
         let policy = Arc::clone(&self.policy);
         let words = self.m.memory.payload.words_per_frame();
-        let dma = {
-            let mut book = self.book.lock();
-            book.transfers += 1;
-            let token = !book.transfers;
-            let word = if write { book.reserve(mapping, words) } else { None };
-            word.map(|word| Dma { word, token })
-        };
+        let book = Arc::clone(&self.book);
+        let dma = if write { book.lock().device(mapping, &range, words) } else { None };
         self.stage.begins();
         let ended = self.on(cpu, mapping, range.clone(), move |t, m, range| {
             t.d.trace(Deed::Call(range.len() as u32));
@@ -307,18 +225,16 @@ impl<S: Stage> Session<S> {
                 truth => truth,
             };
             t.d.trace(Deed::Return(truth.name()));
+            let dma = dma.filter(|&dma| book.lock().arrives(dma));
             if truth == Class::OomKilled {
                 // Nobody is left to use what it pinned after all.
                 t.unpin_longterm(&mut pin);
             } else if let Some(dma) = dma {
                 t.dma_start(dma, &pin.pages);
             }
-            (result, pin, truth)
+            (result, pin, truth, dma)
         });
-        if let Some(dma) = dma {
-            self.book.lock().reserved.retain(|&(of, word)| (of, word) != (mapping, dma.word));
-        }
-        let (result, pin, truth) = ended?;
+        let (result, pin, truth, dma) = ended?;
         // Whatever errno it ended with: who was given up has not failed.
         if let (Err(_), Some(why)) = (result, self.stage.stopped()) {
             return Err(OpError::Stopped(why.to_owned()));
@@ -372,20 +288,31 @@ impl<S: Stage> Session<S> {
     /// }
     /// ```
     pub fn unpin(&mut self, cpu: CpuId, pin: usize) -> Result<(), OpError> {
-        self.check_cpu(cpu)?;
-        let Some(live) = self.book.lock().pins.get_mut(pin).and_then(Option::take) else {
-            return Err(OpError::Misuse(format!("pin {pin} is not held: unpinned twice, or never taken")));
-        };
-        let wrong = self.call(cpu, move |t| {
-            let Live { mapping, range, mut pin, dma } = live;
+        if self.unpin_if_held(cpu, pin)? {
+            return Ok(());
+        }
+        Err(OpError::Misuse(format!("pin {pin} is not held: unpinned twice, or never taken")))
+    }
+
+    /// The same; false if somebody else has dropped it.
+    pub(super) fn unpin_if_held(&mut self, cpu: CpuId, pin: usize) -> Result<bool, OpError> {
+        let book = Arc::clone(&self.book);
+        let dropped = self.call(cpu, move |t| {
+            let Live { mapping, range, mut pin, dma } =
+                book.lock().pins.get_mut(pin).and_then(Option::take)?;
             let wrong = dma.and_then(|dma| t.dma_finish(dma, t.m.mapping(mapping), range, &pin.pages));
             t.unpin_longterm(&mut pin);
-            wrong
+            Some(wrong)
         })?;
-        match wrong {
-            None => Ok(()),
-            Some(wrong) => Err(OpError::Bug(format!("the pin's DMA was lost: {wrong:?}"))),
+        match dropped {
+            Some(Some(wrong)) => Err(Self::lost(wrong)),
+            dropped => Ok(dropped.is_some()),
         }
+    }
+
+    /// What a device has written did not arrive.
+    pub(super) fn lost(wrong: DmaError) -> OpError {
+        OpError::Bug(format!("the pin's DMA was lost: {wrong:?}"))
     }
 
     /// Pages of a pin that its device and the program no longer share: by index, those in whose

@@ -136,6 +136,8 @@ steps! {
     Exit(Nothing) = "exit",
     /// takes pageblock N of Movable and gives it back: alloc_contig_range
     Contig(u32) = "contig",
+    /// takes pageblock N of Movable offline, however long it is in use, and online again
+    Offline(u32) = "offline",
     /// drains every CPU's batches
     Drain(Nothing) = "drain",
     /// drains every other CPU's batches, and leaves this one's
@@ -290,6 +292,7 @@ impl Op {
             | Self::Exit(_)
             | Self::Drain(_)
             | Self::Contig(_)
+            | Self::Offline(_)
             | Self::Settle(_)
             | Self::Hugepool(_)
             | Self::Overcommit(_)

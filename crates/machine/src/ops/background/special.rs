@@ -109,7 +109,7 @@ impl<D: Driver> Task<'_, D> {
         for index in range {
             if splice
                 && let Some(frame) = mapping.cached(index)
-                && let Some(folio) = self.try_get_folio(frame)
+                && let Some(folio) = self.try_get_cached(mapping, index, frame)
             {
                 folio.set(flag::REFERENCED);
                 folio.add_lasting(1);

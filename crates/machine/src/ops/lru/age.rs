@@ -1,14 +1,18 @@
 //! What use and disuse do to a page's place on its list.
 
 use crate::drive::Driver;
-use crate::machine::{Batch, Frame, flag};
+use crate::machine::{Batch, Folio, Frame, flag};
 use crate::ops::floor::Lru;
 use crate::policy::Cold;
 
 impl<D: Driver> Lru<'_, D> {
-    /// `folio_mark_accessed`. Under multi-gen LRU only a flag, no batch.
+    /// `mark_page_accessed`.
     pub fn mark_accessed(&self, frame: Frame) {
-        let page = self.page_folio(frame);
+        self.folio_mark_accessed(self.page_folio(frame));
+    }
+
+    /// `folio_mark_accessed`. Under multi-gen LRU only a flag, no batch.
+    pub(in crate::ops) fn folio_mark_accessed(&self, page: Folio<'_>) {
         let flags = page.flags();
         if self.m.rules.mglru || flags & flag::REFERENCED == 0 {
             if flags & flag::REFERENCED == 0 {

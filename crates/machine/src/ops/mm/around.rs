@@ -48,7 +48,7 @@ impl<D: Driver> Mm<'_, D> {
             if self.page(frame).has(flag::HWPOISON) {
                 continue;
             }
-            let Some(folio) = self.try_get_folio(frame) else { continue };
+            let Some(folio) = self.try_get_cached(mapping, index, frame) else { continue };
             let head = folio.head;
             let is_ours = self.trylock_folio(folio);
             if is_ours && mapping.cached(index) == Some(frame) {

@@ -222,6 +222,38 @@ impl<'a, D: Driver> Mm<'a, D> {
         old: Pte,
         access: Access,
     ) -> Result<(), Errno> {
+        if order != 0 {
+            return self.do_anonymous_folio(mapping, vma, index, order, old, access);
+        }
+        self.map_anonymous(mapping, vma, index, 0, old, access)
+    }
+
+    /// The same of more than one page.
+    #[inline(never)]
+    fn do_anonymous_folio(
+        &self,
+        mapping: &Mapping,
+        vma: &Vma,
+        index: PageIndex,
+        order: u32,
+        old: Pte,
+        access: Access,
+    ) -> Result<(), Errno> {
+        self.map_anonymous(mapping, vma, index, order, old, access)
+    }
+
+    /// Both: in the one, all falls away that there is to do for many pages.
+    #[expect(clippy::inline_always, reason = "it is called where the order is known, and where it is not")]
+    #[inline(always)]
+    fn map_anonymous(
+        &self,
+        mapping: &Mapping,
+        vma: &Vma,
+        index: PageIndex,
+        order: u32,
+        old: Pte,
+        access: Access,
+    ) -> Result<(), Errno> {
         vma.anon_vma_prepare(index);
         let first = index.align_down(order);
         let huge = order == MAX_ORDER;
@@ -342,44 +374,54 @@ impl<'a, D: Driver> Mm<'a, D> {
             return Ok(());
         }
         let frame = old.frame();
-        if !self.m.is_zero(frame) && self.wp_can_reuse(vma, index, old) {
-            let locked = vma.lock(index);
-            if locked.get(index) == old {
-                self.page(frame).set(flag::ANON_EXCLUSIVE);
-                if access == Access::Write {
-                    locked.set(index, old.made_writable());
-                }
-            }
+        if self.m.is_zero(frame) {
+            return self.do_anonymous_page(mapping, vma, index, 0, old, access);
+        }
+        // A reference of our own keeps the page in place, and from being reused by another until
+        // it is copied.
+        if !self.get_still_mapped(vma, index, frame) {
             return Ok(());
         }
-        self.do_anonymous_page(mapping, vma, index, 0, old, access)
+        let done = if self.wp_reuse(vma, index, old, access) {
+            Ok(())
+        } else {
+            self.do_anonymous_page(mapping, vma, index, 0, old, access)
+        };
+        self.put(frame, 1);
+        done
     }
 
-    /// `wp_can_reuse_anon_folio` (5.18 on) with its local drain.
-    fn wp_can_reuse(&self, vma: &Vma, index: PageIndex, old: Pte) -> bool {
+    /// `wp_can_reuse_anon_folio` (5.18 on) with its local drain, and `wp_page_reuse`; false if the page
+    /// must be copied. The caller has a reference on it.
+    fn wp_reuse(&self, vma: &Vma, index: PageIndex, old: Pte, access: Access) -> bool {
         let frame = old.frame();
-        // A reference of our own keeps the page in place; it is not counted below.
-        if self.get_mapped(vma, index) != Some(frame) {
-            return false;
+        let folio = self.folio(frame);
+        let (others, rules) = (|| folio.refcount() - 1, &self.m.rules);
+        let exclusive = || self.page(frame).has(flag::ANON_EXCLUSIVE);
+        let drains = rules.cow_drains && (rules.cow_drains_shared || folio.folio_mapcount() == 1);
+        if drains && !exclusive() && !folio.is_large() && others() <= 3 && !folio.has(flag::LRU) {
+            self.lru_add_drain();
         }
-        let page = self.folio(frame);
-        let others = || page.refcount() - 1;
-        let reuse = self.page(frame).has(flag::ANON_EXCLUSIVE)
-            || if page.is_large() {
+        // Under the page-table lock, which a fork holds to share the page.
+        let locked = vma.lock(index);
+        if locked.get(index) != old {
+            return true;
+        }
+        let reuse = exclusive()
+            || if folio.is_large() {
                 // Of a large folio either all that is left, or nothing.
-                self.m.rules.reuses_large
-                    && others() == page.folio_mapcount()
+                rules.reuses_large
+                    && others() == folio.folio_mapcount()
                     && self.is_mapped_here_alone(vma, frame)
             } else {
-                let few = others() <= 3;
-                let rules = &self.m.rules;
-                let drains = rules.cow_drains && (rules.cow_drains_shared || page.folio_mapcount() == 1);
-                if few && drains && !page.has(flag::LRU) {
-                    self.lru_add_drain();
-                }
-                few && others() == 1 && page.folio_mapcount() == 1
+                others() == 1 && folio.folio_mapcount() == 1
             };
-        self.put(frame, 1);
+        if reuse {
+            self.page(frame).set(flag::ANON_EXCLUSIVE);
+            if access == Access::Write {
+                locked.set(index, old.made_writable());
+            }
+        }
         reuse
     }
 
@@ -397,10 +439,10 @@ impl<'a, D: Driver> Mm<'a, D> {
 
     /// `wp_page_shared`: the file system is told of the store (`page_mkwrite`), and allows it.
     fn wp_page_shared(&self, vma: &Vma, index: PageIndex, old: Pte) -> Result<(), Errno> {
-        if self.get_mapped(vma, index) != Some(old.frame()) {
+        let frame = old.frame();
+        if !self.get_still_mapped(vma, index, frame) {
             return Ok(());
         }
-        let frame = old.frame();
         if !self.lock(frame) {
             self.put(frame, 1);
             return Err(Errno::EINTR);
@@ -504,7 +546,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             if self.page(frame).has(flag::HWPOISON) {
                 return Err(Errno::EFAULT);
             }
-            if self.try_get_folio(frame).is_none() {
+            if self.try_get_cached(mapping, index, frame).is_none() {
                 return Ok(None);
             }
             if !self.lock(frame) {

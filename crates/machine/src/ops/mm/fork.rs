@@ -63,7 +63,7 @@ impl<D: Driver> Mm<'_, D> {
     /// A child that has the range of the parent's mapping; none where something of it cannot be copied.
     fn fork_child(&self, mapping: &Mapping, range: PageRange) -> Result<Arc<Vma>, Errno> {
         let child = new_child(mapping);
-        match self.copy_page_range(mapping, &child, range) {
+        match mapping.write_protecting(|| self.copy_page_range(mapping, &child, range)) {
             Ok(()) => Ok(child),
             Err(errno) => {
                 self.reap(mapping, &child);

@@ -27,6 +27,7 @@ impl<'a, D: Driver> Mm<'a, D> {
     }
 
     /// A folio of an order whose first page is page `index` of the mapping.
+    #[inline]
     pub(super) fn alloc_filled(
         &self,
         mapping: &Mapping,

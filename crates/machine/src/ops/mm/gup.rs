@@ -109,10 +109,11 @@ impl<D: Driver> Mm<'_, D> {
     /// where wanted, and fine where they are. Appends to `pages`.
     #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
     #[inline(always)]
-    pub(in crate::ops) fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
+    pub fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
         if request.is_refused(&self.m.rules) {
             return;
         }
+        let Some(seq) = request.mapping.write_protect_seq() else { return };
         let before = pages.len();
         // Room for all at once: growth inside the loop would cost more than the pins.
         pages.reserve(request.range.len());
@@ -122,7 +123,19 @@ impl<D: Driver> Mm<'_, D> {
         }
         let pinned = (pages.len() - before) as u64;
         self.count.add(Event::Acquired, pinned);
-        self.count.add(Event::GupFast, pinned);
+        if request.mapping.write_protect_seq() == Some(seq) {
+            self.count.add(Event::GupFast, pinned);
+        } else {
+            self.forked_meanwhile(pages, before);
+        }
+    }
+
+    /// A fork may have shared pages before it saw their pins: all are given back.
+    #[cold]
+    #[inline(never)]
+    fn forked_meanwhile(&self, pages: &mut Vec<Frame>, before: usize) {
+        self.unpin_user_pages(&pages[before..]);
+        pages.truncate(before);
     }
 
     /// The page was unmapped meanwhile: its pin counts, and is given back.
@@ -140,7 +153,13 @@ impl<D: Driver> Mm<'_, D> {
     /// A policy that treats the zero page in its own way finds it.
     #[inline]
     pub(in crate::ops) fn must_unshare(&self, request: &PinRequest<'_>, frame: Frame) -> bool {
-        if request.write || self.m.rules.unshare == Unshare::Never {
+        !request.write && self.rules_unshare(request, frame)
+    }
+
+    /// Likewise, of a pin for reading.
+    #[inline(never)]
+    fn rules_unshare(&self, request: &PinRequest<'_>, frame: Frame) -> bool {
+        if self.m.rules.unshare == Unshare::Never {
             return false;
         }
         if self.folio(frame).has(flag::ANON) {
@@ -203,7 +222,7 @@ impl<D: Driver> Mm<'_, D> {
             if self.killed() {
                 return Err(Stopped::Failed(Errno::EINTR));
             }
-            let (frame, clean) = loop {
+            let (folio, frame, clean) = loop {
                 let locked = vma.lock(index);
                 let pte = locked.get(index);
                 let replaced = walk.replace_zero && pte.frame() == ZERO_FRAME;
@@ -216,11 +235,12 @@ impl<D: Driver> Mm<'_, D> {
                     if mapping.kind.is_hugetlb() && self.m.rules.hugetlb_apart && must_move(frame) {
                         return Err(Stopped::Failed(Errno::ENOMEM));
                     }
+                    let folio = self.page_folio(frame);
                     if self.m.pin_counts(frame) {
-                        self.m.pin(self.folio(frame));
+                        self.m.pin(&folio);
                         self.event(Event::Acquired);
                     }
-                    break (frame, !pte.is_dirty());
+                    break (folio, frame, !pte.is_dirty());
                 }
                 drop(locked);
                 if walk.stop_at_migration && pte.is_migration() && index != first {
@@ -233,9 +253,9 @@ impl<D: Driver> Mm<'_, D> {
             if touch && !self.m.is_zero(frame) {
                 if write && clean {
                     // Who pins it to write may do so behind the page table's back.
-                    self.folio(frame).set(flag::DIRTY);
+                    folio.set(flag::DIRTY);
                 }
-                self.mark_accessed(frame);
+                self.folio_mark_accessed(folio);
             }
         }
         Ok(())

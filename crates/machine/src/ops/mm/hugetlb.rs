@@ -54,7 +54,10 @@ impl<'a, D: Driver> Mm<'a, D> {
         self.step(Step::FaultAlloc, fresh.frame());
         let locked = vma.lock(first);
         let head = fresh.publish();
-        if locked.pmd(first) != old {
+        // What another has made this mapping's alone meanwhile is not replaced by a copy: so it is where
+        // `hugetlb_fault_mutex` has one of them wait for the other.
+        let reused = old.is_some_and(|old| self.page(old.frame()).has(flag::ANON_EXCLUSIVE));
+        if reused || locked.pmd(first) != old {
             drop(locked);
             self.discard(head);
             return;

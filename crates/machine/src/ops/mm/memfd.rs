@@ -67,11 +67,8 @@ impl<D: Driver> Mm<'_, D> {
                 }
                 continue;
             };
-            if self.try_get_folio(frame).is_some() {
-                if mapping.cached(index) == Some(frame) {
-                    return Ok(frame);
-                }
-                self.put(frame, 1);
+            if self.try_get_cached(mapping, index, frame).is_some() {
+                return Ok(frame);
             }
             // Frozen by a migration, or gone: the slot is about to change.
             self.step(Step::GupWalk, frame);

@@ -21,8 +21,9 @@ impl<D: Driver> Mm<'_, D> {
     /// there. Under the page-table lock.
     #[inline]
     pub(in crate::ops) fn add_rmap(&self, frame: Frame, vma: &Vma, index: PageIndex) {
-        self.m.memory.add_mapcount(frame, 1);
-        if vma.is_locked(index) && !self.page(frame).is_large() {
+        let page = self.page(frame);
+        self.m.memory.add_mapcount_of(page, frame, 1);
+        if vma.is_locked(index) && !page.is_large() {
             self.mlock_folio(frame);
         }
     }
@@ -52,8 +53,9 @@ impl<D: Driver> Mm<'_, D> {
     /// Under the page-table lock.
     #[inline]
     pub(in crate::ops) fn remove_rmap(&self, frame: Frame, vma: &Vma, index: PageIndex) {
-        let left = self.m.memory.add_mapcount(frame, -1);
-        if left == 0 && self.page(frame).is_large() {
+        let page = self.page(frame);
+        let left = self.m.memory.add_mapcount_of(page, frame, -1);
+        if left == 0 && page.is_large() {
             self.partly_unmapped(frame);
         }
         self.munlock_unmapped(frame, vma, index);

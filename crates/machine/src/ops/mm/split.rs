@@ -13,8 +13,8 @@ impl<D: Driver> Mm<'_, D> {
     /// `isolated`: whether it is off the LRU, and each of its parts is to be so with a reference.
     ///
     /// # Errors
-    /// `EAGAIN` if others have references on it: nothing has changed, but that it may be mapped
-    /// by PTEs now.
+    /// `EBUSY` if it has been truncated, `EAGAIN` if others have references on it: nothing has
+    /// changed, but that it may be mapped by PTEs now.
     pub(in crate::ops) fn split_folio(
         &self,
         head: Frame,
@@ -25,10 +25,12 @@ impl<D: Driver> Mm<'_, D> {
         self.event(Event::SplitCalls);
         let folio = self.page(head);
         let huge = folio.order() == MAX_ORDER;
-        let result = if folio.refcount() == self.m.expected_refs(folio) + own {
-            self.unmap_and_split(head, own, isolated, orders)
-        } else {
-            Err(Errno::EAGAIN)
+        let result = match folio.mapping() {
+            None => Err(Errno::EBUSY),
+            Some(id) if folio.refcount() == self.m.expected_refs(folio) + own => {
+                self.unmap_and_split(id, head, own, isolated, orders)
+            }
+            Some(_) => Err(Errno::EAGAIN),
         };
         if huge {
             self.event(if result.is_ok() { Event::ThpSplitPage } else { Event::ThpSplitPageFailed });
@@ -38,16 +40,15 @@ impl<D: Driver> Mm<'_, D> {
 
     fn unmap_and_split(
         &self,
+        id: MappingId,
         head: Frame,
         own: i32,
         isolated: bool,
         orders: &[u32],
     ) -> Result<Vec<Frame>, Errno> {
         let folio = self.page(head);
-        let (mapping, pages) = (folio.mapping(), folio.pages());
-        if let Some(id) = mapping {
-            self.unmap_folio(id, head, &pages, own);
-        }
+        let pages = folio.pages();
+        self.unmap_folio(id, head, &pages, own);
         let result = match self.m.memory.freeze(head, own + self.m.cache_refs(folio)) {
             Ok(frozen) => {
                 let anon = folio.has(flag::ANON);
@@ -61,7 +62,7 @@ impl<D: Driver> Mm<'_, D> {
             }
             Err(_) => Err(Errno::EAGAIN),
         };
-        if let (Some(id), true) = (mapping, folio.has(flag::ANON)) {
+        if folio.has(flag::ANON) {
             self.remove_migration_ptes(id, pages, head, head);
         }
         if let Ok(parts) = &result {

@@ -7,12 +7,22 @@ use crate::ops::floor::Mm;
 impl<D: Driver> Mm<'_, D> {
     /// Takes a reference on the page that a PTE maps, if it is one of its own.
     pub(in crate::ops) fn get_mapped(&self, vma: &Vma, index: PageIndex) -> Option<Frame> {
+        self.get_mapped_if(vma, index, |_| true)
+    }
+
+    /// The same of one page; whether it is mapped there.
+    pub(super) fn get_still_mapped(&self, vma: &Vma, index: PageIndex, frame: Frame) -> bool {
+        self.get_mapped_if(vma, index, |now| now == frame).is_some()
+    }
+
+    fn get_mapped_if(&self, vma: &Vma, index: PageIndex, wanted: impl Fn(Frame) -> bool) -> Option<Frame> {
         let locked = vma.lock(index);
         let pte = locked.get(index);
-        let ordinary = pte.is_present() && !self.m.is_zero(pte.frame());
-        ordinary.then(|| {
-            self.folio(pte.frame()).get(1);
-            pte.frame()
+        let frame = pte.frame();
+        let found = pte.is_present() && !self.m.is_zero(frame) && wanted(frame);
+        found.then(|| {
+            self.folio(frame).get(1);
+            frame
         })
     }
 
@@ -51,15 +61,15 @@ impl<D: Driver> Mm<'_, D> {
         }
     }
 
-    /// The pages of a range, from its first on, that map one folio: `folio_pte_batch`.
+    /// The pages of a range that map one folio, from its first on, which does or did: `folio_pte_batch`.
     fn run_of(&self, vma: &Vma, range: PageRange, frame: Frame) -> PageRange {
         let end = self.m.memory.frames_of(frame).end;
         let mapped = |&(index, frame): &(PageIndex, Frame)| {
             let pte = vma.pte(index);
             pte.is_present() && pte.frame() == frame
         };
-        let run = range.clone().zip(frame.run(end - frame)).take_while(mapped).count();
-        range.start.run(run as u32)
+        let more = range.clone().zip(frame.run(end - frame)).skip(1).take_while(mapped).count();
+        range.start.run(1 + more as u32)
     }
 }
 

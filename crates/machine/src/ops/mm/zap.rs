@@ -166,7 +166,7 @@ impl<D: Driver> Mm<'_, D> {
         let index = rest.start;
         rest.start += 1;
         let Some(frame) = mapping.cached(index) else { return 0 };
-        let Some(folio) = self.try_get_folio(frame) else { return 0 };
+        let Some(folio) = self.try_get_cached(mapping, index, frame) else { return 0 };
         let head = folio.head;
         let mut removed = 0;
         if self.trylock(head) {

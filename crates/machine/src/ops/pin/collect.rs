@@ -159,11 +159,10 @@ impl<D: Driver> Call<'_, '_, D> {
         match self.cursor.over {
             Over::Pinned | Over::Isolated => Some(body(frame)),
             Over::Mapped | Over::Faulted(_) if self.request.by == Lookup::PageCache => {
-                let folio = self.t.try_get_folio(frame)?;
-                let cached = self.request.mapping.cached(self.index()) == Some(frame);
-                let result = cached.then(|| body(frame));
+                let folio = self.t.try_get_cached(self.request.mapping, self.index(), frame)?;
+                let result = body(frame);
                 self.t.put_folio(folio, 1);
-                result
+                Some(result)
             }
             Over::Mapped | Over::Faulted(_) => {
                 let locked = self.request.mapping.vma.lock(self.index());
