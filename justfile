@@ -75,3 +75,7 @@ mutants-known *args:
 # Weaken each memory ordering: does its model fail? just mutants-ordering page.rs
 mutants-ordering *args:
     scripts/mutants loom "$@"
+
+# Change every expression of the machine: what notices? just mutants-all --share 0.05 crates/machine/src/ops
+mutants-all *args:
+    scripts/mutants-all "$@"

@@ -57,6 +57,7 @@ ELSEWHERE: dict[str, Callable[[], bool]] = {
     "cargo bench --bench simulator": bench("simulator"),
     ".ci/run": lambda: "    '' | --slow)" in CI,
     ".ci/run --slow": lambda: "    '' | --slow)" in CI,
+    ".ci/run mutants": lambda: "step_mutants() {" in CI,
     ".ci/run setup": lambda: "step_setup() {" in CI,
     ".ci/run --list": lambda: "    --list)" in CI,
     ". .venv/bin/activate": lambda: "$PWD/.venv" in CI,
