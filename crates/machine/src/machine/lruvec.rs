@@ -147,11 +147,6 @@ impl Lists {
         Some(memory.page(frame).prev.load(Ordering::Relaxed)).filter(|&frame| frame != NO_FRAME)
     }
 
-    /// Pages on a list.
-    pub fn len(&self, lru: Lru) -> usize {
-        self.0[lru as usize].len
-    }
-
     /// Walks every list; `seen` gets each page once, `broken` what does not add up.
     pub fn validate(
         &self,
