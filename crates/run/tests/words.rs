@@ -162,6 +162,9 @@ fn play(seed: u64, tally: &mut Tally) -> Result<(), String> {
             Err(OpError::Refused { .. } | OpError::Misuse(_) | OpError::Killed(_)) => {}
             // Nobody else is there to end what the script has locked or under writeback.
             Err(OpError::Stuck(_)) if is_busy(&script) => {}
+            // It goes on until a signal where somebody keeps a page for good.
+            Err(OpError::Stuck(_))
+                if word == "offline" && mappings.values().any(|&id| is_kept(&session, id)) => {}
             Err(wrong) => return Err(told(wrong.to_string())),
         }
         let recount = session.recount();
@@ -183,6 +186,11 @@ fn is_hindered(session: &Session, mapping: MappingId, range: Range<u32>) -> bool
         let page = session.page(mapping, PageIndex(index)).unwrap();
         page.is_none_or(|page| page.obstacle.is_some_and(|obstacle| obstacle.is_permanent()))
     })
+}
+
+/// The same of a whole mapping.
+fn is_kept(session: &Session, mapping: MappingId) -> bool {
+    is_hindered(session, mapping, 0..session.machine().mapping(mapping).vma.len())
 }
 
 fn play_all(seeds: Range<u64>) {
