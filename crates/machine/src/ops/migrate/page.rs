@@ -5,7 +5,7 @@ use crate::machine::payload::Fresh;
 use crate::machine::{Folio, Frame, Gfp, PageIndex, Test, flag};
 use crate::observe::Event;
 use crate::ops::floor::Migrate;
-use crate::policy::{DrainAfterMigrate, Errno};
+use crate::policy::{DrainAfterMigrate, Errno, MigrateStyle};
 
 /// `enum migrate_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum MigrateMode {
 pub(super) struct Unmapped<'a> {
     pub src: Folio<'a>,
     dst: Fresh<'a>,
-    was_mapped: bool,
+    pub was_mapped: bool,
     was_mlocked: bool,
 }
 
@@ -81,6 +81,11 @@ impl<'a, D: Driver> Migrate<'a, D> {
         self.step(Step::MigrateUnmap, src);
         self.set_locked(dst.folio());
         let kept = if was_mapped { self.try_to_migrate(src, OWN) } else { None };
+        let is_batched = self.m.rules.migrate == MigrateStyle::Batched && !folio.has(flag::HUGETLB);
+        if was_mapped && !(is_batched && mode == MigrateMode::Async) {
+            // `ptep_clear_flush`; a batch is flushed as one (`TTU_BATCH_FLUSH`).
+            self.d.interrupt_others();
+        }
         self.step(Step::MigrateUnmapped, src);
         let unmapped = Unmapped { src: folio, dst, was_mapped, was_mlocked };
         if folio.folio_mapcount() > 0 {
