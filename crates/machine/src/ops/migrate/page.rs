@@ -81,9 +81,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
         self.step(Step::MigrateUnmap, src);
         self.set_locked(dst.folio());
         let kept = if was_mapped { self.try_to_migrate(src, OWN) } else { None };
-        let is_batched = self.m.rules.migrate == MigrateStyle::Batched && !folio.has(flag::HUGETLB);
-        if was_mapped && !(is_batched && mode == MigrateMode::Async) {
-            // `ptep_clear_flush`; a batch is flushed as one (`TTU_BATCH_FLUSH`).
+        if was_mapped && !self.flushes_later(&folio, mode) {
             self.d.interrupt_others();
         }
         self.step(Step::MigrateUnmapped, src);
@@ -96,6 +94,12 @@ impl<'a, D: Driver> Migrate<'a, D> {
             return Err(Refusal { errno: Errno::EAGAIN, at: Step::MigrateUnmap, test });
         }
         Ok(Unmap::Done(unmapped))
+    }
+
+    /// Whether TLBs are flushed for the whole batch (`TTU_BATCH_FLUSH`), and not for each page.
+    fn flushes_later(&self, folio: &Folio<'_>, mode: MigrateMode) -> bool {
+        let is_batched = self.m.rules.migrate == MigrateStyle::Batched && mode == MigrateMode::Async;
+        is_batched && !folio.has(flag::HUGETLB)
     }
 
     fn lock_for_migration(&self, src: Folio<'_>, sleep: bool) -> bool {

@@ -204,12 +204,10 @@ impl<D: Driver> Migrate<'_, D> {
     fn unmap_and_move(&self, frame: Frame, gfp: Gfp, mode: MigrateMode, force: bool) -> Result<(), Refusal> {
         match self.migrate_folio_unmap(self.folio_at(frame), gfp, mode, force)? {
             Unmap::Freed => Ok(()),
-            Unmap::Done(unmapped) => {
-                self.migrate_folio_move(unmapped).map_err(|(unmapped, refusal)| {
-                    self.migrate_undo(unmapped);
-                    refusal
-                })
-            }
+            Unmap::Done(unmapped) => self.migrate_folio_move(unmapped).map_err(|(unmapped, refusal)| {
+                self.migrate_undo(unmapped);
+                refusal
+            }),
         }
     }
 
@@ -334,7 +332,7 @@ impl<D: Driver> Migrate<'_, D> {
         result.failed.add(retried);
         result.left.extend(from);
         if cleared && mode == MigrateMode::Async {
-            // `try_to_unmap_flush`: one for the batch, also where all that was unmapped had to be mapped again.
+            // `try_to_unmap_flush`: one for the batch, also for what had to be mapped again.
             self.d.interrupt_others();
         }
         for pass in (1..=passes).take_while(|_| !self.d.killed()) {
