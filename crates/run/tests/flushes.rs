@@ -6,6 +6,7 @@ mod lab;
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Pending, Strategy, TaskId, Timed};
 use gupstress_run::machine::{CpuId, Gfp, Kind, Layout, Machine, MappingId, PageIndex, pages};
+use gupstress_run::observe::Event;
 use gupstress_run::ops::{MigrateMode, Task};
 use gupstress_run::policy::{Source, load_kernel};
 use std::cell::Cell;
@@ -62,10 +63,11 @@ fn interrupts(kernel: &'static str, pinned: u32, mode: MigrateMode) -> u32 {
         frames.iter().for_each(|&frame| assert!(t.isolate_lru(frame)));
         let result = t.migrate_pages(&frames, Gfp::Pin, mode);
         assert_eq!(result.left.len(), pinned as usize, "{kernel}");
-        t.putback_movable(result.left.into_iter());
+        t.putback_movable(result.left);
     };
     let strategy = Counting(Timed::new(MS), Rc::clone(&count));
-    lab::run(&m, Box::new(strategy), 1, 1000 * MS, vec![(0, Box::new(moves))]).unwrap();
+    let ran = lab::run(&m, Box::new(strategy), 1, 1000 * MS, vec![(0, Box::new(moves))]).unwrap();
+    assert!(!ran.killed && ran.totals.get(Event::MigrateCalls) == 1);
     count.get()
 }
 
