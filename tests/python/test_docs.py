@@ -58,6 +58,7 @@ ELSEWHERE: dict[str, Callable[[], bool]] = {
     ".ci/run": lambda: "    '' | --slow)" in CI,
     ".ci/run --slow": lambda: "    '' | --slow)" in CI,
     ".ci/run mutants": lambda: "step_mutants() {" in CI,
+    ".ci/run busy": lambda: "step_busy() {" in CI,
     ".ci/run setup": lambda: "step_setup() {" in CI,
     ".ci/run --list": lambda: "    --list)" in CI,
     ". .venv/bin/activate": lambda: "$PWD/.venv" in CI,
