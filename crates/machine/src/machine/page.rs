@@ -522,7 +522,33 @@ crate::restore!(Page {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Digest;
     use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_field_that_says_what_becomes_of_a_page_is_in_its_digest() {
+        let signed: [fn(&Page) -> &AtomicI32; 4] =
+            [|p| &p.refcount, |p| &p.mapcount, |p| &p.large_mapcount, |p| &p.pincount];
+        let unsigned: [fn(&Page) -> &AtomicU32; 4] =
+            [|p| &p.flags, |p| &p.mapping, |p| &p.index, |p| &p.list];
+        let frames: [fn(&Page) -> &AtomicFrame; 2] = [|p| &p.prev, |p| &p.next];
+        let digest = |change: &dyn Fn(&Page)| {
+            let (page, mut all) = (Page::default(), Digest::default());
+            change(&page);
+            page.digest(&mut all);
+            all.finish()
+        };
+        let values = [5, 6, 1 << 30];
+        let mut seen: Vec<u64> = vec![digest(&|_| {})];
+        for value in values {
+            seen.extend(signed.map(|of| digest(&|p| of(p).store(value, Ordering::Relaxed))));
+            seen.extend(unsigned.map(|of| digest(&|p| of(p).store(value as u32, Ordering::Relaxed))));
+            seen.extend(frames.map(|of| digest(&|p| of(p).store(Frame(value as u32), Ordering::Relaxed))));
+        }
+        assert_eq!(seen.iter().collect::<HashSet<_>>().len(), 1 + values.len() * 10);
+        assert_eq!(digest(&|_| {}), seen[0]);
+    }
 
     #[test]
     fn a_frozen_page_gives_no_reference() {
