@@ -5,7 +5,7 @@ mod lab;
 
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Pending, Strategy, TaskId, Timed};
-use gupstress_run::machine::{CpuId, Gfp, Kind, Layout, Machine, MappingId, PageIndex, pages};
+use gupstress_run::machine::{Backing, CpuId, Gfp, Kind, Layout, MAX_ORDER, Machine, PageIndex, pages};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{MigrateMode, Task};
 use gupstress_run::policy::{Source, load_kernel};
@@ -14,7 +14,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 const MS: u64 = 1_000_000;
-const PAGES: u32 = 4;
 
 /// Counts interrupts, which take no time.
 struct Counting(Timed, Rc<Cell<u32>>);
@@ -47,19 +46,22 @@ impl Strategy for Counting {
     }
 }
 
-/// Interrupts of a migration of four pages, some of them pinned, which cannot be unmapped.
-fn interrupts(kernel: &'static str, pinned: u32, mode: MigrateMode) -> u32 {
-    let layout = Layout { normal: 64, movable: 64, cma: 0, page_bytes: 64 };
+/// Interrupts of a migration of `folios` of an order, some of which are pinned and cannot be unmapped.
+fn interrupts(kernel: &'static str, (order, folios): (u32, u32), pinned: u32, mode: MigrateMode) -> u32 {
+    let layout = Layout { normal: 2048, movable: 2048, cma: 0, page_bytes: 64 };
     let m = Arc::new(Machine::new(load_kernel(Source::Preset(kernel), &[]).unwrap(), &layout, 2));
-    let id: MappingId = m.map(Kind::Anon, PAGES).id;
+    let all = pages(0..folios << order);
+    let id = m.map(Backing { kind: Kind::Anon, order }, all.end.0).id;
     let count = Rc::new(Cell::new(0));
     let moves = move |t: &Task<'_, SimThread<'_>>| {
-        t.touch(t.m.mapping(id), pages(0..PAGES)).unwrap();
+        let mapping = t.m.mapping(id);
+        t.touch(mapping, all).unwrap();
         t.lru_add_drain_all(false);
-        let frames: Vec<_> = (0..PAGES).map(|n| t.m.mapping(id).vma.pte(PageIndex(n)).frame()).collect();
-        for index in pages(0..pinned) {
-            t.pin_in_place(t.m.mapping(id), index).unwrap();
+        let heads = (0..folios).map(|n| PageIndex(n << order));
+        for head in heads.clone().take(pinned as usize) {
+            t.pin_in_place(mapping, head).unwrap();
         }
+        let frames: Vec<_> = heads.map(|head| mapping.vma.pte(head).frame()).collect();
         frames.iter().for_each(|&frame| assert!(t.isolate_lru(frame)));
         let result = t.migrate_pages(&frames, Gfp::Pin, mode);
         assert_eq!(result.left.len(), pinned as usize, "{kernel}");
@@ -74,9 +76,16 @@ fn interrupts(kernel: &'static str, pinned: u32, mode: MigrateMode) -> u32 {
 #[test]
 fn a_batch_is_flushed_once_and_a_page_by_itself_each_time_that_it_is_unmapped() {
     let (sync, async_) = (MigrateMode::Sync, MigrateMode::Async);
-    assert_eq!([0, 4].map(|pinned| interrupts("linux-6.12.57", pinned, async_)), [1, 1]);
-    assert_eq!([0, 4].map(|pinned| interrupts("linux-6.1.176", pinned, async_)), [4, 40]);
+    let four = |kernel, pinned, mode| interrupts(kernel, (0, 4), pinned, mode);
+    assert_eq!([0, 4].map(|pinned| four("linux-6.12.57", pinned, async_)), [1, 1]);
+    assert_eq!([0, 4].map(|pinned| four("linux-6.1.176", pinned, async_)), [4, 40]);
     // What the batch leaves is tried seven times, page by page.
-    assert_eq!([0, 1, 4].map(|pinned| interrupts("linux-6.12.57", pinned, sync)), [1, 1 + 7, 1 + 4 * 7]);
-    assert_eq!([0, 1, 4].map(|pinned| interrupts("linux-6.1.176", pinned, sync)), [4, 3 + 10, 40]);
+    assert_eq!([0, 1, 4].map(|pinned| four("linux-6.12.57", pinned, sync)), [1, 1 + 7, 1 + 4 * 7]);
+    assert_eq!([0, 1, 4].map(|pinned| four("linux-6.1.176", pinned, sync)), [4, 3 + 10, 40]);
+}
+
+#[test]
+fn huge_pages_are_flushed_each_by_itself() {
+    assert_eq!(interrupts("linux-6.12.57", (MAX_ORDER, 3), 0, MigrateMode::Sync), 3);
+    assert_eq!(interrupts("linux-6.12.57", (4, 3), 0, MigrateMode::Sync), 1);
 }

@@ -20,6 +20,8 @@ struct State {
     handoff: bool,
     /// Sleepers, first come first.
     sleepers: VecDeque<u32>,
+    /// Whom an unlock has woken, until he has looked.
+    woken: Option<u32>,
 }
 
 /// The mutex, by thread numbers.
@@ -50,13 +52,13 @@ impl SleepMutex {
         false
     }
 
-    /// Whether a sleeper is to go on: it owns the mutex, or may take it. The first one, if it was
-    /// `woken` and may not, has it handed over (`__mutex_trylock_or_handoff`).
-    pub fn is_ready(&self, thread: u32, woken: bool) -> bool {
+    /// Whether a sleeper is to go on: it owns the mutex, or may take it. Who was woken for it and
+    /// may not has it handed over (`__mutex_trylock_or_handoff`).
+    pub fn is_ready(&self, thread: u32) -> bool {
         let mut state = self.state.lock();
         let first = state.sleepers.front() == Some(&thread);
         let ready = state.owner == Some(thread) || state.owner.is_none() && first;
-        state.handoff |= woken && first && !ready;
+        state.handoff |= !ready && state.woken == Some(thread);
         ready
     }
 
@@ -68,6 +70,7 @@ impl SleepMutex {
             return false;
         }
         state.owner = Some(thread);
+        state.woken = None;
         state.sleepers.retain(|&sleeper| sleeper != thread);
         true
     }
@@ -78,6 +81,7 @@ impl SleepMutex {
         let first = state.sleepers.front().copied();
         state.owner = first.filter(|_| state.handoff);
         state.handoff = false;
+        state.woken = first;
         first
     }
 
@@ -88,7 +92,11 @@ impl SleepMutex {
         if state.owner == Some(thread) {
             state.owner = None;
         }
-        if state.owner.is_none() { state.sleepers.front().copied() } else { None }
+        if state.owner.is_some() {
+            return None;
+        }
+        state.woken = state.sleepers.front().copied();
+        state.woken
     }
 
     /// The thread that has it (model's truth).
@@ -108,16 +116,16 @@ mod tests {
         let mutex = SleepMutex::default();
         assert!(mutex.lock_or_queue(1));
         assert!(!mutex.lock_or_queue(2) && !mutex.lock_or_queue(3));
-        assert!(!mutex.is_ready(2, false));
+        assert!(!mutex.is_ready(2));
         assert_eq!(mutex.unlock(), Some(2));
-        assert_eq!([2, 3].map(|thread| mutex.is_ready(thread, true)), [true, false], "the first alone");
+        assert_eq!([2, 3].map(|thread| mutex.is_ready(thread)), [true, false], "the first alone");
         // Before it is there, somebody else is.
         assert!(mutex.try_lock(4));
         assert!(!mutex.take(2));
         assert_eq!(mutex.unlock(), Some(2));
         assert_eq!(mutex.owner(), Some(2));
         assert!(!mutex.try_lock(4), "handed over: nobody comes between");
-        assert!(mutex.is_ready(2, true) && mutex.take(2));
+        assert!(mutex.is_ready(2) && mutex.take(2));
         assert_eq!(mutex.unlock(), Some(3));
         assert_eq!(mutex.owner(), None);
         assert!(mutex.take(3));
@@ -129,10 +137,10 @@ mod tests {
         let mutex = SleepMutex::default();
         assert!(mutex.lock_or_queue(1));
         assert!(!mutex.lock_or_queue(2) && !mutex.lock_or_queue(3));
-        assert!(!mutex.is_ready(2, false), "it goes to sleep");
+        assert!(!mutex.is_ready(2) && !mutex.is_ready(2), "it goes to sleep, however often it looks before");
         assert_eq!(mutex.unlock(), Some(2));
-        assert!(mutex.try_lock(4));
-        assert!(!mutex.is_ready(3, true) && !mutex.is_ready(2, true));
+        assert!(mutex.try_lock(4), "nobody had been woken for it in vain");
+        assert!(!mutex.is_ready(3) && !mutex.is_ready(2));
         assert_eq!(mutex.unlock(), Some(2));
         assert_eq!(mutex.owner(), Some(2));
     }

@@ -4,7 +4,6 @@ use super::floor::Refs;
 use crate::drive::{Driver, Step, Wait};
 use crate::machine::{Folio, Frame, SleepMutex, flag};
 use crate::observe::Event;
-use std::cell::Cell;
 
 impl<D: Driver> Refs<'_, D> {
     /// `folio_trylock`.
@@ -72,7 +71,7 @@ impl<D: Driver> Refs<'_, D> {
         self.d.wake(Wait::Writeback(head));
     }
 
-    /// `mutex_lock_killable`; false if killed. It is taken after one look past those who sleep: who
+    /// `mutex_lock`; false if the run ends meanwhile. It is taken after one look past those who sleep: who
     /// holds it for a moment only is waited for awake (`mutex_optimistic_spin`). `wait`: what a
     /// thread waits for then.
     pub(super) fn lock_mutex(
@@ -90,9 +89,7 @@ impl<D: Driver> Refs<'_, D> {
         if mutex.lock_or_queue(me) {
             return true;
         }
-        // Asked before it sleeps, and whenever it has been woken.
-        let woken = Cell::new(false);
-        while self.d.wait(wait(me), &|| mutex.is_ready(me, woken.replace(true))) {
+        while self.d.wait(wait(me), &|| mutex.is_ready(me)) {
             self.step_at(at);
             if mutex.take(me) {
                 return true;

@@ -5,7 +5,7 @@ use crate::machine::payload::Fresh;
 use crate::machine::{Folio, Frame, Gfp, PageIndex, Test, flag};
 use crate::observe::Event;
 use crate::ops::floor::Migrate;
-use crate::policy::{DrainAfterMigrate, Errno, MigrateStyle};
+use crate::policy::{DrainAfterMigrate, Errno};
 
 /// `enum migrate_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +43,15 @@ pub(super) struct Refusal {
 pub(super) const OWN: i32 = 1;
 
 impl<'a, D: Driver> Migrate<'a, D> {
-    /// `migrate_folio_unmap`. `sleep`: whether locks and writeback may be slept on.
+    /// `migrate_folio_unmap`. `sleep`: whether locks and writeback may be slept on; `flush_later`: TLBs
+    /// are flushed by the caller.
     pub(super) fn migrate_folio_unmap(
         &self,
         folio: Folio<'a>,
         gfp: Gfp,
         mode: MigrateMode,
         sleep: bool,
+        flush_later: bool,
     ) -> Result<Unmap<'a>, Refusal> {
         let src = folio.head;
         if folio.refcount() == 1 {
@@ -81,7 +83,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
         self.step(Step::MigrateUnmap, src);
         self.set_locked(dst.folio());
         let kept = if was_mapped { self.try_to_migrate(src, OWN) } else { None };
-        if was_mapped && !self.flushes_later(&folio, mode) {
+        if was_mapped && !flush_later {
             self.d.interrupt_others();
         }
         self.step(Step::MigrateUnmapped, src);
@@ -94,12 +96,6 @@ impl<'a, D: Driver> Migrate<'a, D> {
             return Err(Refusal { errno: Errno::EAGAIN, at: Step::MigrateUnmap, test });
         }
         Ok(Unmap::Done(unmapped))
-    }
-
-    /// Whether TLBs are flushed for the whole batch (`TTU_BATCH_FLUSH`), and not for each page.
-    fn flushes_later(&self, folio: &Folio<'_>, mode: MigrateMode) -> bool {
-        let is_batched = self.m.rules.migrate == MigrateStyle::Batched && mode == MigrateMode::Async;
-        is_batched && !folio.has(flag::HUGETLB)
     }
 
     fn lock_for_migration(&self, src: Folio<'_>, sleep: bool) -> bool {

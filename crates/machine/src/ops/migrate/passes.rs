@@ -202,7 +202,7 @@ impl<D: Driver> Migrate<'_, D> {
     }
 
     fn unmap_and_move(&self, frame: Frame, gfp: Gfp, mode: MigrateMode, force: bool) -> Result<(), Refusal> {
-        match self.migrate_folio_unmap(self.folio_at(frame), gfp, mode, force)? {
+        match self.migrate_folio_unmap(self.folio_at(frame), gfp, mode, force, false)? {
             Unmap::Freed => Ok(()),
             Unmap::Done(unmapped) => self.migrate_folio_move(unmapped).map_err(|(unmapped, refusal)| {
                 self.migrate_undo(unmapped);
@@ -274,7 +274,7 @@ impl<D: Driver> Migrate<'_, D> {
     fn migrate_batch(&self, mut from: Vec<Frame>, gfp: Gfp, mode: MigrateMode, passes: u32) -> Migrated {
         let mut result = Migrated::default();
         let mut unmapped = Vec::with_capacity(from.len());
-        let mut cleared = false;
+        let mut flush = false;
         let mut retried = Failed::default();
         for pass in (1..=passes).take_while(|_| !self.d.killed()) {
             let mut again = Vec::new();
@@ -286,19 +286,23 @@ impl<D: Driver> Migrate<'_, D> {
                     continue;
                 }
                 let size = Failed::of(&folio);
-                let refusal = match self.migrate_folio_unmap(folio, gfp, mode, mode == MigrateMode::Sync) {
+                // `TTU_BATCH_FLUSH`, which defers nothing for a PMD.
+                let by_pmd = folio.is_large() && self.m.memory.entire_mapcount(frame) > 0;
+                let flush_later = mode == MigrateMode::Async && !by_pmd;
+                let sleep = mode == MigrateMode::Sync;
+                let refusal = match self.migrate_folio_unmap(folio, gfp, mode, sleep, flush_later) {
                     Ok(Unmap::Freed) => {
                         self.migrated(size);
                         continue;
                     }
                     Ok(Unmap::Done(page)) => {
-                        cleared |= page.was_mapped;
+                        flush |= flush_later && page.was_mapped;
                         unmapped.push(page);
                         continue;
                     }
                     Err(refusal) => refusal,
                 };
-                cleared |= refusal.at == Step::MigrateUnmap;
+                flush |= flush_later && refusal.at == Step::MigrateUnmap;
                 let Some(errno) = self.after_refusal(refusal, frame, gfp, mode, &mut result) else {
                     continue;
                 };
@@ -331,7 +335,7 @@ impl<D: Driver> Migrate<'_, D> {
         }
         result.failed.add(retried);
         result.left.extend(from);
-        if cleared && mode == MigrateMode::Async {
+        if flush {
             // `try_to_unmap_flush`: one for the batch, also for what had to be mapped again.
             self.d.interrupt_others();
         }
