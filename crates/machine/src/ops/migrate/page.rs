@@ -177,7 +177,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
         let target = dst.folio();
         for nth in 1..src.nr_pages() {
             if self.page(src.head + nth).clear(flag::ANON_EXCLUSIVE) & flag::ANON_EXCLUSIVE != 0 {
-                self.page(target.head + nth).set(flag::ANON_EXCLUSIVE);
+                self.page(target.head + nth).set_fresh(flag::ANON_EXCLUSIVE);
             }
         }
         let (mapping, index) = (src.mapping(), src.index());
@@ -191,7 +191,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
             src.set(flag::TEMPORARY);
         }
         let list = if moved & flag::ACTIVE != 0 { flag::ACTIVE } else { moved & flag::UNEVICTABLE };
-        target.set(moved & kept | list);
+        target.set_fresh(moved & kept | list);
         let dst = dst.publish_folio();
         if cached > 0
             && let Some(id) = mapping
