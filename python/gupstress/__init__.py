@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gupstress._core import __version__
-    from gupstress.api import compare, explore, litmus, matrix, replay, report, run, tune
+    from gupstress.api import compare, explore, litmus, matrix, replay, report, run, soak, tune
     from gupstress.errors import ConfigError, GupstressError, MachineError, ResourceError
     from gupstress.model.catalog import kernels, policies, profiles
     from gupstress.model.machine import Machine, Mapping, PageState, PinOutcome
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from gupstress.outcome.results import PolicyResult
     from gupstress.outcome.schemas import schema
     from gupstress.running.result import RunResult
-    from gupstress.studies.shown import Comparison, LitmusResult, MatrixResult, TuneResult
+    from gupstress.studies.shown import (
+        Comparison,
+        LitmusResult,
+        MatrixResult,
+        SoakResult,
+        TuneResult,
+    )
 
 _HOMES = {
     "Comparison": "studies.shown",
@@ -37,6 +43,7 @@ _HOMES = {
     "PolicyResult": "outcome.results",
     "ResourceError": "errors",
     "RunResult": "running.result",
+    "SoakResult": "studies.shown",
     "TuneResult": "studies.shown",
     "__version__": "_core",
     "compare": "api",
@@ -50,6 +57,7 @@ _HOMES = {
     "report": "api",
     "run": "api",
     "schema": "outcome.schemas",
+    "soak": "api",
     "tune": "api",
 }
 
@@ -68,6 +76,7 @@ __all__ = [
     "PolicyResult",
     "ResourceError",
     "RunResult",
+    "SoakResult",
     "TuneResult",
     "__version__",
     "compare",
@@ -81,6 +90,7 @@ __all__ = [
     "report",
     "run",
     "schema",
+    "soak",
     "tune",
 ]
 

@@ -34,7 +34,13 @@ from gupstress.studies import exploration as search
 from gupstress.studies import litmus as scenarios
 from gupstress.studies import matrix as cells
 from gupstress.studies.comparison import judge, rules
-from gupstress.studies.shown import Comparison, LitmusResult, MatrixResult, TuneResult
+from gupstress.studies.shown import (
+    Comparison,
+    LitmusResult,
+    MatrixResult,
+    SoakResult,
+    TuneResult,
+)
 from gupstress.values import shown
 
 _DEFAULT = Request()
@@ -408,6 +414,65 @@ def tune(
         problems,
     )
     return policies.run(plan, _command_line())
+
+
+@in_python
+def soak(
+    job: Name | Iterable[Name] = (),
+    *,
+    minutes: int | None = None,
+    cycles: int | None = None,
+    policy: Name | Iterable[Name] = (),
+    profile: Name | Iterable[Name] = (),
+    kernel: Name | Iterable[Name] = (),
+    driver: Driver | Iterable[Driver] = (),
+    seed: int | None = None,
+    state: Name | None = None,
+) -> SoakResult:
+    """Run everything there is until something is wrong, as `gupstress soak` does.
+
+    It ends at the first thing that no run may come to. Ctrl-C ends it, too; the result then has
+    the status `interrupted` and what was found so far.
+
+    Args:
+        job: Job files, whose sections are loads as profiles are.
+        minutes: Of this host's time; a cycle that has begun is ended. None: 10, and no limit
+            where there is one of `cycles`.
+        cycles: Most cycles, those in the state not counted; None: as many as there is time for.
+        policy: One or more presets or TOML files; none: all that are not broken on purpose.
+        profile: Loads likewise; none, here and below: all there are.
+        kernel: Rule sets likewise.
+        driver: `os` and `sim`, or one of them.
+        seed: None: that of the state, or drawn.
+        state: File that keeps what was found, after each cycle, and that a soak goes on from.
+
+    Raises:
+        ConfigError: Everything wrong with the arguments, at once.
+        OSError: The state cannot be written.
+    """
+    from gupstress.studies.soak import soak as study
+
+    problems = Problems()
+
+    def names(kind: str, given: object, near: str) -> tuple[str, ...]:
+        found = []
+        for one in several(given):
+            with problems.noting(f"--{kind}"):
+                found.append(values.name(one, f"the name of a {kind}", near))
+        return tuple(found)
+
+    asked = study.Soak(
+        minutes=minutes,
+        most_cycles=cycles,
+        seed=seed,
+        policies=names("policy", policy, "bounded"),
+        profiles=names("profile", profile, _DEFAULT.profile),
+        kernels=names("kernel", kernel, _DEFAULT.kernel),
+        drivers=tuple(several(driver)),
+        jobs=tuple(map(os.fspath, several(job))),
+        state=None if state is None else os.fspath(state),
+    )
+    return study.run(study.prepare(asked, problems), _command_line())
 
 
 @in_python

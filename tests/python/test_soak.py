@@ -1,6 +1,7 @@
 """`gupstress soak`: what its cycles are made of, what ends it, and how it goes on."""
 
 import json
+import re
 import shlex
 import signal
 import threading
@@ -18,10 +19,12 @@ import gupstress
 from conftest import Ended, Row, broken, stuck
 from gupstress import _core
 from gupstress.cli import invoke
+from gupstress.cli.run import command_line, run
 from gupstress.errors import ResourceError
 from gupstress.outcome.soak import SoakResult
 from gupstress.problems import Problems
-from gupstress.running import engine
+from gupstress.running import engine, reproduce
+from gupstress.running.request import Request
 from gupstress.studies.matrix import in_earnest
 from gupstress.studies.soak import cycles, judge
 from gupstress.studies.soak import soak as study
@@ -101,6 +104,71 @@ def test_a_broken_invariant_ends_it_and_its_command_shows_it_again(cli: Cli) -> 
     code, *_ = cli(*args, "--cycles", "1", "--state", "s.json")
     assert code == 1
     assert load().finding == found.model_copy(update={"run": load().finding.run})  # type: ignore[union-attr]
+
+
+def test_a_program_has_what_the_command_has(cli: Cli) -> None:
+    asked: dict[str, Any] = {
+        "driver": "sim",
+        "profile": ["steady", "short-refs"],
+        "seed": 1,
+        "cycles": 4,
+    }
+    found = gupstress.soak(**asked, state=Path("program.json"))
+    code, *_ = cli(*SIM, "--cycles", "4", "--state", "s.json", "--quiet")
+    assert code == 0
+    apart = {"argv", "started_at", "host", "elapsed_s", "held"}
+    assert found.model_dump(exclude=apart) == load().model_dump(exclude=apart)
+    assert load("program.json").model_dump() == found.model_dump()
+    assert str(found).splitlines()[0].startswith("-")
+    assert f"cycles of seed {asked['seed']}" in repr(found)
+    # What it kept is what it goes on from.
+    on = gupstress.soak(**asked | {"cycles": 1}, state=Path("program.json"))
+    assert on.cycles == 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"policy": "boundd"}, "nearest: bounded"),
+        ({"profile": [7]}, "7 is not the name of a profile"),
+        ({"driver": "osx"}, "nearest: os"),
+        ({"minutes": 0}, "minutes: 0 is below 1; nearest: 1"),
+        ({"cycles": 0.5}, "cycles: 0.5 is not a whole number"),
+        ({"seed": -1}, "seed: -1 is below 0"),
+        ({"job": "no.toml"}, "no.toml: cannot be read"),
+    ],
+)
+def test_bad_arguments_are_named(no_run: None, asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(gupstress.ConfigError, match=re.escape(said)):
+        gupstress.soak(**asked)
+
+
+def test_without_any_limit_it_ends_after_ten_minutes(
+    rows: Callable[..., list[Row]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = rows()
+    # A cycle of 250 seconds.
+    monkeypatch.setattr(time, "monotonic", lambda: 250.0 * len(jobs))
+    found = gupstress.soak(profile="steady", policy="bounded", seed=1)
+    assert (found.status, found.cycles) == ("complete", 3)
+    assert found.settings.drivers == ("os", "sim")
+
+
+def test_the_command_of_a_finding_is_the_request_s_own() -> None:
+    request = Request(
+        policies=("none", "a b.toml"),
+        sets=(("movable", "9"),),
+        scan=(("batch_size", ("1", "2")),),
+        perturb=0.5,
+        wall_timeout_s=90.0,
+        seed=3,
+        repeat=2,
+        interleave=False,
+        thresholds=("calls.stuck==0",),
+        abort_on=("calls.issued>0",),
+    )
+    of_a_soak, of_a_run = reproduce.of(request), command_line(run, request)
+    assert sorted(shlex.split(of_a_soak)) == sorted(shlex.split(of_a_run))
 
 
 def test_stuck_is_a_finding_where_every_call_ends(

@@ -9,15 +9,12 @@ from gupstress.cli import cluster as cluster_option
 from gupstress.cli import completion, interrupts, output, presets
 from gupstress.cli.exits import HELP, Exit, complain
 from gupstress.cli.params import Gathering, OneOf, mistakes, number, reads
-from gupstress.cli.run import command_line, run
-from gupstress.running.request import MINUTES
+from gupstress.cli.run import run
+from gupstress.running.request import MINUTES, SOAK_MINUTES
 
 if TYPE_CHECKING:
     from gupstress.outcome.soak import SoakResult
-    from gupstress.running.request import Request
     from gupstress.studies.soak.soak import Cycle
-
-_MINUTES = 10
 
 _AS_IN_RUN = ("seed", "quiet")
 
@@ -33,7 +30,7 @@ _AS_IN_RUN = ("seed", "quiet")
     type=reads(MINUTES),
     metavar="N",
     help="Time of this host; a cycle that has begun is ended."
-    f"  [default: {_MINUTES}, with --cycles no limit]",
+    f"  [default: {SOAK_MINUTES}, with --cycles no limit]",
 )
 @click.option(
     "--cycles",
@@ -86,10 +83,8 @@ def soak(
     from gupstress.studies.soak import soak as study
 
     problems = mistakes()
-    if asked["minutes"] is None and asked["most_cycles"] is None:
-        asked["minutes"] = _MINUTES
-    drivers = ("os", "sim") if cluster is None else ("sim",)
-    asked["drivers"] = tuple(dict.fromkeys(asked["drivers"])) or drivers
+    if cluster is not None:
+        asked["drivers"] = asked["drivers"] or ("sim",)
     for driver in asked["drivers"]:
         cluster_option.check(cluster, driver, problems)
     plan = study.prepare(study.Soak(**asked), problems)
@@ -101,11 +96,8 @@ def soak(
         if not quiet:
             complain(render.line(*cycle))
 
-    def again(request: "Request") -> str:
-        return command_line(run, request)
-
     over = cluster_option.opened(cluster, quiet) or here
-    result = study.run(plan, sys.argv, told, again, over)
+    result = study.run(plan, sys.argv, told, over)
     interrupts.settle()
     output.deliver(json_file, result.to_json, lambda: _print(result, format_))
     if result.status == "interrupted":

@@ -8,6 +8,7 @@ from typing import Any
 from gupstress import _core
 from gupstress.model.policy import Policy
 from gupstress.model.reference import several
+from gupstress.running.request import DEFAULT, Request
 
 
 def command(settings: Mapping[str, Any]) -> str:
@@ -19,6 +20,41 @@ def command(settings: Mapping[str, Any]) -> str:
     return " ".join(["gupstress run", *_words(settings)])
 
 
+_ALWAYS_SAID = ("policy", "profile", "kernel", "threads", "cpus", "pins", "seed")
+
+
+def of(request: Request) -> str:
+    """Return one line to type for the run of a request."""
+    given, usual = _arguments(request), _arguments(DEFAULT)
+    return command(
+        {key: value for key, value in given.items() if key in _ALWAYS_SAID or value != usual[key]}
+    )
+
+
+def _arguments(request: Request) -> dict[str, Any]:
+    """Return the arguments of `gupstress.run` that make a request."""
+    return {
+        "policy": request.policies,
+        "profile": request.profile,
+        "kernel": request.kernel,
+        "sets": dict(request.sets),
+        "scan": dict(request.scan),
+        "threads": request.threads,
+        "cpus": request.cpus,
+        "pins": request.pins,
+        "perturb": request.perturb,
+        "driver": request.driver,
+        "timeout": request.timeout_s,
+        "wall_timeout": request.wall_timeout_s,
+        "stall_after": request.stall_after_s,
+        "seed": request.seed,
+        "repeat": request.repeat,
+        "interleave": request.interleave,
+        "threshold": request.thresholds,
+        "abort_on": request.abort_on,
+    }
+
+
 def _words(settings: Mapping[str, Any]) -> Iterator[str]:
     for name, value in settings.items():
         option = f"--{name.replace('_', '-')}"
@@ -28,9 +64,12 @@ def _words(settings: Mapping[str, Any]) -> Iterator[str]:
             case "policy", _:
                 for policy in several(value):
                     yield f"{option} {_policy(policy)}"
-            case "threshold", _:
+            case (("threshold" | "abort_on"), _):
                 for expr in several(value):
                     yield join([option, expr])
+            case "scan", Mapping():
+                for axis, words in value.items():
+                    yield join([option, f"{axis}={','.join(map(_word, words))}"])
             case "sets", Mapping():
                 for axis, one in value.items():
                     yield join(["--set", f"{axis}={_word(one)}"])

@@ -53,6 +53,9 @@ NUMBERS: dict[str, Whole | Share | Length] = {
 MINUTES = Whole(1, 10**6)
 """Of a soak."""
 
+SOAK_MINUTES = 10
+"""Of a soak whose cycles have no limit either."""
+
 
 @dataclass(frozen=True)
 class Request:

@@ -1,10 +1,11 @@
 """What the studies found as those who asked for it hold it: it shows its own table."""
 
-from gupstress.outcome import comparison, litmus, matrix, tune
+from gupstress.outcome import comparison, litmus, matrix, soak, tune
 from gupstress.render import comparison as compared
 from gupstress.render import cross
 from gupstress.render import litmus as counted
 from gupstress.render import matrix as judged
+from gupstress.render import soak as ended
 from gupstress.render import tune as searched
 from gupstress.render.grid import Grid
 from gupstress.render.shown import Shown
@@ -60,3 +61,16 @@ class TuneResult(Shown, tune.TuneResult):
 
     def __repr__(self) -> str:
         return f"<TuneResult {self._end().removeprefix('gupstress: ')}>"
+
+
+class SoakResult(Shown, soak.SoakResult):
+    """Everything that one `gupstress soak` found; its state file, too."""
+
+    def _tables(self) -> list[Grid]:
+        return [ended.table(self)] if self.verdicts else []
+
+    def _end(self) -> str:
+        return ended.end_line(self)
+
+    def __repr__(self) -> str:
+        return f"<SoakResult {self._end().removeprefix('gupstress: ')}>"

@@ -5,6 +5,7 @@ use super::timed::{Preemption, Sched};
 use crate::machine::CpuId;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::{Index, IndexMut};
 
 /// A heap whose first is the least.
 type Least<T> = BinaryHeap<Reverse<T>>;
@@ -78,6 +79,53 @@ pub(super) struct Known {
     slept_on: CpuId,
 }
 
+/// What is known of every task, by number.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    known: Vec<Known>,
+    /// How often somebody looked at one of them: what a choice costs.
+    #[cfg(test)]
+    pub looks: std::cell::Cell<u64>,
+}
+
+impl Tasks {
+    /// How many have been seen.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Makes room for so many.
+    pub fn grow(&mut self, len: usize) {
+        self.known.resize(len, Known::default());
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.known.clear();
+    }
+}
+
+impl Index<TaskId> for Tasks {
+    type Output = Known;
+
+    #[inline]
+    fn index(&self, task: TaskId) -> &Known {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
+        &self.known[task]
+    }
+}
+
+impl IndexMut<TaskId> for Tasks {
+    #[inline]
+    fn index_mut(&mut self, task: TaskId) -> &mut Known {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
+        &mut self.known[task]
+    }
+}
+
 impl RunQueue {
     /// The mean virtual runtime of those who can run.
     fn v(&self) -> i64 {
@@ -134,7 +182,7 @@ impl RunQueue {
     }
 
     /// When its next timer is due after `now`.
-    pub fn due(&mut self, now: u64, tasks: &[Known]) -> u64 {
+    pub fn due(&mut self, now: u64, tasks: &Tasks) -> u64 {
         while let Some(&Reverse((at, task, ticket))) = self.timers.peek() {
             if at > now && tasks[task].ticket == ticket {
                 return at;
@@ -145,7 +193,7 @@ impl RunQueue {
     }
 
     /// Takes in whoever can run by now.
-    fn take_in(&mut self, tasks: &mut [Known], sched: &Sched) {
+    fn take_in(&mut self, tasks: &mut Tasks, sched: &Sched) {
         self.joined.clear();
         while let Some(&Reverse((start, task, ticket))) = self.later.peek() {
             let is_void = tasks[task].ticket != ticket;
@@ -162,7 +210,7 @@ impl RunQueue {
     }
 
     /// Takes note of who has become eligible.
-    fn find_eligible(&mut self, tasks: &[Known]) {
+    fn find_eligible(&mut self, tasks: &Tasks) {
         let v = self.v();
         while let Some(&Reverse((vruntime, task))) = self.ahead.peek() {
             // V is rounded down: one of them is never ahead of it.
@@ -175,7 +223,7 @@ impl RunQueue {
     }
 
     /// Whether somebody who has joined is to run instead of the current task, which is no longer eligible.
-    fn is_preempted(&mut self, current: &Known, tasks: &[Known], sched: &Sched) -> bool {
+    fn is_preempted(&mut self, current: &Known, tasks: &Tasks, sched: &Sched) -> bool {
         if sched.preemption == Preemption::Slices || self.joined.is_empty() || current.vruntime <= self.v() {
             return false;
         }
@@ -184,7 +232,7 @@ impl RunQueue {
     }
 
     /// Whether the current task goes on.
-    fn keeps_the_cpu(&mut self, current: TaskId, tasks: &[Known], sched: &Sched) -> bool {
+    fn keeps_the_cpu(&mut self, current: TaskId, tasks: &Tasks, sched: &Sched) -> bool {
         let current = &tasks[current];
         self.resched |= self.is_preempted(current, tasks, sched) || self.is_noticed(current, sched);
         !self.resched || sched.preemption == Preemption::Voluntary && !self.may_resched
@@ -202,7 +250,7 @@ impl RunQueue {
     /// When whoever goes on here could, and does, which is later by a switch; it is the current
     /// task, or else the first eligible one, or else the first that goes on later.
     #[inline]
-    pub fn refresh(&mut self, tasks: &mut [Known], sched: &Sched) -> (u64, u64) {
+    pub fn refresh(&mut self, tasks: &mut Tasks, sched: &Sched) -> (u64, u64) {
         self.dirty = false;
         if let Some(at) = self.goes_on_alone(tasks) { (at, at) } else { self.look_around(tasks, sched) }
     }
@@ -210,7 +258,7 @@ impl RunQueue {
     /// When the current task goes on, where nothing has changed for it: nobody joins it, and
     /// its request is not served yet.
     #[inline]
-    fn goes_on_alone(&self, tasks: &[Known]) -> Option<u64> {
+    fn goes_on_alone(&self, tasks: &Tasks) -> Option<u64> {
         let current = &tasks[self.current?];
         let at = self.goes_on?.max(self.clock);
         let joins = self.later.peek().is_some_and(|&Reverse((start, ..))| start <= self.clock);
@@ -220,7 +268,7 @@ impl RunQueue {
 
     /// The same by all who are there.
     #[inline(never)]
-    fn look_around(&mut self, tasks: &mut [Known], sched: &Sched) -> (u64, u64) {
+    fn look_around(&mut self, tasks: &mut Tasks, sched: &Sched) -> (u64, u64) {
         if !self.awaits.is_empty() {
             return (NEVER, NEVER);
         }
@@ -256,7 +304,7 @@ impl RunQueue {
 
     /// Takes whoever goes on, as `refresh` found it.
     #[inline]
-    pub fn take(&mut self, start: u64, tasks: &mut [Known], sched: &Sched) -> TaskId {
+    pub fn take(&mut self, start: u64, tasks: &mut Tasks, sched: &Sched) -> TaskId {
         let task = self.current.unwrap_or_else(|| self.begin(start, tasks, sched));
         tasks[task].ticket = tasks[task].ticket.wrapping_add(1);
         self.current = Some(task);
@@ -267,7 +315,7 @@ impl RunQueue {
 
     /// Somebody else has the CPU from now on.
     #[inline(never)]
-    fn begin(&mut self, start: u64, tasks: &mut [Known], sched: &Sched) -> TaskId {
+    fn begin(&mut self, start: u64, tasks: &mut Tasks, sched: &Sched) -> TaskId {
         self.counted = start;
         if let Some(Reverse((_, task))) = self.eligible.pop() {
             return task;

@@ -16,7 +16,7 @@
 pub use super::world::{Observer, SimThread};
 
 use super::choice::{Strategy, TaskId};
-use super::world::{Next, Status, TaskState, WATCH_EVERY, World};
+use super::world::{Next, Status, TaskState, Traces, WATCH_EVERY, World};
 use super::{Control, Costs, Decision, Place, Wait};
 use crate::machine::{CpuId, Machine};
 use crate::observe::{Counters, Ring};
@@ -105,7 +105,7 @@ pub struct SimReport {
     pub now: u64,
     /// Steps taken.
     pub steps: u64,
-    /// What each task did, where that was wanted.
+    /// What each task that did anything did, where that was wanted.
     pub trace: Vec<Ring>,
 }
 
@@ -115,7 +115,7 @@ pub struct Supervision<'w>(&'w World);
 impl Supervision<'_> {
     /// Virtual time that a task has spent on a CPU, nanoseconds.
     pub fn ran(&self, task: TaskId) -> u64 {
-        self.0.tasks.borrow()[task].ran
+        self.0.tasks.borrow().get(task).map_or(0, |state| state.ran)
     }
 
     /// Who waits for what, if nobody can run; otherwise empty.
@@ -219,18 +219,16 @@ impl Lab {
         let cpus = kworkers.map_or(0, |kworkers| kworkers.places.len());
         self.tasks.clear();
         self.tasks.extend(tasks.iter().map(|task| TaskState::new(task.cpu, Status::Ready)));
-        self.tasks.extend(CpuId::all(cpus).map(|cpu| TaskState::new(cpu, Status::Gone)));
         self.clocks.clear();
         self.clocks.resize(self.tasks.iter().map(|task| task.cpu.at() + 1).max().unwrap_or(0), 0);
         // Not kept with the stacks: a lab goes from thread to thread, its coroutines do not.
         let mut fibers: Vec<Fiber> = tasks.into_iter().map(Fiber::Fresh).collect();
-        let rings = |last| (0..self.tasks.len()).map(|_| Ring::new(last)).collect();
         let world = Rc::new(World {
             strategy: RefCell::new(strategy),
-            trace: self.traces.map(|last| RefCell::new(rings(last))),
+            trace: self.traces.map(Traces::new),
             observer: self.observer.clone(),
             tasks: RefCell::new(std::mem::take(&mut self.tasks)),
-            kworkers: given,
+            kworkers: given..given + cpus,
             alive: Cell::new(given),
             mains: Cell::new(mains),
             cpu_clocks: RefCell::new(std::mem::take(&mut self.clocks)),
@@ -259,7 +257,7 @@ impl Lab {
         self.tasks = world.tasks.take();
         self.clocks = world.cpu_clocks.take();
         let last = self.tasks.iter().map(|task| task.time).max().unwrap_or(0);
-        let trace = world.trace.as_ref().map(RefCell::take).unwrap_or_default();
+        let trace = world.trace.as_ref().map(Traces::take).unwrap_or_default();
         SimReport { end, now: world.now.get().max(last), steps: world.steps.get(), trace }
     }
 
@@ -344,7 +342,9 @@ impl Lab {
             let stack = self.stacks.pop().expect("one is in reserve");
             let task = match std::mem::replace(&mut fibers[id], Fiber::Gone) {
                 Fiber::Fresh(task) => task,
-                _ => kworker(kworkers.expect("they alone begin again"), CpuId::nth(id - world.kworkers)),
+                _ => {
+                    kworker(kworkers.expect("they alone begin again"), CpuId::nth(id - world.kworkers.start))
+                }
             };
             fibers[id] = Fiber::Running(start(stack, Rc::clone(world), id, task));
         }

@@ -41,7 +41,7 @@
 
 use super::choice::{Pending, Strategy, Streams, TaskId};
 use super::host::{Host, Steal, Turns};
-use super::queue::{Known, NEVER, RunQueue};
+use super::queue::{Known, NEVER, RunQueue, Tasks};
 use crate::config::words;
 use crate::machine::CpuId;
 use rand_core::{RngCore, SeedableRng};
@@ -104,7 +104,7 @@ impl Sched {
 pub struct Timed {
     sched: Sched,
     cpus: Vec<RunQueue>,
-    tasks: Vec<Known>,
+    tasks: Tasks,
     dirty: Vec<CpuId>,
     turns: Turns,
     /// When the next step of each of the host's CPUs starts.
@@ -129,7 +129,7 @@ impl Timed {
         Self {
             sched,
             cpus: Vec::new(),
-            tasks: Vec::new(),
+            tasks: Tasks::default(),
             dirty: Vec::new(),
             turns: Turns::new(sched.host),
             leaves: Vec::new(),
@@ -158,7 +158,7 @@ impl Timed {
     /// Makes room for a task that has not been seen before.
     #[cold]
     fn know(&mut self, task: TaskId) {
-        self.tasks.resize(task + 1, Known::default());
+        self.tasks.grow(task + 1);
     }
 
     /// A task that is runnable on a CPU goes to sleep there, or elsewhere.
@@ -353,5 +353,47 @@ impl Strategy for Timed {
     #[inline]
     fn jitter(&mut self, spread: u64) -> u64 {
         self.jitter.next_u64() % (spread + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::Step;
+    use crate::machine::NO_FRAME;
+
+    /// How often a step looks at a task, where so many run in turns on so many CPUs, and as many sleep.
+    fn looks(tasks: usize, cpus: usize, slice_ns: u64) -> f64 {
+        let mut timed = Timed::new(slice_ns);
+        timed.begin(1);
+        let pending = |task, start, asleep| {
+            let (cpu, step, frame) = (CpuId::nth(task % cpus), Step::GupWalk, NO_FRAME);
+            Pending { task, cpu, start, woken: false, asleep, step, frame }
+        };
+        (0..tasks).for_each(|task| timed.enqueue(pending(task, 0, false)));
+        (tasks..2 * tasks).for_each(|task| timed.enqueue(pending(task, 1 << 60, true)));
+        let mut steps = |n: usize| {
+            for _ in 0..n {
+                let (task, start) = timed.choose(None, u64::MAX).expect("they run");
+                let (_, until) = timed.take(task, CpuId::nth(task % cpus), start, 100);
+                timed.enqueue(pending(task, until, false));
+            }
+            timed.tasks.looks.take()
+        };
+        // What is queued at first is taken in once.
+        steps(2 * tasks);
+        steps(10_000) as f64 / 10_000.0
+    }
+
+    #[test]
+    fn a_step_looks_at_no_more_tasks_where_there_are_thousands() {
+        for slice_ns in [50, 1_000_000] {
+            for on_one in [true, false] {
+                let looks = |tasks| looks(tasks, if on_one { 1 } else { tasks }, slice_ns);
+                let (few, many) = (looks(64), looks(2048));
+                println!("slices of {slice_ns} ns, on one CPU: {on_one}: {few} and {many} looks a step");
+                assert!(many < few + 0.5, "{few} looks a step of 64 tasks, {many} of 2,048");
+            }
+        }
     }
 }

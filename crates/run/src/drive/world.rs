@@ -8,7 +8,8 @@ use crate::observe::{Deed, Ring, Traced};
 use crate::sync::assert_unlocked;
 use corosensei::Yielder;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// Steps from one look at the outside to the next: well below a millisecond of the host's time with
 /// few tasks, some ten with thousands.
@@ -60,12 +61,34 @@ pub(super) enum Next {
     Nobody,
 }
 
+/// The last events of each task that did anything.
+pub(super) struct Traces {
+    last: usize,
+    rings: RefCell<BTreeMap<TaskId, Ring>>,
+}
+
+impl Traces {
+    /// Of so many events each.
+    pub fn new(last: usize) -> Self {
+        Self { last, rings: RefCell::default() }
+    }
+
+    fn push(&self, task: TaskId, event: Traced) {
+        self.rings.borrow_mut().entry(task).or_insert_with(|| Ring::new(self.last)).push(event);
+    }
+
+    /// In the order of the tasks' numbers.
+    pub fn take(&self) -> Vec<Ring> {
+        self.rings.take().into_values().collect()
+    }
+}
+
 pub(super) struct World {
     pub strategy: RefCell<Box<dyn Strategy>>,
-    /// Tasks that were given, then a kworker for each CPU.
+    /// Tasks that were given, then the kworkers of CPUs up to the last that had work.
     pub tasks: RefCell<Vec<TaskState>>,
-    /// Number of the first kworker.
-    pub kworkers: TaskId,
+    /// Numbers of all CPUs' kworkers.
+    pub kworkers: Range<TaskId>,
     /// Tasks that have not returned.
     pub alive: Cell<usize>,
     /// Those of them that are no daemons.
@@ -90,7 +113,7 @@ pub(super) struct World {
     /// Virtual time at which the supervisor wants to be asked.
     pub tick: Cell<u64>,
     /// What each task did, where it is wanted.
-    pub trace: Option<RefCell<Vec<Ring>>>,
+    pub trace: Option<Traces>,
     /// Told of everything that any task does, as it does it.
     pub observer: Option<Observer>,
 }
@@ -128,7 +151,7 @@ impl World {
         if let Some(trace) = &self.trace {
             let state = &self.tasks.borrow()[task];
             let event = Traced { at_ns: state.time, thread: task as u32, cpu: state.cpu, deed };
-            trace.borrow_mut()[task].push(event);
+            trace.push(task, event);
         }
     }
 
@@ -210,11 +233,28 @@ impl World {
         }
     }
 
+    /// Gives a CPU a clock, if it has none.
+    fn know(&self, cpu: CpuId) {
+        let mut clocks = self.cpu_clocks.borrow_mut();
+        if clocks.len() <= cpu.at() {
+            clocks.resize(cpu.at() + 1, 0);
+        }
+    }
+
     /// Work has been queued for a CPU: its kworker becomes a task, if it is none.
     fn begin_kworker(&self, cpu: CpuId, at: u64) {
-        let id = self.kworkers + cpu.at();
+        let id = self.kworkers.start + cpu.at();
+        if !self.kworkers.contains(&id) {
+            return;
+        }
+        self.know(cpu);
         let mut tasks = self.tasks.borrow_mut();
-        let Some(state) = tasks.get_mut(id) else { return };
+        let known = tasks.len();
+        let unknown = CpuId::all(self.kworkers.len()).skip(known - self.kworkers.start);
+        tasks.extend(
+            unknown.take((id + 1).saturating_sub(known)).map(|cpu| TaskState::new(cpu, Status::Gone)),
+        );
+        let state = &mut tasks[id];
         if state.status == Status::Gone {
             *state =
                 TaskState { time: state.time.max(at), ran: state.ran, ..TaskState::new(cpu, Status::Ready) };
@@ -369,10 +409,7 @@ impl Driver for SimThread<'_> {
     }
 
     fn moved_to(&self, cpu: CpuId) {
-        let mut clocks = self.world.cpu_clocks.borrow_mut();
-        if clocks.len() <= cpu.at() {
-            clocks.resize(cpu.at() + 1, 0);
-        }
+        self.world.know(cpu);
         self.world.tasks.borrow_mut()[self.id].cpu = cpu;
     }
 }

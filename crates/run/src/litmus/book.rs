@@ -137,3 +137,27 @@ impl Book {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::pages;
+
+    #[test]
+    fn no_pin_gets_a_device_on_pages_that_are_being_given_up() {
+        let (mut book, going, other) = (Book::default(), MappingId(0), MappingId(1));
+        assert!(book.leaves(going, &pages(2..4)).is_empty());
+        for (mapping, range, may) in [
+            (going, 0..3, false),
+            (going, 3..8, false),
+            (going, 0..2, true),
+            (going, 4..6, true),
+            (other, 2..4, true),
+        ] {
+            let device = book.device(mapping, &pages(range.clone()), 8);
+            assert_eq!(device.is_some(), may, "pages {range:?} of {mapping}");
+        }
+        book.left(going, &pages(2..4));
+        assert!(book.device(going, &pages(2..4), 8).is_some(), "they are gone");
+    }
+}

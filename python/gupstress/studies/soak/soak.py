@@ -10,19 +10,20 @@ from datetime import datetime, timezone
 from itertools import count
 from math import inf
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from gupstress import _core
 from gupstress.errors import ConfigError, ResourceError
 from gupstress.outcome import files, stored
 from gupstress.outcome.results import Build, Run
-from gupstress.outcome.soak import Held, SoakFinding, SoakResult, SoakSettings
+from gupstress.outcome.soak import Held, SoakFinding, SoakSettings
 from gupstress.problems import Problems
-from gupstress.running import host, jobfile, runner
+from gupstress.running import host, jobfile, reproduce, runner
 from gupstress.running.cluster import Spread, here
-from gupstress.running.request import MINUTES, NUMBERS, Driver, Request
+from gupstress.running.request import MINUTES, NUMBERS, SOAK_MINUTES, Driver, Request
 from gupstress.running.runner import Item, Job, Row
 from gupstress.studies.matrix import in_earnest
+from gupstress.studies.shown import SoakResult
 from gupstress.studies.soak import cycles, judge
 from gupstress.studies.soak.judge import Wrong
 from gupstress.values import is_file
@@ -35,16 +36,17 @@ class Soak:
     """What is asked of a soak."""
 
     minutes: int | None = None
-    """Of the host's time; a cycle that has begun is ended. None: as long as there are cycles."""
+    """Of the host's time; a cycle that has begun is ended. None: as long as there are cycles,
+    and `SOAK_MINUTES` where these have no limit either."""
     most_cycles: int | None = None
     """Of this part; None: as many as there is time for."""
     seed: int | None = None
     """None: that of the state, or drawn."""
     policies: tuple[str, ...] = ()
-    """Empty, here and below: all presets, of policies those not broken on purpose."""
+    """Empty, here and below: all there are, of policies those not broken on purpose."""
     profiles: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
-    drivers: tuple[Driver, ...] = ("os", "sim")
+    drivers: tuple[Driver, ...] = ()
     jobs: tuple[str, ...] = ()
     """Job files, whose sections are loads as profiles are."""
     state: str | None = None
@@ -95,6 +97,8 @@ def prepare(soak: Soak, problems: Problems) -> Plan:
     Raises:
         ConfigError: Everything wrong with it, at once.
     """
+    if soak.minutes is None and soak.most_cycles is None:
+        soak = replace(soak, minutes=SOAK_MINUTES)
     limits = {
         "--minutes": (MINUTES, soak.minutes),
         "--cycles": (NUMBERS["repeat"], soak.most_cycles),
@@ -112,7 +116,10 @@ def prepare(soak: Soak, problems: Problems) -> Plan:
     policies = soak.policies or tuple(in_earnest())
     profiles = soak.profiles or tuple(_core.names("profile"))
     kernels = soak.kernels or tuple(_core.names("kernel"))
+    drivers: tuple[Driver, ...] = tuple(dict.fromkeys(soak.drivers)) or get_args(Driver)
     asked = Request(policies=policies, driver="sim", threads=1, cpus=1, pins=1, seed=0)
+    for driver in drivers:
+        _check([replace(asked, driver=driver)], problems)
     for kernel in kernels:
         _check([replace(asked, kernel=kernel)], problems)
     for profile in profiles:
@@ -127,7 +134,7 @@ def prepare(soak: Soak, problems: Problems) -> Plan:
         policies=policies,
         profiles=profiles,
         kernels=kernels,
-        drivers=soak.drivers,
+        drivers=drivers,
         jobs={one.name: jobfile.shown_in_full([one]) for one in sections},
     )
     if kept and kept.settings != settings:
@@ -161,7 +168,6 @@ def run(
     plan: Plan,
     argv: Sequence[str],
     told: Told = lambda cycle: None,
-    again: Callable[[Request], str] = str,
     over: Spread = here,
 ) -> SoakResult:
     """Run cycle after cycle until time is up or one has a finding.
@@ -173,14 +179,13 @@ def run(
         plan: What to run.
         argv: The command line, for the result.
         told: Told of each cycle.
-        again: Returns the command that makes a cycle again.
         over: Who makes the runs. What they leave behind is looked for if that is this process:
             in others it is not seen, and a link to them takes and gives back files as it likes.
 
     Raises:
         OSError: The state cannot be written.
     """
-    soak = _Under(plan, argv, again, is_here=over is here)
+    soak = _Under(plan, argv, is_here=over is here)
     try:
         for made in over(_attempt, soak.items()):
             if not soak.take(made, told):
@@ -217,12 +222,10 @@ def _attempt(items: Sequence[Item] | None) -> _Made:
 class _Under:
     """A soak that is under way."""
 
-    def __init__(
-        self, plan: Plan, argv: Sequence[str], again: Callable[[Request], str], *, is_here: bool
-    ) -> None:
+    def __init__(self, plan: Plan, argv: Sequence[str], *, is_here: bool) -> None:
         kept = plan.kept
         self.is_here = is_here
-        self.plan, self.argv, self.again = plan, argv, again
+        self.plan, self.argv = plan, argv
         self.began = time.monotonic()
         self.before_s = kept.elapsed_s if kept else 0.0
         self.started_at = kept.started_at if kept else datetime.now(timezone.utc)
@@ -284,7 +287,7 @@ class _Under:
         if wrong is None:
             self.made += 1
             return True
-        again = self.again(job.request)
+        again = reproduce.of(job.request)
         self.finding = SoakFinding(cycle=number, **wrong._asdict(), command=again, run=run)
         return False
 
