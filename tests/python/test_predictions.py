@@ -57,7 +57,7 @@ def test_the_free_loop_is_as_a_real_kernel_has_it(capsys: pytest.CaptureFixture[
         for threads, of in by_threads.items():
             print(f"\n{threads} threads: Spearman {spearman(of):.2f}", end="")  # noqa: T201
     assert all(spearman(of) >= 0.8 for of in by_threads.values())
-    assert sum(spearman(of) >= 0.9 for of in by_threads.values()) >= 4
+    assert sum(spearman(of) >= 0.9 for of in by_threads.values()) >= 3
     rate = {(cell.threads, cell.policy): cell.predicted for cell in found}
     failed = {(cell.threads, cell.policy): cell.failed for cell in found}
     assert rate[64, "backoff"] < rate[64, "backoff, drain unpinned"] / 100

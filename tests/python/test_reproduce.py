@@ -43,10 +43,11 @@ def test_every_argument_of_run_is_an_option_of_run() -> None:
     from inspect import signature
 
     options = {option for param in run.params for option in (*param.opts, *param.secondary_opts)}
-    samples = {"interleave": False, "sets": {"drain": "all"}, "policy": "x", "threshold": "x"}
+    words = dict.fromkeys(("policy", "threshold", "abort_on"), "x")
+    samples = {"interleave": False, "sets": {"drain": "all"}, **words}
     for name in signature(gupstress.run).parameters:
-        words = command({name: samples.get(name, 1)}).split()
-        assert words[2] in options
+        line = command({name: samples.get(name, 1)}).split()
+        assert line[2] in options
 
 
 def test_a_policy_made_in_python_is_run_by_its_name_and_axes() -> None:

@@ -119,7 +119,7 @@ fn every_policy_leaves_a_sound_machine_on_real_threads() {
 
 #[test]
 fn the_actors_of_contended_are_at_work() {
-    let job = job("linux-7.2", "linux-7.2.13", Which::Sim, 3, &[]);
+    let job = Job { pins: 20_000, ..job("linux-7.2", "linux-7.2.13", Which::Sim, 3, &[]) };
     let json = result(&job).1;
     assert_complete("contended", &job, &json);
     assert!(number(&json, "/pages/contended") > 0);

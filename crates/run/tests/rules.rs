@@ -4,7 +4,7 @@
 mod lab;
 
 use gupstress_run::drive::sim::SimThread;
-use gupstress_run::drive::{Driver, Timed};
+use gupstress_run::drive::{Driver, Sched, Timed};
 use gupstress_run::machine::cpu::{Entry, Tag};
 use gupstress_run::machine::lruvec::Lists;
 use gupstress_run::machine::payload::pattern;
@@ -16,7 +16,7 @@ use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{Dma, Errno, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Rules, Source, load_kernel, load_policy};
 use lab::Body;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -436,4 +436,32 @@ fn no_pmd_maps_what_has_a_page_table() {
             });
         });
     }
+}
+
+#[test]
+fn who_sleeps_for_the_drain_mutex_gets_it_however_soon_it_is_taken_again() {
+    let (m, id) = machine("linux-6.12.57", Kind::Anon, 1);
+    let (rounds, waited) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(None)));
+    let (counted, over) = (Rc::clone(&rounds), Rc::clone(&waited));
+    // Has something to drain in every round, and is back before anybody whom it has woken runs.
+    let again = move |t: &Task<'_, SimThread<'_>>| {
+        while over.get().is_none() && counted.get() < 100 {
+            t.touch(t.m.mapping(id), pages(0..1)).unwrap();
+            t.lru_add_drain_all(true);
+            t.madvise_dontneed(t.m.mapping(id), pages(0..1)).unwrap();
+            counted.set(counted.get() + 1);
+        }
+    };
+    let through = Rc::clone(&waited);
+    let once = move |t: &Task<'_, SimThread<'_>>| {
+        t.d.sleep(20_000);
+        let before = rounds.get();
+        t.lru_add_drain_all(true);
+        through.set(Some(rounds.get() - before));
+    };
+    let sched = Sched { wakeup_ns: 2_000, ..Sched::ideal(MS) };
+    let bodies = vec![(0, body(again)), (1, body(once))];
+    lab::run(&m, Box::new(Timed::on(sched)), 1, 100 * MS, bodies).unwrap();
+    // One that has it, one that takes it past the sleeper, and then it is handed over.
+    assert!(waited.get().is_some_and(|rounds| rounds <= 2), "{waited:?} rounds");
 }

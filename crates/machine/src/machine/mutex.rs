@@ -50,10 +50,14 @@ impl SleepMutex {
         false
     }
 
-    /// Whether a sleeper is to wake up: it owns the mutex, or may take it.
-    pub fn is_ready(&self, thread: u32) -> bool {
-        let state = self.state.lock();
-        state.owner == Some(thread) || state.owner.is_none() && state.sleepers.front() == Some(&thread)
+    /// Whether a sleeper is to go on: it owns the mutex, or may take it. The first one, if it was
+    /// `woken` and may not, has it handed over (`__mutex_trylock_or_handoff`).
+    pub fn is_ready(&self, thread: u32, woken: bool) -> bool {
+        let mut state = self.state.lock();
+        let first = state.sleepers.front() == Some(&thread);
+        let ready = state.owner == Some(thread) || state.owner.is_none() && first;
+        state.handoff |= woken && first && !ready;
+        ready
     }
 
     /// A sleeper that has woken takes it; false: it goes back to sleep, and has it handed over.
@@ -104,20 +108,33 @@ mod tests {
         let mutex = SleepMutex::default();
         assert!(mutex.lock_or_queue(1));
         assert!(!mutex.lock_or_queue(2) && !mutex.lock_or_queue(3));
-        assert!(!mutex.is_ready(2));
+        assert!(!mutex.is_ready(2, false));
         assert_eq!(mutex.unlock(), Some(2));
-        assert_eq!([2, 3].map(|thread| mutex.is_ready(thread)), [true, false], "the first alone");
+        assert_eq!([2, 3].map(|thread| mutex.is_ready(thread, true)), [true, false], "the first alone");
         // Before it is there, somebody else is.
         assert!(mutex.try_lock(4));
         assert!(!mutex.take(2));
         assert_eq!(mutex.unlock(), Some(2));
         assert_eq!(mutex.owner(), Some(2));
         assert!(!mutex.try_lock(4), "handed over: nobody comes between");
-        assert!(mutex.is_ready(2) && mutex.take(2));
+        assert!(mutex.is_ready(2, true) && mutex.take(2));
         assert_eq!(mutex.unlock(), Some(3));
         assert_eq!(mutex.owner(), None);
         assert!(mutex.take(3));
         assert_eq!(mutex.unlock(), None);
+    }
+
+    #[test]
+    fn who_finds_it_taken_as_it_wakes_is_handed_it_too() {
+        let mutex = SleepMutex::default();
+        assert!(mutex.lock_or_queue(1));
+        assert!(!mutex.lock_or_queue(2) && !mutex.lock_or_queue(3));
+        assert!(!mutex.is_ready(2, false), "it goes to sleep");
+        assert_eq!(mutex.unlock(), Some(2));
+        assert!(mutex.try_lock(4));
+        assert!(!mutex.is_ready(3, true) && !mutex.is_ready(2, true));
+        assert_eq!(mutex.unlock(), Some(2));
+        assert_eq!(mutex.owner(), Some(2));
     }
 
     #[test]

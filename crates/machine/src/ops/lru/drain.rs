@@ -22,6 +22,7 @@ use crate::machine::{Batch, CpuId};
 use crate::observe::Event;
 use crate::ops::floor::Lru;
 use crate::sync::{Ordering, fence};
+use std::cell::Cell;
 
 impl<D: Driver> Lru<'_, D> {
     /// `lru_add_drain`: all batches of this CPU, mlock included.
@@ -104,7 +105,9 @@ impl<D: Driver> Lru<'_, D> {
         if mutex.lock_or_queue(me) {
             return true;
         }
-        while self.d.wait(Wait::DrainMutex(me), &|| mutex.is_ready(me)) {
+        // Asked before it sleeps, and whenever it has been woken.
+        let woken = Cell::new(false);
+        while self.d.wait(Wait::DrainMutex(me), &|| mutex.is_ready(me, woken.replace(true))) {
             self.step_at(Step::DrainMutex);
             if mutex.take(me) {
                 return true;

@@ -5,7 +5,7 @@ use crate::machine::payload::Fresh;
 use crate::machine::{Folio, Frame, Gfp, PageIndex, Test, flag};
 use crate::observe::Event;
 use crate::ops::floor::Migrate;
-use crate::policy::{DrainAfterMigrate, Errno};
+use crate::policy::{DrainAfterMigrate, Errno, MigrateStyle};
 
 /// `enum migrate_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum MigrateMode {
 pub(super) struct Unmapped<'a> {
     pub src: Folio<'a>,
     dst: Fresh<'a>,
-    was_mapped: bool,
+    pub was_mapped: bool,
     was_mlocked: bool,
 }
 
@@ -81,6 +81,9 @@ impl<'a, D: Driver> Migrate<'a, D> {
         self.step(Step::MigrateUnmap, src);
         self.set_locked(dst.folio());
         let kept = if was_mapped { self.try_to_migrate(src, OWN) } else { None };
+        if was_mapped && !self.flushes_later(&folio, mode) {
+            self.d.interrupt_others();
+        }
         self.step(Step::MigrateUnmapped, src);
         let unmapped = Unmapped { src: folio, dst, was_mapped, was_mlocked };
         if folio.folio_mapcount() > 0 {
@@ -91,6 +94,12 @@ impl<'a, D: Driver> Migrate<'a, D> {
             return Err(Refusal { errno: Errno::EAGAIN, at: Step::MigrateUnmap, test });
         }
         Ok(Unmap::Done(unmapped))
+    }
+
+    /// Whether TLBs are flushed for the whole batch (`TTU_BATCH_FLUSH`), and not for each page.
+    fn flushes_later(&self, folio: &Folio<'_>, mode: MigrateMode) -> bool {
+        let is_batched = self.m.rules.migrate == MigrateStyle::Batched && mode == MigrateMode::Async;
+        is_batched && !folio.has(flag::HUGETLB)
     }
 
     fn lock_for_migration(&self, src: Folio<'_>, sleep: bool) -> bool {

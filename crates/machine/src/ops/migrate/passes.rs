@@ -8,7 +8,7 @@
 //! themselves when the others are done.
 
 use super::page::{MigrateMode, OWN, Refusal, Unmap};
-use crate::drive::Driver;
+use crate::drive::{Driver, Step};
 use crate::machine::{Frame, Gfp, MAX_ORDER, Page, flag};
 use crate::observe::Event;
 use crate::ops::floor::Migrate;
@@ -204,13 +204,10 @@ impl<D: Driver> Migrate<'_, D> {
     fn unmap_and_move(&self, frame: Frame, gfp: Gfp, mode: MigrateMode, force: bool) -> Result<(), Refusal> {
         match self.migrate_folio_unmap(self.folio_at(frame), gfp, mode, force)? {
             Unmap::Freed => Ok(()),
-            Unmap::Done(unmapped) => {
-                self.d.interrupt_others();
-                self.migrate_folio_move(unmapped).map_err(|(unmapped, refusal)| {
-                    self.migrate_undo(unmapped);
-                    refusal
-                })
-            }
+            Unmap::Done(unmapped) => self.migrate_folio_move(unmapped).map_err(|(unmapped, refusal)| {
+                self.migrate_undo(unmapped);
+                refusal
+            }),
         }
     }
 
@@ -277,6 +274,7 @@ impl<D: Driver> Migrate<'_, D> {
     fn migrate_batch(&self, mut from: Vec<Frame>, gfp: Gfp, mode: MigrateMode, passes: u32) -> Migrated {
         let mut result = Migrated::default();
         let mut unmapped = Vec::with_capacity(from.len());
+        let mut cleared = false;
         let mut retried = Failed::default();
         for pass in (1..=passes).take_while(|_| !self.d.killed()) {
             let mut again = Vec::new();
@@ -294,11 +292,13 @@ impl<D: Driver> Migrate<'_, D> {
                         continue;
                     }
                     Ok(Unmap::Done(page)) => {
+                        cleared |= page.was_mapped;
                         unmapped.push(page);
                         continue;
                     }
                     Err(refusal) => refusal,
                 };
+                cleared |= refusal.at == Step::MigrateUnmap;
                 let Some(errno) = self.after_refusal(refusal, frame, gfp, mode, &mut result) else {
                     continue;
                 };
@@ -331,8 +331,8 @@ impl<D: Driver> Migrate<'_, D> {
         }
         result.failed.add(retried);
         result.left.extend(from);
-        if !unmapped.is_empty() {
-            // `try_to_unmap_flush`: one for the batch.
+        if cleared && mode == MigrateMode::Async {
+            // `try_to_unmap_flush`: one for the batch, also for what had to be mapped again.
             self.d.interrupt_others();
         }
         for pass in (1..=passes).take_while(|_| !self.d.killed()) {
