@@ -442,6 +442,35 @@ _BESIDE = {
 """Quantities that are shown of each load, and what they are called."""
 
 
+def thousand_cpus(profile: str) -> str:
+    """Return what each policy did on each number of CPUs, from what `thousand_cpus.py` kept."""
+    with (DOCS / "thousand-cpus.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["profile"] == profile]
+    return table(
+        ("policy", "CPUs", "pages/s", "needless", "drains a call", "a drain, µs", "p99, ms"),
+        (
+            _of_thousand(row)
+            for policy in dict.fromkeys(row["policy"] for row in rows)
+            for row in rows
+            if row["policy"] == policy
+        ),
+    )
+
+
+def _of_thousand(row: Mapping[str, str]) -> list[str]:
+    calls, drains = int(row["calls"]), int(row["drain_all"])
+    drain = f"{int(row['drain_all_ns']) / drains / 1e3:,.0f}" if drains else ""
+    return [
+        code(row["policy"]),
+        f"{int(row['cpus']):,}",
+        f"{int(row['pages_per_s']):,}",
+        f"{int(row['needless']) / calls:.1%}",
+        f"{drains / calls:.3f}",
+        drain,
+        f"{int(row['p99']) / 1e6:,.2f}",
+    ]
+
+
 def exits() -> str:
     """Return the table of exit codes."""
     return table(("code", "meaning"), re.findall(r"^ *(\d+)  (.+)$", HELP, re.MULTILINE))
@@ -483,6 +512,7 @@ _PARTS: dict[str, Callable[..., str]] = {
     "steps": steps,
     "contention": contention,
     "beside": beside,
+    "thousand-cpus": thousand_cpus,
     "exits": exits,
     "metrics": metrics,
     "api": api,

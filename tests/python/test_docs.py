@@ -58,6 +58,7 @@ ELSEWHERE: dict[str, Callable[[], bool]] = {
     ".ci/run": lambda: "    '' | --slow)" in CI,
     ".ci/run --slow": lambda: "    '' | --slow)" in CI,
     ".ci/run mutants": lambda: "step_mutants() {" in CI,
+    ".ci/run busy": lambda: "step_busy() {" in CI,
     ".ci/run setup": lambda: "step_setup() {" in CI,
     ".ci/run --list": lambda: "    --list)" in CI,
     ". .venv/bin/activate": lambda: "$PWD/.venv" in CI,
@@ -86,6 +87,7 @@ LONG = {
     "gupstress run --set isolate_retries=5": "--pins 2000",
     "gupstress --threads 64 --timeout 30s --seed 7": "--pins 2000",
     "MY_POLICY=mine.toml pytest test_my_policy.py": "-k 'drained or oom'",
+    "gupstress run examples/thousand-cpus.toml --quiet --json thousand.json": "--dry-run",
 }
 """Commands that take long, each with what makes them short. In full they are run with --slow."""
 
@@ -98,6 +100,8 @@ EXITS = {
     # CPU time is the host's, on the simulator too: its change may be the host's doing.
     "gupstress --policy policy.toml --profile wasted-drain --driver sim --seed 1 --repeat 7 --quiet"
     " --baseline base.json": (0, 1),
+    # `linux-6.14` pins what must move.
+    "gupstress run examples/thousand-cpus.toml --quiet --json thousand.json": (0, 1),
     # Few hosts have memory that has to stay movable.
     "gupstress live check": (0, 4),
 }

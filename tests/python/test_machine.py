@@ -664,6 +664,30 @@ def test_callers_go_on_from_a_short_count_or_fail(machine: Machine) -> None:
         machine.pin(mapping, caller="hand")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("limit", "caller", "error"),
+    [("memlock", "io_uring", "ENOMEM"), ("dma_entries", "vfio", "ENOSPC")],
+)
+def test_callers_are_limited_by_the_machine_and_by_its_script(
+    limit: str, caller: Caller, error: str, tmp_path: Path
+) -> None:
+    machine = Machine(cpus=1, **{limit: 3})  # type: ignore[arg-type]
+    pages = 1 if limit == "memlock" else 4
+    mapping = touched(machine, 4 * pages)
+    parts = [mapping[i * pages : (i + 1) * pages] for i in range(4)]
+    outcomes = [machine.pin(part, caller=caller) for part in parts]
+    assert [(pin.error, pin.klass) for pin in outcomes] == [
+        *[(None, "pinned")] * 3,
+        (error, "failed_justified"),
+    ]
+    file = tmp_path / "again.toml"
+    file.write_text(machine.script("again"))
+    (cell,) = litmus.run(litmus.prepare([str(file)], [machine.kernel], []), []).cells
+    assert cell.class_ == "failed_justified"
+    machine.unpin(outcomes[0])
+    assert machine.pin(parts[3], caller=caller).ok
+
+
 def test_files_are_written_read_and_punched(machine: Machine) -> None:
     mapping = machine.map(4, "shmem")
     machine.write(mapping[:2])

@@ -387,6 +387,8 @@ pub fn check(op: &Op) -> Result<(), OpError> {
     let possible = match op {
         Op::Map(fresh) => !matches!(fresh.backing.kind, Kind::File | Kind::Pfnmap),
         Op::Fragment(_)
+        | Op::Memlock(_)
+        | Op::DmaEntries(_)
         | Op::Exec(_)
         | Op::Exit(_)
         | Op::Contig(_)
@@ -403,6 +405,8 @@ pub fn check(op: &Op) -> Result<(), OpError> {
 fn cannot(op: &Op) -> OpError {
     let why = match op.word() {
         "pinro" => "io_uring pins for writing only; nearest: vfpinro",
+        "memlock" => "the limit is that of who runs this; nearest: --on model",
+        "dma_entries" => "the limit is the kernel's; nearest: --on model",
         "map" => "it would take a disk or a driver; nearest: shmem",
         _ => "no system calls are known for it; nearest: --on model",
     };

@@ -61,11 +61,7 @@ fn targeted_order_0_scenarios_count_as_on_eight_kernels() {
 }
 
 /// Cells of the grid that the machine counts otherwise, each with why.
-const NOT_MODELLED: [(&str, &[&str]); 5] = [
-    (
-        "settle there drains the CPU it is on too; what was measured as settle elsewhere did not (o0-share-settled)",
-        &["r1-131", "r2-4", "r2-53", "r2-141", "r2-252", "r2-264", "r3-4", "r3-132", "r3-151"],
-    ),
+const NOT_MODELLED: [(&str, &[&str]); 4] = [
     ("after a fork the process's own pages are copied, and drain this CPU", &["r1-26", "r2-136"]),
     ("pages of zeros become the zero page when their folio is split", &["r2-171"]),
     ("to 6.10 a huge page of shared memory may reach beyond its file", &["r3-37", "r3-48", "r3-53", "r3-62"]),
@@ -74,8 +70,12 @@ const NOT_MODELLED: [(&str, &[&str]); 5] = [
 
 #[test]
 fn a_grid_of_folios_and_random_scripts_count_as_on_three_kernels() {
-    let (compared, red) = compare(&read("folios-grid.json"));
-    assert_eq!((compared, red.len()), (2409, 24));
+    let mut grid = read("folios-grid.json");
+    for scenario in &mut grid.scenarios {
+        // What a guest plays as `settle` drains the CPU that it is on too (docs/live.md).
+        scenario.steps = scenario.steps.replace("settle", "drain");
+    }
+    let (compared, red) = compare(&grid);
     let mut unknown: Vec<_> =
         red.iter().filter(|line| !NOT_MODELLED.iter().any(|(_, names)| is_of(line, names))).collect();
     unknown.sort();
@@ -85,6 +85,7 @@ fn a_grid_of_folios_and_random_scripts_count_as_on_three_kernels() {
             assert!(red.iter().any(|line| is_of(line, &[name])), "{name} is equal now: {why}");
         }
     }
+    assert_eq!((compared, red.len()), (2409, 12));
 }
 
 /// Whether a line of [`compare`] is about one of these scenarios.

@@ -4,7 +4,7 @@
 
 use gupstress_run::judge::{Class, Status, Verdict};
 use gupstress_run::litmus::Session;
-use gupstress_run::machine::{CpuId, Kind, Layout, pages};
+use gupstress_run::machine::{CpuId, Kind, Layout, PROGRAM, pages};
 use gupstress_run::observe::Event;
 use gupstress_run::policy::{Source, load_kernel, load_policy, policy_names};
 use gupstress_run::script::OpError;
@@ -108,6 +108,35 @@ fn with_nobody_left_to_kill_the_kernel_panics_and_the_run_ends() {
         assert_eq!(result.calls.issued, 0, "{driver:?}: {:?}", result.calls);
         assert!(driver == Which::Os || result.elapsed_s < 1.0, "{} s", result.elapsed_s);
     }
+}
+
+#[test]
+fn a_forked_child_is_chosen_as_others_are_and_its_copies_are_had_again() {
+    let rules = load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap();
+    let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
+    let layout = Layout { normal: 32, movable: 32, cma: 0, page_bytes: 64 };
+    let mut s = Session::new(rules, policy, &layout, 1);
+    let a = s.map(Kind::Anon, 20).unwrap();
+    s.touch(CpuId(0), a, pages(0..20)).unwrap();
+    // Two children with copies, of which one has ended, and one with nothing that is its own.
+    s.sharew(CpuId(0), a, pages(0..20)).unwrap();
+    s.children_exit(CpuId(0)).unwrap();
+    s.sharew(CpuId(0), a, pages(0..20)).unwrap();
+    s.share(CpuId(0), a, pages(0..19)).unwrap();
+    // Nine tenths of all pages are taken off what the parent has.
+    s.machine().processes.set_oom_score_adj(-900);
+    let kills = |s: &Session| s.machine().processes.kills();
+    s.fill(CpuId(0), 30).unwrap();
+    let seen: Vec<_> = kills(&s).iter().map(|kill| (kill.points, kill.pages, kill.useful)).collect();
+    assert_eq!(seen, [(21, 20, 20)], "its pages and the table over them");
+    // What is left shares all it has with the parent, and dies in vain; then it is the parent's turn.
+    let error = s.fill(CpuId(0), 30).unwrap_err();
+    assert!(matches!(error, OpError::Killed(_)), "{error}");
+    let seen: Vec<_> =
+        kills(&s)[1..].iter().map(|kill| (kill.process == PROGRAM, kill.is_needless())).collect();
+    assert_eq!(seen, [(false, true), (true, false)]);
+    let recount = s.recount();
+    assert!(recount.complete && recount.broken.is_empty(), "{:#?}", recount.broken);
 }
 
 #[test]

@@ -244,7 +244,7 @@ fn a_pin_that_waits_in_its_only_sweep_is_contended() {
         assert!(t.lock(frame));
         let set = |pte| t.m.mapping(id).vma.lock(PageIndex(0)).set(PageIndex(0), pte);
         let pte = t.m.mapping(id).vma.pte(PageIndex(0));
-        set(pte.to_migration());
+        set(pte.to_migration(true));
         t.d.sleep(2 * MS);
         set(pte);
         t.unlock(frame);

@@ -46,6 +46,7 @@ Klass = Literal[
 """How a call ended, by the truth."""
 
 _CPUS = Whole(1, _core.MOST_SESSION_CPUS)
+_LIMIT = Whole(0, 2**32 - 1)
 _PAGES = Whole(1, 2**32 - 1)
 """What the core takes; how many really fit is for it to say."""
 
@@ -230,6 +231,10 @@ class Machine:
         kernel: A rule set: a preset's name or the path of a TOML file.
         policy: A preset's name, the path of a TOML file or a `Policy`; `kernel`: the
             rule set's own.
+        memlock: Pages that callers may keep locked or pinned, by each way of counting
+            (`RLIMIT_MEMLOCK`); none given, or 0: any number.
+        dma_entries: DMA mappings that VFIO may have at a time (`dma_entry_limit`); none
+            given: as many as a kernel allows that was told nothing.
 
     Raises:
         ConfigError: Everything wrong with the arguments, at once.
@@ -240,6 +245,8 @@ class Machine:
         cpus: int = 4,
         kernel: str | PathLike[str] = KERNEL,
         policy: str | PathLike[str] | Policy = "kernel",
+        memlock: int | None = None,
+        dma_entries: int | None = None,
     ) -> None:
         problems = Problems()
         # Stands in for what is wrong, while other mistakes are looked for.
@@ -251,6 +258,11 @@ class Machine:
             rules = kernel_name(kernel)
         with problems.noting("policy"):
             retry = policy_name(policy)
+        limits = {}
+        for key, limit in (("memlock", memlock), ("dma_entries", dma_entries)):
+            with problems.noting(key):
+                if limit is not None:
+                    limits[key] = _LIMIT.check(limit)
         with problems.collecting():
             references = [
                 json.dumps(reference(rules, "kernel")),
@@ -263,6 +275,8 @@ class Machine:
         self.cpus = count
         self.kernel = rules
         self.policy = retry if isinstance(retry, str) else retry.name
+        for word, most in limits.items():
+            self._play(word, most)
 
     def __repr__(self) -> str:
         return f"<machine: {self.cpus} cpus, kernel {self.kernel}, policy {self.policy}>"

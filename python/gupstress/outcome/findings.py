@@ -104,7 +104,7 @@ class OomVictim(Record):
     """A process that the OOM killer chose."""
 
     process: str
-    """`pinners`, or a bystander by number."""
+    """`pinners`, a bystander by number, or a `forked child`."""
     points: int
     """Its badness, in pages: pages and page tables, and `oom_score_adj` thousandths of all."""
     pages: Count

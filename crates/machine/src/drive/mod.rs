@@ -22,6 +22,8 @@ pub enum Wait {
     DrainWork(CpuId),
     /// The mutex of `lru_add_drain_all`, by a thread: an unlock wakes one.
     DrainMutex(u32),
+    /// A mutex under which pages of the hugetlb pool are faulted in, by its number.
+    HugetlbFault(u32),
     /// A kworker's next work.
     Work(CpuId),
     /// A page in another's hands to come back. Putback, migration and reclaim wake for it; the drain
@@ -61,6 +63,7 @@ impl Wait {
             Self::Signal(process) => (11, process.0),
             Self::Exit(process) => (12, process.0),
             Self::Panic => (13, 0),
+            Self::HugetlbFault(number) => (14, number),
         };
         kind << 32 | u64::from(detail)
     }
@@ -82,6 +85,7 @@ impl Wait {
             11 => Self::Signal(ProcessId(detail)),
             12 => Self::Exit(ProcessId(detail)),
             13 => Self::Panic,
+            14 => Self::HugetlbFault(detail),
             _ => return None,
         })
     }
@@ -93,6 +97,7 @@ impl Wait {
             Self::Writeback(frame) => format!("the writeback of frame {frame}"),
             Self::DrainWork(cpu) => format!("the drain work of cpu {cpu}"),
             Self::DrainMutex(_) => "the mutex of lru_add_drain_all".into(),
+            Self::HugetlbFault(number) => format!("hugetlb fault mutex {number}"),
             Self::Work(cpu) => format!("work for cpu {cpu}"),
             Self::Returned(frame) => format!("frame {frame} to be put back"),
             Self::Time => "time to pass".into(),

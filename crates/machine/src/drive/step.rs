@@ -68,6 +68,8 @@ steps! {
     FaultAlloc = "fault:alloc", 250;
     /// A fresh page is mapped and in its batch.
     FaultMapped = "fault:mapped", 50;
+    /// It waits for another's fault of the same page of the hugetlb pool.
+    FaultMutex = "fault:mutex", 50;
     /// A page has been zapped.
     Zap = "zap:page", 80;
     /// A page has been mlocked or munlocked.

@@ -30,11 +30,15 @@ impl Default for Accounts {
 }
 
 impl Accounts {
-    /// Sets the limits, before anything is charged: `RLIMIT_MEMLOCK` in pages, none for who has
-    /// `CAP_IPC_LOCK`, and `dma_entry_limit`.
-    pub fn set_limits(&self, memlock: Option<u32>, dma_entry_limit: u32) {
-        self.memlock.store(memlock.unwrap_or(NONE), Ordering::Relaxed);
-        self.dma_entry_limit.store(dma_entry_limit, Ordering::Relaxed);
+    /// Sets `RLIMIT_MEMLOCK` to so many pages while nothing is pinned; 0: any number, as for who
+    /// has `CAP_IPC_LOCK`.
+    pub fn set_memlock(&self, pages: u32) {
+        self.memlock.store(if pages == 0 { NONE } else { pages }, Ordering::Relaxed);
+    }
+
+    /// Sets VFIO's `dma_entry_limit` while nothing is pinned.
+    pub fn set_dma_entry_limit(&self, entries: u32) {
+        self.dma_entry_limit.store(entries, Ordering::Relaxed);
     }
 
     #[inline]
@@ -83,4 +87,4 @@ impl Accounts {
     }
 }
 
-crate::restore!(Accounts { charged } keep { memlock, dma_entry_limit });
+crate::restore!(Accounts { charged, memlock, dma_entry_limit });

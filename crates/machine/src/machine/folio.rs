@@ -1,6 +1,6 @@
 //! From a frame to its folio, and what a folio's pages say together.
 
-use super::ids::{Frame, Frames, PageIndex};
+use super::ids::{Frame, Frames};
 use super::memory::Memory;
 use super::page::{MAX_ORDER, Page, flag};
 use std::ops::Deref;
@@ -59,13 +59,6 @@ impl Memory {
     pub fn frames_of(&self, frame: Frame) -> Frames {
         let page = self.page(frame);
         page.head_of(frame).run(page.nr_pages())
-    }
-
-    /// The index of a page in its mapping, by that of its folio: `page_pgoff`.
-    #[inline]
-    pub fn index(&self, frame: Frame) -> PageIndex {
-        let folio = self.page_folio(frame);
-        folio.index() + (frame - folio.head)
     }
 
     /// Counts `n` more PTEs that map a page; returns how many do. Under the page-table lock.

@@ -7,7 +7,7 @@
 use super::ids::{CpuId, Frame, PTES_PER_TABLE, PageIndex, PageRange};
 use super::page::{MAX_ORDER, flag};
 use super::payload::Fresh;
-use super::{Gfp, Machine, MappingId, ZoneKind};
+use super::{Gfp, Machine, MappingId, SleepMutex, ZoneKind};
 use std::collections::BTreeSet;
 
 /// What `/proc/meminfo` says of huge pages.
@@ -46,7 +46,24 @@ impl Pool {
     }
 }
 
+/// How many mutexes faults of the pool's pages are spread over (`num_fault_mutexes`).
+pub(super) fn fault_mutexes(cpus: usize) -> usize {
+    (8 * cpus).next_power_of_two()
+}
+
 impl Machine {
+    /// `hugetlb_fault_mutex_hash`: the number of the mutex under which a page is faulted in.
+    pub(crate) fn hugetlb_fault_mutex_hash(&self, mapping: MappingId, index: PageIndex) -> u32 {
+        let place = u64::from(mapping.0) << 32 | index.table() as u64;
+        // Fibonacci hashing (Knuth, TAOCP 3, 6.4): the upper bits of a product.
+        (place.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32 & (self.hugetlb_faults.len() as u32 - 1)
+    }
+
+    /// The mutex of that number.
+    pub fn hugetlb_fault_mutex(&self, number: u32) -> &SleepMutex {
+        &self.hugetlb_faults[number as usize]
+    }
+
     /// What there is.
     pub fn hugetlb_pool(&self) -> PoolState {
         let pool = self.hugetlb.lock();

@@ -43,6 +43,7 @@ pub use build::{GoOn, Unbuilt};
 pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
 pub(crate) use folio::Folio;
+use hugetlb::fault_mutexes;
 pub use hugetlb::{Pool, PoolState};
 pub use ids::{
     CpuId, Frame, Frames, MappingId, NO_FRAME, PTES_PER_TABLE, PageIndex, PageRange, ProcessId, ZERO_FRAME,
@@ -91,6 +92,8 @@ pub struct Machine {
     /// The first frame of the huge zero page, once there is one.
     huge_zero: AtomicFrame,
     hugetlb: Mutex<Pool>,
+    /// `hugetlb_fault_mutex_table`: who faults in a page of the pool has that of its place.
+    hugetlb_faults: Box<[SleepMutex]>,
     /// Pages by pins that were lost: nobody has them to give them back.
     leaked: Mutex<Vec<Frame>>,
     /// What callers are charged.
@@ -125,6 +128,7 @@ impl Machine {
             cache_disabled: AtomicU32::new(0),
             huge_zero: AtomicFrame::default(),
             hugetlb: Mutex::new(Pool::default()),
+            hugetlb_faults: (0..fault_mutexes(cpus)).map(|_| SleepMutex::default()).collect(),
             leaked: Mutex::new(Vec::new()),
             accounts: Accounts::default(),
             processes: Processes::default(),
@@ -237,8 +241,8 @@ impl Machine {
 }
 
 crate::restore!(Machine {
-    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero, hugetlb, leaked,
-    accounts, processes,
+    memory, lruvec, cpus, mappings, drain_gen, drain_mutex, turns, cache_disabled, huge_zero, hugetlb,
+    hugetlb_faults, leaked, accounts, processes,
 } keep { rules, passing });
 
 /// Mappings are made before anything runs: both machines have the same.

@@ -5,8 +5,9 @@
 //! for the next one.
 
 use super::memory::Gfp;
-use super::{Machine, MappingId, ProcessId, ZoneKind};
+use super::{Machine, MappingId, ProcessId, Vma, ZoneKind};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
+use std::sync::Arc;
 
 /// The process whose threads pin, and all of a script: every mapping is its own that is nobody else's.
 pub const PROGRAM: ProcessId = ProcessId(0);
@@ -30,6 +31,8 @@ struct Process {
     oom_score_adj: i32,
     /// The program's are those that no other process has.
     mappings: Vec<MappingId>,
+    /// Whether it was forked: its areas say that they are its own.
+    forked: bool,
     life: Life,
 }
 
@@ -42,7 +45,7 @@ pub struct Kill {
     pub points: i64,
     /// Pages that it had.
     pub pages: u64,
-    /// Those of them that lay where the allocation looks.
+    /// Those of them that it alone had, and that lay where the allocation looks.
     pub useful: u64,
     /// Free frames of Movable at that moment.
     pub free_movable: u64,
@@ -62,6 +65,8 @@ pub enum OutOfMemory<T> {
     Found(T),
     /// This process has got its fatal signal.
     Killed(ProcessId),
+    /// So has the forked child with this area.
+    ChildKilled(Arc<Vma>),
     /// This one had it before, and has yet to give its memory back.
     Dying(ProcessId),
     /// There is nobody left to kill.
@@ -80,7 +85,7 @@ pub struct Processes {
 
 impl Default for Processes {
     fn default() -> Self {
-        let program = Process { oom_score_adj: 0, mappings: Vec::new(), life: Life::Alive };
+        let program = Process { oom_score_adj: 0, mappings: Vec::new(), forked: false, life: Life::Alive };
         Self {
             all: Mutex::ranked(Rank::Oom, vec![program]),
             kills: Mutex::default(),
@@ -99,8 +104,23 @@ impl Processes {
     /// Adds a process that has these mappings; returns its number.
     pub fn add(&self, oom_score_adj: i32, mappings: Vec<MappingId>) -> ProcessId {
         let mut all = self.all.lock();
-        all.push(Process { oom_score_adj, mappings, life: Life::Alive });
+        all.push(Process { oom_score_adj, mappings, forked: false, life: Life::Alive });
         ProcessId::nth(all.len() - 1)
+    }
+
+    /// Adds a forked child of the program, which has this area, in the place of one that has ended.
+    pub(crate) fn add_child(&self, vma: &Vma) {
+        let mut all = self.all.lock();
+        let oom_score_adj = all[PROGRAM.at()].oom_score_adj;
+        let child = Process { oom_score_adj, mappings: Vec::new(), forked: true, life: Life::Alive };
+        let ended = all.iter().position(|process| process.forked && process.life == Life::Gone);
+        let number = ended.unwrap_or(all.len());
+        if number == all.len() {
+            all.push(child);
+        } else {
+            all[number] = child;
+        }
+        vma.set_child(ProcessId::nth(number));
     }
 
     /// Whether the program's threads have a fatal signal pending.
@@ -119,9 +139,9 @@ impl Processes {
         self.all.lock()[process.at()].life != Life::Alive
     }
 
-    /// Whether a process has given its memory back.
-    pub fn is_gone(&self, process: ProcessId) -> bool {
-        self.all.lock()[process.at()].life == Life::Gone
+    /// Whether a process has its fatal signal and has yet to give its memory back.
+    pub fn is_dying(&self, process: ProcessId) -> bool {
+        self.all.lock()[process.at()].life == Life::Dying
     }
 
     /// A process has given its memory back.
@@ -170,7 +190,20 @@ impl Machine {
         if process == PROGRAM {
             self.processes.killed.store(true, Ordering::Relaxed);
         }
-        OutOfMemory::Killed(process)
+        self.child(process).map_or(OutOfMemory::Killed(process), OutOfMemory::ChildKilled)
+    }
+
+    /// The area of a forked child.
+    fn child(&self, process: ProcessId) -> Option<Arc<Vma>> {
+        self.mappings().find_map(|mapping| {
+            let mut found = None;
+            mapping.for_each_child(|vma| {
+                if vma.child() == Some(process) {
+                    found = Some(Arc::clone(vma));
+                }
+            });
+            found
+        })
     }
 
     /// `oom_badness`: pages, page tables and swap, of which there is none here, and
@@ -191,23 +224,33 @@ impl Machine {
             _ => all[process.at()].mappings.contains(&id),
         };
         let mut sum = Resident::default();
+        if let Some(child) = all[process.at()].forked.then(|| self.child(process)).flatten() {
+            self.add_resident(&mut sum, &child, gfp);
+        }
         for mapping in self.mappings().filter(|mapping| own(mapping.id)) {
-            let mut last_table = None;
-            for index in mapping.vma.pages() {
-                let pte = mapping.vma.pte(index);
-                // A page on its way is a page still.
-                if !(pte.is_present() || pte.is_migration()) || self.is_zero(pte.frame()) {
-                    continue;
-                }
-                sum.pages += 1;
-                let zone = ZoneKind::of(self.folio(pte.frame()).flags());
-                sum.useful += u64::from(gfp.looks_into(zone));
-                let table = Some(index.table());
-                sum.tables += u64::from(table != last_table);
-                last_table = table;
-            }
+            self.add_resident(&mut sum, &mapping.vma, gfp);
         }
         sum
+    }
+
+    fn add_resident(&self, sum: &mut Resident, vma: &Vma, gfp: Gfp) {
+        let mut last_table = None;
+        for index in vma.pages() {
+            let pte = vma.pte(index);
+            // A page on its way is a page still.
+            if !(pte.is_present() || pte.is_migration()) || self.is_zero(pte.frame()) {
+                continue;
+            }
+            sum.pages += 1;
+            let (frame, head) = (pte.frame(), self.memory.head(pte.frame()));
+            // What others map too would stay theirs.
+            let alone = self.page(frame).mapcount() + self.memory.entire_mapcount(head) <= 1;
+            let zone = ZoneKind::of(self.page(head).flags());
+            sum.useful += u64::from(alone && gfp.looks_into(zone));
+            let table = Some(index.table());
+            sum.tables += u64::from(table != last_table);
+            last_table = table;
+        }
     }
 }
 

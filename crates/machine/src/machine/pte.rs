@@ -12,6 +12,7 @@ impl Pte {
     const WRITE: u64 = 4;
     const DIRTY: u64 = 8;
     const POISON: u64 = 16;
+    const EXCLUSIVE: u64 = 32;
     const FRAME: u32 = 32;
 
     /// Nothing mapped.
@@ -31,9 +32,20 @@ impl Pte {
         Self(bits)
     }
 
-    /// The migration entry that stands for this present entry.
-    pub fn to_migration(self) -> Self {
-        Self(self.0 & !Self::PRESENT | Self::MIGRATION)
+    /// The migration entry that stands for this present entry, and says whether its page is exclusive:
+    /// until it is mapped again nothing else does.
+    pub fn to_migration(self, exclusive: bool) -> Self {
+        Self(self.0 & !Self::PRESENT | Self::MIGRATION | if exclusive { Self::EXCLUSIVE } else { 0 })
+    }
+
+    /// Whether the page of this migration entry is exclusive.
+    pub fn is_exclusive(self) -> bool {
+        self.0 & Self::EXCLUSIVE != 0
+    }
+
+    /// This migration entry of a page that a child shares from now on (`make_readable_migration_entry`).
+    pub fn made_shared(self) -> Self {
+        Self(self.0 & !(Self::WRITE | Self::EXCLUSIVE))
     }
 
     /// The present entry that this migration entry stood for, now of `frame`.
@@ -116,8 +128,10 @@ mod tests {
     fn a_migration_entry_keeps_what_the_pte_allowed() {
         for (write, dirty) in [(false, false), (true, false), (true, true)] {
             let pte = Pte::present(Frame(7), write, dirty);
-            let entry = pte.to_migration();
+            let entry = pte.to_migration(write);
             assert!(entry.is_migration() && !entry.is_present() && !entry.is_none());
+            assert_eq!((entry.is_exclusive(), entry.made_shared().is_exclusive()), (write, false));
+            assert_eq!(entry.made_shared().from_migration(Frame(7)), pte.write_protected());
             assert_eq!(entry.frame(), Frame(7));
             assert_eq!(entry.from_migration(Frame(9)), Pte::present(Frame(9), write, dirty));
         }

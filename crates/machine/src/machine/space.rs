@@ -22,11 +22,16 @@
 //! that finds a PTE has looked at nothing else.
 
 use super::area::{Area, Areas, vm};
-use super::ids::{AtomicFrame, Frame, MappingId, NO_FRAME, PTES_PER_TABLE, PageIndex, PageRange, pages};
+use super::ids::{
+    AtomicFrame, Frame, MappingId, NO_FRAME, PTES_PER_TABLE, PageIndex, PageRange, ProcessId, pages,
+};
 use super::kind::{Backing, Kind};
+use super::oom::PROGRAM;
 use super::pte::Pte;
 use super::sparse::zeros;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Rank};
+use crate::sync::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, Rank,
+};
 use std::sync::Arc;
 
 /// One address space's view of a mapping.
@@ -52,6 +57,8 @@ pub struct Vma {
     prepared: AtomicBool,
     /// Whether it has been unmapped for good.
     gone: AtomicBool,
+    /// The child whose it is; [`PROGRAM`]: nobody's that was forked, or is there yet.
+    child: AtomicU32,
 }
 
 /// What maps a page: its PTE, or the PMD over it and its neighbours, whose frame is the first one's.
@@ -93,6 +100,7 @@ impl Vma {
             areas: Mutex::new(Areas::new(pages as u32)),
             prepared: AtomicBool::new(kind != Kind::Anon),
             gone: AtomicBool::new(false),
+            child: AtomicU32::new(PROGRAM.0),
         }
     }
 
@@ -228,9 +236,20 @@ impl Vma {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// Marks it unmapped for good.
-    pub fn set_gone(&self) {
-        self.gone.store(true, Ordering::Relaxed);
+    /// Marks it unmapped for good; false if it was.
+    pub fn set_gone(&self) -> bool {
+        !self.gone.swap(true, Ordering::Relaxed)
+    }
+
+    /// The forked child whose area it is.
+    pub fn child(&self) -> Option<ProcessId> {
+        let process = ProcessId(self.child.load(Ordering::Relaxed));
+        (process != PROGRAM).then_some(process)
+    }
+
+    /// Makes it the area of a child.
+    pub(crate) fn set_child(&self, process: ProcessId) {
+        self.child.store(process.0, Ordering::Relaxed);
     }
 }
 
@@ -467,7 +486,7 @@ impl CacheSlots<'_> {
     }
 }
 
-crate::restore!(Vma { ptes, pmds, tables, flags, areas, prepared, gone } keep { mapping, kind, is_alias, ptls });
+crate::restore!(Vma { ptes, pmds, tables, flags, areas, prepared, gone, child } keep { mapping, kind, is_alias, ptls });
 #[cfg(not(loom))]
 impl crate::restore::Restore for Mapping {
     fn restore(&self, from: &Self) {

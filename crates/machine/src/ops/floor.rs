@@ -7,11 +7,11 @@
 //!
 //! | floor | methods in |
 //! |---|---|
-//! | [`Refs`] | `refs`, `lock`, `oom`, `refused` |
+//! | [`Refs`] | `refs`, `lock`, `life`, `refused` |
 //! | [`Lists`] | `lru/lists` |
 //! | [`Batches`] | `lru/batch` |
 //! | [`Lru`] | `lru/drain`, `lru/isolate`, `lru/mlock`, `lru/age` |
-//! | [`Mm`] | `mm/walk` → `mm/rmap` → `mm/fresh` → `mm/fault`, `mm/advise` → `mm/zap`, `mm/fork` → `mm/gup`, `mm/memfd` |
+//! | [`Mm`] | `mm/walk` → `mm/rmap` → `mm/advise` → `mm/zap` → `mm/oom` → `mm/fresh` → `mm/fault` → `mm/fork` → `mm/gup`, `mm/memfd` |
 //! | [`Migrate`] | `migrate/page` → `migrate/passes` |
 //! | [`Task`] | `pin`, `background` |
 

@@ -1,9 +1,10 @@
-//! The page lock and writeback: what operations sleep on.
+//! The page lock, writeback and mutexes: what operations sleep on.
 
 use super::floor::Refs;
 use crate::drive::{Driver, Step, Wait};
-use crate::machine::{Folio, Frame, flag};
+use crate::machine::{Folio, Frame, SleepMutex, flag};
 use crate::observe::Event;
+use std::cell::Cell;
 
 impl<D: Driver> Refs<'_, D> {
     /// `folio_trylock`.
@@ -69,6 +70,47 @@ impl<D: Driver> Refs<'_, D> {
         // One flag for both: who is woken too early asks again.
         self.d.wake(Wait::PageLock(head));
         self.d.wake(Wait::Writeback(head));
+    }
+
+    /// `mutex_lock_killable`; false if killed. It is taken after one look past those who sleep: who
+    /// holds it for a moment only is waited for awake (`mutex_optimistic_spin`). `wait`: what a
+    /// thread waits for then.
+    pub(super) fn lock_mutex(
+        &self,
+        mutex: &SleepMutex,
+        (waits, at): (Event, Step),
+        wait: impl Fn(u32) -> Wait,
+    ) -> bool {
+        let me = self.d.id();
+        if mutex.try_lock(me) {
+            return true;
+        }
+        self.event(waits);
+        self.step_at(at);
+        if mutex.lock_or_queue(me) {
+            return true;
+        }
+        // Asked before it sleeps, and whenever it has been woken.
+        let woken = Cell::new(false);
+        while self.d.wait(wait(me), &|| mutex.is_ready(me, woken.replace(true))) {
+            self.step_at(at);
+            if mutex.take(me) {
+                return true;
+            }
+        }
+        self.wake_next(mutex.give_up(me), wait);
+        false
+    }
+
+    /// `mutex_unlock`: wakes the first who sleeps.
+    pub(super) fn unlock_mutex(&self, mutex: &SleepMutex, wait: impl Fn(u32) -> Wait) {
+        self.wake_next(mutex.unlock(), wait);
+    }
+
+    fn wake_next(&self, thread: Option<u32>, wait: impl Fn(u32) -> Wait) {
+        if let Some(thread) = thread {
+            self.d.wake(wait(thread));
+        }
     }
 
     /// `folio_start_writeback`; false if it is under way already.

@@ -21,11 +21,11 @@
 
 mod background;
 mod floor;
+mod life;
 mod lock;
 mod lru;
 mod migrate;
 mod mm;
-mod oom;
 mod pin;
 mod refs;
 mod refused;

@@ -82,6 +82,19 @@ words! {
     }
 }
 
+words! {
+    /// Of which registered buffers io_uring keeps one pin a folio, and gives the others back at once.
+    pub enum Coalesce {
+        /// Of none (to 6.2).
+        Never = "never",
+        /// Of those that lie in one folio (6.3 to 6.11; 57bebf807e2a).
+        One = "one",
+        /// Of those in large folios of one size, each up to its end but the last, and from its start but the
+        /// first (6.12 on; a8edbb424b13).
+        Several = "several",
+    }
+}
+
 table! {
     /// What the machine does as one kernel version does it.
     pub struct Rules {
@@ -161,6 +174,8 @@ table! {
         key tmpfs_faults_huge: bool,
         /// Whether pins walk hugetlb mappings by themselves: what lies in Movable is -ENOMEM, for ever (to 6.5).
         key hugetlb_apart: bool,
+        /// Of which buffers io_uring keeps one pin a folio.
+        key coalesce: Coalesce,
         /// Whether a pin without memory for its array of folios fails with its range still pinned (6.11).
         key folio_array_leaks: bool,
         /// What a pin adds to the refcount (GUP_PIN_COUNTING_BIAS).
@@ -210,6 +225,7 @@ impl Rules {
             hole_splits_to_fit: true,
             tmpfs_faults_huge: false,
             hugetlb_apart: false,
+            coalesce: Coalesce::Several,
             folio_array_leaks: false,
             pin_bias: 1024,
         }

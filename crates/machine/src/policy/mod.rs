@@ -18,5 +18,5 @@ pub use axes::{
 pub use caller::{Account, Caller, Entrance, Habit, Short};
 pub use errno::Errno;
 pub use kernel::{
-    Cold, DrainAfterMigrate, Entry, MigrateStyle, MlockLarge, MprotectWritable, Rules, Unshare,
+    Coalesce, Cold, DrainAfterMigrate, Entry, MigrateStyle, MlockLarge, MprotectWritable, Rules, Unshare,
 };

@@ -5,12 +5,12 @@ use super::{impl_table, impl_words};
 use crate::machine::Layout;
 use gupstress_machine::drive::{CostSet, Costs, Step};
 use gupstress_machine::policy::{
-    Cold, Defect, DrainAfterMigrate, DrainRule, DrainWhen, Empty, Entry, FailedErrno, IsolationFailure, Look,
-    MigrateStyle, MigrationFailure, MlockLarge, MprotectWritable, OtherPinner, Permanent, Policy, Rules,
-    Scope, SweepOrder, Unshare, Waiters, ZeroPage,
+    Coalesce, Cold, Defect, DrainAfterMigrate, DrainRule, DrainWhen, Empty, Entry, FailedErrno,
+    IsolationFailure, Look, MigrateStyle, MigrationFailure, MlockLarge, MprotectWritable, OtherPinner,
+    Permanent, Policy, Rules, Scope, SweepOrder, Unshare, Waiters, ZeroPage,
 };
 
-impl_words!(Cold CostSet Defect DrainAfterMigrate DrainRule DrainWhen Empty Entry FailedErrno IsolationFailure Look MigrateStyle MlockLarge MprotectWritable
+impl_words!(Coalesce Cold CostSet Defect DrainAfterMigrate DrainRule DrainWhen Empty Entry FailedErrno IsolationFailure Look MigrateStyle MlockLarge MprotectWritable
     MigrationFailure OtherPinner Permanent Scope SweepOrder Unshare Waiters ZeroPage);
 
 gupstress_machine::layout_keys!();

@@ -124,7 +124,9 @@ impl OsRun {
                 &self.pages[frame.at() % self.pages.len()]
             }
             // Waiters of one turn each: spread over the same monitors.
-            Wait::Turn(ticket) | Wait::DrainMutex(ticket) => &self.pages[ticket as usize % self.pages.len()],
+            Wait::Turn(ticket) | Wait::DrainMutex(ticket) | Wait::HugetlbFault(ticket) => {
+                &self.pages[ticket as usize % self.pages.len()]
+            }
             Wait::Work(cpu) => &self.work[cpu.at()],
             Wait::DrainWork(cpu) => &self.drained[cpu.at()],
             Wait::Signal(process) | Wait::Exit(process) => &self.pages[process.at() % self.pages.len()],

@@ -64,6 +64,7 @@ fn kernel_word(step: Step) -> &'static str {
         Step::Fault => "handle_mm_fault",
         Step::FaultAlloc => "vma_alloc_folio",
         Step::FaultMapped => "set_pte: folio_add_lru",
+        Step::FaultMutex => "hugetlb_fault: mutex",
         Step::Zap => "zap_present_ptes",
         Step::Mlock => "mlock_folio",
         Step::Queue => "folio_batch_add",

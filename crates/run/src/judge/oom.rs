@@ -7,7 +7,7 @@ use serde::Serialize;
 /// A process that the OOM killer chose.
 #[derive(Debug, Clone, Serialize)]
 pub struct OomVictim {
-    /// Which one: `pinners`, or a bystander by number.
+    /// Which one: `pinners`, a bystander by number, or a `forked child`.
     pub process: String,
     /// Its badness (`oom_badness`), in pages.
     pub points: i64,

@@ -5,7 +5,8 @@ use super::session::{Outcome, Session, Stage};
 use crate::drive::sim::SimThread;
 use crate::judge::Class;
 use crate::machine::{
-    Backing, CpuId, Frame, Kind, MAX_ORDER, Mapping, MappingId, PageIndex, PageRange, ZoneKind, pages,
+    Accounts, Backing, CpuId, Frame, Kind, MAX_ORDER, Mapping, MappingId, PageIndex, PageRange, ZoneKind,
+    pages,
 };
 use crate::ops::{Errno, Task};
 use crate::script::{Counted, Has, Name, Op, OpError, Pages, Part, Player};
@@ -43,6 +44,15 @@ impl<S: Stage> Session<S> {
         self.m.set_hugetlb_pool(cpu, 0);
         self.m.set_hugetlb_pool(cpu, pages);
         Ok(())
+    }
+
+    /// What limits callers, to be told otherwise while nothing is pinned: what was pinned without
+    /// a limit, nobody has counted.
+    fn limits(&self, word: &str) -> Result<&Accounts, OpError> {
+        if self.book.lock().pins.iter().any(Option::is_some) {
+            return Err(OpError::Misuse(format!("{word}: pages are pinned; nearest: before they are")));
+        }
+        Ok(&self.m.accounts)
     }
 
     /// Leaves no free block of more than a page outside Movable.
@@ -382,6 +392,8 @@ impl<S: Stage> Player for Session<S> {
             Op::Thpon(_) => self.thp_always = true,
             Op::Hugepool(pages) => self.hugepool(cpu, *pages)?,
             Op::Overcommit(pages) => self.m.set_hugetlb_overcommit(*pages),
+            Op::Memlock(pages) => self.limits("memlock")?.set_memlock(*pages),
+            Op::DmaEntries(entries) => self.limits("dma_entries")?.set_dma_entry_limit(*entries),
             Op::Fragment(_) => self.fragment(cpu)?,
             Op::Unpin(name) => {
                 let mapping = self.named(name)?;

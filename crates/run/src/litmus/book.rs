@@ -160,4 +160,15 @@ mod tests {
         book.left(going, &pages(2..4));
         assert!(book.device(going, &pages(2..4), 8).is_some(), "they are gone");
     }
+
+    #[test]
+    fn a_device_whose_pages_were_given_up_under_its_pin_never_writes() {
+        let (mut book, mapping) = (Book::default(), MappingId(0));
+        let [meets, apart] = [pages(0..3), pages(4..6)].map(|range| book.device(mapping, &range, 8).unwrap());
+        assert!(book.leaves(mapping, &pages(2..4)).is_empty(), "no pin is held");
+        book.left(mapping, &pages(2..4));
+        assert!(!book.arrives(meets));
+        assert!(book.arrives(apart));
+        assert!(!book.arrives(apart), "once");
+    }
 }

@@ -146,6 +146,10 @@ steps! {
     Hugepool(u32) = "hugepool",
     /// lets the pool grow by N pages more where it lacks them: vm.nr_overcommit_hugepages
     Overcommit(u32) = "overcommit",
+    /// lets callers keep N pages locked or pinned, by each way of counting: RLIMIT_MEMLOCK; 0: any number
+    Memlock(u32) = "memlock",
+    /// lets VFIO have N DMA mappings at a time: dma_entry_limit
+    DmaEntries(u32) = "dma_entries",
     /// leaves no free block of more than a page outside Movable
     Fragment(Nothing) = "fragment",
     /// lets 0.2 s pass, in which nothing else happens
@@ -296,6 +300,8 @@ impl Op {
             | Self::Settle(_)
             | Self::Hugepool(_)
             | Self::Overcommit(_)
+            | Self::Memlock(_)
+            | Self::DmaEntries(_)
             | Self::Fragment(_)
             | Self::Sleep(_)
             | Self::Thpon(_)

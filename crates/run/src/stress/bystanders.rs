@@ -160,6 +160,7 @@ impl Shared {
 
     /// What a process is called.
     pub(super) fn process_name(&self, process: ProcessId) -> String {
-        self.thread_of(process).map_or_else(|| "pinners".to_owned(), |thread| self.name(thread))
+        let nobodys = || if process == PROGRAM { "pinners" } else { "forked child" }.to_owned();
+        self.thread_of(process).map_or_else(nobodys, |thread| self.name(thread))
     }
 }

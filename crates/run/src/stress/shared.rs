@@ -279,8 +279,8 @@ impl Shared {
     pub fn new(m: Machine, policy: Policy, profile: Profile, goal: u64) -> Self {
         let pages = profile.ranges.pages;
         let (count, huge) = (profile.mappings(), pages >> MAX_ORDER);
-        let memlock = profile.pinner.memlock;
-        m.accounts.set_limits((memlock != 0).then_some(memlock), profile.pinner.dma_entries);
+        m.accounts.set_memlock(profile.pinner.memlock);
+        m.accounts.set_dma_entry_limit(profile.pinner.dma_entries);
         if profile.ranges.hugetlb {
             m.set_hugetlb_pool(CpuId(0), huge.saturating_mul(count));
         }

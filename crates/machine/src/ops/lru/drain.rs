@@ -22,7 +22,6 @@ use crate::machine::{Batch, CpuId};
 use crate::observe::Event;
 use crate::ops::floor::Lru;
 use crate::sync::{Ordering, fence};
-use std::cell::Cell;
 
 impl<D: Driver> Lru<'_, D> {
     /// `lru_add_drain`: all batches of this CPU, mlock included.
@@ -79,7 +78,8 @@ impl<D: Driver> Lru<'_, D> {
         fence(Ordering::SeqCst); // (A), pairs with (B)
         let seen = self.m.drain_gen.load(Ordering::Relaxed);
         self.step_at(Step::DrainGen);
-        if !self.lock_drain_mutex() {
+        let mutex = &self.m.drain_mutex;
+        if !self.lock_mutex(mutex, (Event::DrainWaits, Step::DrainMutex), Wait::DrainMutex) {
             return;
         }
         if !force && self.m.drain_gen.load(Ordering::Relaxed) != seen {
@@ -90,37 +90,7 @@ impl<D: Driver> Lru<'_, D> {
             fence(Ordering::SeqCst); // (B), pairs with (A)
             self.queue_and_flush();
         }
-        self.wake_for_drain_mutex(self.m.drain_mutex.unlock());
-    }
-
-    /// Sleeps where it must; false if killed. The mutex is taken after one look past those who
-    /// sleep: who holds it for a moment only is waited for awake (`mutex_optimistic_spin`).
-    fn lock_drain_mutex(&self) -> bool {
-        let (mutex, me) = (&self.m.drain_mutex, self.d.id());
-        if mutex.try_lock(me) {
-            return true;
-        }
-        self.event(Event::DrainWaits);
-        self.step_at(Step::DrainMutex);
-        if mutex.lock_or_queue(me) {
-            return true;
-        }
-        // Asked before it sleeps, and whenever it has been woken.
-        let woken = Cell::new(false);
-        while self.d.wait(Wait::DrainMutex(me), &|| mutex.is_ready(me, woken.replace(true))) {
-            self.step_at(Step::DrainMutex);
-            if mutex.take(me) {
-                return true;
-            }
-        }
-        self.wake_for_drain_mutex(mutex.give_up(me));
-        false
-    }
-
-    fn wake_for_drain_mutex(&self, thread: Option<u32>) {
-        if let Some(thread) = thread {
-            self.d.wake(Wait::DrainMutex(thread));
-        }
+        self.unlock_mutex(mutex, Wait::DrainMutex);
     }
 
     fn queue_and_flush(&self) {

@@ -184,15 +184,10 @@ impl<'a, D: Driver> Migrate<'a, D> {
         };
         frozen.copy_to(&dst);
         let target = dst.folio();
-        for nth in 1..src.nr_pages() {
-            if self.page(src.head + nth).clear(flag::ANON_EXCLUSIVE) & flag::ANON_EXCLUSIVE != 0 {
-                self.page(target.head + nth).set_fresh(flag::ANON_EXCLUSIVE);
-            }
-        }
         let (mapping, index) = (src.mapping(), src.index());
         target.set_mapping(mapping, index);
-        let kept = flag::REFERENCED | flag::DIRTY | flag::SWAPBACKED | flag::ANON | flag::ANON_EXCLUSIVE;
-        let gone = flag::ACTIVE | flag::UNEVICTABLE | flag::PARTLY_MAPPED | flag::ANON | flag::ANON_EXCLUSIVE;
+        let kept = flag::REFERENCED | flag::DIRTY | flag::SWAPBACKED | flag::ANON;
+        let gone = flag::ACTIVE | flag::UNEVICTABLE | flag::PARTLY_MAPPED | flag::ANON;
         let moved = src.clear(gone);
         // Active and unevictable exclude each other.
         if moved & flag::HUGETLB != 0 && target.clear(flag::TEMPORARY) & flag::TEMPORARY != 0 {

@@ -142,7 +142,12 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         match (mapping.kind, pte.is_present()) {
             (_, true) if access == Access::Read || pte.is_writable() => Ok(()),
-            (Kind::Hugetlb, _) => self.hugetlb_fault(mapping, vma, index, access == Access::Write),
+            (Kind::Hugetlb, _) => self.under_fault_mutex(mapping, index, || {
+                self.hugetlb_fault(mapping, vma, index, access == Access::Write)
+            }),
+            (Kind::Hugeshm, _) => {
+                self.under_fault_mutex(mapping, index, || self.do_shared_fault(mapping, vma, index, access))
+            }
             (Kind::Pfnmap, _) => self.pfnmap_fault(mapping, vma, index),
             (Kind::Anon, true) => self.do_wp_page(mapping, vma, index, pte, access),
             (Kind::Anon, false) => self.do_first_touch(mapping, vma, index, access),

@@ -23,12 +23,13 @@ impl<D: Driver> Mm<'_, D> {
     ///
     /// Anonymous pages get one more mapping each and become read-only on both
     /// sides; an exclusive one that may be pinned is copied for the child
-    /// instead. PTEs of shared memory are not copied: a child faults them in.
+    /// instead. What is being migrated is shared by its migration entry, which both wait for. PTEs of
+    /// shared memory are not copied: a child faults them in.
     ///
     /// # Errors
     /// `ENOMEM` without a frame for a copy; there is no child then.
     pub fn fork(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
-        self.fork_child(mapping, range).map(drop)
+        self.fork_child(mapping, range).map(|child| self.m.processes.add_child(&child))
     }
 
     /// Forks a child that has all of the mapping, and writes a range of it before anything else happens.
@@ -37,7 +38,9 @@ impl<D: Driver> Mm<'_, D> {
     /// As [`fork`](Self::fork), and as [`touch`](Self::touch) what the child writes.
     pub fn fork_writing(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         let child = self.fork_child(mapping, mapping.vma.pages())?;
-        range.into_iter().try_for_each(|index| self.write(mapping, &child, index))
+        let written = range.into_iter().try_for_each(|index| self.write(mapping, &child, index));
+        self.m.processes.add_child(&child);
+        written
     }
 
     /// All forked children exit (`exit_mmap`).
@@ -55,12 +58,14 @@ impl<D: Driver> Mm<'_, D> {
     /// As [`fork`](Self::fork).
     pub fn with_child(&self, mapping: &Mapping, range: PageRange, body: impl FnOnce()) -> Result<(), Errno> {
         let child = self.fork_child(mapping, range)?;
+        self.m.processes.add_child(&child);
         body();
         self.reap(mapping, &child);
         Ok(())
     }
 
-    /// A child that has the range of the parent's mapping; none where something of it cannot be copied.
+    /// A child that has the range of the parent's mapping, and that nobody knows of yet; none where
+    /// something of it cannot be copied.
     fn fork_child(&self, mapping: &Mapping, range: PageRange) -> Result<Arc<Vma>, Errno> {
         let child = new_child(mapping);
         match mapping.write_protecting(|| self.copy_page_range(mapping, &child, range)) {
@@ -88,7 +93,7 @@ impl<D: Driver> Mm<'_, D> {
             if self.copy_huge_pmd(mapping, child, index)? {
                 index += PTES_PER_TABLE;
             } else {
-                self.copy_present_pte(mapping, child, index)?;
+                self.copy_pte(mapping, child, index)?;
                 index += 1;
             }
         }
@@ -98,9 +103,14 @@ impl<D: Driver> Mm<'_, D> {
     /// Copies the PMD that maps a page, if one does; false also where it is split for the copy.
     fn copy_huge_pmd(&self, mapping: &Mapping, child: &Vma, index: PageIndex) -> Result<bool, Errno> {
         let locked = mapping.vma.lock(index);
-        let Some(pmd) = locked.pmd(index).filter(|pmd| pmd.is_present()) else {
+        let Some(pmd) = locked.pmd(index) else {
             return Ok(false);
         };
+        if pmd.is_migration() {
+            locked.replace(index, true, pmd.made_shared());
+            child.lock_nested(index).set_pmd(index, pmd.made_shared());
+            return Ok(true);
+        }
         let head = pmd.frame();
         let zero = self.m.is_zero(head);
         if !zero {
@@ -122,12 +132,17 @@ impl<D: Driver> Mm<'_, D> {
         Ok(true)
     }
 
-    fn copy_present_pte(&self, mapping: &Mapping, child: &Vma, index: PageIndex) -> Result<(), Errno> {
+    fn copy_pte(&self, mapping: &Mapping, child: &Vma, index: PageIndex) -> Result<(), Errno> {
         let parent = &mapping.vma;
         let locked = parent.lock(index);
         let pte = locked.get(index);
         if pte.is_poison() {
             child.lock_nested(index).set(index, pte);
+        }
+        if pte.is_migration() {
+            // `copy_nonpresent_pte`
+            locked.set(index, pte.made_shared());
+            child.lock_nested(index).set(index, pte.made_shared());
         }
         if !pte.is_present() {
             return Ok(());

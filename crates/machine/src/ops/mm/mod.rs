@@ -1,7 +1,7 @@
 //! Mappings: what faults, forks, walks and gives up the pages of a range.
 //!
-//! `walk` → `rmap` → `fresh` → `fault`, `advise` → `zap`, `fork` → `gup`, `memfd`: each calls only
-//! those before it.
+//! `walk` → `rmap` → `advise` → `zap` → `oom` → `fresh` → `fault` → `fork` → `gup`, `memfd`: each calls
+//! only those before it.
 
 mod advise;
 mod around;
@@ -11,6 +11,7 @@ mod fresh;
 mod gup;
 mod hugetlb;
 mod memfd;
+mod oom;
 mod rmap;
 mod split;
 mod walk;

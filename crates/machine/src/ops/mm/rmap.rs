@@ -116,7 +116,7 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `try_to_migrate`: replaces every PTE and PMD of a locked folio by a migration
-    /// entry. They stay where a page may be pinned and the rules respect that: the
+    /// entry, which knows from then on whether its page is exclusive. They stay where a page may be pinned and the rules respect that: the
     /// references that say so, `own` of them the caller's, are returned.
     pub(in crate::ops) fn try_to_migrate(&self, head: Frame, own: i32) -> Option<Test> {
         let folio = self.folio_at(head);
@@ -131,15 +131,16 @@ impl<D: Driver> Mm<'_, D> {
                     return;
                 }
                 let page = self.page(frame);
-                locked.replace(here, huge, pte.to_migration());
-                if self.m.rules.unmap_respects_pins
-                    && page.has(flag::ANON_EXCLUSIVE)
-                    && self.m.maybe_dma_pinned(&folio)
-                {
+                let exclusive = page.has(flag::ANON_EXCLUSIVE);
+                locked.replace(here, huge, pte.to_migration(exclusive));
+                if self.m.rules.unmap_respects_pins && exclusive && self.m.maybe_dma_pinned(&folio) {
                     let (found, expected) = (folio.refcount(), self.m.expected_refs(&folio) + own);
                     kept = Some(Test::Refs { found, expected });
                     locked.replace(here, huge, pte);
                     return;
+                }
+                if exclusive {
+                    page.clear(flag::ANON_EXCLUSIVE);
                 }
                 if pte.is_dirty() {
                     folio.set(flag::DIRTY);
@@ -179,16 +180,15 @@ impl<D: Driver> Mm<'_, D> {
                 let frame = new + nth;
                 let page = self.page(frame);
                 self.m.memory.folio_of(page, frame).get(1);
+                if pte.is_exclusive() {
+                    page.set(flag::ANON_EXCLUSIVE);
+                }
                 if huge {
                     self.add_rmap_pmd(frame, vma, here);
                     locked.set_pmd(here, pte.from_migration(frame));
                     return;
                 }
                 self.add_rmap_of(page, frame, vma, here);
-                if pte.is_writable() && vma.kind == Kind::Anon {
-                    // It was a PMD's alone when it was moved, and the PMD has been split since.
-                    page.set(flag::ANON_EXCLUSIVE);
-                }
                 locked.set(here, pte.from_migration(frame));
                 drop(locked);
                 if vma.is_locked(here) && self.m.rules.mlock_batched {

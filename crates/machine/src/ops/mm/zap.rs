@@ -227,7 +227,7 @@ impl<D: Driver> Mm<'_, D> {
         pages.len() as u32
     }
 
-    /// Zaps everything that an area maps, for good.
+    /// Zaps everything that an area maps, for good; a child ends with its area.
     pub(super) fn exit(&self, vma: &Vma) {
         if self.m.rules.zap_drains {
             self.lru_add_drain();
@@ -236,7 +236,11 @@ impl<D: Driver> Mm<'_, D> {
         while !rest.is_empty() {
             self.zap_next(vma, &mut rest, false);
         }
-        vma.set_gone();
+        if vma.set_gone()
+            && let Some(process) = vma.child()
+        {
+            self.exited(process);
+        }
     }
 
     /// `munmap`: zaps everything, in the children too, for good.

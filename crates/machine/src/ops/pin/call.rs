@@ -15,7 +15,8 @@ use crate::policy::decide::Over;
 pub struct Pin {
     /// The frames pinned, in the order of the range; empty after a failure.
     pub pages: Vec<Frame>,
-    /// How they were looked up, and so what was pinned of them.
+    /// How they were looked up, and so what is pinned of them: each page, or each folio, to which a
+    /// caller may have come down since.
     pub by: Lookup,
     /// Sweeps that the call took.
     pub sweeps: u32,

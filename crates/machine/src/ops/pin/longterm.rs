@@ -6,7 +6,7 @@ use crate::machine::{Frame, Hindrance, Obstacle, PageRange};
 use crate::observe::Event;
 use crate::ops::floor::Task;
 use crate::ops::mm::{Lookup, PinRequest};
-use crate::policy::{Account, Caller, Entrance, Entry, Errno, Habit, Short};
+use crate::policy::{Account, Caller, Coalesce, Entrance, Entry, Errno, Habit, Short};
 
 impl<D: Driver> Task<'_, D> {
     /// Long-term pins the range as `io_uring` does with its registered buffers:
@@ -44,8 +44,12 @@ impl<D: Driver> Task<'_, D> {
         pin: &mut Pin,
     ) -> Result<(), Errno> {
         let result = if caller == Caller::IoUring {
-            pin.over_limit = None;
-            self.pin_longterm(request, pin).and_then(|()| self.account(caller, pin, 0))
+            (pin.over_limit, pin.by) = (None, Lookup::PageTable);
+            let pinned = self.pin_longterm(request, pin);
+            if pin.pages.first().is_some_and(|&first| self.folio(first).is_large()) {
+                self.coalesce(pin);
+            }
+            pinned.and_then(|()| self.account(caller, pin, 0))
         } else {
             self.pin_in_parts(caller, request, pin)
         };
@@ -57,6 +61,29 @@ impl<D: Driver> Task<'_, D> {
             }
         }
         result
+    }
+
+    /// `io_check_coalesce_buffer`, `io_coalesce_buffer`: of a registered buffer in large folios one pin a
+    /// folio stays, if the rules have it so.
+    fn coalesce(&self, pin: &mut Pin) {
+        let folio = |frame| self.m.memory.head(frame);
+        let size = |frame| self.m.folio(frame).nr_pages();
+        let one = |pair: &[Frame]| pair[1] == pair[0] + 1 && folio(pair[0]) == folio(pair[1]);
+        let next = |pair: &[Frame]| {
+            let [before, after] = [pair[0], pair[1]];
+            before + 1 == folio(before) + size(before) && after == folio(after) && size(after) == size(before)
+        };
+        let coalesces = match self.m.rules.coalesce {
+            Coalesce::Never => false,
+            Coalesce::One => pin.pages.windows(2).all(one),
+            Coalesce::Several => pin.pages.windows(2).all(|pair| one(pair) || next(pair)),
+        };
+        if coalesces {
+            let mut kept = Lookup::PageCache.pinned(self.m, &pin.pages).peekable();
+            let others = pin.pages.iter().copied().filter(|&frame| kept.next_if_eq(&frame).is_none());
+            self.unpin_user_pages(&others.collect::<Vec<_>>());
+            pin.by = Lookup::PageCache;
+        }
     }
 
     /// Whether a caller may not keep so many pages, though it has no others.

@@ -282,6 +282,18 @@ fn circle(bench: &Bench) {
 }
 
 #[test]
+fn who_waits_for_a_hugetlb_fault_waits_for_the_thread_that_faults() {
+    let mut bench = Bench::new();
+    bench.lock(OTHER);
+    assert!(bench.sh.m.hugetlb_fault_mutex(1).try_lock(SUSPECT as u32));
+    bench.slot(OTHER).begin(0);
+    bench.slot(OTHER).place.set(Step::FaultMutex, NO_FRAME);
+    bench.slot(OTHER).place.wait(Wait::HugetlbFault(1), u64::MAX);
+    assert!(bench.watch(10 * WINDOW, |_| ()));
+    assert_eq!(bench.verdict(), LivenessVerdict::Deadlocked);
+}
+
+#[test]
 fn a_circle_that_is_the_same_at_every_look_is_a_deadlock_of_all_in_it() {
     let mut bench = Bench::new();
     circle(&bench);

@@ -5,22 +5,16 @@
 //! fails only for who is killed meanwhile. A larger one, or one that asks to fail
 //! (`__GFP_RETRY_MAYFAIL`), kills nobody.
 
-use super::floor::Refs;
 use crate::drive::{Driver, Wait};
 use crate::machine::payload::Fresh;
-use crate::machine::{Gfp, OutOfMemory, PROGRAM, ProcessId};
+use crate::machine::{Gfp, OutOfMemory, PROGRAM};
 use crate::observe::Event;
+use crate::ops::floor::Mm;
 
-impl<'a, D: Driver> Refs<'a, D> {
-    /// `fatal_signal_pending`: the run ends, or the OOM killer has chosen this process.
-    #[inline]
-    pub fn killed(&self) -> bool {
-        self.d.killed() || self.m.processes.is_killed()
-    }
-
+impl<'a, D: Driver> Mm<'a, D> {
     /// `alloc_pages`: from the first zone of `gfp` that has a block of the order.
     #[inline]
-    pub(super) fn alloc(&self, gfp: Gfp, order: u32) -> Option<Fresh<'a>> {
+    pub(in crate::ops) fn alloc(&self, gfp: Gfp, order: u32) -> Option<Fresh<'a>> {
         self.m.memory.alloc(self.cpu(), gfp, order).or_else(|| self.alloc_pages_may_oom(gfp, order))
     }
 
@@ -38,6 +32,12 @@ impl<'a, D: Driver> Refs<'a, D> {
                     self.d.wake(Wait::Signal(process));
                     process
                 }
+                OutOfMemory::ChildKilled(child) => {
+                    self.event(Event::OomKills);
+                    // It has no thread of its own that would: `oom_reap_task_mm`.
+                    self.exit(&child);
+                    continue;
+                }
                 OutOfMemory::Dying(process) => process,
                 OutOfMemory::Panicked => {
                     // Nobody does anything any more.
@@ -46,20 +46,9 @@ impl<'a, D: Driver> Refs<'a, D> {
                 }
             };
             if process != PROGRAM {
-                self.d.wait(Wait::Exit(process), &|| self.m.processes.is_gone(process));
+                self.d.wait(Wait::Exit(process), &|| !self.m.processes.is_dying(process));
             }
         }
         None
-    }
-
-    /// The life of a process that wants nothing: waits for its fatal signal; false if the run ends first.
-    pub fn await_signal(&self, process: ProcessId) -> bool {
-        self.d.wait(Wait::Signal(process), &|| self.m.processes.has_signal(process))
-    }
-
-    /// A process has given back what it had.
-    pub fn exited(&self, process: ProcessId) {
-        self.m.processes.has_exited(process);
-        self.d.wake(Wait::Exit(process));
     }
 }
