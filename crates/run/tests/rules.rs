@@ -165,7 +165,7 @@ fn a_shared_page_with_up_to_two_batch_entries_is_reused_and_with_three_copied() 
             // One entry is the fault's own; the others are of pages that had left the list.
             for _ in 1..entries {
                 page.get(1);
-                t.m.cpus[0].lock().list(Batch::Activate).push(Entry { frame, tag: Tag::None });
+                t.m.cpus[0].lock().push(Batch::Activate, Entry { frame, tag: Tag::None });
             }
             page.clear(flag::ANON_EXCLUSIVE);
             let locked = mapping.vma.lock(PageIndex(0));

@@ -74,23 +74,46 @@ pub struct Entry {
 
 /// Entries of one CPU's batches; reached through [`Cpu::lock`].
 #[derive(Debug, Clone)]
-pub struct Batches([Vec<Entry>; Batch::ALL.len()]);
+pub struct Batches {
+    lists: [Vec<Entry>; Batch::ALL.len()],
+    /// Bits of those that hold anything.
+    filled: u32,
+}
 
 impl Batches {
+    fn new(batch_size: usize) -> Self {
+        Self { lists: std::array::from_fn(|_| Vec::with_capacity(batch_size)), filled: 0 }
+    }
+
     /// Entries of one batch.
-    pub fn list(&mut self, batch: Batch) -> &mut Vec<Entry> {
-        &mut self.0[batch as usize]
+    pub fn list(&self, batch: Batch) -> &[Entry] {
+        &self.lists[batch as usize]
+    }
+
+    /// Adds an entry to a batch; how many it has then.
+    #[inline]
+    pub fn push(&mut self, batch: Batch, entry: Entry) -> usize {
+        let list = &mut self.lists[batch as usize];
+        list.push(entry);
+        self.filled |= batch.bit();
+        list.len()
+    }
+
+    /// Empties a batch by what `apply` does with its entries, unless it is empty.
+    #[inline]
+    pub fn drain(&mut self, batch: Batch, apply: impl FnOnce(&[Entry])) {
+        if self.filled & batch.bit() != 0 {
+            let list = &mut self.lists[batch as usize];
+            apply(list);
+            list.clear();
+            self.filled &= !batch.bit();
+        }
     }
 
     /// Every entry with its batch.
     pub fn entries(&self) -> impl Iterator<Item = (Batch, Frame)> + '_ {
-        let lists = Batch::ALL.into_iter().zip(&self.0);
+        let lists = Batch::ALL.into_iter().zip(&self.lists);
         lists.flat_map(|(batch, list)| list.iter().map(move |entry| (batch, entry.frame)))
-    }
-
-    fn mask(&self) -> u32 {
-        let lists = Batch::ALL.into_iter().zip(&self.0);
-        lists.filter(|(_, list)| !list.is_empty()).fold(0, |mask, (batch, _)| mask | batch.bit())
     }
 }
 
@@ -103,22 +126,25 @@ pub struct LocalLocked<'a> {
 
 impl std::ops::Deref for LocalLocked<'_> {
     type Target = Batches;
+    #[inline]
     fn deref(&self) -> &Batches {
         &self.guard
     }
 }
 
 impl std::ops::DerefMut for LocalLocked<'_> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut Batches {
         &mut self.guard
     }
 }
 
 impl Drop for LocalLocked<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let mask = self.guard.mask();
-        if mask != self.cpu.pending.load(Ordering::Relaxed) {
-            self.cpu.pending.store(mask, Ordering::Relaxed);
+        let filled = self.guard.filled;
+        if filled != self.cpu.pending.load(Ordering::Relaxed) {
+            self.cpu.pending.store(filled, Ordering::Relaxed);
         }
     }
 }
@@ -137,10 +163,7 @@ impl Cpu {
     /// A CPU with empty batches that hold up to `batch_size` pages.
     pub fn new(batch_size: usize) -> Self {
         Self {
-            batches: Mutex::ranked(
-                Rank::Local,
-                Batches(std::array::from_fn(|_| Vec::with_capacity(batch_size))),
-            ),
+            batches: Mutex::ranked(Rank::Local, Batches::new(batch_size)),
             pending: AtomicU32::new(0),
             queued: AtomicU32::new(0),
             done: AtomicU32::new(0),

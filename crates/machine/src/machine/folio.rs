@@ -76,6 +76,17 @@ impl Memory {
         page.add_mapcount(n)
     }
 
+    /// `folio_add_new_anon_rmap`: each page of a fresh folio of this order is mapped by a PTE. Under
+    /// the page-table lock.
+    #[inline]
+    pub(crate) fn map_fresh(&self, folio: Folio<'_>, order: u32) {
+        folio.first_mapping();
+        if order != 0 {
+            (1..1 << order).for_each(|nth| self.page(folio.head + nth).first_mapping());
+            folio.first_large_mapping(1 << order);
+        }
+    }
+
     /// PMDs that map a folio of the largest order: `_entire_mapcount`, kept in its second page.
     #[inline]
     pub fn entire_mapcount(&self, head: Frame) -> i32 {

@@ -3,6 +3,7 @@
 //! Links are frame numbers in the pages themselves. [`Lists::validate`]
 //! recounts everything that is kept twice (length, list tag, back links).
 
+use super::folio::Folio;
 use super::ids::{Frame, NO_FRAME};
 use super::memory::Memory;
 use super::page::{Page, flag};
@@ -98,41 +99,40 @@ impl Default for Lruvec {
 
 impl Lists {
     /// `lruvec_add_folio`: to the head of the list that its flags choose.
-    pub fn add(&mut self, memory: &Memory, frame: Frame) {
-        self.insert(memory, frame, true);
+    pub(crate) fn add(&mut self, memory: &Memory, folio: Folio<'_>) {
+        self.insert(memory, folio, true);
     }
 
     /// `lruvec_add_folio_tail`.
-    pub fn add_tail(&mut self, memory: &Memory, frame: Frame) {
-        self.insert(memory, frame, false);
+    pub(crate) fn add_tail(&mut self, memory: &Memory, folio: Folio<'_>) {
+        self.insert(memory, folio, false);
     }
 
-    fn insert(&mut self, memory: &Memory, frame: Frame, at_head: bool) {
-        let page = memory.page(frame);
-        let flags = page.flags();
+    fn insert(&mut self, memory: &Memory, folio: Folio<'_>, at_head: bool) {
+        let (frame, flags) = (folio.head, folio.flags());
         let lru = Lru::of(flags);
         if flags & (flag::SWAPBACKED | flag::REFERENCED) == 0 {
-            page.set(flag::OLDEST);
+            folio.set(flag::OLDEST);
         } else {
-            page.clear(flag::OLDEST);
+            folio.clear(flag::OLDEST);
         }
-        debug_assert_eq!(page.list.load(Ordering::Relaxed), 0, "frame {frame} is on a list already");
+        debug_assert_eq!(folio.list.load(Ordering::Relaxed), 0, "frame {frame} is on a list already");
         let list = &mut self.0[lru as usize];
         let (prev, next) = if at_head { (NO_FRAME, list.head) } else { (list.tail, NO_FRAME) };
-        page.prev.store(prev, Ordering::Relaxed);
-        page.next.store(next, Ordering::Relaxed);
-        page.list.store(lru as u32 + 1, Ordering::Relaxed);
+        folio.prev.store(prev, Ordering::Relaxed);
+        folio.next.store(next, Ordering::Relaxed);
+        folio.list.store(lru as u32 + 1, Ordering::Relaxed);
         list.link(memory, prev, next, frame, frame);
         list.len += 1;
     }
 
     /// `lruvec_del_folio`: off the list it is on.
-    pub fn del(&mut self, memory: &Memory, frame: Frame) {
-        let page = memory.page(frame);
-        let tag = page.list.swap(0, Ordering::Relaxed);
-        debug_assert_ne!(tag, 0, "frame {frame} is on no list");
+    pub(crate) fn del(&mut self, memory: &Memory, folio: Folio<'_>) {
+        let tag = folio.list.load(Ordering::Relaxed);
+        folio.list.store(0, Ordering::Relaxed);
+        debug_assert_ne!(tag, 0, "frame {} is on no list", folio.head);
         let list = &mut self.0[tag as usize - 1];
-        let (prev, next) = (page.prev.load(Ordering::Relaxed), page.next.load(Ordering::Relaxed));
+        let (prev, next) = (folio.prev.load(Ordering::Relaxed), folio.next.load(Ordering::Relaxed));
         list.link(memory, prev, next, next, prev);
         list.len -= 1;
     }

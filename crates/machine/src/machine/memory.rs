@@ -224,11 +224,16 @@ impl Memory {
     }
 
     /// From this CPU's page caches and the blocks.
+    #[inline(never)]
     fn get_page_from_freelist(&self, cpu: CpuId, gfp: Gfp, order: u32) -> Option<Frame> {
-        let mut zones = self.zones_for(gfp);
-        // Mostly it is the first.
-        let first = self.rmqueue(cpu, zones.next()?, order);
-        first.or_else(|| zones.find_map(|kind| self.rmqueue(cpu, kind, order)))
+        // Mostly it is the first zone.
+        self.rmqueue(cpu, gfp.zones()[0], order).or_else(|| self.fall_back(cpu, gfp, order))
+    }
+
+    /// From those of its other zones.
+    #[inline(never)]
+    fn fall_back(&self, cpu: CpuId, gfp: Gfp, order: u32) -> Option<Frame> {
+        self.other_zones_for(gfp).find_map(|kind| self.rmqueue(cpu, kind, order))
     }
 
     #[inline]
@@ -260,15 +265,12 @@ impl Memory {
         })
     }
 
-    /// The zones that an allocation looks into, in order; how much CMA is free is asked only of
-    /// who comes to it.
-    fn zones_for(&self, gfp: Gfp) -> impl Iterator<Item = ZoneKind> + '_ {
+    /// The zones that an allocation looks into after the first, in order; how much CMA is free is
+    /// asked only of who comes to it.
+    fn other_zones_for(&self, gfp: Gfp) -> impl Iterator<Item = ZoneKind> + '_ {
         let zones = gfp.zones();
         let mut last = ZoneKind::Movable;
-        (0..zones.len()).map(move |at| {
-            if at == 0 {
-                return zones[0];
-            }
+        (1..zones.len()).map(move |at| {
             // `__rmqueue`, 5.8 on: of the zone's free pages, more than half are CMA's.
             let by_share = gfp == Gfp::Movable && !self.cma_first;
             if by_share && at == 1 {

@@ -448,7 +448,7 @@ mod tests {
 
     fn queue(m: &Machine, on: CpuId, batch: Batch, frame: Frame) {
         m.page(frame).get(1);
-        m.cpu(on).lock().list(batch).push(Entry { frame, tag: Tag::None });
+        m.cpu(on).lock().push(batch, Entry { frame, tag: Tag::None });
     }
 
     #[test]

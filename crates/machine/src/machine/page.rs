@@ -315,6 +315,18 @@ impl Page {
         self.mapcount.fetch_add(n, Ordering::Relaxed) + n
     }
 
+    /// Of a page of a fresh folio, whose mappings nobody else counts: a PTE maps it.
+    #[inline]
+    pub(super) fn first_mapping(&self) {
+        debug_assert_eq!(self.mapcount(), 0, "a fresh page is mapped");
+        self.mapcount.store(1, Ordering::Relaxed);
+    }
+
+    /// The same of the large folio that it is the head of: so many PTEs do.
+    pub(super) fn first_large_mapping(&self, n: i32) {
+        self.large_mapcount.store(n, Ordering::Relaxed);
+    }
+
     pub(super) fn large_mapcount(&self) -> i32 {
         self.large_mapcount.load(Ordering::Relaxed)
     }
@@ -353,6 +365,13 @@ impl Page {
     pub fn set(&self, mask: u32) -> u32 {
         let flags = self.flags();
         if flags & mask == mask { flags } else { self.flags.fetch_or(mask, Ordering::AcqRel) }
+    }
+
+    /// `__folio_set_locked` and its like: sets flags of a fresh folio. Nobody else changes them but
+    /// who waits for the lock of what the frame was before: he looks again, and does not sleep.
+    #[inline]
+    pub(crate) fn set_fresh(&self, mask: u32) {
+        self.flags.store(self.flags.load(Ordering::Relaxed) | mask, Ordering::Release);
     }
 
     /// Clears flags; returns what was set before. A write only where it changes something.

@@ -39,7 +39,7 @@ impl<D: Driver> Refs<'_, D> {
     /// `__folio_set_locked`: of a page that nobody else can know of yet.
     #[inline]
     pub(super) fn set_locked(&self, folio: Folio<'_>) {
-        folio.set(flag::LOCKED);
+        folio.set_fresh(flag::LOCKED);
         folio.set_lock_owner(Some(self.d.id()));
     }
 

@@ -121,13 +121,12 @@ impl<'a, D: Driver> Refs<'a, D> {
     /// `__folio_put`: the last reference is gone. Out of line: most puts are not the last.
     #[inline(never)]
     pub(super) fn free(&self, folio: Folio<'_>) {
-        let head = folio.head;
         debug_assert_eq!(folio.folio_mapcount(), 0, "a mapped folio lost its last reference");
         if folio.test_clear(flag::LRU) {
-            self.m.lruvec.lock().del(&self.m.memory, head);
+            self.m.lruvec.lock().del(&self.m.memory, folio);
         }
         if folio.has(flag::HUGETLB) {
-            self.m.free_hugetlb(self.cpu(), head);
+            self.m.free_hugetlb(self.cpu(), folio.head);
         } else {
             self.m.memory.free_folio(self.cpu(), folio);
         }

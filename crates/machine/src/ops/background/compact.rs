@@ -13,7 +13,7 @@ impl<D: Driver> Task<'_, D> {
         let mut next = frames.start;
         while next < frames.end && taken.len() < n {
             let folio = self.m.memory.frames_of(next);
-            let (frame, page) = (folio.start, self.page(folio.start));
+            let (frame, page) = (folio.start, self.folio_at(folio.start));
             next = folio.end;
             if page.is_large() && !large {
                 continue;
@@ -23,7 +23,7 @@ impl<D: Driver> Task<'_, D> {
             }
             if page.test_clear(flag::LRU) {
                 page.set_isolator(Some(self.d.id()));
-                self.m.lruvec.lock().del(&self.m.memory, frame);
+                self.m.lruvec.lock().del(&self.m.memory, page);
                 taken.push(frame);
                 self.step(Step::Compact, frame);
             } else {

@@ -16,8 +16,9 @@ impl<D: Driver> Task<'_, D> {
         }
         let mut lists = self.m.lruvec.lock();
         for &frame in &taken {
-            lists.add(&self.m.memory, frame);
-            self.folio(frame).set(flag::LRU);
+            let folio = self.folio_at(frame);
+            lists.add(&self.m.memory, folio);
+            folio.set(flag::LRU);
         }
         drop(lists);
         for &frame in &taken {
@@ -36,13 +37,13 @@ impl<D: Driver> Task<'_, D> {
         for _ in 0..2 * n {
             let Some(frame) = next.filter(|_| taken.len() < n) else { break };
             next = Lists::before(memory, frame);
-            let page = self.folio(frame);
+            let page = self.folio_at(frame);
             if !page.try_get(1) {
                 continue;
             }
             if page.test_clear(flag::LRU) {
                 page.set_isolator(Some(self.d.id()));
-                lists.del(memory, frame);
+                lists.del(memory, page);
                 taken.push(frame);
             } else {
                 // Not the last reference: its owner is about to take it off the list.

@@ -31,9 +31,8 @@ impl<D: Driver> Batches<'_, D> {
     /// Puts a folio into a batch; its reference is the caller's gift.
     pub(super) fn queue(&self, batch: Batch, folio: Folio<'_>, tag: Tag) {
         let mut batches = self.local().lock();
-        let list = batches.list(batch);
-        list.push(Entry { frame: folio.head, tag });
-        let full = list.len() >= self.m.rules.batch_size as usize;
+        let queued = batches.push(batch, Entry { frame: folio.head, tag });
+        let full = queued >= self.m.rules.batch_size as usize;
         // A large folio does not wait, nor does what was queued before it.
         if full || folio.is_large() || self.m.lru_cache_disabled() {
             self.flush(&mut batches, batch);
@@ -42,12 +41,6 @@ impl<D: Driver> Batches<'_, D> {
 
     /// Empties one batch under its local lock.
     pub(super) fn flush(&self, batches: &mut cpu::Batches, batch: Batch) {
-        if batches.list(batch).is_empty() {
-            return;
-        }
-        let mut entries = std::mem::take(batches.list(batch));
-        self.apply(batch, &entries);
-        entries.clear();
-        *batches.list(batch) = entries;
+        batches.drain(batch, |entries| self.apply(batch, entries));
     }
 }

@@ -23,7 +23,7 @@ impl<D: Driver> Lru<'_, D> {
         }
         folio.get(1);
         folio.set_isolator(Some(self.d.id()));
-        self.m.lruvec.lock().del(&self.m.memory, folio.head);
+        self.m.lruvec.lock().del(&self.m.memory, folio);
         true
     }
 

@@ -9,7 +9,7 @@
 use crate::drive::Driver;
 use crate::machine::cpu::{Entry, Tag};
 use crate::machine::lruvec;
-use crate::machine::{Batch, Frame, Page, flag};
+use crate::machine::{Batch, Folio, Page, flag};
 use crate::ops::floor::Lists;
 use crate::policy::{Cold, Rules};
 use crate::sync::Ordering;
@@ -27,102 +27,101 @@ impl<D: Driver> Lists<'_, D> {
     /// The entries of a batch, one after the other: `folio_batch_move_lru`, `mlock_folio_batch`.
     pub(super) fn apply(&self, batch: Batch, entries: &[Entry]) {
         let mut lists = self.m.lruvec.lock();
-        for &entry in entries {
+        for entry in entries {
+            let folio = self.folio_at(entry.frame);
             match batch {
-                Batch::LruAdd => self.lru_add(&mut lists, entry.frame),
-                Batch::MoveTail => self.relist(&mut lists, entry.frame, move_tail),
-                Batch::DeactivateFile => self.relist(&mut lists, entry.frame, deactivate_file),
-                Batch::Deactivate => self.relist(&mut lists, entry.frame, deactivate),
-                Batch::Lazyfree => self.relist(&mut lists, entry.frame, lazyfree),
-                Batch::Activate => self.relist(&mut lists, entry.frame, activate),
+                Batch::LruAdd => self.lru_add(&mut lists, folio),
+                Batch::MoveTail => self.relist(&mut lists, folio, move_tail),
+                Batch::DeactivateFile => self.relist(&mut lists, folio, deactivate_file),
+                Batch::Deactivate => self.relist(&mut lists, folio, deactivate),
+                Batch::Lazyfree => self.relist(&mut lists, folio, lazyfree),
+                Batch::Activate => self.relist(&mut lists, folio, activate),
                 Batch::Mlock => match entry.tag {
-                    Tag::Lru => self.mlock(&mut lists, entry.frame),
-                    Tag::New => self.mlock_new(&mut lists, entry.frame),
-                    Tag::None => self.munlock(&mut lists, entry.frame),
+                    Tag::Lru => self.mlock(&mut lists, folio),
+                    Tag::New => self.mlock_new(&mut lists, folio),
+                    Tag::None => self.munlock(&mut lists, folio),
                 },
             }
         }
         drop(lists);
         for entry in entries {
-            self.put(entry.frame, 1);
+            self.put_folio(self.folio_at(entry.frame), 1);
         }
     }
 
     /// `lru_add`: a new page joins the list that its flags choose.
-    fn lru_add(&self, lists: &mut lruvec::Lists, frame: Frame) {
-        let page = self.page(frame);
+    fn lru_add(&self, lists: &mut lruvec::Lists, page: Folio<'_>) {
         if self.m.rules.free_at_drain
-            && let Ok(frozen) = self.m.memory.freeze(frame, 1)
+            && let Ok(frozen) = self.m.memory.freeze_folio(page, 1)
         {
             // Nobody but the batch refers to it: the batch's put frees it.
             frozen.unfreeze(1);
             return;
         }
         page.clear(flag::UNEVICTABLE);
-        if page.has(flag::MLOCKED) || self.m.is_in_unevictable_mapping(page) {
+        if page.has(flag::MLOCKED) || self.m.is_in_unevictable_mapping(&page) {
             page.clear(flag::ACTIVE);
             page.set(flag::UNEVICTABLE);
             page.mlock_count.store(0, Ordering::Relaxed);
         }
-        lists.add(&self.m.memory, frame);
+        lists.add(&self.m.memory, page);
         page.set(flag::LRU);
     }
 
     /// A listed page goes to another list or end, if it is still listed.
-    fn relist(&self, lists: &mut lruvec::Lists, frame: Frame, relist: Relist) {
-        let (page, memory) = (self.page(frame), &self.m.memory);
+    fn relist(&self, lists: &mut lruvec::Lists, page: Folio<'_>, relist: Relist) {
+        let memory = &self.m.memory;
         if !self.m.rules.queueing_clears_lru && !page.test_clear(flag::LRU) {
             return;
         }
-        lists.del(memory, frame);
+        lists.del(memory, page);
         let flags = page.flags();
-        let end = if flags & flag::UNEVICTABLE == 0 { relist(&self.m.rules, page, flags) } else { End::Head };
+        let end =
+            if flags & flag::UNEVICTABLE == 0 { relist(&self.m.rules, &page, flags) } else { End::Head };
         match end {
-            End::Head => lists.add(memory, frame),
-            End::Tail => lists.add_tail(memory, frame),
+            End::Head => lists.add(memory, page),
+            End::Tail => lists.add_tail(memory, page),
         }
         page.set(flag::LRU);
     }
 
     /// `__mlock_folio`.
-    fn mlock(&self, lists: &mut lruvec::Lists, frame: Frame) {
-        let (page, memory) = (self.page(frame), &self.m.memory);
+    fn mlock(&self, lists: &mut lruvec::Lists, page: Folio<'_>) {
+        let memory = &self.m.memory;
         if !page.test_clear(flag::LRU) {
             return;
         }
         if !page.has(flag::MLOCKED) {
             // munlocked meanwhile, by another CPU.
             if page.has(flag::UNEVICTABLE) {
-                lists.del(memory, frame);
+                lists.del(memory, page);
                 page.clear(flag::UNEVICTABLE);
-                lists.add(memory, frame);
+                lists.add(memory, page);
             }
         } else if page.has(flag::UNEVICTABLE) {
             page.mlock_count.fetch_add(1, Ordering::Relaxed);
         } else {
-            lists.del(memory, frame);
+            lists.del(memory, page);
             page.clear(flag::ACTIVE);
             page.set(flag::UNEVICTABLE);
             page.mlock_count.store(1, Ordering::Relaxed);
-            lists.add(memory, frame);
+            lists.add(memory, page);
         }
         page.set(flag::LRU);
     }
 
     /// `__mlock_new_folio`.
-    fn mlock_new(&self, lists: &mut lruvec::Lists, frame: Frame) {
-        let page = self.page(frame);
+    fn mlock_new(&self, lists: &mut lruvec::Lists, page: Folio<'_>) {
         if page.has(flag::MLOCKED) {
             page.set(flag::UNEVICTABLE);
             page.mlock_count.store(1, Ordering::Relaxed);
         }
-        lists.add(&self.m.memory, frame);
+        lists.add(&self.m.memory, page);
         page.set(flag::LRU);
     }
 
     /// `__munlock_folio`.
-    fn munlock(&self, lists: &mut lruvec::Lists, frame: Frame) {
-        let page = self.page(frame);
+    fn munlock(&self, lists: &mut lruvec::Lists, page: Folio<'_>) {
         let listed = page.test_clear(flag::LRU);
         if listed && page.has(flag::UNEVICTABLE) {
             let count = page.mlock_count.load(Ordering::Relaxed).saturating_sub(1);
@@ -135,9 +134,9 @@ impl<D: Driver> Lists<'_, D> {
         page.clear(flag::MLOCKED);
         if listed {
             if page.has(flag::UNEVICTABLE) {
-                lists.del(&self.m.memory, frame);
+                lists.del(&self.m.memory, page);
                 page.clear(flag::UNEVICTABLE);
-                lists.add(&self.m.memory, frame);
+                lists.add(&self.m.memory, page);
             }
             page.set(flag::LRU);
         }

@@ -44,7 +44,7 @@ impl<D: Driver> Lru<'_, D> {
         if folio.test_clear(flag::LRU) {
             folio.set_isolator(Some(self.d.id()));
             let mut lists = self.m.lruvec.lock();
-            lists.del(&self.m.memory, folio.head);
+            lists.del(&self.m.memory, folio);
             drop(lists);
             self.folio_add_lru(folio);
         }

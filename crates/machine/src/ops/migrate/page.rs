@@ -191,7 +191,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
             src.set(flag::TEMPORARY);
         }
         let list = if moved & flag::ACTIVE != 0 { flag::ACTIVE } else { moved & flag::UNEVICTABLE };
-        target.set(moved & kept | list);
+        target.set_fresh(moved & kept | list);
         let dst = dst.publish_folio();
         if cached > 0
             && let Some(id) = mapping

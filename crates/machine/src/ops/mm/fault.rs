@@ -277,10 +277,10 @@ impl<'a, D: Driver> Mm<'a, D> {
         };
         let folio = fresh.folio();
         let referenced = if self.m.rules.cold == Cold::NotOldest { flag::REFERENCED } else { 0 };
-        folio.set(flag::ANON | flag::SWAPBACKED | flag::ANON_EXCLUSIVE | referenced);
+        folio.set_fresh(flag::ANON | flag::SWAPBACKED | flag::ANON_EXCLUSIVE | referenced);
         // Where a PMD maps it, its head says it for all of them.
         let apart = if huge { 1 } else { 1 << order };
-        (1..apart).for_each(|nth| _ = self.page(fresh.frame() + nth).set(flag::ANON_EXCLUSIVE));
+        (1..apart).for_each(|nth| self.page(fresh.frame() + nth).set_fresh(flag::ANON_EXCLUSIVE));
         self.step(Step::FaultAlloc, fresh.frame());
         let locked = vma.lock(index);
         let head = fresh.publish();
@@ -299,7 +299,7 @@ impl<'a, D: Driver> Mm<'a, D> {
             self.event(Event::ThpFaultAlloc);
             self.m.memory.add_entire_mapcount(head, 1);
         } else {
-            (0..1 << order).for_each(|nth| _ = self.m.memory.add_mapcount(head + nth, 1));
+            self.m.memory.map_fresh(folio, order);
             if order != 0 {
                 folio.get((1 << order) - 1);
             }
@@ -574,7 +574,7 @@ impl<'a, D: Driver> Mm<'a, D> {
         let pages = folio.pages();
         let head = fresh.publish();
         if mapping.kind.is_swapbacked() {
-            folio.set(flag::SWAPBACKED);
+            folio.set_fresh(flag::SWAPBACKED);
         }
         self.set_locked(folio);
         self.step(Step::FaultAlloc, head);

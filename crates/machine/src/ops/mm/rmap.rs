@@ -10,7 +10,7 @@
 
 use crate::drive::Driver;
 use crate::machine::space::{Entry, PtLocked};
-use crate::machine::{Frame, Kind, MAX_ORDER, MappingId, PageIndex, PageRange, Pte, Test, Vma, flag};
+use crate::machine::{Frame, Kind, MAX_ORDER, MappingId, Page, PageIndex, PageRange, Pte, Test, Vma, flag};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::{MlockLarge, MprotectWritable};
@@ -21,7 +21,12 @@ impl<D: Driver> Mm<'_, D> {
     /// there. Under the page-table lock.
     #[inline]
     pub(in crate::ops) fn add_rmap(&self, frame: Frame, vma: &Vma, index: PageIndex) {
-        let page = self.page(frame);
+        self.add_rmap_of(self.page(frame), frame, vma, index);
+    }
+
+    /// The same by the page's own line.
+    #[inline]
+    fn add_rmap_of(&self, page: &Page, frame: Frame, vma: &Vma, index: PageIndex) {
         self.m.memory.add_mapcount_of(page, frame, 1);
         if vma.is_locked(index) && !page.is_large() {
             self.mlock_folio(frame);
@@ -53,12 +58,19 @@ impl<D: Driver> Mm<'_, D> {
     /// Under the page-table lock.
     #[inline]
     pub(in crate::ops) fn remove_rmap(&self, frame: Frame, vma: &Vma, index: PageIndex) {
-        let page = self.page(frame);
+        self.remove_rmap_of(self.page(frame), frame, vma, index);
+    }
+
+    /// The same by the page's own line.
+    #[inline]
+    pub(super) fn remove_rmap_of(&self, page: &Page, frame: Frame, vma: &Vma, index: PageIndex) {
         let left = self.m.memory.add_mapcount_of(page, frame, -1);
         if left == 0 && page.is_large() {
             self.partly_unmapped(frame);
         }
-        self.munlock_unmapped(frame, vma, index);
+        if vma.is_locked(index) {
+            self.munlock_unmapped(frame, vma);
+        }
     }
 
     /// `folio_remove_rmap_pmd`.
@@ -67,12 +79,15 @@ impl<D: Driver> Mm<'_, D> {
         if self.m.memory.frames_of(head).any(|frame| self.page(frame).mapcount() == 0) {
             self.partly_unmapped(head);
         }
-        self.munlock_unmapped(head, vma, index);
+        if vma.is_locked(index) {
+            self.munlock_unmapped(head, vma);
+        }
     }
 
-    #[inline]
-    fn munlock_unmapped(&self, frame: Frame, vma: &Vma, index: PageIndex) {
-        if !vma.is_locked(index) || vma.kind.is_hugetlb() {
+    /// What a locked area mapped is mapped there no more.
+    #[inline(never)]
+    fn munlock_unmapped(&self, frame: Frame, vma: &Vma) {
+        if vma.kind.is_hugetlb() {
             return;
         }
         if self.m.rules.mlock_batched {
@@ -115,7 +130,8 @@ impl<D: Driver> Mm<'_, D> {
                 if !pte.is_present() || pte.frame() != frame {
                     return;
                 }
-                let exclusive = self.page(frame).has(flag::ANON_EXCLUSIVE);
+                let page = self.page(frame);
+                let exclusive = page.has(flag::ANON_EXCLUSIVE);
                 locked.replace(here, huge, pte.to_migration(exclusive));
                 if self.m.rules.unmap_respects_pins && exclusive && self.m.maybe_dma_pinned(&folio) {
                     let (found, expected) = (folio.refcount(), self.m.expected_refs(&folio) + own);
@@ -124,7 +140,7 @@ impl<D: Driver> Mm<'_, D> {
                     return;
                 }
                 if exclusive {
-                    self.page(frame).clear(flag::ANON_EXCLUSIVE);
+                    page.clear(flag::ANON_EXCLUSIVE);
                 }
                 if pte.is_dirty() {
                     folio.set(flag::DIRTY);
@@ -132,7 +148,7 @@ impl<D: Driver> Mm<'_, D> {
                 if huge {
                     self.remove_rmap_pmd(head, vma, here);
                 } else {
-                    self.remove_rmap(frame, vma, here);
+                    self.remove_rmap_of(page, frame, vma, here);
                 }
                 drop(locked);
                 if !huge && vma.is_locked(here) && self.m.rules.mlock_batched {
@@ -162,16 +178,17 @@ impl<D: Driver> Mm<'_, D> {
                     return;
                 }
                 let frame = new + nth;
-                self.folio(frame).get(1);
+                let page = self.page(frame);
+                self.m.memory.folio_of(page, frame).get(1);
                 if pte.is_exclusive() {
-                    self.page(frame).set(flag::ANON_EXCLUSIVE);
+                    page.set(flag::ANON_EXCLUSIVE);
                 }
                 if huge {
                     self.add_rmap_pmd(frame, vma, here);
                     locked.set_pmd(here, pte.from_migration(frame));
                     return;
                 }
-                self.add_rmap(frame, vma, here);
+                self.add_rmap_of(page, frame, vma, here);
                 locked.set(here, pte.from_migration(frame));
                 drop(locked);
                 if vma.is_locked(here) && self.m.rules.mlock_batched {

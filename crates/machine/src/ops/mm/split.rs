@@ -120,12 +120,13 @@ impl<D: Driver> Mm<'_, D> {
         let listed = !isolated && self.page(head).has(flag::LRU);
         let mut lists = self.m.lruvec.lock();
         for &(part, refs) in &parts[1..] {
-            self.set_locked(self.folio_at(part));
+            let folio = self.folio_at(part);
+            self.set_locked(folio);
             if listed {
-                lists.add(&self.m.memory, part);
-                self.page(part).set(flag::LRU);
+                lists.add(&self.m.memory, folio);
+                folio.set(flag::LRU);
             }
-            self.page(part).set_isolator(self.page(head).isolator());
+            folio.set_isolator(self.page(head).isolator());
             self.m.memory.unfreeze(part, refs);
         }
         drop(lists);

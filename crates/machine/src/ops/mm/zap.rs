@@ -144,7 +144,8 @@ impl<D: Driver> Mm<'_, D> {
         if !pte.is_present() || self.m.is_zero(frame) {
             return pages;
         }
-        let folio = self.page_folio(frame);
+        let page = self.page(frame);
+        let folio = self.m.memory.folio_of(page, frame);
         if spare_pinned && self.m.maybe_dma_pinned(&folio) {
             locked.replace(index, huge, pte);
             return 0;
@@ -152,7 +153,7 @@ impl<D: Driver> Mm<'_, D> {
         if huge {
             self.remove_rmap_pmd(frame, vma, index);
         } else {
-            self.remove_rmap(frame, vma, index);
+            self.remove_rmap_of(page, frame, vma, index);
         }
         drop(locked);
         self.put_folio(folio, 1);
