@@ -6,6 +6,7 @@ mod lab;
 use gupstress_run::drive::Timed;
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::machine::{Kind, Layout, Machine, PageIndex, pages};
+use gupstress_run::observe::Event;
 use gupstress_run::ops::Task;
 use gupstress_run::policy::{Source, load_kernel};
 use std::cell::RefCell;
@@ -45,7 +46,8 @@ fn digests() -> Vec<u64> {
         t.fork(anon, pages(0..2)).unwrap();
         note("a child shares them");
     };
-    lab::run(&m, Box::new(Timed::new(MS)), 1, 1000 * MS, vec![(0, Box::new(acts))]).unwrap();
+    let ran = lab::run(&m, Box::new(Timed::new(MS)), 1, 1000 * MS, vec![(0, Box::new(acts))]).unwrap();
+    assert!(!ran.killed && ran.totals.get(Event::Faults) == 3);
     let seen = seen.borrow();
     seen.clone()
 }
