@@ -54,8 +54,19 @@ impl Reached {
     }
 }
 
-/// Runs a model of a world, and sees that some schedule comes to each of the outcomes.
+/// Runs a model of a tiny world, and sees that some schedule comes to each of the outcomes.
 fn model<const N: usize>(
+    preemptions: usize,
+    kernel: (&str, &[(&str, &str)]),
+    outcomes: [&str; N],
+    model: impl Fn(&Arc<World>, &[Reached; N]) + Sync + Send + 'static,
+) {
+    model_of(TINY.normal, preemptions, kernel, outcomes, model);
+}
+
+/// The same of a world with so many frames.
+fn model_of<const N: usize>(
+    frames: u32,
     preemptions: usize,
     (kernel, sets): (&str, &[(&str, &str)]),
     outcomes: [&str; N],
@@ -64,7 +75,7 @@ fn model<const N: usize>(
     let (rules, policy) = (rules(kernel, sets), policy());
     let reached: [Reached; N] = std::array::from_fn(|_| Reached::default());
     let seen = reached.clone();
-    explore(preemptions, move || model(&World::new(&rules, &policy), &seen));
+    explore(preemptions, move || model(&World::with(&rules, &policy, frames, false), &seen));
     reached.iter().zip(outcomes).for_each(|(reached, what)| reached.some(what));
 }
 
@@ -96,13 +107,13 @@ struct World {
 
 impl World {
     fn new(rules: &Rules, policy: &Policy) -> Arc<Self> {
-        Self::with(rules, policy, false)
+        Self::with(rules, policy, TINY.normal, false)
     }
 
-    fn with(rules: &Rules, policy: &Policy, kworkers: bool) -> Arc<Self> {
+    fn with(rules: &Rules, policy: &Policy, frames: u32, kworkers: bool) -> Arc<Self> {
         Arc::new(Self {
             kworkers,
-            m: Machine::new(rules.clone(), &TINY, 2),
+            m: Machine::new(rules.clone(), &Layout { normal: frames, ..TINY }, 2),
             monitor: Monitor::new(),
             policy: policy.clone(),
         })
@@ -335,37 +346,29 @@ fn a_page_that_another_thread_puts_into_the_cache_is_no_lack_of_memory() {
 
 #[test]
 fn a_page_that_is_split_off_gets_the_reference_that_was_meant_for_it() {
-    let (rules, policy) = (rules("linux-7.2.13", &[("batch_size", "1")]), policy());
-    let (split_first, whole) = (Reached::default(), Reached::default());
-    let seen = [split_first.clone(), whole.clone()];
-    explore(2, move || {
-        let m = Machine::new(rules.clone(), &Layout { normal: 4, ..TINY }, 2);
-        let world = Arc::new(World { m, monitor: Monitor::new(), policy: policy.clone(), kworkers: false });
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    let outcomes = ["split by the time that the page was mapped", "kept whole by the reference of the other"];
+    model_of(4, 2, kernel, outcomes, move |world, [split_first, whole]| {
         let mapping = world.m.map(Backing { kind: Kind::Shmem, order: 1 }, 2).id;
         world.on(0, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
         let large = |world: &World| {
             world.m.memory.folio(world.m.mapping(mapping).cached(PageIndex(0)).unwrap()).is_large()
         };
-        assert!(large(&world));
+        assert!(large(world));
         let other = world.spawn(0, move |t| t.split_folios(t.m.mapping(mapping), pages(0..1)));
         world.on(1, |t| t.touch_alias(t.m.mapping(mapping), pages(1..2)).unwrap());
-        seen[0].count(!large(&world));
+        split_first.count(!large(world));
         other.join().unwrap();
-        seen[1].count(large(&world));
+        whole.count(large(world));
         world.assert_sound();
     });
-    split_first.some("split by the time that the page was mapped");
-    whole.some("kept whole by the reference of the other");
 }
 
 #[test]
 fn a_page_that_has_left_the_cache_is_not_locked_once_it_is_anothers() {
-    let (rules, policy) = (rules("linux-7.2.13", &[("batch_size", "1")]), policy());
-    let (again, found) = (Reached::default(), Reached::default());
-    let seen = [again.clone(), found.clone()];
-    explore(2, move || {
-        let m = Machine::new(rules.clone(), &Layout { normal: 2, ..TINY }, 2);
-        let world = Arc::new(World { m, monitor: Monitor::new(), policy: policy.clone(), kworkers: false });
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    let outcomes = ["the frame of the page, allocated anew", "a page that is found or made"];
+    model_of(2, 2, kernel, outcomes, move |world, [again, found]| {
         let mapping = world.m.map(Kind::Shmem, 1).id;
         world.on(1, |t| t.pwrite(t.m.mapping(mapping), pages(0..1)).unwrap());
         let cached = world.m.mapping(mapping).cached(PageIndex(0));
@@ -373,7 +376,7 @@ fn a_page_that_has_left_the_cache_is_not_locked_once_it_is_anothers() {
         world.on(1, |t| {
             t.zap(t.m.mapping(mapping), pages(0..1), false);
             let fresh = t.m.memory.alloc(CpuId(1), Gfp::Pin, 0);
-            seen[0].count(fresh.as_ref().map(|fresh| fresh.frame()) == cached);
+            again.count(fresh.as_ref().map(|fresh| fresh.frame()) == cached);
             if let Some(fresh) = fresh {
                 let frame = fresh.publish();
                 assert!(t.trylock(frame), "nobody knows of this page, and somebody has it locked");
@@ -381,33 +384,26 @@ fn a_page_that_has_left_the_cache_is_not_locked_once_it_is_anothers() {
                 t.put(frame, 1);
             }
         });
-        seen[1].count(other.join().unwrap().is_ok());
+        found.count(other.join().unwrap().is_ok());
         world.assert_sound();
     });
-    again.some("the frame of the page, allocated anew");
-    found.some("a page that is found or made");
 }
 
 #[test]
 fn a_folio_that_was_truncated_is_not_split() {
-    let (rules, policy) = (rules("linux-7.2.13", &[("batch_size", "1")]), policy());
-    let (split, gone) = (Reached::default(), Reached::default());
-    let seen = [split.clone(), gone.clone()];
-    explore(2, move || {
-        let m = Machine::new(rules.clone(), &Layout { normal: 4, ..TINY }, 2);
-        let world = Arc::new(World { m, monitor: Monitor::new(), policy: policy.clone(), kworkers: false });
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    let outcomes = ["split before it was truncated", "truncated before it was split"];
+    model_of(4, 2, kernel, outcomes, move |world, [split, gone]| {
         let mapping = world.m.map(Backing { kind: Kind::Shmem, order: 1 }, 2).id;
         world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
         let frame = world.m.mapping(mapping).cached(PageIndex(0)).unwrap();
         let other = world.spawn(0, move |t| t.split_folios(t.m.mapping(mapping), pages(0..1)));
         let zapped = world.on(1, |t| t.zap(t.m.mapping(mapping), pages(0..2), false));
         other.join().unwrap();
-        seen[0].count(zapped == 1);
-        seen[1].count(zapped == 2 && world.m.page(frame).refcount() == 0);
+        split.count(zapped == 1);
+        gone.count(zapped == 2 && world.m.page(frame).refcount() == 0);
         world.assert_sound();
     });
-    split.some("split before it was truncated");
-    gone.some("truncated before it was split");
 }
 
 #[test]
@@ -502,12 +498,7 @@ fn a_page_that_is_being_copied_is_not_reused_and_pinned() {
 
 #[test]
 fn memory_that_moves_between_page_caches_is_found() {
-    let rules = rules("linux-7.2.13", &[]);
-    let policy = policy();
-    explore(2, move || {
-        let m = Machine::new(rules.clone(), &Layout { normal: 2, ..TINY }, 2);
-        let (monitor, policy) = (Monitor::new(), policy.clone());
-        let world = Arc::new(World { m, monitor, policy, kworkers: false });
+    model_of(2, 2, ("linux-7.2.13", &[]), [], move |world, []| {
         let alloc = |m: &Machine, cpu| m.memory.alloc(CpuId(cpu), Gfp::Pin, 0).unwrap().publish();
         let one = alloc(&world.m, 1);
         // Each has one of two frames at most. What this one gives back comes to a cache that the
@@ -603,7 +594,7 @@ fn a_drain_waits_for_what_the_kworker_did() {
     let worked = Reached::default();
     let has_worked = worked.clone();
     explore(3, move || {
-        let world = World::with(&rules, &policy, true);
+        let world = World::with(&rules, &policy, TINY.normal, true);
         let frame = world.m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
         let over = Arc::new(AtomicBool::new(false));
         let adder = world.spawn(0, move |t| t.add_lru(frame));

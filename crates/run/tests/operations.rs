@@ -284,8 +284,9 @@ fn beside(pairs: bool) -> Vec<(&'static Row, &'static str, Vec<usize>)> {
     all
 }
 
-/// Steps of the model that no row comes to: nobody reclaims.
-const NOT_REACHED: [Step; 1] = [Step::Reclaim];
+/// Steps of the model that no row comes to: nobody faults in the same huge page of a pool as another
+/// (`waits` has that), nor reclaims.
+const NOT_REACHED: [Step; 2] = [Step::FaultMutex, Step::Reclaim];
 
 /// Many random orders of all threads.
 fn random_orders(schedules: u64) {

@@ -137,17 +137,6 @@ fn who_gives_pages_up_takes_nothing_from_a_device_of_a_pin_that_is_under_way() {
     assert!(conditions.iter().all(|condition| condition["holds"] == true), "{found}");
 }
 
-#[test]
-fn a_page_that_was_truncated_while_its_lock_was_waited_for_is_not_mapped() {
-    let text = "cpus = 2\nsteps = [\"map a 1 shmem\", \"touch a\", \"drain\"]\n\
-                [threads.A]\nsteps = [\"alias a\", \"pin a\"]\n[threads.B]\ncpu = 1\nsteps = [\"remove a\"]\n\
-                [threads.C]\ncpu = 1\nsteps = [\"lock a 0\", \"unlock a 0\"]\n\
-                [[exists]]\n\"A.lock_waits\" = 1\n[forbid]\nbroken = true\n";
-    let found = explored(&Scenario::parse("f.toml", text).unwrap(), "linux-7.2.13", 1, 2);
-    let conditions = found["conditions"].as_array().unwrap();
-    assert!(conditions.iter().all(|condition| condition["holds"] == true), "{found}");
-}
-
 fn settings(scenario: Scenario, kernel: &str) -> Settings {
     let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
     let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
