@@ -470,6 +470,25 @@ fn a_fork_and_a_pin_by_the_fast_path_see_each_other() {
 }
 
 #[test]
+fn a_pin_by_the_fast_path_is_kept_as_its_folio_keeps_them_once_it_is_held() {
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    let outcomes = ["pinned as it was", "none, or given back"];
+    model_of(4, 2, kernel, outcomes, move |world, [pinned_whole, none]| {
+        let mapping = world.m.map(Backing { kind: Kind::Anon, order: 1 }, 2).id;
+        world.on(0, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let other = world.spawn(0, move |t| t.split_folios(t.m.mapping(mapping), pages(0..1)));
+        let pinned = world.on(1, |t| pinned_fast(t, mapping, &world.policy, true));
+        other.join().unwrap();
+        let Some(&frame) = pinned.first() else { return none.count(true) };
+        let folio = world.m.memory.folio(frame);
+        assert!(world.m.maybe_dma_pinned(folio), "a pin that nobody sees");
+        pinned_whole.count(folio.is_large());
+        world.on(1, |t| t.unpin_user_pages(&pinned));
+        world.assert_sound();
+    });
+}
+
+#[test]
 fn a_page_that_is_being_copied_is_not_reused_and_pinned() {
     let outcomes = ["a page copied", "a page reused and pinned"];
     let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);

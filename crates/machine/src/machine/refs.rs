@@ -21,6 +21,13 @@ pub(crate) struct Grab {
 }
 
 impl Grab {
+    /// Whether pins of the folio are kept so, now that it is held: it may have been split, or be another,
+    /// since that was asked.
+    #[inline]
+    pub(crate) fn fits(&self, folio: &Page) -> bool {
+        counts_apart(folio) == self.counted
+    }
+
     /// Gives it back, on the folio as it may be by now; its references, the caller's to drop.
     #[inline]
     pub(crate) fn undo(self, folio: &Page) -> i32 {
@@ -31,8 +38,12 @@ impl Grab {
     }
 }
 
-/// Folios of this order and above count their pins apart (`folio_has_pincount`).
-const PINCOUNT_ORDER: u32 = 2;
+/// Folios of this order and above count their pins apart (`folio_has_pincount`); a model's have two pages.
+const PINCOUNT_ORDER: u32 = if cfg!(loom) { 1 } else { 2 };
+
+fn counts_apart(folio: &Page) -> bool {
+    folio.order() >= PINCOUNT_ORDER
+}
 
 impl Machine {
     /// `folio_expected_ref_count`: mappings, and the page cache's one a page.
@@ -74,12 +85,12 @@ impl Machine {
     /// How a pin of one page is kept on its folio.
     #[inline]
     fn grab_of(&self, folio: &Page) -> Grab {
-        let counted = folio.order() >= PINCOUNT_ORDER;
+        let counted = counts_apart(folio);
         Grab { refs: if counted { 1 } else { self.rules.pin_bias as i32 }, counted }
     }
 
     /// `try_grab_folio`: a pin on a folio that may have no references. The caller looks then
-    /// whether his page is still part of it.
+    /// whether his page is still part of it, and whether the pin is kept as it has to be.
     #[inline]
     pub(crate) fn try_pin(&self, folio: &Page) -> Option<Grab> {
         let grab = self.grab_of(folio);
@@ -110,7 +121,7 @@ impl Machine {
     /// `folio_maybe_dma_pinned`: at least one pin, or as many references as one.
     #[inline]
     pub fn maybe_dma_pinned(&self, folio: &Page) -> bool {
-        if folio.order() >= PINCOUNT_ORDER {
+        if counts_apart(folio) {
             folio.pincount() > 0
         } else {
             folio.refcount() >= self.rules.pin_bias as i32
@@ -120,7 +131,7 @@ impl Machine {
     /// What `extra` references of a folio are made of, `own` pins beside them being the asker's.
     pub fn extra(&self, folio: &Page, extra: i32, own: i32) -> Extra {
         let bias = self.rules.pin_bias as i32;
-        if folio.order() >= PINCOUNT_ORDER {
+        if counts_apart(folio) {
             let pins = (folio.pincount() - own).clamp(0, extra.max(0));
             Extra { pins, rest: extra - pins }
         } else if bias > 1 {

@@ -191,7 +191,8 @@ impl<D: Driver> Mm<'_, D> {
         self.step(Step::GupFast, frame);
         // The reference first, then the PTE again: see `rmap`. The folio may have been split
         // in between, and its PTEs be as they were.
-        if vma.pte(index) != pte || page.head_of(frame) != folio.head || self.must_unshare(request, frame) {
+        let split = page.head_of(frame) != folio.head || !grab.fits(&folio);
+        if vma.pte(index) != pte || split || self.must_unshare(request, frame) {
             self.pinned_in_vain(folio, grab);
             return None;
         }
