@@ -24,7 +24,7 @@ impl Grab {
     /// Whether pins of the folio are kept so, now that it is held: it may have been split, or be another,
     /// since that was asked.
     #[inline]
-    pub(crate) fn fits(&self, folio: &Page) -> bool {
+    pub(crate) fn fits(self, folio: &Page) -> bool {
         counts_apart(folio) == self.counted
     }
 
