@@ -9,6 +9,7 @@ __all__ = [
     "MOST_SESSION_CPUS",
     "MOST_THREADS",
     "Machine",
+    "PanicException",
     "Plan",
     "__version__",
     "answer_live",
@@ -50,6 +51,8 @@ MOST_SESSION_CPUS: Final[int]
 MOST_THREADS: Final[int]
 __version__: Final[str]
 build_profile: Final[str]  # "release", "checked" or "debug"
+
+class PanicException(BaseException): ...
 
 def names(kind: str) -> list[str]: ...
 def show(kind: str, name: str, text: str | None = None) -> str: ...

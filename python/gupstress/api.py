@@ -135,12 +135,10 @@ def run(
         "abort_on": several(abort_on),
         "trace_last": None if trace is None else trace_last,
     }
-    if trace is not None and not isinstance(trace, str | os.PathLike):
-        problems.add("--trace", f"{shown(trace)} is not a file; nearest: trace.json")
+    path = _file("--trace", trace, "trace.json", problems)
     job = runner.prepare(Request(**asked), problems)
-    if trace is None:
+    if path is None:
         return runner.run(job, _command_line())
-    path = os.fspath(trace)
     if files.replaces(path, job.request.files):
         raise ConfigError([("trace", f"{path} is read by this run; nearest: trace.json")])
     files.check_writable(path)
@@ -398,17 +396,20 @@ def tune(
     with problems.noting("--confirm"):
         numbers["confirm"] = CONFIRMED.check(confirm)
     counts = policies.counts(threads, problems)
+    profiles = _names("profile", profile, _DEFAULT.profile, problems)
+    bases = _names("base", base, "linux-7.2", problems, "policy")
+    path = _file("--state", state, "tune.log", problems)
     problems.refuse()
     plan = policies.prepare(
         policies.Search(
             request=replace(TUNED, **asked),
-            profiles=[os.fspath(name) for name in several(profile)],
+            profiles=profiles,
             threads=counts,
-            base=os.fspath(base),
+            base=bases[0],
             fixed=several(fix),
             budget_s=numbers["budget"],
             trials=numbers["trials"],
-            state=None if state is None else os.fspath(state),
+            state=path,
             confirm=numbers["confirm"],
         ),
         problems,
@@ -453,24 +454,17 @@ def soak(
     from gupstress.studies.soak import soak as study
 
     problems = Problems()
-
-    def names(kind: str, given: object, near: str) -> tuple[str, ...]:
-        found = []
-        for one in several(given):
-            with problems.noting(f"--{kind}"):
-                found.append(values.name(one, f"the name of a {kind}", near))
-        return tuple(found)
-
+    jobs = [_file("--job", one, "job.toml", problems) for one in several(job)]
     asked = study.Soak(
         minutes=minutes,
         most_cycles=cycles,
         seed=seed,
-        policies=names("policy", policy, "bounded"),
-        profiles=names("profile", profile, _DEFAULT.profile),
-        kernels=names("kernel", kernel, _DEFAULT.kernel),
+        policies=_names("policy", policy, "bounded", problems),
+        profiles=_names("profile", profile, _DEFAULT.profile, problems),
+        kernels=_names("kernel", kernel, _DEFAULT.kernel, problems),
         drivers=tuple(several(driver)),
-        jobs=tuple(map(os.fspath, several(job))),
-        state=None if state is None else os.fspath(state),
+        jobs=tuple(one for one in jobs if one is not None),
+        state=_file("--state", state, "soak.json", problems),
     )
     return study.run(study.prepare(asked, problems), _command_line())
 
@@ -530,17 +524,38 @@ def report(run: Document | Name | Iterable[Document | Name], output: Name | None
     from gupstress.reporting import page, sources
 
     given = [run] if isinstance(run, Document) else several(run)
-    if output is not None:
-        files.check_writable(os.fspath(output))
+    problems = Problems()
+    path = _file("--output", output, "report.html", problems)
+    problems.refuse()
+    if path is not None:
+        files.check_writable(path)
     text = page.html(*sources.read(given))
-    if output is not None:
-        files.write_whole(os.fspath(output), text)
+    if path is not None:
+        files.write_whole(path, text)
     return text
 
 
 def _command_line() -> list[str]:
     """Return how this process was called, as text that any file can hold."""
     return [os.fsencode(word).decode(errors="replace") for word in sys.argv]
+
+
+def _file(option: str, given: object, near: str, problems: Problems) -> str | None:
+    """Return the path of a file that may be given, None also for what is none."""
+    with problems.noting(option):
+        return None if given is None else values.file(given, near)
+    return None
+
+
+def _names(
+    option: str, given: object, near: str, problems: Problems, kind: str | None = None
+) -> tuple[str, ...]:
+    """Return one or more names, but for what is none."""
+    found = []
+    for one in several(given):
+        with problems.noting(f"--{option}"):
+            found.append(values.name(one, f"the name of a {kind or option}", near))
+    return tuple(found)
 
 
 def _words(sets: object, problems: Problems) -> Iterator[tuple[str, str]]:

@@ -189,6 +189,14 @@ def name(value: object, what: str, near: str) -> str:
     return text(value, f"{what} or a file", near)
 
 
+def file(value: object, near: str) -> str:
+    """Return the path of a file, which may be given as a `Path`."""
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if isinstance(path, str) and path and "\0" not in path:
+        return path
+    raise ValueError(f"{shown(value)} is not a file; nearest: {near}")
+
+
 def is_file(name: str) -> bool:
     """Whether a name given for a policy, profile, kernel or scenario means a file."""
     return name.endswith(".toml") or "/" in name

@@ -256,6 +256,10 @@ def test_errors_have_one_root() -> None:
     ("call", "said"),
     [
         (lambda: gupstress.run(stall_after="x"), "stall_after: "),
+        (
+            lambda: gupstress.report([], output=7),  # type: ignore[arg-type]
+            "output: 7 is not a file; nearest: report.html",
+        ),
         (lambda: gupstress.run(threshold="calls.stuck=0"), "threshold calls.stuck=0: "),
         (lambda: gupstress.run(policy=["none", "none"]), "nearest: repeat=2"),
         (lambda: gupstress.run(threads=2, sets={"threads": 3}), "contradicts sets=threads=3"),

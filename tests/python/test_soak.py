@@ -20,7 +20,7 @@ from conftest import Ended, Row, broken, stuck
 from gupstress import _core
 from gupstress.cli import invoke
 from gupstress.cli.run import command_line, run
-from gupstress.errors import ResourceError
+from gupstress.errors import GupstressError, ResourceError
 from gupstress.outcome.soak import SoakResult
 from gupstress.problems import Problems
 from gupstress.running import engine, reproduce
@@ -136,6 +136,10 @@ def test_a_program_has_what_the_command_has(cli: Cli) -> None:
         ({"cycles": 0.5}, "cycles: 0.5 is not a whole number"),
         ({"seed": -1}, "seed: -1 is below 0"),
         ({"job": "no.toml"}, "no.toml: cannot be read"),
+        ({"job": 7}, "job: 7 is not a file; nearest: job.toml"),
+        ({"job": ["a.toml\0", ""]}, "job: 'a.toml\\x00' is not a file"),
+        ({"state": 7}, "state: 7 is not a file; nearest: soak.json"),
+        ({"state": ""}, "state: '' is not a file; nearest: soak.json"),
     ],
 )
 def test_bad_arguments_are_named(no_run: None, asked: dict[str, Any], said: str) -> None:
@@ -247,11 +251,12 @@ def test_what_is_opened_here_while_others_make_the_runs_is_no_finding(
         assert study.run(plan, [], over=elsewhere).status == "complete"
 
 
+@pytest.mark.parametrize("kind", [GupstressError, _core.PanicException])
 def test_a_panic_ends_it_with_what_makes_it_again(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
 ) -> None:
     def panic(*_: object) -> Row:
-        raise SystemError("a worker panicked")
+        raise kind("a worker panicked")
 
     monkeypatch.setattr(engine.Plan, "run", panic)
     code, out, _ = cli(*ONE, "--state", "s.json")
@@ -260,10 +265,36 @@ def test_a_panic_ends_it_with_what_makes_it_again(
     assert finding is not None
     assert (finding.kind, finding.words, finding.run) == (
         "panic",
-        "SystemError: a worker panicked",
+        f"{kind.__name__}: a worker panicked",
         None,
     )
     assert "reproduce: gupstress run --policy bounded --profile steady " in out
+
+
+def test_what_a_signal_handler_of_the_caller_raises_is_no_finding_and_the_callers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Ended(BaseException):
+        pass
+
+    def end(*_: object) -> None:
+        raise Ended
+
+    made = engine.Plan.run
+
+    def interrupted(*args: Any) -> Row:
+        signal.raise_signal(signal.SIGUSR1)
+        return made(*args)
+
+    before = signal.signal(signal.SIGUSR1, end)
+    try:
+        monkeypatch.setattr(engine.Plan, "run", interrupted)
+        state = tmp_path / "s.json"
+        with pytest.raises(Ended):
+            gupstress.soak(driver="sim", profile="steady", policy="bounded", cycles=1, state=state)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not state.exists()
 
 
 def test_what_the_host_refuses_is_no_finding_and_decides_nothing(

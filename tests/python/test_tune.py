@@ -218,11 +218,15 @@ def test_a_program_searches_as_the_command_does(cli: Cli) -> None:
         ({"budget": "soon"}, "budget: "),
         ({"confirm": -1}, "confirm: -1 is below 0; nearest: 0"),
         ({"sets": {"drain": "never"}}, "nearest: another base, and fix=drain"),
+        ({"base": 7}, "base: 7 is not the name of a policy or a file; nearest: linux-7.2"),
+        ({"profile": [7]}, "profile: 7 is not the name of a profile or a file"),
+        ({"state": 7}, "state: 7 is not a file; nearest: tune.log"),
+        ({"state": ""}, "state: '' is not a file; nearest: tune.log"),
     ],
 )
 def test_bad_arguments_are_named_as_they_are_called(given: dict[str, Any], said: str) -> None:
     with pytest.raises(gupstress.ConfigError, match=re.escape(said)):
-        gupstress.tune("free-loop", **{"threads": 2, **given})
+        gupstress.tune(**{"profile": "free-loop", "threads": 2, **given})
 
 
 def _interrupted(*_: object, **__: object) -> object:

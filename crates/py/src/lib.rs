@@ -185,7 +185,8 @@ mod _core {
         module.add("MOST_THREADS", MOST_THREADS)?;
         module.add("MOST_CPUS", MOST_CPUS)?;
         module.add("MOST_SESSION_CPUS", MOST_SESSION_CPUS)?;
-        module.add("DEFAULT_KERNEL", DEFAULT_KERNEL)
+        module.add("DEFAULT_KERNEL", DEFAULT_KERNEL)?;
+        module.add("PanicException", module.py().get_type::<pyo3::panic::PanicException>())
     }
 
     /// Names of presets: of a `policy`, `profile`, `kernel` or `litmus`.

@@ -12,8 +12,8 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from gupstress import _core
-from gupstress.errors import ConfigError, ResourceError
+from gupstress import _core, values
+from gupstress.errors import ConfigError, GupstressError, ResourceError
 from gupstress.outcome import files, stored
 from gupstress.outcome.results import Build, Run
 from gupstress.outcome.soak import Held, SoakFinding, SoakSettings
@@ -107,7 +107,14 @@ def prepare(soak: Soak, problems: Problems) -> Plan:
         if value is not None:
             with problems.noting(option):
                 kind.check(value)
-    sections = [one for file in soak.jobs for one in jobfile.read(file, {}, problems)]
+    jobs = []
+    for file in soak.jobs:
+        with problems.noting("--job"):
+            jobs.append(values.file(file, "job.toml"))
+    if soak.state is not None:
+        with problems.noting("--state"):
+            values.file(soak.state, "soak.json")
+    sections = [one for file in jobs for one in jobfile.read(file, {}, problems)]
     for section in sections:
         _check([section.request], problems, section.placed)
     names = [section.name for section in sections]
@@ -201,7 +208,10 @@ _Made = Sequence[Row] | Wrong | None
 
 
 def _attempt(items: Sequence[Item] | None) -> _Made:
-    """Make the runs of a cycle wherever this is."""
+    """Make the runs of a cycle wherever this is.
+
+    What the core raises is a finding; what a caller's signal handler does is not.
+    """
     if items is None:
         return None
     rows: list[Row] = []
@@ -210,11 +220,9 @@ def _attempt(items: Sequence[Item] | None) -> _Made:
             rows.append(runner.make(item))
             if rows[-1]["status"] == "interrupted":
                 break
-    except KeyboardInterrupt:
-        raise
     except (ResourceError, MemoryError):
         return None
-    except BaseException as error:  # noqa: BLE001 -- a panic in the core is no Exception
+    except (GupstressError, _core.PanicException) as error:
         return Wrong("panic", f"{type(error).__name__}: {error}")
     return rows
 
