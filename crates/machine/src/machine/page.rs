@@ -584,6 +584,12 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "who has no reference cannot freeze")]
+    fn who_has_no_reference_freezes_nothing() {
+        _ = Page::default().freeze(0);
+    }
+
+    #[test]
     fn test_clear_needs_the_flag() {
         let page = Page::default();
         page.set_free_block(None, flag::ZONE_MOVABLE);

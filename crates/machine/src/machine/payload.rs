@@ -275,3 +275,76 @@ pub fn pattern(id: MappingId, index: PageIndex) -> u64 {
 }
 
 crate::restore!(Payload { words } keep { per_frame, marks });
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::machine::{CpuId, Gfp, Layout};
+
+    fn memory() -> Memory {
+        Memory::build(&Layout { normal: 64, movable: 64, cma: 0, page_bytes: 64 }, 1).unwrap()
+    }
+
+    fn fresh(memory: &Memory, order: u32) -> Fresh<'_> {
+        memory.alloc(CpuId(0), Gfp::Movable, order).unwrap()
+    }
+
+    /// A folio of one memory is frozen, and copied to one of another, of another order.
+    fn copied(within: bool, orders: [u32; 2]) {
+        let (one, other) = (memory(), memory());
+        let source = fresh(&one, orders[0]).publish();
+        let target = fresh(if within { &one } else { &other }, orders[1]);
+        let frozen = one.freeze(source, 1).unwrap();
+        frozen.copy_to(&target);
+        frozen.unfreeze(1);
+        target.publish();
+    }
+
+    #[test]
+    fn what_is_frozen_is_copied_page_by_page() {
+        copied(true, [0, 0]);
+        let memory = memory();
+        let source = fresh(&memory, 2);
+        source.fill(|nth| 100 + u64::from(nth));
+        let (source, target) = (source.publish(), fresh(&memory, 2));
+        let frozen = memory.freeze(source, 1).unwrap();
+        frozen.copy_to(&target);
+        frozen.unfreeze(1);
+        let target = target.publish();
+        for nth in 0..4 {
+            let value = 100 + u64::from(nth);
+            assert!((0..8).all(|word| memory.payload.load(target + nth, word) == value), "page {nth}");
+            assert!(memory.payload.is_filled(source + nth, value));
+            memory.payload.store(target + nth, 5, 0);
+            assert!(
+                !memory.payload.is_filled(target + nth, value) && memory.payload.load(target + nth, 5) == 0
+            );
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a folio is copied within its memory")]
+    fn what_is_frozen_in_one_memory_is_not_copied_to_another() {
+        copied(false, [0, 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a folio is copied to one of its order")]
+    fn what_is_frozen_is_not_copied_past_its_end() {
+        copied(true, [1, 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "was never published")]
+    fn a_fresh_folio_is_not_forgotten() {
+        drop(fresh(&memory(), 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "was never unfrozen")]
+    fn a_frozen_folio_is_not_forgotten() {
+        let memory = memory();
+        let source = fresh(&memory, 0).publish();
+        drop(memory.freeze(source, 1).unwrap());
+    }
+}

@@ -341,3 +341,371 @@ impl Machine {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::cpu::{Entry as Queued, Tag};
+    use super::super::{CpuId, Gfp, Kind, Layout, MappingId, Page, PageIndex, Pte};
+    use super::*;
+    use crate::policy::Rules;
+    use crate::sync::Ordering;
+
+    const CPU: CpuId = CpuId(0);
+
+    /// One page of each kind, made by hand.
+    struct World {
+        m: Machine,
+        anon: MappingId,
+        /// Mapped pages: a single one, one whose references a pin is among, a folio of four, a huge page.
+        single: Frame,
+        pinned: Frame,
+        large: Frame,
+        huge: Frame,
+        /// Of shared memory, mapped nowhere.
+        cached: Frame,
+        /// In a batch, on no list yet.
+        batched: Frame,
+        known: Known,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let layout = Layout { normal: 64, movable: 2047, cma: 0, page_bytes: 64 };
+            let rules = Rules { unshare: Unshare::Cow, pin_bias: 1024, ..Rules::blank() };
+            let m = Machine::new(rules, &layout, 2);
+            let anon = m.map(Kind::Anon, 1024).id;
+            let shmem = m.map(Kind::Shmem, 4).id;
+            let [single, pinned, batched] = [0, 1, 2].map(|index| mapped(&m, anon, index, 0));
+            let (large, huge) = (mapped(&m, anon, 4, 2), mapped(&m, anon, 512, MAX_ORDER));
+            [single, pinned, large, huge].iter().for_each(|&frame| list(&m, frame));
+            m.page(pinned).get(m.pin_bias(m.page(pinned)));
+            queue(&m, Batch::LruAdd, batched);
+            let fresh = m.memory.alloc(CPU, Gfp::Movable, 0).unwrap();
+            fresh.fill(|_| pattern(shmem, PageIndex(3)));
+            let cached = fresh.publish();
+            m.page(cached).set(flag::SWAPBACKED);
+            m.page(cached).set_mapping(Some(shmem), PageIndex(3));
+            m.mapping(shmem).with_cache(PageIndex(3).run(1), |slots| slots.set(Some(cached)));
+            list(&m, cached);
+            let known = Known { held: HashMap::from([(pinned, 1024)]), ..Known::default() };
+            Self { m, anon, single, pinned, large, huge, cached, batched, known }
+        }
+
+        fn page(&self, frame: Frame) -> &Page {
+            self.m.page(frame)
+        }
+
+        /// What a recount finds broken, and where.
+        fn broken(&self) -> Vec<(&'static str, Option<Frame>)> {
+            let recount = self.m.validate(&self.known);
+            assert!(recount.complete && recount.checked > 2000, "{}", recount.checked);
+            recount.broken.iter().map(|it| (it.invariant, it.frame)).collect()
+        }
+    }
+
+    /// Pages of an anonymous mapping from `index` on, as a fault makes them.
+    fn mapped(m: &Machine, id: MappingId, index: u32, order: u32) -> Frame {
+        let (first, vma) = (PageIndex(index), &m.mapping(id).vma);
+        let fresh = m.memory.alloc(CPU, Gfp::Movable, order).unwrap();
+        fresh.fill(|nth| pattern(id, first + nth));
+        let folio = fresh.publish_folio();
+        folio.set_mapping(Some(id), first);
+        folio.set(flag::ANON | flag::SWAPBACKED);
+        let locked = vma.lock(first);
+        if order == MAX_ORDER {
+            folio.set(flag::ANON_EXCLUSIVE);
+            m.memory.add_entire_mapcount(folio.head, 1);
+            locked.set_pmd(first, Pte::present(folio.head, true, true));
+        } else {
+            m.memory.map_fresh(folio, order);
+            folio.get((1 << order) - 1);
+            for nth in 0..1 << order {
+                m.page(folio.head + nth).set(flag::ANON_EXCLUSIVE);
+                locked.set(first + nth, Pte::present(folio.head + nth, true, true));
+            }
+        }
+        folio.head
+    }
+
+    fn list(m: &Machine, head: Frame) {
+        m.lruvec.lock().add(&m.memory, m.memory.folio_at(head));
+        m.page(head).set(flag::LRU);
+    }
+
+    fn queue(m: &Machine, batch: Batch, frame: Frame) {
+        m.page(frame).get(1);
+        m.cpu(CPU).lock().push(batch, Queued { frame, tag: Tag::None });
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_named_and_nothing_else() {
+        const ONE_PLACE: &str = "a frame is in one place";
+        const PTES: &str = "mapcount is the number of PTEs";
+        const FOLIO: &str = "a folio's mapcount is that of its pages";
+        const REFS: &str = "refcount is the sum of its references";
+        const LRU: &str = "PG_lru agrees with the lists";
+        const ISOLATED: &str = "nothing stays isolated";
+        const FLAGS: &str = "a page is on the list its flags choose";
+        const LOCKED: &str = "nothing stays locked";
+        const ONCE: &str = "an exclusive page is mapped once";
+        const EXCLUSIVE: &str = "a pinned anonymous page is exclusive";
+        const CONTENTS: &str = "contents survive";
+        const LINKS: &str = "LRU lists are well linked";
+        const WORK: &str = "no drain work is left";
+        const MIGRATION: &str = "no migration entry stays";
+        type Broken = Vec<(&'static str, Option<Frame>)>;
+        type Case = (&'static str, fn(&mut World) -> Broken);
+
+        let cases: [Case; 47] = [
+            ("a page has one reference too many", |w| {
+                w.page(w.single).get(1);
+                vec![(REFS, Some(w.single))]
+            }),
+            ("a pin that nobody knows of", |w| {
+                w.known.held.clear();
+                vec![(REFS, Some(w.pinned))]
+            }),
+            ("so has a page that is in the page cache alone", |w| {
+                w.page(w.cached).get(1);
+                vec![(REFS, Some(w.cached))]
+            }),
+            ("a page is counted as mapped once more", |w| {
+                w.m.memory.add_mapcount(w.single, 1);
+                vec![(FOLIO, Some(w.single)), (PTES, Some(w.single))]
+            }),
+            ("so is a folio's second page", |w| {
+                w.page(w.large + 1).add_mapcount(1);
+                vec![(PTES, Some(w.large + 1))]
+            }),
+            ("so is a folio", |w| {
+                w.page(w.large).add_large_mapcount(1);
+                vec![(FOLIO, Some(w.large))]
+            }),
+            ("a huge page is counted as mapped by a PTE", |w| {
+                w.page(w.huge).add_mapcount(1);
+                vec![(PTES, Some(w.huge))]
+            }),
+            ("a page is on a list and its flag says it is not", |w| {
+                w.page(w.single).clear(flag::LRU);
+                vec![(LRU, Some(w.single)), (ISOLATED, Some(w.single))]
+            }),
+            ("a page is on no list and its flag says it is", |w| {
+                w.page(w.batched).set(flag::LRU);
+                vec![(LRU, Some(w.batched))]
+            }),
+            ("a page is isolated", |w| {
+                w.m.lruvec.lock().del(&w.m.memory, w.m.memory.folio_at(w.large));
+                w.page(w.large).clear(flag::LRU);
+                vec![(ISOLATED, Some(w.large))]
+            }),
+            ("so is one that is never on a list", |w| {
+                w.m.lruvec.lock().del(&w.m.memory, w.m.memory.folio_at(w.large));
+                w.page(w.large).clear(flag::LRU);
+                w.known.never_on_lru.push(w.large);
+                vec![]
+            }),
+            ("a driver's page is, too", |w| {
+                w.m.lruvec.lock().del(&w.m.memory, w.m.memory.folio_at(w.single));
+                w.page(w.single).clear(flag::LRU);
+                w.page(w.single).set(flag::NEVER_LRU);
+                vec![]
+            }),
+            ("a huge page of the pool's is, too", |w| {
+                w.m.lruvec.lock().del(&w.m.memory, w.m.memory.folio_at(w.huge));
+                w.page(w.huge).clear(flag::LRU);
+                w.page(w.huge).set(flag::HUGETLB);
+                vec![]
+            }),
+            ("a page is active and not on that list", |w| {
+                w.page(w.single).set(flag::ACTIVE);
+                vec![(FLAGS, Some(w.single))]
+            }),
+            ("a page is locked", |w| {
+                w.page(w.single).set(flag::LOCKED);
+                vec![(LOCKED, Some(w.single))]
+            }),
+            ("a page is under writeback", |w| {
+                w.page(w.cached).set(flag::WRITEBACK);
+                vec![(LOCKED, Some(w.cached))]
+            }),
+            ("a folio is locked by somebody who has a page of it", |w| {
+                w.page(w.large).set(flag::LOCKED);
+                w.known.busy.push(w.large + 3);
+                vec![]
+            }),
+            ("a huge page is mapped by two PMDs and exclusive", |w| {
+                let child = w.m.mapping(w.anon).fork();
+                child.lock(PageIndex(512)).set_pmd(PageIndex(512), Pte::present(w.huge, false, false));
+                w.m.memory.add_entire_mapcount(w.huge, 1);
+                w.page(w.huge).get(1);
+                vec![(ONCE, Some(w.huge))]
+            }),
+            ("a page is mapped by two PTEs and exclusive", |w| {
+                let child = w.m.mapping(w.anon).fork();
+                child.lock(PageIndex(5)).set(PageIndex(5), Pte::present(w.large + 1, false, false));
+                w.m.memory.add_mapcount(w.large + 1, 1);
+                w.page(w.large).get(1);
+                vec![(ONCE, Some(w.large + 1))]
+            }),
+            ("it is mapped by two and is not exclusive", |w| {
+                let child = w.m.mapping(w.anon).fork();
+                child.lock(PageIndex(5)).set(PageIndex(5), Pte::present(w.large + 1, false, false));
+                w.m.memory.add_mapcount(w.large + 1, 1);
+                w.page(w.large).get(1);
+                w.page(w.large + 1).clear(flag::ANON_EXCLUSIVE);
+                vec![]
+            }),
+            ("a page is pinned and not exclusive", |w| {
+                w.page(w.pinned).clear(flag::ANON_EXCLUSIVE);
+                vec![(EXCLUSIVE, Some(w.pinned))]
+            }),
+            ("it is, and others hold references too", |w| {
+                w.page(w.pinned).clear(flag::ANON_EXCLUSIVE);
+                w.page(w.pinned).get(1);
+                *w.known.held.get_mut(&w.pinned).unwrap() += 1;
+                vec![]
+            }),
+            ("it is, where kernels cared for no such thing", |w| {
+                w.m.rules.unshare = Unshare::Never;
+                w.page(w.pinned).clear(flag::ANON_EXCLUSIVE);
+                vec![]
+            }),
+            ("it is mapped nowhere any more", |w| {
+                w.page(w.pinned).clear(flag::ANON_EXCLUSIVE);
+                w.m.mapping(w.anon).vma.lock(PageIndex(1)).clear_flush(PageIndex(1), Pte::NONE);
+                w.m.memory.add_mapcount(w.pinned, -1);
+                assert!(!w.page(w.pinned).put_testzero(1));
+                vec![]
+            }),
+            ("a page of a folio is held, and not exclusive", |w| {
+                w.page(w.large + 2).clear(flag::ANON_EXCLUSIVE);
+                w.page(w.large).get(1);
+                w.page(w.large).add_pincount(1);
+                w.known.held.insert(w.large + 2, 1);
+                vec![(EXCLUSIVE, Some(w.large + 2))]
+            }),
+            ("another page of the folio is held", |w| {
+                w.page(w.large + 2).clear(flag::ANON_EXCLUSIVE);
+                w.page(w.large).get(1);
+                w.page(w.large).add_pincount(1);
+                w.known.held.insert(w.large + 1, 1);
+                vec![]
+            }),
+            ("a huge page is pinned and not exclusive", |w| {
+                w.page(w.huge).clear(flag::ANON_EXCLUSIVE);
+                w.page(w.huge).get(1);
+                w.page(w.huge).add_pincount(1);
+                w.known.held.insert(w.huge + 7, 1);
+                vec![(EXCLUSIVE, Some(w.huge))]
+            }),
+            ("a PMD maps it, and a PTE of it is exclusive by the head", |w| {
+                let child = w.m.mapping(w.anon).fork();
+                child.lock(PageIndex(513)).set(PageIndex(513), Pte::present(w.huge + 1, false, false));
+                w.m.memory.add_mapcount(w.huge + 1, 1);
+                w.page(w.huge).get(1);
+                vec![(ONCE, Some(w.huge + 1))]
+            }),
+            ("contents are others'", |w| {
+                w.m.memory.payload.store(w.single, 7, 1);
+                vec![(CONTENTS, Some(w.single))]
+            }),
+            ("so are those of a folio's last page", |w| {
+                w.m.memory.payload.store(w.large + 3, 7, 1);
+                vec![(CONTENTS, Some(w.large + 3))]
+            }),
+            ("so are those of a page that is in the page cache alone", |w| {
+                w.m.memory.payload.store(w.cached, 0, 1);
+                vec![(CONTENTS, Some(w.cached))]
+            }),
+            ("a device has written to what it has pinned", |w| {
+                w.m.memory.payload.store(w.pinned, 7, 1);
+                vec![]
+            }),
+            ("a link leads nowhere", |w| {
+                w.page(w.single).prev.store(w.huge, Ordering::Relaxed);
+                vec![(LINKS, None)]
+            }),
+            ("a page is tagged for another list", |w| {
+                w.page(w.single).list.store(5, Ordering::Relaxed);
+                vec![(LINKS, None)]
+            }),
+            ("drain work is left", |w| {
+                w.m.cpu(CpuId(1)).queue_drain();
+                vec![(WORK, None)]
+            }),
+            ("a page is under a migration entry", |w| {
+                let entry = Pte::present(w.single, true, true).to_migration(true);
+                w.m.mapping(w.anon).vma.lock(PageIndex(0)).clear_flush(PageIndex(0), entry);
+                w.m.memory.add_mapcount(w.single, -1);
+                w.known.held.insert(w.single, 1);
+                vec![(MIGRATION, Some(w.single))]
+            }),
+            ("a page that is in use is free, too", |w| {
+                w.m.lruvec.lock().del(&w.m.memory, w.m.memory.folio_at(w.cached));
+                w.page(w.cached).clear(flag::LRU);
+                w.m.mapping(MappingId(1)).with_cache(PageIndex(3).run(1), |slots| slots.set(None));
+                assert!(w.page(w.cached).put_testzero(1));
+                w.m.memory.free(CPU, w.cached);
+                w.page(w.cached).first_ref();
+                w.known.held.insert(w.cached, 1);
+                w.known.never_on_lru.push(w.cached);
+                vec![(ONE_PLACE, Some(w.cached))]
+            }),
+            ("a page that is nowhere is lost", |w| {
+                let lost = w.m.memory.alloc(CPU, Gfp::Movable, 0).unwrap().publish();
+                assert!(w.page(lost).put_testzero(1));
+                vec![(ONE_PLACE, Some(lost))]
+            }),
+            ("so is a large folio", |w| {
+                let lost = w.m.memory.alloc(CPU, Gfp::Movable, 1).unwrap().publish();
+                assert!(w.page(lost).put_testzero(1));
+                vec![(ONE_PLACE, Some(lost)), (ONE_PLACE, Some(lost + 1))]
+            }),
+            ("a tail is in a batch", |w| {
+                w.m.cpu(CPU).lock().push(Batch::Activate, Queued { frame: w.large + 1, tag: Tag::None });
+                vec![(ONE_PLACE, Some(w.large + 1))]
+            }),
+            ("a page's only reference is that of a batch", |w| {
+                let frame = w.m.memory.alloc(CPU, Gfp::Movable, 0).unwrap().publish();
+                w.m.cpu(CPU).lock().push(Batch::LruAdd, Queued { frame, tag: Tag::None });
+                vec![]
+            }),
+            ("a page that is queued for what takes it off no list is isolated", |w| {
+                let frame = w.m.memory.alloc(CPU, Gfp::Movable, 0).unwrap().publish();
+                w.m.cpu(CPU).lock().push(Batch::Activate, Queued { frame, tag: Tag::None });
+                vec![(ISOLATED, Some(frame))]
+            }),
+            ("a page is queued with its flag cleared, and is on its list", |w| {
+                w.m.rules.queueing_clears_lru = true;
+                queue(&w.m, Batch::Activate, w.single);
+                w.page(w.single).clear(flag::LRU);
+                vec![]
+            }),
+            ("it is, where queueing clears no flag", |w| {
+                queue(&w.m, Batch::Activate, w.single);
+                w.page(w.single).clear(flag::LRU);
+                vec![(LRU, Some(w.single)), (ISOLATED, Some(w.single))]
+            }),
+            ("a page that is new is queued twice, and on no list", |w| {
+                w.m.rules.queueing_clears_lru = true;
+                queue(&w.m, Batch::Mlock, w.batched);
+                vec![]
+            }),
+            ("a pin that was lost is still known of", |w| {
+                w.known.held.clear();
+                w.m.leak(std::iter::once(w.pinned));
+                vec![]
+            }),
+            ("the zero page is mapped", |w| {
+                w.m.mapping(w.anon).vma.lock(PageIndex(9)).set(PageIndex(9), Pte::ZERO);
+                vec![]
+            }),
+        ];
+        assert_eq!(World::new().broken(), []);
+        for (what, act) in cases {
+            let mut world = World::new();
+            let wanted = act(&mut world);
+            assert_eq!(world.broken(), wanted, "{what}");
+        }
+    }
+}
