@@ -9,8 +9,8 @@
 //! queue and taken out, and it picks the next. A task is in the queue while it
 //! could go on, or sleeps until a deadline, and does not run.
 //!
-//! What comes at every step, [`Strategy::take`] and [`Strategy::pass`], is made of the others, so
-//! that the simulator calls it once for all of them.
+//! What comes at every step, [`Strategy::advance`], is made of the others, so that the simulator
+//! calls it once for all of them.
 
 use super::Step;
 use crate::machine::{CpuId, Frame};
@@ -64,6 +64,8 @@ pub trait Strategy {
 
     /// A task that runs takes a step, which mostly takes it `cost`: what it does this time, and
     /// when the task is done.
+    #[expect(clippy::inline_always, reason = "a part of what comes at every step")]
+    #[inline(always)]
     fn take(&mut self, task: TaskId, cpu: CpuId, from: u64, cost: u64) -> (u64, u64) {
         // A quarter either way: costs are never quite the same twice. And something
         // always: what took no time at all would never come to a timeout.
@@ -73,10 +75,13 @@ pub trait Strategy {
         (cost, self.ran(task, cpu, from, cost))
     }
 
-    /// Queues a task that has taken a step, and chooses.
-    fn pass(&mut self, pending: Pending, before: u64) -> Option<(TaskId, u64)> {
+    /// A task that runs takes a step from `pending.start` on, is queued behind it, and somebody is
+    /// chosen: what the step took, when the task is done with it, and the choice.
+    fn advance(&mut self, mut pending: Pending, cost: u64, before: u64) -> (u64, u64, Option<(TaskId, u64)>) {
+        let (took, end) = self.take(pending.task, pending.cpu, pending.start, cost);
+        pending.start = end;
         self.enqueue(pending);
-        self.choose(Some(pending.task), before)
+        (took, end, self.choose(Some(pending.task), before))
     }
 
     /// A task, which runs, interrupts all other CPUs and spins until they have taken that: whether
@@ -120,8 +125,8 @@ impl<S: Strategy + ?Sized> Strategy for Rc<RefCell<S>> {
     fn take(&mut self, task: TaskId, cpu: CpuId, from: u64, cost: u64) -> (u64, u64) {
         self.borrow_mut().take(task, cpu, from, cost)
     }
-    fn pass(&mut self, pending: Pending, before: u64) -> Option<(TaskId, u64)> {
-        self.borrow_mut().pass(pending, before)
+    fn advance(&mut self, pending: Pending, cost: u64, before: u64) -> (u64, u64, Option<(TaskId, u64)>) {
+        self.borrow_mut().advance(pending, cost, before)
     }
     fn interrupts(&mut self, task: TaskId) -> bool {
         self.borrow_mut().interrupts(task)

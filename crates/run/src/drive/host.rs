@@ -47,8 +47,10 @@ impl Turns {
     }
 
     pub(super) fn resize(&mut self, cpus: usize) {
-        self.starts.resize(cpus, (u64::MAX, u64::MAX));
-        self.hosts.resize(if self.host.cpus == 0 { 0 } else { self.host.cpus.min(cpus) }, Turn::default());
+        if self.host.cpus != 0 {
+            self.starts.resize(cpus, (u64::MAX, u64::MAX));
+            self.hosts.resize(self.host.cpus.min(cpus), Turn::default());
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -60,7 +62,7 @@ impl Turns {
     /// something does there.
     #[inline]
     pub(super) fn goes_on(&mut self, cpu: CpuId, ready: u64, start: u64) -> (usize, u64) {
-        if self.hosts.is_empty() { (cpu.at(), start) } else { self.goes_on_in_turn(cpu.at(), ready, start) }
+        if self.are_taken() { self.goes_on_in_turn(cpu.at(), ready, start) } else { (cpu.at(), start) }
     }
 
     #[inline(never)]
@@ -81,14 +83,14 @@ impl Turns {
         (cpu % count, if ready == u64::MAX { ready } else { ready.max(turn.clock) + (start - ready) })
     }
 
-    /// Takes the virtual CPU that goes on at a place; `timer` is when the next timer is due.
+    /// Whether virtual CPUs run in turns: otherwise each has a place of its own.
     #[inline]
-    pub(super) fn take(&mut self, place: usize, start: u64, timer: impl FnOnce() -> u64) -> CpuId {
-        if self.hosts.is_empty() { CpuId::nth(place) } else { self.take_in_turn(place, start, timer) }
+    pub(super) fn are_taken(&self) -> bool {
+        !self.hosts.is_empty()
     }
 
-    #[inline(never)]
-    fn take_in_turn(&mut self, place: usize, start: u64, timer: impl FnOnce() -> u64) -> CpuId {
+    /// Takes the virtual CPU that goes on at a place; `timer` is when the next timer is due.
+    pub(super) fn take(&mut self, place: usize, start: u64, timer: impl FnOnce() -> u64) -> CpuId {
         let sharing = self.starts.len().div_ceil(self.hosts.len()) as u64;
         let turn = &mut self.hosts[place];
         if turn.next != turn.owner || start >= turn.until {

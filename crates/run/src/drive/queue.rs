@@ -33,7 +33,7 @@ pub(super) struct RunQueue {
     pub later: Least<Later>,
     /// Those of them who sleep until a time, and perhaps others who did.
     pub timers: Least<Later>,
-    /// Who has joined it since the last look.
+    /// Who has joined the current task since the last look.
     joined: Vec<TaskId>,
     /// Who has the CPU: it is runnable, and in no heap.
     pub current: Option<TaskId>,
@@ -93,6 +93,14 @@ impl Tasks {
     #[inline]
     pub fn len(&self) -> usize {
         self.known.len()
+    }
+
+    /// One of them, if it has been seen.
+    #[inline]
+    pub fn get(&self, task: TaskId) -> Option<&Known> {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
+        self.known.get(task)
     }
 
     /// Makes room for so many.
@@ -204,7 +212,9 @@ impl RunQueue {
             if !is_void {
                 self.join(&mut tasks[task], sched);
                 self.ahead.push(Reverse((tasks[task].vruntime, task)));
-                self.joined.push(task);
+                if self.current.is_some() {
+                    self.joined.push(task);
+                }
             }
         }
     }
@@ -305,23 +315,25 @@ impl RunQueue {
     /// Takes whoever goes on, as `refresh` found it.
     #[inline]
     pub fn take(&mut self, start: u64, tasks: &mut Tasks, sched: &Sched) -> TaskId {
-        let task = self.current.unwrap_or_else(|| self.begin(start, tasks, sched));
-        tasks[task].ticket = tasks[task].ticket.wrapping_add(1);
-        self.current = Some(task);
         self.goes_on = None;
-        self.last = Some(task);
-        task
+        self.current.unwrap_or_else(|| self.begin(start, tasks, sched))
     }
 
     /// Somebody else has the CPU from now on.
     #[inline(never)]
     fn begin(&mut self, start: u64, tasks: &mut Tasks, sched: &Sched) -> TaskId {
         self.counted = start;
-        if let Some(Reverse((_, task))) = self.eligible.pop() {
-            return task;
-        }
-        let Reverse((_, task, _)) = self.later.pop().expect("somebody goes on here");
-        self.join(&mut tasks[task], sched);
+        let task = if let Some(Reverse((_, task))) = self.eligible.pop() {
+            task
+        } else {
+            let Reverse((_, task, _)) = self.later.pop().expect("somebody goes on here");
+            self.join(&mut tasks[task], sched);
+            task
+        };
+        // Its timer, if it had one, is not due any more.
+        tasks[task].ticket = tasks[task].ticket.wrapping_add(1);
+        self.current = Some(task);
+        self.last = Some(task);
         task
     }
 

@@ -109,7 +109,7 @@ pub struct Timed {
     turns: Turns,
     /// When the next step of each of the host's CPUs starts.
     leaves: Vec<u64>,
-    /// Inner nodes of the tournament, root at 1: the CPU that wins below.
+    /// The nodes of the tournament, root at 1 and leaves behind the inner ones: the CPU that wins below.
     tree: Vec<u32>,
     steal: Steal,
     /// CPUs that spin until others have taken an interrupt.
@@ -147,18 +147,12 @@ impl Timed {
         if self.cpus.len() <= cpu.at() {
             self.grow(cpu);
         }
-        let queue = &mut self.cpus[cpu.at()];
+        let Some(queue) = self.cpus.get_mut(cpu.at()) else { unreachable!("room has been made for it") };
         if !queue.dirty {
             queue.dirty = true;
             self.dirty.push(cpu);
         }
         queue
-    }
-
-    /// Makes room for a task that has not been seen before.
-    #[cold]
-    fn know(&mut self, task: TaskId) {
-        self.tasks.grow(task + 1);
     }
 
     /// A task that is runnable on a CPU goes to sleep there, or elsewhere.
@@ -170,6 +164,23 @@ impl Timed {
         queue.vacate();
     }
 
+    /// A task goes on later on a CPU, or comes to it from another.
+    #[inline(never)]
+    fn arrive(&mut self, task: TaskId, cpu: CpuId, start: u64, woken: bool, asleep: bool) {
+        if self.tasks.len() <= task {
+            self.tasks.grow(task + 1);
+        }
+        if self.tasks[task].is_runnable {
+            self.leave(task, self.tasks[task].cpu);
+        }
+        self.touch(cpu);
+        let (queue, known) = (&mut self.cpus[cpu.at()], &mut self.tasks[task]);
+        known.cpu = cpu;
+        known.ticket = known.ticket.wrapping_add(1);
+        let wakeup = if woken || asleep { self.sched.wakeup_ns } else { 0 };
+        queue.goes_on_later((start, task, known.ticket), wakeup, asleep);
+    }
+
     /// Makes room for a CPU that has not been seen before.
     #[cold]
     fn grow(&mut self, cpu: CpuId) {
@@ -177,17 +188,18 @@ impl Timed {
         self.cpus.resize_with(size, RunQueue::default);
         self.turns.resize(size);
         self.leaves.resize(size, NEVER);
-        self.tree = vec![0; size];
+        self.tree.clear();
+        self.tree.resize(size, 0);
+        self.tree.extend(0..size as u32);
         (1..size).rev().for_each(|node| {
             self.play(node);
         });
     }
 
-    /// Who wins at a node; whether that is somebody else than before.
+    /// Who wins at an inner node; whether that is somebody else than before.
+    #[inline]
     fn play(&mut self, node: usize) -> bool {
-        let size = self.leaves.len();
-        let side = |child: usize| if child >= size { (child - size) as u32 } else { self.tree[child] };
-        let (left, right) = (side(2 * node), side(2 * node + 1));
+        let [left, right] = [2 * node, 2 * node + 1].map(|child| self.tree[child]);
         // The lower number of two at the same time.
         let wins = if self.leaves[right as usize] < self.leaves[left as usize] { right } else { left };
         std::mem::replace(&mut self.tree[node], wins) != wins
@@ -202,14 +214,14 @@ impl Timed {
     }
 
     /// Works out when a CPU goes on.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a part of what comes at every step")]
+    #[inline(always)]
     fn place(&mut self, cpu: CpuId) {
         let (ready, start) = self.cpus[cpu.at()].refresh(&mut self.tasks, &self.sched);
         let (leaf, start) = self.turns.goes_on(cpu, ready, start);
         if std::mem::replace(&mut self.leaves[leaf], start) == start {
             return;
         }
-        // Its leaf stands behind the inner nodes; one CPU alone has none above it.
         let mut node = self.leaves.len() + leaf;
         while node > 1 {
             node /= 2;
@@ -218,6 +230,16 @@ impl Timed {
                 break;
             }
         }
+    }
+
+    /// Which virtual CPU it is that goes on at a place of the host.
+    #[inline(never)]
+    fn turn(&mut self, place: usize, start: u64) -> CpuId {
+        let (cpus, tasks, tick_ns) = (&mut self.cpus, &self.tasks, self.sched.tick_ns);
+        self.turns.take(place, start, || {
+            let tick = start.checked_div(tick_ns).map_or(NEVER, |ticks| (ticks + 1).saturating_mul(tick_ns));
+            cpus.iter_mut().map(|queue| queue.due(start, tasks)).fold(tick, u64::min)
+        })
     }
 
     /// A virtual CPU runs, and takes the interrupts that are pending.
@@ -237,13 +259,14 @@ impl Timed {
     }
 
     /// The host's CPU with the earliest step, and when.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a part of what comes at every step")]
+    #[inline(always)]
     fn best(&mut self) -> Option<(usize, u64)> {
         if !self.dirty.is_empty() {
             self.refresh();
         }
-        let leaf = if self.leaves.len() > 1 { self.tree[1] as usize } else { 0 };
-        self.leaves.get(leaf).filter(|&&start| start != NEVER).map(|&start| (leaf, start))
+        let leaf = *self.tree.get(1)? as usize;
+        Some((leaf, self.leaves[leaf])).filter(|&(_, start)| start != NEVER)
     }
 }
 
@@ -264,28 +287,17 @@ impl Strategy for Timed {
     #[inline(always)]
     fn enqueue(&mut self, pending: Pending) {
         let Pending { task, cpu, start, woken, asleep, step, .. } = pending;
-        if self.tasks.len() <= task {
-            self.know(task);
+        let is_there = |known: &Known| known.is_runnable && !asleep && known.cpu == cpu;
+        if !self.tasks.get(task).is_some_and(is_there) {
+            return self.arrive(task, cpu, start, woken, asleep);
         }
-        let Known { is_runnable, cpu: last, .. } = self.tasks[task];
-        if is_runnable && (asleep || last != cpu) {
-            self.leave(task, last);
-        }
-        self.touch(cpu);
-        let (queue, known) = (&mut self.cpus[cpu.at()], &mut self.tasks[task]);
-        known.cpu = cpu;
-        known.ticket = known.ticket.wrapping_add(1);
-        if known.is_runnable && queue.current != Some(task) {
-            // Its deadline had come: it waits for its turn already, and somebody else has the CPU.
-            return;
-        }
-        if known.is_runnable {
+        let queue = self.touch(cpu);
+        // Otherwise its deadline had come: it waits for its turn already, and somebody else has the CPU.
+        let has_the_cpu = queue.current == Some(task);
+        if has_the_cpu {
             queue.goes_on = Some(start);
             queue.may_resched = step.may_resched();
-            return;
         }
-        let wakeup = if woken || asleep { self.sched.wakeup_ns } else { 0 };
-        queue.goes_on_later((start, task, known.ticket), wakeup, asleep);
     }
 
     fn dequeue(&mut self, task: TaskId) {
@@ -319,11 +331,7 @@ impl Strategy for Timed {
     fn choose(&mut self, _current: Option<TaskId>, before: u64) -> Option<(TaskId, u64)> {
         // No step begins at the end of time.
         let (leaf, start) = self.best().filter(|&(_, start)| start < before)?;
-        let (cpus, tasks, tick_ns) = (&mut self.cpus, &self.tasks, self.sched.tick_ns);
-        let cpu = self.turns.take(leaf, start, || {
-            let tick = start.checked_div(tick_ns).map_or(NEVER, |ticks| (ticks + 1).saturating_mul(tick_ns));
-            cpus.iter_mut().map(|queue| queue.due(start, tasks)).fold(tick, u64::min)
-        });
+        let cpu = if self.turns.are_taken() { self.turn(leaf, start) } else { CpuId::nth(leaf) };
         if self.spinning > 0 {
             self.interrupted(cpu, start);
         }

@@ -45,6 +45,18 @@ impl TaskState {
     pub fn new(cpu: CpuId, status: Status) -> Self {
         Self { status, cpu, time: 0, ran: 0, woken: false, at: (Step::Idle, NO_FRAME) }
     }
+
+    /// What a strategy may know of it, if it can go on or will.
+    #[inline]
+    fn pending(&self, task: TaskId) -> Option<Pending> {
+        let (start, asleep) = match self.status {
+            Status::Ready => (self.time, false),
+            Status::Waiting(_, deadline) if deadline != u64::MAX => (self.time.max(deadline), true),
+            _ => return None,
+        };
+        let (step, frame) = self.at;
+        Some(Pending { task, cpu: self.cpu, start, woken: self.woken, asleep, step, frame })
+    }
 }
 
 /// Told of a task's deed.
@@ -99,7 +111,7 @@ pub(super) struct World {
     pub killed: Cell<bool>,
     /// Who was chosen inside a step, for the loop that resumes.
     pub next: Cell<Option<TaskId>>,
-    /// Who took the last step, unless it cannot go on.
+    /// Who took the last step, unless it cannot go on; for the loop that chooses.
     pub current: Cell<Option<TaskId>>,
     pub steps: Cell<u64>,
     /// Steps at which the watch is asked next.
@@ -119,58 +131,62 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Charges a step to a task and its CPU.
-    #[inline]
-    fn charge(&self, task: TaskId, at: Step, frame: Frame) {
-        let mut tasks = self.tasks.borrow_mut();
-        let mut clocks = self.cpu_clocks.borrow_mut();
-        let state = &mut tasks[task];
-        let clock = &mut clocks[state.cpu.at()];
-        let from = state.time.max(*clock);
-        let (took, end) = self.strategy.borrow_mut().take(task, state.cpu, from, self.costs.of(at));
-        state.time = end;
-        state.ran = state.ran.saturating_add(took);
-        state.at = (at, frame);
-        *clock = end;
-        drop((tasks, clocks));
-        self.record(task, Deed::Step(at, frame));
-    }
-
     #[inline]
     pub fn record(&self, task: TaskId, deed: Deed) {
-        if self.observer.is_some() || self.trace.is_some() {
-            self.tell(task, deed);
+        if self.is_watched() {
+            let state = self.tasks.borrow()[task];
+            self.tell(task, state.cpu, state.time, deed);
         }
     }
 
+    /// Whether anybody wants to know what tasks do.
+    fn is_watched(&self) -> bool {
+        self.observer.is_some() || self.trace.is_some()
+    }
+
     #[cold]
-    fn tell(&self, task: TaskId, deed: Deed) {
+    fn tell(&self, task: TaskId, cpu: CpuId, at_ns: u64, deed: Deed) {
         if let Some(observer) = &self.observer {
             observer(task, deed);
         }
         if let Some(trace) = &self.trace {
-            let state = &self.tasks.borrow()[task];
-            let event = Traced { at_ns: state.time, thread: task as u32, cpu: state.cpu, deed };
-            trace.push(task, event);
+            trace.push(task, Traced { at_ns, thread: task as u32, cpu, deed });
         }
     }
 
-    /// What the strategy may know of a task that can go on, or will.
-    #[inline]
-    fn pending(&self, task: TaskId) -> Option<Pending> {
-        let state = &self.tasks.borrow()[task];
-        let (start, asleep) = match state.status {
-            Status::Ready => (state.time, false),
-            Status::Waiting(_, deadline) if deadline != u64::MAX => (state.time.max(deadline), true),
-            _ => return None,
+    /// A task takes a step, which is charged to it and its CPU; what comes next, if it is then
+    /// queued and somebody is to be chosen.
+    #[expect(clippy::inline_always, reason = "a part of what comes at every step")]
+    #[inline(always)]
+    fn advance(&self, task: TaskId, at: Step, frame: Frame, chooses: bool) -> Option<Next> {
+        let mut tasks = self.tasks.borrow_mut();
+        let state = &mut tasks[task];
+        let (cpu, woken) = (state.cpu, state.woken);
+        let mut clocks = self.cpu_clocks.borrow_mut();
+        let clock = &mut clocks[cpu.at()];
+        let start = state.time.max(*clock);
+        let cost = self.costs.of(at);
+        let mut strategy = self.strategy.borrow_mut();
+        let (took, end, chosen) = if chooses {
+            let pending = Pending { task, cpu, start, woken, asleep: false, step: at, frame };
+            strategy.advance(pending, cost, self.tick.get())
+        } else {
+            let (took, end) = strategy.take(task, cpu, start, cost);
+            (took, end, None)
         };
-        let (step, frame) = state.at;
-        Some(Pending { task, cpu: state.cpu, start, woken: state.woken, asleep, step, frame })
+        state.time = end;
+        state.ran = state.ran.saturating_add(took);
+        state.at = (at, frame);
+        *clock = end;
+        if self.is_watched() {
+            self.tell(task, cpu, end, Deed::Step(at, frame));
+        }
+        chooses.then(|| self.chosen(&mut tasks, chosen))
     }
 
     /// Puts a task into the strategy's queue, if it can go on or will.
     pub fn enqueue(&self, task: TaskId) {
-        if let Some(pending) = self.pending(task) {
+        if let Some(pending) = self.tasks.borrow()[task].pending(task) {
             self.strategy.borrow_mut().enqueue(pending);
         }
     }
@@ -178,25 +194,17 @@ impl World {
     /// Lets the strategy choose among all that could run, unless the supervisor comes first.
     pub fn choose(&self) -> Next {
         let chosen = self.strategy.borrow_mut().choose(self.current.get(), self.tick.get());
-        self.chosen(chosen)
-    }
-
-    /// Queues a task that has taken a step, and lets the strategy choose.
-    #[inline]
-    fn pass(&self, task: TaskId) -> Next {
-        let Some(pending) = self.pending(task) else { return self.choose() };
-        let chosen = self.strategy.borrow_mut().pass(pending, self.tick.get());
-        self.chosen(chosen)
+        self.chosen(&mut self.tasks.borrow_mut(), chosen)
     }
 
     /// What comes next, if that was chosen before the supervisor's time.
-    #[inline]
-    fn chosen(&self, chosen: Option<(TaskId, u64)>) -> Next {
+    #[expect(clippy::inline_always, reason = "a part of what comes at every step")]
+    #[inline(always)]
+    fn chosen(&self, tasks: &mut [TaskState], chosen: Option<(TaskId, u64)>) -> Next {
         let Some((chosen, start)) = chosen else {
             let nobody = self.tick.get() == u64::MAX || self.alive.get() == 0;
             return if nobody { Next::Nobody } else { Next::Supervise };
         };
-        let mut tasks = self.tasks.borrow_mut();
         let state = &mut tasks[chosen];
         state.woken = false;
         state.time = start;
@@ -302,23 +310,15 @@ impl SimThread<'_> {
         }
     }
 
-    /// Queues, and goes on once it is chosen.
-    fn go_on(&self, watched: bool) {
-        let world = self.world;
-        world.current.set(Some(self.id));
-        if watched {
-            world.enqueue(self.id);
-            return self.switch();
+    /// Goes on once it is chosen.
+    #[inline]
+    fn await_turn(&self, next: Next) {
+        match next {
+            Next::Run(task) if task == self.id => return,
+            Next::Run(task) => self.world.next.set(Some(task)),
+            Next::Supervise | Next::Nobody => self.world.current.set(Some(self.id)),
         }
-        match world.pass(self.id) {
-            Next::Run(task) if task == self.id => {}
-            next => {
-                if let Next::Run(task) = next {
-                    world.next.set(Some(task));
-                }
-                self.switch();
-            }
-        }
+        self.switch();
     }
 
     /// Virtual time that this task has spent on a CPU.
@@ -340,18 +340,26 @@ impl Driver for SimThread<'_> {
         }
         let steps = world.steps.get() + 1;
         world.steps.set(steps);
-        world.charge(self.id, at, frame);
         let watched = steps >= world.watch.get();
         // Who is to die may do so in one go; now and then the others come first, for all one knows.
-        if world.killed.get() && !steps.is_multiple_of(GO) && !watched {
-            return;
+        let chooses = !watched && (!world.killed.get() || steps.is_multiple_of(GO));
+        match world.advance(self.id, at, frame, chooses) {
+            Some(next) => self.await_turn(next),
+            None if watched => {
+                world.current.set(Some(self.id));
+                world.enqueue(self.id);
+                self.switch();
+            }
+            None => {}
         }
-        self.go_on(watched);
     }
 
     fn interrupt_others(&self) {
-        if !self.killed() && self.world.strategy.borrow_mut().interrupts(self.id) {
-            self.go_on(false);
+        let world = self.world;
+        if !self.killed() && world.strategy.borrow_mut().interrupts(self.id) {
+            world.current.set(Some(self.id));
+            world.enqueue(self.id);
+            self.await_turn(world.choose());
         }
     }
 
