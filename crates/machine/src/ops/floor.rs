@@ -11,7 +11,7 @@
 //! | [`Lists`] | `lru/lists` |
 //! | [`Batches`] | `lru/batch` |
 //! | [`Lru`] | `lru/drain`, `lru/isolate`, `lru/mlock`, `lru/age` |
-//! | [`Mm`] | `mm/walk` → `mm/rmap` → `mm/advise` → `mm/zap` → `mm/oom` → `mm/fresh` → `mm/fault` → `mm/fork` → `mm/gup`, `mm/memfd` |
+//! | [`Mm`] | `mm/walk` → `mm/rmap` → `mm/advise` → `mm/zap` → `mm/oom` → `mm/fresh` → `mm/anon` → `mm/cow` → `mm/fault` → `mm/fork` → `mm/gup`, `mm/memfd` |
 //! | [`Migrate`] | `migrate/page` → `migrate/passes` |
 //! | [`Task`] | `pin`, `background` |
 

@@ -1,6 +1,6 @@
 //! Pinning pages of a range: `pin_user_pages`, fast and slow, and unpinning.
 
-use super::fault::Access;
+use super::anon::Access;
 use crate::drive::{Driver, Step};
 use crate::machine::{Folio, Frame, Grab, Kind, Machine, Mapping, PageIndex, PageRange, ZERO_FRAME, flag};
 use crate::observe::Event;

@@ -1,10 +1,12 @@
 //! Mappings: what faults, forks, walks and gives up the pages of a range.
 //!
-//! `walk` → `rmap` → `advise` → `zap` → `oom` → `fresh` → `fault` → `fork` → `gup`, `memfd`: each calls
-//! only those before it.
+//! `walk` → `rmap` → `advise` → `zap` → `oom` → `fresh` → `anon` → `cow` → `fault` →
+//! `fork` → `gup`, `memfd`: each calls only those before it.
 
 mod advise;
+mod anon;
 mod around;
+mod cow;
 mod fault;
 mod fork;
 mod fresh;
@@ -17,6 +19,6 @@ mod split;
 mod walk;
 mod zap;
 
-pub use fault::Access;
+pub use anon::Access;
 pub use gup::{Lookup, PinRequest};
 pub(super) use gup::{Stopped, place_of};
