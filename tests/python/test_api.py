@@ -401,5 +401,7 @@ def test_studies_show_their_tables_too(small_run: RunResult) -> None:
         assert words in str(one)
         assert words.replace("_", r"_") in one._repr_markdown_()
         assert f">{words}" in one._repr_html_().replace(" ", "")
+        assert repr(one).startswith(f"<{type(one).__name__} ")
         assert "\n" not in repr(one)
+        assert "gupstress:" not in repr(one)
         assert pickle.loads(pickle.dumps(one)) == one

@@ -19,6 +19,9 @@ class Shown:
     def _end(self) -> str:
         """Return what was found, on one line."""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {visible(self._end()).removeprefix('gupstress: ')}>"
+
     def __str__(self) -> str:
         return "\n\n".join([*map(ruled, self._tables()), visible(self._end())])
 

@@ -20,9 +20,6 @@ class MatrixResult(Shown, matrix.MatrixResult):
     def _end(self) -> str:
         return judged.end_line(self)
 
-    def __repr__(self) -> str:
-        return f"<MatrixResult {self._end().removeprefix('gupstress: ')}>"
-
 
 class LitmusResult(Shown, litmus.LitmusResult):
     """Everything that one `gupstress litmus` found."""
@@ -32,9 +29,6 @@ class LitmusResult(Shown, litmus.LitmusResult):
 
     def _end(self) -> str:
         return counted.summary(self)
-
-    def __repr__(self) -> str:
-        return f"<LitmusResult {self._end()}>"
 
 
 class Comparison(Shown, comparison.Comparison):
@@ -46,9 +40,6 @@ class Comparison(Shown, comparison.Comparison):
     def _end(self) -> str:
         return compared.end_line(self)
 
-    def __repr__(self) -> str:
-        return f"<Comparison {self._end().removeprefix('gupstress: ')}>"
-
 
 class TuneResult(Shown, tune.TuneResult):
     """Everything that one `gupstress tune` found."""
@@ -59,9 +50,6 @@ class TuneResult(Shown, tune.TuneResult):
     def _end(self) -> str:
         return searched.end_line(self)
 
-    def __repr__(self) -> str:
-        return f"<TuneResult {self._end().removeprefix('gupstress: ')}>"
-
 
 class SoakResult(Shown, soak.SoakResult):
     """Everything that one `gupstress soak` found; its state file, too."""
@@ -71,6 +59,3 @@ class SoakResult(Shown, soak.SoakResult):
 
     def _end(self) -> str:
         return ended.end_line(self)
-
-    def __repr__(self) -> str:
-        return f"<SoakResult {self._end().removeprefix('gupstress: ')}>"
