@@ -4,7 +4,9 @@
 
 use gupstress_run::judge::{Class, Status, Verdict};
 use gupstress_run::litmus::Session;
-use gupstress_run::machine::{CpuId, Kind, Layout, PROGRAM, pages};
+use gupstress_run::machine::{
+    CpuId, Kind, Layout, MappingId, OOM_SCORE_ADJ_MIN, PROGRAM, ProcessId, ZoneKind, pages,
+};
 use gupstress_run::observe::Event;
 use gupstress_run::policy::{Source, load_kernel, load_policy, policy_names};
 use gupstress_run::script::OpError;
@@ -137,6 +139,106 @@ fn a_forked_child_is_chosen_as_others_are_and_its_copies_are_had_again() {
     assert_eq!(seen, [(false, true), (true, false)]);
     let recount = s.recount();
     assert!(recount.complete && recount.broken.is_empty(), "{:#?}", recount.broken);
+}
+
+/// A session with so many pages, written, and all others but `free` in the hands of who is never chosen.
+fn nearly_full(kernel: &str, a: u32, free: u32) -> (Session, MappingId) {
+    let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
+    let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
+    let layout = Layout { normal: 32, movable: 64, cma: 0, page_bytes: 64 };
+    let mut s = Session::new(rules, policy, &layout, 2);
+    let mapping = s.map(Kind::Anon, a).unwrap();
+    s.touch(CPU, mapping, pages(0..a)).unwrap();
+    let all = |s: &Session| {
+        let memory = &s.machine().memory;
+        (memory.free_in(ZoneKind::Normal) + memory.free_in(ZoneKind::Movable)) as u32
+    };
+    let taken = all(&s) - free;
+    let others = s.map(Kind::Anon, taken).unwrap();
+    s.touch(CPU, others, pages(0..taken)).unwrap();
+    s.drain_all().unwrap();
+    s.machine().processes.add(OOM_SCORE_ADJ_MIN, vec![others]);
+    (s, mapping)
+}
+
+const CPU: CpuId = CpuId(0);
+
+fn sound(s: &Session) {
+    let recount = s.recount();
+    assert!(recount.complete && recount.broken.is_empty(), "{:#?}", recount.broken);
+}
+
+/// The children of a mapping, by number, whether they have ended or not.
+fn children(s: &Session, a: MappingId) -> Vec<ProcessId> {
+    let mut all = Vec::new();
+    s.machine().mapping(a).for_each_child(|area| all.extend(area.child()));
+    all
+}
+
+#[test]
+fn a_child_that_writes_may_be_chosen_from_its_fork_on_and_then_writes_no_more() {
+    let (mut s, a) = nearly_full("linux-7.2.13", 20, 10);
+    // It has as many pages as its parent, and came later.
+    s.sharew(CPU, a, pages(0..20)).unwrap();
+    let kills = s.machine().processes.kills();
+    let seen: Vec<_> = kills.iter().map(|kill| (kill.process, kill.points, kill.useful)).collect();
+    assert_eq!(seen, [(children(&s, a)[0], 21, 10)], "ten copies are its own");
+    assert!(!s.machine().processes.is_killed() && s.machine().processes.has_signal(kills[0].process));
+    sound(&s);
+    s.drain_all().unwrap();
+    s.fill(CPU, 10).unwrap();
+    assert_eq!(s.machine().processes.kills().len(), 1, "its copies are free again");
+}
+
+#[test]
+fn a_child_has_its_parents_score_and_of_equals_the_last_that_was_forked_is_chosen() {
+    let (mut s, a) = nearly_full("linux-7.2.13", 8, 40);
+    let score = |s: &Session, score| s.machine().processes.set_oom_score_adj(score);
+    score(&s, 200);
+    s.sharew(CPU, a, pages(0..8)).unwrap();
+    score(&s, 0);
+    s.sharew(CPU, a, pages(0..8)).unwrap();
+    score(&s, OOM_SCORE_ADJ_MIN);
+    // The parent has more pages than both; the first child counts as having a fifth of all beside its own.
+    s.fill(CPU, 25).unwrap();
+    let killed = |s: &Session| -> Vec<_> {
+        s.machine().processes.kills().iter().map(|kill| (kill.process, kill.points)).collect()
+    };
+    let [first, second] = children(&s, a)[..] else { panic!("{:?}", children(&s, a)) };
+    assert_eq!(killed(&s), [(first, 9 + 200 * 97 / 1000)]);
+    // Who has its number came after the second.
+    score(&s, 0);
+    s.share(CPU, a, pages(0..8)).unwrap();
+    assert_eq!(children(&s, a)[2], first);
+    score(&s, OOM_SCORE_ADJ_MIN);
+    s.fill(CPU, 8).unwrap();
+    assert_eq!(killed(&s)[1..], [(first, 9), (second, 9)]);
+    sound(&s);
+}
+
+#[test]
+fn a_child_exits_where_it_was_forked() {
+    for (kernel, drains) in [("linux-6.12.117", true), ("linux-7.2.13", false)] {
+        let (mut s, a) = nearly_full(kernel, 20, 40);
+        s.sharew(CpuId(1), a, pages(0..20)).unwrap();
+        s.drain_all().unwrap();
+        s.machine().processes.set_oom_score_adj(OOM_SCORE_ADJ_MIN);
+        // What its parent leaves in the batches of both.
+        s.fill(CpuId(1), 3).unwrap();
+        let there = |s: &Session| s.machine().cpu(CpuId(1)).lock().entries().count();
+        s.fill(CPU, 18).unwrap();
+        assert_eq!(s.machine().processes.kills().len(), 1, "{kernel}");
+        let here = s.machine().cpu(CPU).lock().entries().count();
+        assert_eq!((there(&s), here), (if drains { 0 } else { 3 }, 18), "{kernel}");
+        // The same where nobody kills it.
+        s.share(CpuId(1), a, pages(0..1)).unwrap();
+        s.fill(CpuId(1), 2).unwrap();
+        let before = there(&s);
+        s.children_exit(CPU).unwrap();
+        assert_eq!(there(&s), if drains { 0 } else { before }, "{kernel}");
+        assert_eq!(s.machine().cpu(CPU).lock().entries().count(), here, "{kernel}");
+        sound(&s);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! for the next one.
 
 use super::memory::Gfp;
-use super::{Machine, MappingId, ProcessId, Vma, ZoneKind};
+use super::{CpuId, Machine, MappingId, ProcessId, Vma, ZoneKind};
 use crate::sync::{AtomicBool, Mutex, Ordering, Rank};
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub const OOM_SCORE_ADJ_MAX: i32 = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
+    /// Being forked: on no list of tasks yet, so nobody chooses it.
+    Unborn,
     Alive,
     /// Chosen; what it has is still its own.
     Dying,
@@ -31,9 +33,34 @@ struct Process {
     oom_score_adj: i32,
     /// The program's are those that no other process has.
     mappings: Vec<MappingId>,
-    /// Whether it was forked: its areas say that they are its own.
-    forked: bool,
     life: Life,
+    /// How many came before it: its place on the list of tasks.
+    born: u64,
+    /// What it is, if it was forked; its areas say that they are its own.
+    child: Option<Child>,
+}
+
+impl Process {
+    fn new(oom_score_adj: i32, mappings: Vec<MappingId>) -> Self {
+        Self { oom_score_adj, mappings, life: Life::Alive, born: 0, child: None }
+    }
+}
+
+/// A forked child.
+#[derive(Debug, Clone, Copy)]
+struct Child {
+    /// Where it runs, and so where it exits.
+    cpu: CpuId,
+    /// Whether somebody does for it what it does: who ends what it has when it is killed. Of a child
+    /// that sleeps whoever kills it does.
+    busy: bool,
+}
+
+/// Puts a process at the end of the list of tasks.
+fn list_add_tail(all: &mut [Process], process: ProcessId) {
+    let born = all.iter().map(|process| process.born + 1).max().unwrap_or_default();
+    all[process.at()].born = born;
+    all[process.at()].life = Life::Alive;
 }
 
 /// A process that was killed for its memory.
@@ -65,7 +92,7 @@ pub enum OutOfMemory<T> {
     Found(T),
     /// This process has got its fatal signal.
     Killed(ProcessId),
-    /// So has the forked child with this area.
+    /// So has the forked child with this area, which sleeps.
     ChildKilled(Arc<Vma>),
     /// This one had it before, and has yet to give its memory back.
     Dying(ProcessId),
@@ -85,7 +112,7 @@ pub struct Processes {
 
 impl Default for Processes {
     fn default() -> Self {
-        let program = Process { oom_score_adj: 0, mappings: Vec::new(), forked: false, life: Life::Alive };
+        let program = Process::new(0, Vec::new());
         Self {
             all: Mutex::ranked(Rank::Oom, vec![program]),
             kills: Mutex::default(),
@@ -104,23 +131,57 @@ impl Processes {
     /// Adds a process that has these mappings; returns its number.
     pub fn add(&self, oom_score_adj: i32, mappings: Vec<MappingId>) -> ProcessId {
         let mut all = self.all.lock();
-        all.push(Process { oom_score_adj, mappings, forked: false, life: Life::Alive });
-        ProcessId::nth(all.len() - 1)
+        let process = ProcessId::nth(all.len());
+        all.push(Process::new(oom_score_adj, mappings));
+        list_add_tail(&mut all, process);
+        process
     }
 
-    /// Adds a forked child of the program, which has this area, in the place of one that has ended.
-    pub(crate) fn add_child(&self, vma: &Vma) {
+    /// Begins a fork of the program: a child with its `oom_score_adj`, in the place of one that has
+    /// ended. It is none to choose before it is [born](Self::born).
+    pub(crate) fn fork(&self, cpu: CpuId) -> ProcessId {
         let mut all = self.all.lock();
-        let oom_score_adj = all[PROGRAM.at()].oom_score_adj;
-        let child = Process { oom_score_adj, mappings: Vec::new(), forked: true, life: Life::Alive };
-        let ended = all.iter().position(|process| process.forked && process.life == Life::Gone);
-        let number = ended.unwrap_or(all.len());
+        let child = Child { cpu, busy: false };
+        let child = Process {
+            life: Life::Unborn,
+            child: Some(child),
+            ..Process::new(all[PROGRAM.at()].oom_score_adj, Vec::new())
+        };
+        let over =
+            |process: &Process| process.life == Life::Gone && process.child.is_some_and(|child| !child.busy);
+        let number = all.iter().position(over).unwrap_or(all.len());
         if number == all.len() {
             all.push(child);
         } else {
             all[number] = child;
         }
-        vma.set_child(ProcessId::nth(number));
+        ProcessId::nth(number)
+    }
+
+    /// A fork is complete (`copy_process`): the child is on the list of tasks, after all others; unless
+    /// what it has was taken from it meanwhile. `busy`: whether the forking thread goes on as the child.
+    pub(crate) fn born(&self, process: ProcessId, busy: bool) {
+        let mut all = self.all.lock();
+        if let Some(child) = &mut all[process.at()].child {
+            child.busy = busy;
+        }
+        if all[process.at()].life == Life::Unborn {
+            list_add_tail(&mut all, process);
+        }
+    }
+
+    /// What a child did is done: it sleeps from now on. Whether it has its fatal signal.
+    pub(crate) fn rests(&self, process: ProcessId) -> bool {
+        let mut all = self.all.lock();
+        if let Some(child) = &mut all[process.at()].child {
+            child.busy = false;
+        }
+        all[process.at()].life == Life::Dying
+    }
+
+    /// Where a forked child runs.
+    pub(crate) fn cpu_of(&self, process: ProcessId) -> Option<CpuId> {
+        self.all.lock()[process.at()].child.map(|child| child.cpu)
     }
 
     /// Whether the program's threads have a fatal signal pending.
@@ -136,7 +197,7 @@ impl Processes {
 
     /// Whether a process has its fatal signal, and may be gone.
     pub fn has_signal(&self, process: ProcessId) -> bool {
-        self.all.lock()[process.at()].life != Life::Alive
+        matches!(self.all.lock()[process.at()].life, Life::Dying | Life::Gone)
     }
 
     /// Whether a process has its fatal signal and has yet to give its memory back.
@@ -178,8 +239,9 @@ impl Machine {
             let resident = self.resident(&all, process, gfp);
             Some((process, resident, self.oom_badness(&all[process.at()], resident)?))
         });
-        // Of equals the one that came last.
-        let Some((process, resident, points)) = candidates.max_by_key(|&(.., points)| points) else {
+        // Of equals the last on the list of tasks.
+        let badness = |&(process, _, points): &(ProcessId, _, _)| (points, all[process.at()].born);
+        let Some((process, resident, points)) = candidates.max_by_key(badness) else {
             self.processes.panicked.store(true, Ordering::Relaxed);
             return OutOfMemory::Panicked;
         };
@@ -190,15 +252,17 @@ impl Machine {
         if process == PROGRAM {
             self.processes.killed.store(true, Ordering::Relaxed);
         }
-        self.child(process).map_or(OutOfMemory::Killed(process), OutOfMemory::ChildKilled)
+        let sleeps = all[process.at()].child.is_some_and(|child| !child.busy);
+        let area = sleeps.then(|| self.child(process)).flatten();
+        area.map_or(OutOfMemory::Killed(process), OutOfMemory::ChildKilled)
     }
 
-    /// The area of a forked child.
+    /// The area of a forked child, unless it is being taken from it.
     fn child(&self, process: ProcessId) -> Option<Arc<Vma>> {
         self.mappings().find_map(|mapping| {
             let mut found = None;
             mapping.for_each_child(|vma| {
-                if vma.child() == Some(process) {
+                if vma.child() == Some(process) && !vma.is_gone() {
                     found = Some(Arc::clone(vma));
                 }
             });
@@ -224,7 +288,7 @@ impl Machine {
             _ => all[process.at()].mappings.contains(&id),
         };
         let mut sum = Resident::default();
-        if let Some(child) = all[process.at()].forked.then(|| self.child(process)).flatten() {
+        if let Some(child) = all[process.at()].child.and_then(|_| self.child(process)) {
             self.add_resident(&mut sum, &child, gfp);
         }
         for mapping in self.mappings().filter(|mapping| own(mapping.id)) {

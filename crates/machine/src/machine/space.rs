@@ -57,7 +57,7 @@ pub struct Vma {
     prepared: AtomicBool,
     /// Whether it has been unmapped for good.
     gone: AtomicBool,
-    /// The child whose it is; [`PROGRAM`]: nobody's that was forked, or is there yet.
+    /// The child whose it is; [`PROGRAM`]: nobody's that was forked.
     child: AtomicU32,
 }
 
@@ -86,7 +86,7 @@ pub struct PtLocked<'a> {
 }
 
 impl Vma {
-    fn new(mapping: MappingId, kind: Kind, pages: usize, is_alias: bool) -> Self {
+    fn new(mapping: MappingId, kind: Kind, pages: usize, is_alias: bool, of: ProcessId) -> Self {
         let tables = pages.div_ceil(PTES_PER_TABLE as usize);
         Self {
             mapping,
@@ -100,7 +100,7 @@ impl Vma {
             areas: Mutex::new(Areas::new(pages as u32)),
             prepared: AtomicBool::new(kind != Kind::Anon),
             gone: AtomicBool::new(false),
-            child: AtomicU32::new(PROGRAM.0),
+            child: AtomicU32::new(of.0),
         }
     }
 
@@ -246,11 +246,6 @@ impl Vma {
         let process = ProcessId(self.child.load(Ordering::Relaxed));
         (process != PROGRAM).then_some(process)
     }
-
-    /// Makes it the area of a child.
-    pub(crate) fn set_child(&self, process: ProcessId) {
-        self.child.store(process.0, Ordering::Relaxed);
-    }
 }
 
 impl PtLocked<'_> {
@@ -363,7 +358,7 @@ impl Mapping {
             id,
             kind,
             order,
-            vma: Arc::new(Vma::new(id, kind, pages as usize, false)),
+            vma: Arc::new(Vma::new(id, kind, pages as usize, false, PROGRAM)),
             children: Mutex::new(Vec::new()),
             nr_children: AtomicUsize::new(0),
             write_protect_seq: AtomicU64::new(0),
@@ -378,17 +373,17 @@ impl Mapping {
     }
 
     /// Adds the area of a forked child, with nothing in it, and returns it.
-    pub fn fork(&self) -> Arc<Vma> {
-        self.add_vma(false)
+    pub fn fork(&self, child: ProcessId) -> Arc<Vma> {
+        self.add_vma(false, child)
     }
 
     /// Adds a second area of the same address space, with nothing in it, and returns it.
     pub fn alias(&self) -> Arc<Vma> {
-        self.add_vma(true)
+        self.add_vma(true, PROGRAM)
     }
 
-    fn add_vma(&self, is_alias: bool) -> Arc<Vma> {
-        let child = Arc::new(Vma::new(self.id, self.kind, self.vma.len() as usize, is_alias));
+    fn add_vma(&self, is_alias: bool, of: ProcessId) -> Arc<Vma> {
+        let child = Arc::new(Vma::new(self.id, self.kind, self.vma.len() as usize, is_alias, of));
         self.children.lock().push(Arc::clone(&child));
         self.nr_children.fetch_add(1, Ordering::Relaxed);
         child
@@ -511,7 +506,7 @@ impl crate::restore::Restore for Mapping {
         all.truncate(from.len());
         for (number, vma) in from.iter().enumerate() {
             if number == all.len() {
-                all.push(Arc::new(Vma::new(vma.mapping, vma.kind, vma.ptes.len(), vma.is_alias)));
+                all.push(Arc::new(Vma::new(vma.mapping, vma.kind, vma.ptes.len(), vma.is_alias, PROGRAM)));
             }
             all[number].restore(vma);
         }

@@ -534,21 +534,21 @@ mod tests {
                 vec![]
             }),
             ("a huge page is mapped by two PMDs and exclusive", |w| {
-                let child = w.m.mapping(w.anon).fork();
+                let child = w.m.mapping(w.anon).fork(w.m.processes.fork(CPU));
                 child.lock(PageIndex(512)).set_pmd(PageIndex(512), Pte::present(w.huge, false, false));
                 w.m.memory.add_entire_mapcount(w.huge, 1);
                 w.page(w.huge).get(1);
                 vec![(ONCE, Some(w.huge))]
             }),
             ("a page is mapped by two PTEs and exclusive", |w| {
-                let child = w.m.mapping(w.anon).fork();
+                let child = w.m.mapping(w.anon).fork(w.m.processes.fork(CPU));
                 child.lock(PageIndex(5)).set(PageIndex(5), Pte::present(w.large + 1, false, false));
                 w.m.memory.add_mapcount(w.large + 1, 1);
                 w.page(w.large).get(1);
                 vec![(ONCE, Some(w.large + 1))]
             }),
             ("it is mapped by two and is not exclusive", |w| {
-                let child = w.m.mapping(w.anon).fork();
+                let child = w.m.mapping(w.anon).fork(w.m.processes.fork(CPU));
                 child.lock(PageIndex(5)).set(PageIndex(5), Pte::present(w.large + 1, false, false));
                 w.m.memory.add_mapcount(w.large + 1, 1);
                 w.page(w.large).get(1);
@@ -599,7 +599,7 @@ mod tests {
                 vec![(EXCLUSIVE, Some(w.huge))]
             }),
             ("a PMD maps it, and a PTE of it is exclusive by the head", |w| {
-                let child = w.m.mapping(w.anon).fork();
+                let child = w.m.mapping(w.anon).fork(w.m.processes.fork(CPU));
                 child.lock(PageIndex(513)).set(PageIndex(513), Pte::present(w.huge + 1, false, false));
                 w.m.memory.add_mapcount(w.huge + 1, 1);
                 w.page(w.huge).get(1);

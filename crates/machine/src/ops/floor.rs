@@ -16,7 +16,7 @@
 //! | [`Task`] | `pin`, `background` |
 
 use crate::drive::Driver;
-use crate::machine::{CpuId, Gfp, Machine};
+use crate::machine::{CpuId, Gfp, Machine, PROGRAM, ProcessId};
 use crate::observe::Counters;
 use std::cell::Cell;
 
@@ -31,6 +31,8 @@ pub struct Refs<'a, D> {
     /// What it counts.
     pub count: &'a Counters,
     pub(super) cpu: Cell<CpuId>,
+    /// Whose doings these are: the program's, or a forked child's for whom it acts.
+    pub(super) process: Cell<ProcessId>,
 }
 
 /// A floor over another.
@@ -102,6 +104,6 @@ impl<D: Driver> Refs<'_, D> {
 impl<'a, D: Driver> Task<'a, D> {
     /// A task on `cpu`.
     pub fn new(m: &'a Machine, d: &'a D, count: &'a Counters, cpu: CpuId) -> Self {
-        Self::over(Refs { m, d, count, cpu: Cell::new(cpu) })
+        Self::over(Refs { m, d, count, cpu: Cell::new(cpu), process: Cell::new(PROGRAM) })
     }
 }

@@ -2,13 +2,20 @@
 
 use super::floor::Refs;
 use crate::drive::{Driver, Wait};
-use crate::machine::ProcessId;
+use crate::machine::{PROGRAM, ProcessId};
 
 impl<D: Driver> Refs<'_, D> {
     /// `fatal_signal_pending`: the run ends, or the OOM killer has chosen this process.
     #[inline]
     pub fn killed(&self) -> bool {
-        self.d.killed() || self.m.processes.is_killed()
+        self.d.killed() || self.m.processes.is_killed() || self.child_is_killed()
+    }
+
+    /// Whether it has chosen the child for whom the thread acts.
+    #[inline]
+    fn child_is_killed(&self) -> bool {
+        let process = self.process.get();
+        process != PROGRAM && self.m.processes.has_signal(process)
     }
 
     /// The life of a process that wants nothing: waits for its fatal signal; false if the run ends first.

@@ -19,6 +19,17 @@ impl<'a, D: Driver> Refs<'a, D> {
         self.d.moved_to(cpu);
     }
 
+    /// Does something on another CPU, if one is said, and comes back.
+    pub(super) fn on_cpu(&self, cpu: Option<CpuId>, body: impl FnOnce()) {
+        let here = self.cpu();
+        let elsewhere = cpu.filter(|&cpu| cpu != here);
+        elsewhere.into_iter().for_each(|cpu| self.move_to(cpu));
+        body();
+        if elsewhere.is_some() {
+            self.move_to(here);
+        }
+    }
+
     #[inline]
     pub(super) fn local(&self) -> &'a Cpu {
         self.m.cpu(self.cpu.get())

@@ -2,14 +2,14 @@
 
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
-use crate::machine::{Gfp, Mapping, PTES_PER_TABLE, PageIndex, PageRange, Pte, Vma, flag, vm};
+use crate::machine::{Gfp, Mapping, PTES_PER_TABLE, PageIndex, PageRange, ProcessId, Pte, Vma, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 use std::sync::Arc;
 
 /// `dup_mmap`: the child's area, with the holes and the protection of the parent's.
-fn new_child(mapping: &Mapping) -> Arc<Vma> {
-    let child = mapping.fork();
+fn new_child(mapping: &Mapping, process: ProcessId) -> Arc<Vma> {
+    let child = mapping.fork(process);
     for area in mapping.vma.areas(&mapping.vma.pages()) {
         let flags = area.flags & (vm::HOLE | vm::RDONLY);
         while child.fix(&area.pages, vm::HOLE | vm::RDONLY, flags, false).is_some() {}
@@ -29,18 +29,30 @@ impl<D: Driver> Mm<'_, D> {
     /// # Errors
     /// `ENOMEM` without a frame for a copy; there is no child then.
     pub fn fork(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
-        self.fork_child(mapping, range).map(|child| self.m.processes.add_child(&child))
+        self.fork_child(mapping, range, false).map(drop)
     }
 
-    /// Forks a child that has all of the mapping, and writes a range of it before anything else happens.
+    /// Forks a child that has all of the mapping, and writes a range of it before anything else happens;
+    /// one that is killed meanwhile writes no more.
     ///
     /// # Errors
     /// As [`fork`](Self::fork), and as [`touch`](Self::touch) what the child writes.
     pub fn fork_writing(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
-        let child = self.fork_child(mapping, mapping.vma.pages())?;
-        let written = range.into_iter().try_for_each(|index| self.write(mapping, &child, index));
-        self.m.processes.add_child(&child);
-        written
+        let child = self.fork_child(mapping, mapping.vma.pages(), true)?;
+        self.act_for(&child, || range.into_iter().try_for_each(|index| self.write(mapping, &child, index)))
+    }
+
+    /// Does what a child does that was forked to be busy; it sleeps then, or has been killed and ends.
+    fn act_for(&self, child: &Vma, body: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+        let Some(process) = child.child() else { return body() };
+        let own = self.process.replace(process);
+        let done = body();
+        self.process.set(own);
+        if self.m.processes.rests(process) || child.is_gone() {
+            self.exit(child);
+            return if self.killed() { done } else { Ok(()) };
+        }
+        done
     }
 
     /// All forked children exit (`exit_mmap`).
@@ -57,24 +69,27 @@ impl<D: Driver> Mm<'_, D> {
     /// # Errors
     /// As [`fork`](Self::fork).
     pub fn with_child(&self, mapping: &Mapping, range: PageRange, body: impl FnOnce()) -> Result<(), Errno> {
-        let child = self.fork_child(mapping, range)?;
-        self.m.processes.add_child(&child);
+        let child = self.fork_child(mapping, range, false)?;
         body();
         self.reap(mapping, &child);
         Ok(())
     }
 
-    /// A child that has the range of the parent's mapping, and that nobody knows of yet; none where
-    /// something of it cannot be copied.
-    fn fork_child(&self, mapping: &Mapping, range: PageRange) -> Result<Arc<Vma>, Errno> {
-        let child = new_child(mapping);
-        match mapping.write_protecting(|| self.copy_page_range(mapping, &child, range)) {
-            Ok(()) => Ok(child),
-            Err(errno) => {
-                self.reap(mapping, &child);
-                Err(errno)
-            }
+    /// A child that has the range of the parent's mapping, busy or asleep; none where something of it
+    /// cannot be copied.
+    fn fork_child(&self, mapping: &Mapping, range: PageRange, busy: bool) -> Result<Arc<Vma>, Errno> {
+        let process = self.m.processes.fork(self.cpu());
+        let child = new_child(mapping, process);
+        if let Err(errno) = mapping.write_protecting(|| self.copy_page_range(mapping, &child, range)) {
+            self.reap(mapping, &child);
+            return Err(errno);
         }
+        self.m.processes.born(process, busy);
+        if child.is_gone() {
+            // Its area was unmapped while it was being copied.
+            self.exit(&child);
+        }
+        Ok(child)
     }
 
     /// A child exits, and nothing is left that knows of it.

@@ -7,7 +7,7 @@
 
 use crate::drive::{Driver, Wait};
 use crate::machine::payload::Fresh;
-use crate::machine::{Gfp, OutOfMemory, PROGRAM};
+use crate::machine::{Gfp, OutOfMemory};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 
@@ -34,7 +34,7 @@ impl<'a, D: Driver> Mm<'a, D> {
                 }
                 OutOfMemory::ChildKilled(child) => {
                     self.event(Event::OomKills);
-                    // It has no thread of its own that would: `oom_reap_task_mm`.
+                    // It wakes up for nothing else than to exit.
                     self.exit(&child);
                     continue;
                 }
@@ -45,7 +45,8 @@ impl<'a, D: Driver> Mm<'a, D> {
                     return None;
                 }
             };
-            if process != PROGRAM {
+            // Nobody waits for his own end.
+            if !self.killed() {
                 self.d.wait(Wait::Exit(process), &|| !self.m.processes.is_dying(process));
             }
         }

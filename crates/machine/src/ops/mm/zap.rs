@@ -227,20 +227,24 @@ impl<D: Driver> Mm<'_, D> {
         pages.len() as u32
     }
 
-    /// Zaps everything that an area maps, for good; a child ends with its area.
+    /// Zaps everything that an area maps, for good; a child ends with its area, on its own CPU
+    /// (`exit_mmap`).
     pub(super) fn exit(&self, vma: &Vma) {
-        if self.m.rules.zap_drains {
-            self.lru_add_drain();
-        }
-        let mut rest = vma.pages();
-        while !rest.is_empty() {
-            self.zap_next(vma, &mut rest, false);
-        }
-        if vma.set_gone()
-            && let Some(process) = vma.child()
-        {
-            self.exited(process);
-        }
+        let child = vma.child();
+        self.on_cpu(child.and_then(|child| self.m.processes.cpu_of(child)), || {
+            // Before it is zapped: what somebody maps there meanwhile he sees to be for him to zap.
+            let ends = vma.set_gone();
+            if self.m.rules.zap_drains {
+                self.lru_add_drain();
+            }
+            let mut rest = vma.pages();
+            while !rest.is_empty() {
+                self.zap_next(vma, &mut rest, false);
+            }
+            if ends && let Some(process) = child {
+                self.exited(process);
+            }
+        });
     }
 
     /// `munmap`: zaps everything, in the children too, for good.
