@@ -417,9 +417,11 @@ fn a_recount_sees_a_page_that_is_exclusive_and_shared() {
 
 #[test]
 fn a_recount_sees_a_pinned_page_that_is_not_exclusive() {
-    // Where each page of a folio has a pin of its own: 6.12 keeps one.
     let large = Backing { kind: Kind::Anon, order: 4 };
-    for (kernel, kind) in [("linux-7.2.13", Backing::from(Kind::Anon)), ("linux-6.1.176", large)] {
+    // Each page of a large folio has a pin of its own, or one has it for all.
+    let pinned =
+        [("linux-7.2.13", Backing::from(Kind::Anon)), ("linux-6.1.176", large), ("linux-7.2.13", large)];
+    for (kernel, kind) in pinned {
         let mut s = session(kernel);
         let a = s.map(kind, 16).unwrap();
         s.touch(CPU, a, pages(0..16)).unwrap();

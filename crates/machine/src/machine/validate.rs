@@ -70,6 +70,8 @@ impl Recount {
 pub struct Known {
     /// References beyond those in the machine: of pins and holders.
     pub held: HashMap<Frame, i32>,
+    /// Pages that pins are of, beside those that are held: where one pin is kept for all of a folio.
+    pub pinned: HashSet<Frame>,
     /// Pages that are rightly on no LRU list.
     pub never_on_lru: Vec<Frame>,
     /// Those that somebody still has locked or under writeback.
@@ -150,7 +152,7 @@ impl Machine {
             self.check_folio(frame, &folio, extra, never_on_lru.contains(&frame), &mut recount);
             self.check_mapcount(frame, &seen, &mut recount);
             if self.page(frame).has(flag::ANON) && seen.free == 0 {
-                self.check_exclusive(frame, &all, &held, &mut recount);
+                self.check_exclusive(frame, &all, known, &mut recount);
             }
             let stays = self.page(frame).flags() & (flag::LOCKED | flag::WRITEBACK);
             recount.check(stays == 0 || busy.contains(&frame), "nothing stays locked", Some(frame), || {
@@ -251,17 +253,11 @@ impl Machine {
     }
 
     /// The pages of an anonymous folio, by its head: who maps them, and whether a device may.
-    fn check_exclusive(
-        &self,
-        head: Frame,
-        all: &PerFrame<Seen>,
-        held: &HashMap<Frame, i32>,
-        recount: &mut Recount,
-    ) {
+    fn check_exclusive(&self, head: Frame, all: &PerFrame<Seen>, known: &Known, recount: &mut Recount) {
         let folio = self.page(head);
         let entire = all.of(head).entire;
         let pages = self.memory.frames_of(head);
-        let references: i32 = pages.clone().filter_map(|frame| held.get(&frame)).sum();
+        let references: i32 = pages.clone().filter_map(|frame| known.held.get(&frame)).sum();
         let pins = self.extra(folio, references, 0);
         // What a PMD maps is exclusive as one, by its head; without PTEs the head says it all.
         let as_one = entire > 0 && folio.folio_mapcount() == entire;
@@ -274,7 +270,8 @@ impl Machine {
                 format!("{mapped} mappings")
             });
             // Where others hold references too, nobody can tell whose are pins.
-            let here = as_one || held.get(&frame).is_some_and(|&n| n > 0);
+            let held = || known.held.get(&frame).is_some_and(|&n| n > 0);
+            let here = as_one || known.pinned.contains(&frame) || held();
             let pinned = pins.pins > 0 && pins.rest == 0 && here;
             if pinned && mapped > 0 && self.rules.unshare != Unshare::Never {
                 recount.check(exclusive, "a pinned anonymous page is exclusive", Some(frame), || {

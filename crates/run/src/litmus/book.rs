@@ -8,7 +8,7 @@
 use crate::machine::{Frame, Known, Machine, MappingId, PageIndex, PageRange};
 use crate::ops::{Dma, Pin};
 use crate::script::Has;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A pin that is held.
 #[derive(Clone)]
@@ -37,14 +37,16 @@ impl Book {
         for &frame in self.held.values().flatten() {
             *held.entry(frame).or_default() += 1;
         }
+        let mut pinned = HashSet::new();
         for live in self.pins.iter().flatten() {
             for frame in live.pin.by.pinned(m, &live.pin.pages) {
                 *held.entry(frame).or_default() += m.pin_refs(frame);
             }
+            pinned.extend(&live.pin.pages);
         }
         let busy = self.held.iter().filter(|((has, ..), _)| *has != Has::Reference);
         let busy = busy.flat_map(|(_, frames)| frames).copied().collect();
-        Known { held, busy, never_on_lru: Vec::new() }
+        Known { held, pinned, busy, never_on_lru: Vec::new() }
     }
 
     /// Notes what is had of pages from now on.
