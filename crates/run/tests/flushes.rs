@@ -46,8 +46,14 @@ impl Strategy for Counting {
     }
 }
 
-/// Interrupts of a migration of `folios` of an order, some of which are pinned and cannot be unmapped.
-fn interrupts(kernel: &'static str, (order, folios): (u32, u32), pinned: u32, mode: MigrateMode) -> u32 {
+/// Interrupts of a migration of `folios` of an order. Some are pinned and cannot be unmapped, or held and
+/// can be, but not moved.
+fn interrupts(
+    kernel: &'static str,
+    (order, folios): (u32, u32),
+    (pinned, held): (u32, u32),
+    mode: MigrateMode,
+) -> u32 {
     let layout = Layout { normal: 2048, movable: 2048, cma: 0, page_bytes: 64 };
     let m = Arc::new(Machine::new(load_kernel(Source::Preset(kernel), &[]).unwrap(), &layout, 2));
     let all = pages(0..folios << order);
@@ -61,10 +67,13 @@ fn interrupts(kernel: &'static str, (order, folios): (u32, u32), pinned: u32, mo
         for head in heads.clone().take(pinned as usize) {
             t.pin_in_place(mapping, head).unwrap();
         }
+        for head in heads.clone().take(held as usize) {
+            t.hold(mapping, pages(head.0..head.0 + 1), false).unwrap();
+        }
         let frames: Vec<_> = heads.map(|head| mapping.vma.pte(head).frame()).collect();
         frames.iter().for_each(|&frame| assert!(t.isolate_lru(frame)));
         let result = t.migrate_pages(&frames, Gfp::Pin, mode);
-        assert_eq!(result.left.len(), pinned as usize, "{kernel}");
+        assert_eq!(result.left.len(), (pinned + held) as usize, "{kernel}");
         t.putback_movable(result.left);
     };
     let strategy = Counting(Timed::new(MS), Rc::clone(&count));
@@ -76,7 +85,7 @@ fn interrupts(kernel: &'static str, (order, folios): (u32, u32), pinned: u32, mo
 #[test]
 fn a_batch_is_flushed_once_and_a_page_by_itself_each_time_that_it_is_unmapped() {
     let (sync, async_) = (MigrateMode::Sync, MigrateMode::Async);
-    let four = |kernel, pinned, mode| interrupts(kernel, (0, 4), pinned, mode);
+    let four = |kernel, pinned, mode| interrupts(kernel, (0, 4), (pinned, 0), mode);
     assert_eq!([0, 4].map(|pinned| four("linux-6.12.57", pinned, async_)), [1, 1]);
     assert_eq!([0, 4].map(|pinned| four("linux-6.1.176", pinned, async_)), [4, 40]);
     // What the batch leaves is tried seven times, page by page.
@@ -85,7 +94,19 @@ fn a_batch_is_flushed_once_and_a_page_by_itself_each_time_that_it_is_unmapped() 
 }
 
 #[test]
-fn huge_pages_are_flushed_each_by_itself() {
-    assert_eq!(interrupts("linux-6.12.57", (MAX_ORDER, 3), 0, MigrateMode::Sync), 3);
-    assert_eq!(interrupts("linux-6.12.57", (4, 3), 0, MigrateMode::Sync), 1);
+fn a_huge_page_is_flushed_by_itself_and_so_is_each_pte_outside_of_a_batch() {
+    let (sync, async_) = (MigrateMode::Sync, MigrateMode::Async);
+    let none = (0, 0);
+    assert_eq!(interrupts("linux-6.12.57", (MAX_ORDER, 3), none, sync), 3);
+    assert_eq!([sync, async_].map(|mode| interrupts("linux-6.12.57", (4, 3), none, mode)), [1, 1]);
+    assert_eq!([sync, async_].map(|mode| interrupts("linux-6.1.176", (4, 3), none, mode)), [48, 48]);
+    // The first PTE that stays ends it, at each try.
+    assert_eq!(
+        [1, 3].map(|pinned| interrupts("linux-6.12.57", (4, 3), (pinned, 0), sync)),
+        [1 + 7, 1 + 3 * 7]
+    );
+    assert_eq!(interrupts("linux-6.1.176", (4, 3), (1, 0), sync), 2 * 16 + 10);
+    // What is held is unmapped, in a batch and alone, and cannot be moved.
+    assert_eq!(interrupts("linux-6.12.57", (4, 1), (0, 1), sync), 1 + 16);
+    assert_eq!(interrupts("linux-6.1.176", (4, 1), (0, 1), sync), 10 * 16);
 }

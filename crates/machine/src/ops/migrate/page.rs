@@ -82,10 +82,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
         let was_mapped = folio.folio_mapcount() > 0;
         self.step(Step::MigrateUnmap, src);
         self.set_locked(dst.folio());
-        let kept = if was_mapped { self.try_to_migrate(src, OWN) } else { None };
-        if was_mapped && !flush_later {
-            self.d.interrupt_others();
-        }
+        let kept = if was_mapped { self.try_to_migrate(src, OWN, !flush_later) } else { None };
         self.step(Step::MigrateUnmapped, src);
         let unmapped = Unmapped { src: folio, dst, was_mapped, was_mlocked };
         if folio.folio_mapcount() > 0 {

@@ -116,9 +116,11 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `try_to_migrate`: replaces every PTE and PMD of a locked folio by a migration
-    /// entry, which knows from then on whether its page is exclusive. They stay where a page may be pinned and the rules respect that: the
-    /// references that say so, `own` of them the caller's, are returned.
-    pub(in crate::ops) fn try_to_migrate(&self, head: Frame, own: i32) -> Option<Test> {
+    /// entry, which knows from then on whether its page is exclusive. Where a page may be pinned and the
+    /// rules respect that, its PTE stays, with all that come after it: the references that say so, `own`
+    /// of them the caller's, are returned. `flush`: whether each is flushed from TLBs as it is cleared
+    /// (`ptep_clear_flush`).
+    pub(in crate::ops) fn try_to_migrate(&self, head: Frame, own: i32, flush: bool) -> Option<Test> {
         let folio = self.folio_at(head);
         let id = folio.mapping()?;
         let pages = folio.pages();
@@ -127,7 +129,7 @@ impl<D: Driver> Mm<'_, D> {
             let there = pages.start.to(pages.end.min(vma.end()));
             vma.for_each_entry(there, |locked, here, Entry { pte, huge }| {
                 let frame = head + (here - pages.start);
-                if !pte.is_present() || pte.frame() != frame {
+                if kept.is_some() || !pte.is_present() || pte.frame() != frame {
                     return;
                 }
                 let page = self.page(frame);
@@ -137,6 +139,8 @@ impl<D: Driver> Mm<'_, D> {
                     let (found, expected) = (folio.refcount(), self.m.expected_refs(&folio) + own);
                     kept = Some(Test::Refs { found, expected });
                     locked.replace(here, huge, pte);
+                    drop(locked);
+                    self.flush_if(flush);
                     return;
                 }
                 if exclusive {
@@ -151,6 +155,7 @@ impl<D: Driver> Mm<'_, D> {
                     self.remove_rmap_of(page, frame, vma, here);
                 }
                 drop(locked);
+                self.flush_if(flush);
                 if !huge && vma.is_locked(here) && self.m.rules.mlock_batched {
                     self.mlock_drain_local();
                 }
@@ -158,6 +163,14 @@ impl<D: Driver> Mm<'_, D> {
             });
         });
         kept
+    }
+
+    /// `flush_tlb_page`
+    #[inline]
+    fn flush_if(&self, flush: bool) {
+        if flush {
+            self.d.interrupt_others();
+        }
     }
 
     /// `remove_migration_ptes`: every migration entry of the pages from `old` on maps those from

@@ -82,7 +82,7 @@ impl<D: Driver> Mm<'_, D> {
         if self.page(head).has(flag::ANON) {
             // `split_huge_pmd` with `freeze`: what a PMD maps is unmapped as one.
             let entire = self.m.memory.entire_mapcount(head) > 0;
-            _ = self.try_to_migrate(head, own);
+            _ = self.try_to_migrate(head, own, false);
             mapping.for_each_vma(|vma| self.split_pmd_of(vma, pages.start, head));
             if entire && self.m.rules.split_unmaps_pages {
                 self.defer_split(head);
