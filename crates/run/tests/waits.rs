@@ -4,12 +4,12 @@
 mod lab;
 
 use gupstress_run::drive::sim::SimThread;
-use gupstress_run::drive::{Driver as _, Listed, Step, Uniform};
+use gupstress_run::drive::{Driver as _, Listed, Pending, Step, Strategy, TaskId, Timed, Uniform};
 use gupstress_run::machine::{
     Backing, CpuId, Kind, Known, Layout, MAX_ORDER, Machine, MappingId, NO_FRAME, PageIndex, pages,
 };
 use gupstress_run::observe::{Event, Totals};
-use gupstress_run::ops::{Errno, Pin, PinRequest, Task};
+use gupstress_run::ops::{Caller, Errno, Pin, PinRequest, Task};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use lab::Body;
 use std::cell::{Cell, RefCell};
@@ -101,5 +101,106 @@ fn who_faults_in_the_page_that_another_does_finds_it_where_the_pool_has_but_one(
             waits += counted.get(Event::LockWaits);
         }
         assert!(waits > 0, "{kind:?}: nobody came while the other was at it");
+    }
+}
+
+/// Counts who is woken.
+struct Woken(Timed, Rc<Cell<u32>>);
+
+impl Strategy for Woken {
+    fn begin(&mut self, seed: u64) {
+        self.0.begin(seed);
+    }
+    fn enqueue(&mut self, pending: Pending) {
+        self.1.set(self.1.get() + u32::from(pending.woken && pending.step == Step::FaultMutex));
+        self.0.enqueue(pending);
+    }
+    fn dequeue(&mut self, task: TaskId) {
+        self.0.dequeue(task);
+    }
+    fn ran(&mut self, task: TaskId, cpu: CpuId, from: u64, cost: u64) -> u64 {
+        self.0.ran(task, cpu, from, cost)
+    }
+    fn earliest(&mut self) -> Option<u64> {
+        self.0.earliest()
+    }
+    fn choose(&mut self, current: Option<TaskId>, before: u64) -> Option<(TaskId, u64)> {
+        self.0.choose(current, before)
+    }
+    fn interrupts(&mut self, task: TaskId) -> bool {
+        self.0.interrupts(task)
+    }
+    fn draw(&mut self, task: TaskId) -> u64 {
+        self.0.draw(task)
+    }
+}
+
+/// A machine with a pool of so many huge pages, and a mapping of that kind which has one reserved.
+fn pool(kernel: &str, kind: Kind, size: u32) -> (Arc<Machine>, MappingId) {
+    let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
+    let m = Arc::new(Machine::new(rules, &LAYOUT, 8));
+    let id = m.map(kind, HUGE).id;
+    assert_eq!(m.set_hugetlb_pool(CpuId(0), size), size);
+    assert!(m.reserve_hugetlb(CpuId(0), id, 1));
+    (m, id)
+}
+
+#[test]
+fn a_fault_of_the_pool_that_is_over_wakes_one_of_those_who_wait() {
+    for kind in [Kind::Hugetlb, Kind::Hugeshm] {
+        let (m, id) = pool("linux-7.2.13", kind, 1);
+        let woken = Rc::new(Cell::new(0));
+        let touch =
+            || body(move |t: &Task<'_, SimThread<'_>>| t.touch(t.m.mapping(id), pages(0..1)).unwrap());
+        let bodies = (0..8).map(|cpu| (cpu, touch())).collect();
+        let strategy = Woken(Timed::new(1_000_000), Rc::clone(&woken));
+        let ran = lab::run(&m, Box::new(strategy), 1, 1_000_000_000, bodies).unwrap();
+        assert!(!ran.killed);
+        let waits = ran.totals.get(Event::LockWaits);
+        assert!(waits >= 2, "{waits}");
+        assert!(u64::from(woken.get()) <= waits, "{} woken for {waits} waits", woken.get());
+    }
+}
+
+#[test]
+fn a_hole_and_a_page_made_for_a_pin_wait_for_a_fault_of_the_pool() {
+    type Do = fn(&Task<'_, SimThread<'_>>, MappingId);
+    let punch: Do = |t, id| t.madvise_remove(t.m.mapping(id), pages(0..HUGE)).unwrap_or_default();
+    let pin: Do = |t, id| {
+        let policy = load_policy(Source::Preset("linux-7.2"), &[]).unwrap();
+        let request = PinRequest::new(&policy, t.m.mapping(id), pages(0..HUGE), true);
+        let mut pin = Pin::default();
+        if t.pin_longterm_by(Caller::Udmabuf, &request, &mut pin).is_ok() {
+            t.unpin_longterm(&mut pin);
+        }
+    };
+    let rows = [
+        ("linux-7.2.13", true, punch, true),
+        ("linux-6.12.57", true, punch, true),
+        ("linux-7.2.13", false, pin, true),
+        ("linux-6.12.57", false, pin, false),
+        ("linux-7.2.13", true, pin, false),
+    ];
+    for (kernel, there, act, waits) in rows {
+        // One of them where it may be pinned.
+        let (m, id) = pool(kernel, Kind::Hugeshm, 5);
+        let fill = body(move |t| {
+            if there {
+                t.touch(t.m.mapping(id), pages(0..1)).unwrap();
+            }
+        });
+        lab::run(&m, Box::new(Timed::new(1_000_000)), 1, 1_000_000_000, vec![(0, fill)]).unwrap();
+        // Somebody's fault, of whatever page.
+        let mutexes = 8 * 8;
+        assert!((0..mutexes).all(|number| m.hugetlb_fault_mutex(number).try_lock(99)));
+        let ran = lab::run(
+            &m,
+            Box::new(Timed::new(1_000_000)),
+            1,
+            1_000_000_000,
+            vec![(0, body(move |t| act(t, id)))],
+        );
+        assert_eq!(ran.unwrap().killed, waits, "{kernel}, there: {there}");
+        assert!((0..mutexes).all(|number| m.hugetlb_fault_mutex(number).owner() == Some(99)));
     }
 }

@@ -22,8 +22,14 @@ pub enum Wait {
     DrainWork(CpuId),
     /// The mutex of `lru_add_drain_all`, by a thread: an unlock wakes one.
     DrainMutex(u32),
-    /// A mutex under which pages of the hugetlb pool are faulted in, by its number.
-    HugetlbFault(u32),
+    /// A mutex under which pages of the hugetlb pool are faulted in, by its number and by a thread: an
+    /// unlock wakes one.
+    HugetlbFault {
+        /// Which.
+        mutex: u32,
+        /// Who waits.
+        thread: u32,
+    },
     /// A kworker's next work.
     Work(CpuId),
     /// A page in another's hands to come back. Putback, migration and reclaim wake for it; the drain
@@ -63,7 +69,7 @@ impl Wait {
             Self::Signal(process) => (11, process.0),
             Self::Exit(process) => (12, process.0),
             Self::Panic => (13, 0),
-            Self::HugetlbFault(number) => (14, number),
+            Self::HugetlbFault { mutex, thread } => (14 + (u64::from(mutex) << 8), thread),
         };
         kind << 32 | u64::from(detail)
     }
@@ -71,7 +77,7 @@ impl Wait {
     /// What [`encode`](Self::encode) made a word of.
     pub fn decode(word: u64) -> Option<Self> {
         let detail = word as u32;
-        Some(match word >> 32 {
+        Some(match (word >> 32) as u8 {
             1 => Self::PageLock(Frame(detail)),
             2 => Self::Writeback(Frame(detail)),
             3 => Self::DrainWork(CpuId(detail)),
@@ -85,7 +91,7 @@ impl Wait {
             11 => Self::Signal(ProcessId(detail)),
             12 => Self::Exit(ProcessId(detail)),
             13 => Self::Panic,
-            14 => Self::HugetlbFault(detail),
+            14 => Self::HugetlbFault { mutex: (word >> 40) as u32, thread: detail },
             _ => return None,
         })
     }
@@ -97,7 +103,7 @@ impl Wait {
             Self::Writeback(frame) => format!("the writeback of frame {frame}"),
             Self::DrainWork(cpu) => format!("the drain work of cpu {cpu}"),
             Self::DrainMutex(_) => "the mutex of lru_add_drain_all".into(),
-            Self::HugetlbFault(number) => format!("hugetlb fault mutex {number}"),
+            Self::HugetlbFault { mutex, .. } => format!("hugetlb fault mutex {mutex}"),
             Self::Work(cpu) => format!("work for cpu {cpu}"),
             Self::Returned(frame) => format!("frame {frame} to be put back"),
             Self::Time => "time to pass".into(),

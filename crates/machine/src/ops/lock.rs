@@ -2,7 +2,7 @@
 
 use super::floor::Refs;
 use crate::drive::{Driver, Step, Wait};
-use crate::machine::{Folio, Frame, SleepMutex, flag};
+use crate::machine::{Folio, Frame, Mapping, PageIndex, SleepMutex, flag};
 use crate::observe::Event;
 
 impl<D: Driver> Refs<'_, D> {
@@ -102,6 +102,26 @@ impl<D: Driver> Refs<'_, D> {
     /// `mutex_unlock`: wakes the first who sleeps.
     pub(super) fn unlock_mutex(&self, mutex: &SleepMutex, wait: impl Fn(u32) -> Wait) {
         self.wake_next(mutex.unlock(), wait);
+    }
+
+    /// Runs one fault of the pool's pages after the other, and what takes them out of their file or
+    /// puts them there: who faults in a page that another is faulting in finds it then, where the
+    /// pool had no second one. `None` if killed.
+    pub(super) fn under_fault_mutex<R>(
+        &self,
+        mapping: &Mapping,
+        index: PageIndex,
+        body: impl FnOnce() -> R,
+    ) -> Option<R> {
+        let number = self.m.hugetlb_fault_mutex_hash(mapping.id, index);
+        let mutex = self.m.hugetlb_fault_mutex(number);
+        let wait = |thread| Wait::HugetlbFault { mutex: number, thread };
+        if !self.lock_mutex(mutex, (Event::LockWaits, Step::FaultMutex), wait) {
+            return None;
+        }
+        let done = body();
+        self.unlock_mutex(mutex, wait);
+        Some(done)
     }
 
     fn wake_next(&self, thread: Option<u32>, wait: impl Fn(u32) -> Wait) {

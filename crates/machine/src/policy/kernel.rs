@@ -144,6 +144,8 @@ table! {
         key refuses_tracked_writes: bool,
         /// Whether memfd_pin_folios, and with it udmabuf's long-term pin, is there (6.11 on).
         key memfd_pin: bool,
+        /// Whether memfd_pin_folios adds a hugetlb page to its file as a fault does, under its mutex (6.18 on, and later stable 6.12 and 6.17; de8798965fd0).
+        key memfd_adds_as_faults: bool,
         /// Whether a fault inside a long-term pin avoids Movable too, not just CMA (5.13 on).
         key pin_alloc_avoids_movable: bool,
         /// Which pages a pin for reading unshares.
@@ -210,6 +212,7 @@ impl Rules {
             zap_drains: false,
             refuses_tracked_writes: true,
             memfd_pin: true,
+            memfd_adds_as_faults: true,
             pin_alloc_avoids_movable: true,
             unshare: Unshare::Cow,
             zero_page_counts: false,

@@ -123,9 +123,9 @@ impl OsRun {
             Wait::PageLock(frame) | Wait::Writeback(frame) | Wait::Returned(frame) => {
                 &self.pages[frame.at() % self.pages.len()]
             }
-            // Waiters of one turn each: spread over the same monitors.
-            Wait::Turn(ticket) | Wait::DrainMutex(ticket) | Wait::HugetlbFault(ticket) => {
-                &self.pages[ticket as usize % self.pages.len()]
+            // Each waited for by one thread: spread over the same monitors.
+            Wait::Turn(one) | Wait::DrainMutex(one) | Wait::HugetlbFault { thread: one, .. } => {
+                &self.pages[one as usize % self.pages.len()]
             }
             Wait::Work(cpu) => &self.work[cpu.at()],
             Wait::DrainWork(cpu) => &self.drained[cpu.at()],

@@ -74,7 +74,7 @@ fn holds(sh: &Shared, on: Wait) -> Holder {
             known(sh.m.page(frame).writeback_owner())
         }
         Wait::DrainMutex(_) => known(sh.m.drain_mutex_owner()),
-        Wait::HugetlbFault(number) => known(sh.m.hugetlb_fault_mutex(number).owner()),
+        Wait::HugetlbFault { mutex, .. } => known(sh.m.hugetlb_fault_mutex(mutex).owner()),
         Wait::DrainWork(cpu) if sh.m.cpu(cpu).drain_wanted().is_some() => {
             Holder::Thread(sh.slots.len() - sh.m.cpus.len() + cpu.at())
         }

@@ -124,11 +124,12 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         match (mapping.kind, pte.is_present()) {
             (_, true) if access == Access::Read || pte.is_writable() => Ok(()),
-            (Kind::Hugetlb, _) => self.under_fault_mutex(mapping, index, || {
-                self.hugetlb_fault(mapping, vma, index, access == Access::Write)
-            }),
-            (Kind::Hugeshm, _) => {
-                self.under_fault_mutex(mapping, index, || self.do_shared_fault(mapping, vma, index, access))
+            (Kind::Hugetlb | Kind::Hugeshm, _) => {
+                let fault = || match mapping.kind {
+                    Kind::Hugetlb => self.hugetlb_fault(mapping, vma, index, access == Access::Write),
+                    _ => self.do_shared_fault(mapping, vma, index, access),
+                };
+                self.under_fault_mutex(mapping, index, fault).unwrap_or(Err(Errno::EINTR))
             }
             (Kind::Pfnmap, _) => self.pfnmap_fault(mapping, vma, index),
             (Kind::Anon, true) => self.do_wp_page(mapping, vma, index, pte, access),
@@ -275,6 +276,18 @@ impl<'a, D: Driver> Mm<'a, D> {
         index: PageIndex,
         order: u32,
     ) -> Result<Option<Frame>, Errno> {
+        self.get_cached_folio_under(mapping, index, order, |add| Some(add()))
+    }
+
+    /// The same, with `under` around what adds it to the cache; `None` of that: killed.
+    #[inline]
+    pub(super) fn get_cached_folio_under(
+        &self,
+        mapping: &Mapping,
+        index: PageIndex,
+        order: u32,
+        under: impl FnOnce(&dyn Fn() -> bool) -> Option<bool>,
+    ) -> Result<Option<Frame>, Errno> {
         if let Some(frame) = mapping.cached(index) {
             if self.page(frame).has(flag::HWPOISON) {
                 return Err(Errno::EFAULT);
@@ -306,21 +319,23 @@ impl<'a, D: Driver> Mm<'a, D> {
         }
         self.set_locked(folio);
         self.step(Step::FaultAlloc, head);
-        let added = mapping.with_cache(pages.clone(), |slots| {
-            let free = slots.are_empty();
-            if free {
-                folio.get(pages.len() as i32);
-                slots.set(Some(head));
-            }
-            free
+        let added = under(&|| {
+            mapping.with_cache(pages.clone(), |slots| {
+                let free = slots.are_empty();
+                if free {
+                    folio.get(pages.len() as i32);
+                    slots.set(Some(head));
+                }
+                free
+            })
         });
-        if added {
+        if added == Some(true) {
             self.relist(folio);
             return Ok(Some(head + (index - pages.start)));
         }
         self.unlock_folio(folio);
         self.discard(head);
-        Ok(None)
+        if added.is_some() { Ok(None) } else { Err(Errno::EINTR) }
     }
 
     /// A folio for a page that a cache had not; of `order` if there is a place for it. Whether another

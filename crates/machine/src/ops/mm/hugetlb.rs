@@ -1,35 +1,12 @@
 //! hugetlb: huge pages of a pool of their own, mapped by PMDs that are never split.
 
-use crate::drive::{Driver, Step, Wait};
+use crate::drive::{Driver, Step};
 use crate::machine::payload::{Fresh, pattern};
 use crate::machine::{Frame, Gfp, Mapping, PTES_PER_TABLE, PageIndex, Pte, Vma, flag};
-use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
 
 impl<'a, D: Driver> Mm<'a, D> {
-    /// Runs one fault of the pool's pages after the other: who faults in a page that another is
-    /// faulting in finds it then, where the pool had no second one.
-    ///
-    /// # Errors
-    /// Those of `fault`, `EINTR` if killed.
-    pub(super) fn under_fault_mutex(
-        &self,
-        mapping: &Mapping,
-        index: PageIndex,
-        fault: impl FnOnce() -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
-        let number = self.m.hugetlb_fault_mutex_hash(mapping.id, index);
-        let mutex = self.m.hugetlb_fault_mutex(number);
-        let wait = |_| Wait::HugetlbFault(number);
-        if !self.lock_mutex(mutex, (Event::LockWaits, Step::FaultMutex), wait) {
-            return Err(Errno::EINTR);
-        }
-        let done = fault();
-        self.unlock_mutex(mutex, wait);
-        done
-    }
-
     /// `hugetlb_fault` of a private mapping, under the mutex of its place.
     pub(super) fn hugetlb_fault(
         &self,

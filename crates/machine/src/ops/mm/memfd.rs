@@ -60,8 +60,7 @@ impl<D: Driver> Mm<'_, D> {
                 return Err(Errno::EINTR);
             }
             let Some(frame) = mapping.cached(index) else {
-                // `memfd_alloc_folio`
-                if let Some(frame) = self.get_cached_folio(mapping, index, 0)? {
+                if let Some(frame) = self.memfd_alloc_folio(mapping, index)? {
                     self.unlock(frame);
                     self.put(frame, 1);
                 }
@@ -73,6 +72,15 @@ impl<D: Driver> Mm<'_, D> {
             // Frozen by a migration, or gone: the slot is about to change.
             self.step(Step::GupWalk, frame);
         }
+    }
+
+    /// `memfd_alloc_folio`: a page that the file had not got, locked and with a reference; `None` if
+    /// another was faster.
+    fn memfd_alloc_folio(&self, mapping: &Mapping, index: PageIndex) -> Result<Option<Frame>, Errno> {
+        let apart = mapping.kind.is_hugetlb() && self.m.rules.memfd_adds_as_faults;
+        self.get_cached_folio_under(mapping, index, 0, |add| {
+            if apart { self.under_fault_mutex(mapping, index, add) } else { Some(add()) }
+        })
     }
 
     /// `folio_batch_release`: the first of a sweep drains this CPU, then the look-up's references go.

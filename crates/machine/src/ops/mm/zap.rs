@@ -167,6 +167,23 @@ impl<D: Driver> Mm<'_, D> {
         let index = rest.start;
         rest.start += 1;
         let Some(frame) = mapping.cached(index) else { return 0 };
+        if !mapping.kind.is_hugetlb() {
+            return self.truncate_cached(mapping, (index, frame), rest, spare_pinned);
+        }
+        // `remove_inode_hugepages`
+        let removed = self.under_fault_mutex(mapping, index, || {
+            self.truncate_cached(mapping, (index, frame), rest, spare_pinned)
+        });
+        removed.unwrap_or_default()
+    }
+
+    fn truncate_cached(
+        &self,
+        mapping: &Mapping,
+        (index, frame): (PageIndex, Frame),
+        rest: &mut PageRange,
+        spare_pinned: bool,
+    ) -> u32 {
         let Some(folio) = self.try_get_cached(mapping, index, frame) else { return 0 };
         let head = folio.head;
         let mut removed = 0;

@@ -288,7 +288,7 @@ fn who_waits_for_a_hugetlb_fault_waits_for_the_thread_that_faults() {
     assert!(bench.sh.m.hugetlb_fault_mutex(1).try_lock(SUSPECT as u32));
     bench.slot(OTHER).begin(0);
     bench.slot(OTHER).place.set(Step::FaultMutex, NO_FRAME);
-    bench.slot(OTHER).place.wait(Wait::HugetlbFault(1), u64::MAX);
+    bench.slot(OTHER).place.wait(Wait::HugetlbFault { mutex: 1, thread: OTHER as u32 }, u64::MAX);
     assert!(bench.watch(10 * WINDOW, |_| ()));
     assert_eq!(bench.verdict(), LivenessVerdict::Deadlocked);
 }
