@@ -46,6 +46,43 @@ def test_a_migration_waits_until_the_host_has_run_the_others() -> None:
     assert median(2, 1) > 1.5 * alone
 
 
+@pytest.mark.parametrize(("pages", "took_ns"), [(4, 28_000), (64, 418_000)])
+def test_a_pin_of_one_thread_takes_what_it_took_on_the_patched_kernel(
+    pages: int, took_ns: int
+) -> None:
+    sizes = {"pinner.pages_min": pages, "pinner.pages_max": pages}
+    (result,) = gupstress.run(
+        "same-range",
+        policy="linux-7.2",
+        kernel="linux-6.12.117",
+        driver="sim",
+        threads=1,
+        pins=20 * pages,
+        seed=1,
+        sets={"costs.base": "tcg-icount-patched", **sizes},
+    ).results
+    assert result.latency_ns.mean == pytest.approx(took_ns, rel=0.03)
+
+
+def test_who_looks_first_drains_before_it_waits_for_what_nobody_would_wake_it() -> None:
+    # One thread leaves pages in the batches of CPUs that it has been on.
+    look, mainline = gupstress.run(
+        "free-loop",
+        policy=["look", "linux-7.2"],
+        kernel="linux-6.12.117",
+        driver="sim",
+        cpus=4,
+        threads=1,
+        pins=20_000,
+        seed=1,
+    ).results
+    assert look.counters.drain_all > 0
+    assert look.counters.owner_waits == 0
+    assert look.throughput.pages_per_s is not None
+    assert mainline.throughput.pages_per_s is not None
+    assert look.throughput.pages_per_s > 0.8 * mainline.throughput.pages_per_s
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_the_free_loop_is_as_a_real_kernel_has_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,14 +93,17 @@ def test_the_free_loop_is_as_a_real_kernel_has_it(capsys: pytest.CaptureFixture[
     with capsys.disabled():
         for threads, of in by_threads.items():
             print(f"\n{threads} threads: Spearman {spearman(of):.2f}", end="")  # noqa: T201
-    assert all(spearman(of) >= 0.8 for of in by_threads.values())
-    assert sum(spearman(of) >= 0.9 for of in by_threads.values()) >= 3
+    assert all(spearman(of) >= 0.9 for of in by_threads.values())
     rate = {(cell.threads, cell.policy): cell.predicted for cell in found}
     failed = {(cell.threads, cell.policy): cell.failed for cell in found}
-    assert rate[64, "backoff"] < rate[64, "backoff, drain unpinned"] / 100
-    assert failed[64, "backoff"] > 0.3
+    # At the edge of its collapse: a hundredth and a third with costs that are 1.2 times these.
+    assert rate[64, "backoff"] < rate[64, "backoff, drain unpinned"] / 20
+    assert failed[64, "backoff"] > 0.03
     assert min(failed[threads, "backoff"] for threads in (128, 256)) > 0.5
     assert rate[256, "cooperative"] < rate[8, "cooperative"] / 10
+    # Who looks first gets slower with threads, and a ticket mends that.
+    assert rate[8, "look"] > 1.3 * rate[256, "look"]
+    assert all(rate[threads, "look + ticket"] > rate[threads, "look"] for threads in (128, 256))
     # To the whole per cent in which it was measured; not with 32 threads a CPU and more.
     wrong = {
         (cell.threads, cell.policy): cell.failed
@@ -71,4 +111,4 @@ def test_the_free_loop_is_as_a_real_kernel_has_it(capsys: pytest.CaptureFixture[
         if cell.measured_failed == 0 and round(cell.failed, 2) > 0
     }
     assert all(threads >= 128 for threads, _ in wrong)
-    assert max(wrong.values(), default=0) < 0.1
+    assert max(wrong.values(), default=0) < 0.08
