@@ -252,3 +252,18 @@ fn a_run_that_holds_its_pins_obeys_its_timeout() {
     assert_sound("held", &json);
     assert_eq!(json["status"], "timeout");
 }
+
+#[test]
+fn rounds_of_one_thread_obey_their_timeout_wherever_it_comes() {
+    // Alone it waits for nobody, and where its pages are there already it has nothing to do that could fail.
+    for (name, micros) in [("same-range", 1_000), ("udmabuf-race", 1_000)]
+        .into_iter()
+        .flat_map(|(name, from)| (from..from + 100).step_by(7).map(move |micros| (name, micros)))
+    {
+        let mut job = job("linux-7.2", "linux-7.2.13", Which::Sim, micros, &[]);
+        job.profile = load_profile(Source::Preset(name), &[("threads".to_owned(), "1".to_owned())]).unwrap();
+        (job.pins, job.profile.calls, job.timeout) = (u64::MAX, 0, Duration::from_micros(micros));
+        let json = result(&job).1;
+        assert_eq!(json["status"], "timeout", "{name} after {micros} us");
+    }
+}

@@ -35,7 +35,7 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let ready = set_up(self.sh, self.task, self.id).is_ok() && self.sh.meet(self.task.d);
         self.ledger.before = self.slot.counters.totals();
         if ready && self.sh.profile.pinner.rounds {
-            while self.sh.wants_more() && self.round() {}
+            while self.sh.wants_more() && !self.task.killed() && self.round() {}
         } else if ready {
             while self.sh.wants_more() && !self.task.killed() {
                 self.task.d.step(Step::Idle, NO_FRAME);
