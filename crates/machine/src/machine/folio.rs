@@ -2,7 +2,7 @@
 
 use super::ids::{Frame, Frames};
 use super::memory::Memory;
-use super::page::{MAX_ORDER, Page, flag};
+use super::page::{self, MAX_ORDER, Page, flag};
 use std::ops::Deref;
 
 /// A folio that is worked on: the frame that names it, and that frame's line, which is looked up once.
@@ -11,6 +11,65 @@ pub(crate) struct Folio<'m> {
     /// Its first frame.
     pub head: Frame,
     line: &'m Page,
+}
+
+/// A folio as a look at one of its pages has found it. Whoever has no reference then may find another
+/// there once he has one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found<'m> {
+    /// The page that was looked at,
+    page: &'m Page,
+    frame: Frame,
+    /// its flags, which say the order,
+    said: u32,
+    /// and the line of the folio that it is part of.
+    line: &'m Page,
+}
+
+impl<'m> Found<'m> {
+    /// That folio.
+    #[inline]
+    pub fn folio(self) -> Folio<'m> {
+        Folio { head: page::head_in(self.said, self.frame), line: self.line }
+    }
+
+    /// Whether its order is no less than this one, which is above 0.
+    #[inline]
+    pub fn is_at_least(self, order: u32) -> bool {
+        page::is_at_least_in(self.said, order)
+    }
+
+    /// The folio's flags. A page alone has been asked already.
+    #[inline]
+    pub fn flags(self) -> u32 {
+        if page::is_large_in(self.said) { self.line.flags() } else { self.said }
+    }
+
+    /// Whether the page is part of the same folio, or of one with the same first page that `fits` anew. The
+    /// caller has a reference on what was found, and no order changes while there are any.
+    #[inline]
+    pub fn is_still(self, fits: impl FnOnce(&Page) -> bool) -> bool {
+        if (self.page.flags() ^ self.said) & flag::ORDERS == 0 {
+            return true;
+        }
+        has_head(self.page, self.frame, self.folio().head) && fits(self.line)
+    }
+}
+
+/// Whether a page is part of the folio with this first page.
+#[cold]
+#[inline(never)]
+fn has_head(page: &Page, frame: Frame, head: Frame) -> bool {
+    page.head_of(frame) == head
+}
+
+impl Deref for Found<'_> {
+    type Target = Page;
+
+    #[inline]
+    fn deref(&self) -> &Page {
+        self.line
+    }
 }
 
 impl Deref for Folio<'_> {
@@ -46,6 +105,21 @@ impl Memory {
     pub(crate) fn folio_of<'m>(&'m self, page: &'m Page, frame: Frame) -> Folio<'m> {
         let head = page.head_of(frame);
         Folio { head, line: if head == frame { page } else { self.page(head) } }
+    }
+
+    /// The folio that a frame is part of, found by one look at its line.
+    #[inline]
+    pub(crate) fn find(&self, frame: Frame) -> Found<'_> {
+        let page = self.page(frame);
+        let said = page.flags();
+        let line = if page::is_large_in(said) { self.large_folio(said, frame) } else { page };
+        Found { page, frame, said, line }
+    }
+
+    /// Out of line: most folios are single pages, and what needs no more than that is short.
+    #[inline(never)]
+    fn large_folio(&self, said: u32, frame: Frame) -> &Page {
+        self.page(page::head_in(said, frame))
     }
 
     /// The folio that a frame is known to be the head of.

@@ -42,7 +42,7 @@ pub use area::{Area, vm};
 pub use build::{GoOn, Unbuilt};
 pub use cpu::{Batch, Cpu};
 pub use digest::Digest;
-pub(crate) use folio::Folio;
+pub(crate) use folio::{Folio, Found};
 use hugetlb::fault_mutexes;
 pub use hugetlb::{Pool, PoolState};
 pub use ids::{

@@ -254,7 +254,7 @@ pub struct PageState {
 impl Machine {
     /// Whether a page lies where pages must stay movable.
     pub fn must_move(&self, frame: Frame) -> bool {
-        self.folio(frame).has(flag::ZONE_MOVABLE | flag::CMA)
+        self.memory.find(frame).flags() & (flag::ZONE_MOVABLE | flag::CMA) != 0
     }
 
     /// The permanent obstacle of a page itself, if it has one; cheap.

@@ -165,15 +165,47 @@ pub struct Page {
 const _: () = assert!(size_of::<Page>() == 64 || cfg!(loom));
 
 /// The flags that say an order.
+#[inline]
 const fn of_order(order: u32) -> u32 {
     (MAX_ORDER - order) << flag::ORDER
+}
+
+/// The order that flags say.
+#[inline]
+pub(super) fn order_in(flags: u32) -> u32 {
+    MAX_ORDER - (flags >> flag::ORDER)
+}
+
+/// Whether it is that of more than one page.
+#[inline]
+pub(super) fn is_large_in(flags: u32) -> bool {
+    is_at_least_in(flags, 1)
+}
+
+/// Whether it is no less than this one, which is above 0.
+#[inline]
+pub(super) fn is_at_least_in(flags: u32, order: u32) -> bool {
+    // What the order lacks stands in the topmost bits, and lacks more the smaller it is.
+    flags < of_order(order - 1)
+}
+
+/// The first frame of the folio that a frame is part of whose line has these flags.
+#[inline]
+pub(super) fn head_in(flags: u32, frame: Frame) -> Frame {
+    if is_large_in(flags) { head_of_large(flags, frame) } else { frame }
+}
+
+/// Out of line, or it is done for single pages, too.
+#[inline(never)]
+fn head_of_large(flags: u32, frame: Frame) -> Frame {
+    frame.align_down(order_in(flags))
 }
 
 impl Page {
     /// Order of the folio that it is part of: `folio_order`.
     #[inline]
     pub fn order(&self) -> u32 {
-        MAX_ORDER - (self.flags.load(Ordering::Acquire) >> flag::ORDER)
+        order_in(self.flags())
     }
 
     /// The first frame of that folio, given the frame whose line it is: whoever has a line need not
@@ -193,8 +225,13 @@ impl Page {
     /// Whether the folio has more than one page: `folio_test_large`.
     #[inline]
     pub fn is_large(&self) -> bool {
-        // What the order lacks stands in the topmost bits, and lacks most where it is 0.
-        self.flags.load(Ordering::Acquire) < of_order(0)
+        is_large_in(self.flags())
+    }
+
+    /// Whether its order is no less than this one, which is above 0.
+    #[inline]
+    pub(super) fn is_at_least(&self, order: u32) -> bool {
+        is_at_least_in(self.flags(), order)
     }
 
     /// Makes it part of a folio of this order; `place`: which flags of [`flag::PLACE`] it has

@@ -64,26 +64,38 @@ impl Pte {
     }
 
     /// Whether a page is mapped.
+    #[inline]
     pub fn is_present(self) -> bool {
         self.0 & Self::PRESENT != 0
     }
 
     /// Whether nothing is here at all.
+    #[inline]
     pub fn is_none(self) -> bool {
         self.0 == 0
     }
 
     /// Whether the page that was here is being migrated.
+    #[inline]
     pub fn is_migration(self) -> bool {
         self.0 & Self::MIGRATION != 0
     }
 
     /// Whether stores are allowed.
+    #[inline]
     pub fn is_writable(self) -> bool {
         self.0 & Self::WRITE != 0
     }
 
+    /// Whether a page is mapped, and may be written to where that is asked.
+    #[inline]
+    pub fn allows(self, write: bool) -> bool {
+        let asked = Self::PRESENT | if write { Self::WRITE } else { 0 };
+        self.0 & asked == asked
+    }
+
     /// Whether a store has gone through it.
+    #[inline]
     pub fn is_dirty(self) -> bool {
         self.0 & Self::DIRTY != 0
     }
@@ -115,6 +127,7 @@ impl Pte {
     }
 
     /// The frame that a present, migration or poison entry names.
+    #[inline]
     pub fn frame(self) -> Frame {
         Frame((self.0 >> Self::FRAME) as u32)
     }

@@ -2,6 +2,7 @@
 //!
 //! Every question about a folio's references is answered here, for all orders alike.
 
+use super::folio::Found;
 use super::{Frame, Machine, Page, ZERO_FRAME, flag};
 
 /// What a folio has beyond what is expected: pins, and other references.
@@ -13,36 +14,28 @@ pub struct Extra {
     pub rest: i32,
 }
 
-/// A pin, as it was taken.
+/// How a pin was taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Grab {
-    refs: i32,
+    /// Whether it is counted apart from its one reference; otherwise it is as many as the rules say.
     counted: bool,
 }
 
 impl Grab {
-    /// Whether pins of the folio are kept so, now that it is held: it may have been split, or be another,
-    /// since that was asked.
+    /// Whether the page that it was taken for is part of the folio that was found, and pins of that are
+    /// kept so, now that it is held: it may have been split, or be another, since that was asked.
     #[inline]
-    pub(crate) fn fits(self, folio: &Page) -> bool {
-        counts_apart(folio) == self.counted
-    }
-
-    /// Gives it back, on the folio as it may be by now; its references, the caller's to drop.
-    #[inline]
-    pub(crate) fn undo(self, folio: &Page) -> i32 {
-        if self.counted {
-            folio.add_pincount(-1);
-        }
-        self.refs
+    pub(crate) fn fits(self, found: Found<'_>) -> bool {
+        found.is_still(|folio| counts_apart(folio) == self.counted)
     }
 }
 
 /// Folios of this order and above count their pins apart (`folio_has_pincount`); a model's have two pages.
 const PINCOUNT_ORDER: u32 = if cfg!(loom) { 1 } else { 2 };
 
+#[inline]
 fn counts_apart(folio: &Page) -> bool {
-    folio.order() >= PINCOUNT_ORDER
+    folio.is_at_least(PINCOUNT_ORDER)
 }
 
 impl Machine {
@@ -67,7 +60,7 @@ impl Machine {
     /// References that a pin of one page adds to its folio.
     #[inline]
     pub fn pin_bias(&self, folio: &Page) -> i32 {
-        self.grab_of(folio).refs
+        self.refs_of(Grab { counted: counts_apart(folio) })
     }
 
     /// Whether a pin of a page is a reference at all: not on the zero page where it does not count.
@@ -82,21 +75,26 @@ impl Machine {
         if self.pin_counts(frame) { self.pin_bias(self.folio(frame)) } else { 0 }
     }
 
-    /// How a pin of one page is kept on its folio.
+    /// The references that a pin is.
     #[inline]
-    fn grab_of(&self, folio: &Page) -> Grab {
-        let counted = counts_apart(folio);
-        Grab { refs: if counted { 1 } else { self.rules.pin_bias as i32 }, counted }
+    fn refs_of(&self, grab: Grab) -> i32 {
+        if grab.counted { 1 } else { self.rules.pin_bias as i32 }
+    }
+
+    /// How a pin of one page is kept on the folio that was found.
+    #[inline]
+    fn grab_of(found: Found<'_>) -> Grab {
+        Grab { counted: found.is_at_least(PINCOUNT_ORDER) }
     }
 
     /// `try_grab_folio`: a pin on a folio that may have no references. The caller looks then
-    /// whether his page is still part of it, and whether the pin is kept as it has to be.
+    /// whether it [fits](Grab::fits).
     #[inline]
-    pub(crate) fn try_pin(&self, folio: &Page) -> Option<Grab> {
-        let grab = self.grab_of(folio);
-        folio.try_get(grab.refs).then(|| {
+    pub(crate) fn try_pin(&self, found: Found<'_>) -> Option<Grab> {
+        let grab = Self::grab_of(found);
+        found.try_get(self.refs_of(grab)).then(|| {
             if grab.counted {
-                folio.add_pincount(1);
+                found.add_pincount(1);
             }
             grab
         })
@@ -104,18 +102,27 @@ impl Machine {
 
     /// The same of one that the caller knows to have references.
     #[inline]
-    pub(crate) fn pin(&self, folio: &Page) {
-        let grab = self.grab_of(folio);
-        folio.get(grab.refs);
+    pub(crate) fn pin(&self, found: Found<'_>) {
+        let grab = Self::grab_of(found);
+        found.get(self.refs_of(grab));
         if grab.counted {
-            folio.add_pincount(1);
+            found.add_pincount(1);
         }
     }
 
     /// `gup_put_folio`: no pin any more; its references, the caller's to drop.
     #[inline]
-    pub(crate) fn unpin(&self, folio: &Page) -> i32 {
-        self.grab_of(folio).undo(folio)
+    pub(crate) fn unpin(&self, found: Found<'_>) -> i32 {
+        self.undo(Self::grab_of(found), &found)
+    }
+
+    /// Takes a pin back, on the folio as it may be by now; its references, the caller's to drop.
+    #[inline]
+    pub(crate) fn undo(&self, grab: Grab, folio: &Page) -> i32 {
+        if grab.counted {
+            folio.add_pincount(-1);
+        }
+        self.refs_of(grab)
     }
 
     /// `folio_maybe_dma_pinned`: at least one pin, or as many references as one.

@@ -78,6 +78,14 @@ impl Entry {
     }
 }
 
+/// Where the PTE of a page is.
+#[derive(Debug, Clone, Copy)]
+pub struct PteSlot<'v> {
+    pte: &'v AtomicU64,
+    vma: &'v Vma,
+    index: PageIndex,
+}
+
 /// The page-table lock, held; the only way to change a PTE.
 #[derive(Debug)]
 pub struct PtLocked<'a> {
@@ -133,12 +141,19 @@ impl Vma {
         if pte.is_none() { self.pte_by_pmd(index) } else { pte }
     }
 
+    /// Where the PTE of a page is, for whoever reads it more than once without the lock.
+    #[inline]
+    pub fn slot(&self, index: PageIndex) -> PteSlot<'_> {
+        PteSlot { pte: &self.ptes[index.at()], vma: self, index }
+    }
+
     #[inline]
     fn own_pte(&self, index: PageIndex) -> Pte {
-        Pte(self.ptes[index.at()].load(Ordering::SeqCst))
+        self.slot(index).own()
     }
 
     /// What is mapped at a page whose PTE is empty.
+    #[inline(never)]
     fn pte_by_pmd(&self, index: PageIndex) -> Pte {
         match self.pmds[index.table()].load(Ordering::SeqCst) {
             0 => self.own_pte(index),
@@ -245,6 +260,38 @@ impl Vma {
     pub fn child(&self) -> Option<ProcessId> {
         let process = ProcessId(self.child.load(Ordering::Relaxed));
         (process != PROGRAM).then_some(process)
+    }
+}
+
+impl PteSlot<'_> {
+    /// What is mapped there, if it is for such an access; [`Pte::NONE`] otherwise.
+    #[inline]
+    pub fn for_access(self, write: bool) -> Pte {
+        let own = self.own();
+        if own.allows(write) {
+            own
+        } else {
+            self.by_pmd(own).filter(|pmd| pmd.allows(write)).unwrap_or(Pte::NONE)
+        }
+    }
+
+    /// Whether this is mapped there still.
+    #[inline]
+    pub fn shows(self, pte: Pte) -> bool {
+        let own = self.own();
+        own == pte || self.by_pmd(own) == Some(pte)
+    }
+
+    #[inline]
+    fn own(self) -> Pte {
+        Pte(self.pte.load(Ordering::SeqCst))
+    }
+
+    /// What is mapped there if the PTE is empty. Out of line: mostly it is the PTE that was asked for.
+    #[cold]
+    #[inline(never)]
+    fn by_pmd(self, own: Pte) -> Option<Pte> {
+        own.is_none().then(|| self.vma.pte_by_pmd(self.index))
     }
 }
 
@@ -401,8 +448,19 @@ impl Mapping {
     /// What says whether a fork has begun since, unless one is under way.
     #[inline]
     pub fn write_protect_seq(&self) -> Option<u64> {
-        let seq = self.write_protect_seq.load(Ordering::SeqCst);
+        let seq = self.read_write_protect_seq();
         (seq as u32 == 0).then_some(seq)
+    }
+
+    /// Whether none has begun since that was said.
+    #[inline]
+    pub fn is_unforked_since(&self, seq: u64) -> bool {
+        self.read_write_protect_seq() == seq
+    }
+
+    #[inline]
+    fn read_write_protect_seq(&self) -> u64 {
+        self.write_protect_seq.load(Ordering::SeqCst)
     }
 
     /// Drops the area of a child that has exited.

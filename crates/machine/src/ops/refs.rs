@@ -3,7 +3,7 @@
 use super::floor::Refs;
 use crate::drive::{Driver, Step};
 use crate::machine::NO_FRAME;
-use crate::machine::{Cpu, CpuId, Folio, Frame, Mapping, Page, PageIndex, flag};
+use crate::machine::{Cpu, CpuId, Folio, Found, Frame, Mapping, Page, PageIndex, flag};
 use crate::observe::Event;
 
 impl<'a, D: Driver> Refs<'a, D> {
@@ -57,6 +57,12 @@ impl<'a, D: Driver> Refs<'a, D> {
     #[inline]
     pub(super) fn page_folio(&self, frame: Frame) -> Folio<'a> {
         self.m.memory.page_folio(frame)
+    }
+
+    /// The same by one look at its line.
+    #[inline]
+    pub(super) fn find(&self, frame: Frame) -> Found<'a> {
+        self.m.memory.find(frame)
     }
 
     /// The folio that a frame is known to be the head of.
@@ -126,6 +132,14 @@ impl<'a, D: Driver> Refs<'a, D> {
     pub(super) fn put_folio(&self, folio: Folio<'_>, n: i32) {
         if folio.put_testzero(n) {
             self.free(folio);
+        }
+    }
+
+    /// The same of a folio that was found: its first frame is asked for by few.
+    #[inline]
+    pub(super) fn put_found(&self, found: Found<'_>, n: i32) {
+        if found.put_testzero(n) {
+            self.free(found.folio());
         }
     }
 

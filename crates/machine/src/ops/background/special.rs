@@ -92,7 +92,7 @@ impl<D: Driver> Task<'_, D> {
     pub fn pin_in_place(&self, mapping: &Mapping, index: PageIndex) -> Result<Frame, Errno> {
         self.touch(mapping, index.run(1))?;
         let frame = mapping.vma.pte(index).frame();
-        self.m.pin(self.folio(frame));
+        self.m.pin(self.find(frame));
         self.folio(frame).add_lasting_pin();
         Ok(frame)
     }

@@ -113,17 +113,17 @@ impl<D: Driver> Mm<'_, D> {
         if request.is_refused(&self.m.rules) {
             return;
         }
-        let Some(seq) = request.mapping.write_protect_seq() else { return };
         let before = pages.len();
         // Room for all at once: growth inside the loop would cost more than the pins.
         pages.reserve(request.range.len());
+        let Some(seq) = request.mapping.write_protect_seq() else { return };
         for index in request.range.clone() {
             let Some(frame) = self.gup_fast_pte(request, index) else { break };
             pages.push(frame);
         }
         let pinned = (pages.len() - before) as u64;
         self.count.add(Event::Acquired, pinned);
-        if request.mapping.write_protect_seq() == Some(seq) {
+        if request.mapping.is_unforked_since(seq) {
             self.count.add(Event::GupFast, pinned);
         } else {
             self.forked_meanwhile(pages, before);
@@ -144,7 +144,7 @@ impl<D: Driver> Mm<'_, D> {
     fn pinned_in_vain(&self, folio: Folio<'_>, grab: Grab) {
         self.event(Event::Acquired);
         self.event(Event::Released);
-        self.put_folio(folio, grab.undo(&folio));
+        self.put_folio(folio, self.m.undo(grab, &folio));
     }
 
     /// `gup_must_unshare`: whether a pin for reading must first get a page of its own. Held
@@ -174,29 +174,27 @@ impl<D: Driver> Mm<'_, D> {
     #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
     #[inline(always)]
     fn gup_fast_pte(&self, request: &PinRequest<'_>, index: PageIndex) -> Option<Frame> {
-        let vma = &request.mapping.vma;
-        let pte = vma.pte(index);
-        if !pte.is_present() || (request.write && !pte.is_writable()) {
+        let slot = request.mapping.vma.slot(index);
+        let pte = slot.for_access(request.write);
+        if pte.is_none() {
             return None;
         }
         let frame = pte.frame();
-        let page = self.page(frame);
-        let folio = self.m.memory.folio_of(page, frame);
-        let place = place_of(frame, folio.flags());
+        let found = self.find(frame);
+        let place = place_of(frame, found.flags());
         // The zero page is special to the page table, and none of GUP-fast's.
         if place.zero || request.policy.must_move(place) {
             return None;
         }
-        let grab = self.m.try_pin(&folio)?;
+        let grab = self.m.try_pin(found)?;
         self.step(Step::GupFast, frame);
         // The reference first, then the PTE again: see `rmap`. The folio may have been split
         // in between, and its PTEs be as they were.
-        let split = page.head_of(frame) != folio.head || !grab.fits(&folio);
-        if vma.pte(index) != pte || split || self.must_unshare(request, frame) {
-            self.pinned_in_vain(folio, grab);
+        if !grab.fits(found) || !slot.shows(pte) || self.must_unshare(request, frame) {
+            self.pinned_in_vain(found.folio(), grab);
             return None;
         }
-        folio.set(flag::REFERENCED);
+        found.set(flag::REFERENCED);
         Some(frame)
     }
 
@@ -236,12 +234,12 @@ impl<D: Driver> Mm<'_, D> {
                     if mapping.kind.is_hugetlb() && self.m.rules.hugetlb_apart && must_move(frame) {
                         return Err(Stopped::Failed(Errno::ENOMEM));
                     }
-                    let folio = self.page_folio(frame);
+                    let found = self.find(frame);
                     if self.m.pin_counts(frame) {
-                        self.m.pin(&folio);
+                        self.m.pin(found);
                         self.event(Event::Acquired);
                     }
-                    break (folio, frame, !pte.is_dirty());
+                    break (found.folio(), frame, !pte.is_dirty());
                 }
                 drop(locked);
                 if walk.stop_at_migration && pte.is_migration() && index != first {
@@ -280,8 +278,8 @@ impl<D: Driver> Mm<'_, D> {
         let mut released = pages.len() as u64;
         for &frame in pages {
             if self.m.pin_counts(frame) {
-                let folio = self.page_folio(frame);
-                self.put_folio(folio, self.m.unpin(&folio));
+                let found = self.find(frame);
+                self.put_found(found, self.m.unpin(found));
             } else {
                 released -= 1;
             }

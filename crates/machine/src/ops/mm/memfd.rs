@@ -41,7 +41,7 @@ impl<D: Driver> Mm<'_, D> {
             if walk.refuse && must_move(frame) {
                 return Err(Stopped::Refused);
             }
-            self.m.pin(self.folio(frame));
+            self.m.pin(self.find(frame));
             self.event(Event::Acquired);
             pages.push(frame);
             if batch.frames.len() == LOOKED_UP {

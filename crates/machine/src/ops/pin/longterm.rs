@@ -21,9 +21,10 @@ impl<D: Driver> Task<'_, D> {
         pin.pages.clear();
         pin.contended = false;
         pin.sweeps = 0;
+        let wanted = request.range.len();
         if self.m.rules.entry == Entry::Fast {
             self.gup_fast(request, &mut pin.pages);
-            if pin.pages.len() == request.range.len() {
+            if pin.pages.len() == wanted {
                 pin.sweeps = 1;
                 return Ok(());
             }
