@@ -248,6 +248,8 @@ impl<'a, D: Driver> Pinner<'a, D> {
                     findings.failures.push(failure);
                 }
             }
+            // As its class says: a page that is pinned stays where it is.
+            Ok(()) if class != Class::PinnedUnsafe => {}
             Ok(()) => {
                 if let Some(frame) = unsafe_page(m, &self.pin.pages) {
                     let found =

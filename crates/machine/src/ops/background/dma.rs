@@ -68,15 +68,15 @@ impl<D: Driver> Task<'_, D> {
     ) -> Option<DmaError> {
         let mut wrong = None;
         for (index, &frame) in range.zip(pages) {
-            let mut pte = mapping.vma.pte(index);
-            if mapping.named(index, pte) != Some(frame) {
+            let mut named = mapping.named(index, mapping.vma.pte(index));
+            if named != Some(frame) {
                 // Unmapping clears a PTE before it finds the page pinned and
                 // puts it back; the lock waits for that to be over.
-                pte = mapping.vma.lock(index).get(index);
+                let pte = mapping.vma.lock(index).get(index);
+                named = mapping.named(index, pte);
             }
             let token_kept = self.m.memory.payload.load(frame, dma.word) == dma.token;
-            // A migration entry of this very frame: someone tries to move it and will fail.
-            let named = mapping.named(index, pte);
+            // Also by a migration entry: someone tries to move it and will fail.
             let shown = named == Some(frame);
             if !(shown && token_kept) && wrong.is_none() {
                 wrong = Some(DmaError { index, frame, mapped: named, token_kept });
