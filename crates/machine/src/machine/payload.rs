@@ -108,6 +108,7 @@ impl<'a> Frozen<'a> {
     }
 
     /// Copies it into a fresh folio of the same memory and order: `folio_copy`.
+    #[inline]
     pub fn copy_to(&self, target: &Fresh<'_>) {
         let memory = self.memory;
         assert!(std::ptr::eq(memory, target.memory), "a folio is copied within its memory");
@@ -206,6 +207,7 @@ impl Payload {
     }
 
     /// Copies a frozen frame into a fresh one.
+    #[inline]
     fn copy(&self, src: Frame, dst: Frame) {
         self.marks[src.at()].exclusive(|| {
             self.marks[dst.at()].exclusive(|| self.copy_words(src, dst));
@@ -213,6 +215,7 @@ impl Payload {
     }
 
     #[cfg(not(loom))]
+    #[inline]
     fn copy_words(&self, src: Frame, dst: Frame) {
         assert_ne!(src, dst);
         let (from, to) = (self.frame(src), self.frame(dst));

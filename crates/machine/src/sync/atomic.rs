@@ -185,7 +185,10 @@ impl Gauge {
     /// One more.
     pub fn enter(&self) {
         let now = 1 + self.now.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.most.fetch_max(now, std::sync::atomic::Ordering::Relaxed);
+        // Mostly there have been as many: that takes a look and no write.
+        if now > self.most() {
+            self.most.fetch_max(now, std::sync::atomic::Ordering::Relaxed);
+        }
     }
 
     /// One less.

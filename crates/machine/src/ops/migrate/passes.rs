@@ -43,6 +43,11 @@ impl Failed {
     /// A folio, should it fail.
     #[inline]
     fn of(folio: &Page) -> Self {
+        if folio.is_large() { Self::of_large(folio) } else { Self { pages: 1, ..Self::default() } }
+    }
+
+    #[inline(never)]
+    fn of_large(folio: &Page) -> Self {
         Self { pages: folio.nr_pages().into(), thps: u64::from(is_thp(folio)), split_thps: 0 }
     }
 
@@ -165,9 +170,12 @@ impl<D: Driver> Migrate<'_, D> {
     }
 
     /// A folio of this size has moved.
+    #[inline]
     fn migrated(&self, size: Failed) {
         self.count.add(Event::Migrated, size.pages);
-        self.count.add(Event::ThpMigrationSuccess, size.thps);
+        if size.thps != 0 {
+            self.count.add(Event::ThpMigrationSuccess, size.thps);
+        }
     }
 
     /// What a refusal means: without a target, a large folio is split, and `None` comes of it.
