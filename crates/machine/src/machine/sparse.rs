@@ -41,6 +41,12 @@ impl<T: Zeroable> Sparse<T> {
     pub fn build(length: usize) -> Result<Self, Unbuilt> {
         inner::Entries::build(length).map(|entries| Self { entries })
     }
+
+    /// Lets the host map it by huge pages: who reads it here and there finds more of it in its TLB. What
+    /// is written to should lie together.
+    pub fn by_huge_pages(self) -> Self {
+        Self { entries: self.entries.by_huge_pages() }
+    }
 }
 
 impl<T> Deref for Sparse<T> {
@@ -81,6 +87,14 @@ mod inner {
             let map = map.map_err(|_| Unbuilt::NoMemory(bytes))?;
             Ok(Self { map, length, of: PhantomData })
         }
+
+        /// Lets the host map it by huge pages, where it has them for who asks.
+        pub fn by_huge_pages(self) -> Self {
+            #[cfg(target_os = "linux")]
+            // A host without them refuses, and all is as it was.
+            let _ = self.map.advise(memmap2::Advice::HugePage);
+            self
+        }
     }
 
     impl<T> Entries<T> {
@@ -110,6 +124,10 @@ mod inner {
     impl<T: Default> Entries<T> {
         pub fn build(length: usize) -> Result<Self, Unbuilt> {
             Ok(Self((0..length).map(|_| T::default()).collect()))
+        }
+
+        pub fn by_huge_pages(self) -> Self {
+            self
         }
     }
 
@@ -146,7 +164,8 @@ impl<T: Zeroable> PerFrame<T> {
     /// # Errors
     /// As [`Sparse::build`].
     pub fn build(frames: u32) -> Result<Self, Unbuilt> {
-        Ok(Self { entries: Sparse::build(firsts(frames) + frames as usize)?, frames })
+        let entries = Sparse::build(firsts(frames) + frames as usize)?;
+        Ok(Self { entries: entries.by_huge_pages(), frames })
     }
 }
 
