@@ -218,3 +218,16 @@ def test_a_file_name_may_be_a_path_without_toml(cli: Cli) -> None:
     code, _, err = cli("--policy", "./bounded")
     assert code == 2
     assert "./bounded: cannot be read: No such file" in err
+
+
+def test_a_table_of_keys_takes_no_value(cli: Cli) -> None:
+    for text, said in (
+        ("pinner = 3", "pinner: 3 is not a table of keys; nearest: pinner.pages_min"),
+        (
+            "[[pinner]]\nmemlock = 1",
+            "pinner: a list is not a table of keys; nearest: pinner.pages_min",
+        ),
+    ):
+        Path("p.toml").write_text(f"name = 'x'\nbase = 'contended'\n{text}\n")
+        code, out, err = cli("--profile", "p.toml")
+        assert (code, out, err) == (2, "", f"gupstress: p.toml:3: {said}\n")

@@ -728,6 +728,18 @@ def test_a_pool_has_so_many_huge_pages_and_may_grow_by_what_is_overcommitted() -
     assert machine.check() > 0
 
 
+def test_a_pool_may_be_empty_and_not_less() -> None:
+    machine = gupstress.Machine()
+    machine.hugepool(2)
+    machine.hugepool(0)
+    machine.overcommit(0)
+    for resize in (machine.hugepool, machine.overcommit):
+        with pytest.raises(gupstress.MachineError, match=r"pages=-1 is below 0; nearest: 0"):
+            resize(-1)
+    with pytest.raises(gupstress.MachineError, match="ENOMEM"):
+        machine.map(512, "hugetlb")
+
+
 def test_what_was_reserved_is_given_back_by_an_unmap() -> None:
     machine = Machine(cpus=2, kernel="linux-7.2.13")
     machine.hugepool(1)

@@ -349,11 +349,11 @@ class Machine:
 
     def hugepool(self, pages: int, cpu: int = 0) -> None:
         """Make the hugetlb pool so many huge pages large, first in Movable."""
-        self._play("hugepool", _count("pages", pages), cpu=self._cpu(cpu))
+        self._play("hugepool", _count("pages", pages, _LIMIT), cpu=self._cpu(cpu))
 
     def overcommit(self, pages: int, cpu: int = 0) -> None:
         """Let the hugetlb pool take so many huge pages more from the buddy allocator."""
-        self._play("overcommit", _count("pages", pages), cpu=self._cpu(cpu))
+        self._play("overcommit", _count("pages", pages, _LIMIT), cpu=self._cpu(cpu))
 
     def fragment(self, cpu: int = 0) -> None:
         """Leave no block of order 9 free outside Movable: long-lived pins lie in each."""
@@ -614,8 +614,8 @@ class Machine:
         return found
 
 
-def _count(name: str, value: int) -> int:
+def _count(name: str, value: int, possible: Whole = _PAGES) -> int:
     try:
-        return _PAGES.check(value)
+        return possible.check(value)
     except ValueError as error:
         raise MachineError(f"{name}={error}") from None

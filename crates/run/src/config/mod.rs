@@ -50,6 +50,8 @@ pub trait Table {
 pub enum SetError {
     /// No such key.
     Unknown,
+    /// It is a table of keys.
+    Section,
     /// The key is there; the value does not fit. Holds the reason.
     Value(String),
 }
@@ -59,6 +61,14 @@ pub fn set_key<T: Table>(table: &mut T, path: &str, value: &toml::Value, place: 
     match table.set(path, value) {
         Ok(()) => Ok(()),
         Err(SetError::Value(reason)) => Err(Problem::new(place, format!("{path}: {reason}"))),
+        Err(SetError::Section) => {
+            let mut keys = Vec::new();
+            T::keys("", &mut keys);
+            let within = keys.iter().find(|key| key.path.starts_with(&format!("{path}.")));
+            let near = within.map_or(path, |key| key.path.as_str());
+            let what = if value.is_array() { "a list".to_owned() } else { value.to_string() };
+            Err(Problem::new(place, format!("{path}: {what} is not a table of keys; nearest: {near}")))
+        }
         Err(SetError::Unknown) => {
             let mut keys = Vec::new();
             T::keys("", &mut keys);
@@ -182,7 +192,7 @@ macro_rules! impl_table {
     (@set section, $self:ident . $field:ident, $rest:ident, $value:ident) => {
         match $rest {
             Some(rest) => $crate::config::Table::set(&mut $self.$field, rest, $value),
-            None => Err($crate::config::SetError::Unknown),
+            None => Err($crate::config::SetError::Section),
         }
     };
     (@show key, $self:ident . $field:ident) => {

@@ -48,9 +48,11 @@ impl<S: Stage> Session<S> {
 
     /// What limits callers, to be told otherwise while nothing is pinned: what was pinned without
     /// a limit, nobody has counted.
-    fn limits(&self, word: &str) -> Result<&Accounts, OpError> {
+    fn limits(&self, word: &str, limit: u32) -> Result<&Accounts, OpError> {
         if self.book.lock().pins.iter().any(Option::is_some) {
-            return Err(OpError::Misuse(format!("{word}: pages are pinned; nearest: before they are")));
+            return Err(OpError::Misuse(format!(
+                "{word} {limit}: pages are pinned that nobody has counted; nearest: {word} {limit} before the first pin"
+            )));
         }
         Ok(&self.m.accounts)
     }
@@ -392,8 +394,8 @@ impl<S: Stage> Player for Session<S> {
             Op::Thpon(_) => self.thp_always = true,
             Op::Hugepool(pages) => self.hugepool(cpu, *pages)?,
             Op::Overcommit(pages) => self.m.set_hugetlb_overcommit(*pages),
-            Op::Memlock(pages) => self.limits("memlock")?.set_memlock(*pages),
-            Op::DmaEntries(entries) => self.limits("dma_entries")?.set_dma_entry_limit(*entries),
+            Op::Memlock(pages) => self.limits("memlock", *pages)?.set_memlock(*pages),
+            Op::DmaEntries(entries) => self.limits("dma_entries", *entries)?.set_dma_entry_limit(*entries),
             Op::Fragment(_) => self.fragment(cpu)?,
             Op::Unpin(name) => {
                 let mapping = self.named(name)?;

@@ -1,6 +1,6 @@
 //! The steps that a script is made of: one list of words, each with what it takes and does.
 
-use crate::config::nearest;
+use crate::config::{nearest, number};
 use crate::machine::{Backing, CpuId, Kind, MAX_ORDER};
 use crate::ops::Caller;
 use std::fmt;
@@ -10,11 +10,17 @@ use std::ops::Range;
 pub trait Arguments: Sized {
     /// As usage has it, after the word; empty for none.
     const USAGE: &'static str;
-    /// Reads the words after the first; `None` if they do not fit.
-    fn parse(words: &[&str]) -> Option<Self>;
+    /// Reads the words after the first.
+    ///
+    /// # Errors
+    /// They do not fit; of one that does not what is wrong with it, with the nearest right one.
+    fn parse(words: &[&str]) -> Result<Self, Wrong>;
     /// Writes them as they are read, each with a space before it.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
+
+/// What is wrong with an argument, if one is, and not their number.
+type Wrong = Option<String>;
 
 /// A word's row in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -44,10 +50,10 @@ macro_rules! steps {
                 match self { $( Self::$Variant(_) => $word, )* }
             }
 
-            fn read(word: &str, arguments: &[&str]) -> Option<Self> {
+            fn read(word: &str, arguments: &[&str]) -> Result<Self, Wrong> {
                 match word {
                     $( $word => <$Arguments>::parse(arguments).map(Self::$Variant), )*
-                    _ => None,
+                    _ => Err(None),
                 }
             }
         }
@@ -255,7 +261,17 @@ impl Op {
             let words = all().collect::<Vec<_>>().join(" ");
             return Err(format!("no word {word:?}; nearest: {near}; words: {words}"));
         };
-        Self::read(word, &arguments).ok_or_else(|| format!("usage: {}", known.usage()))
+        Self::read(word, &arguments).map_err(|wrong| {
+            let reason = wrong.map_or(String::new(), |reason| format!("{reason}; "));
+            format!("{reason}usage: {}", known.usage())
+        })
+    }
+
+    /// The mapping that a step would make which cannot be read for anything else that is wrong with it.
+    pub fn meant_to_map(text: &str) -> Option<Name> {
+        let mut words = text.split_whitespace();
+        let makes = words.next() == Some("map");
+        words.next().filter(|_| makes).map(|name| Name(name.to_owned()))
     }
 
     /// The mapping and the pages that the step is about, if it is about some that are there.
@@ -408,11 +424,18 @@ pub fn kind_name(backing: impl Into<Backing>) -> String {
     if order == 0 || !has_orders(kind) { name.to_owned() } else { format!("{name}/{order}") }
 }
 
+/// A number of a script.
+fn whole(word: &str) -> Result<u32, Wrong> {
+    word.parse().map_err(|_| {
+        let near = number(word).unwrap_or(1.0).clamp(0.0, f64::from(u32::MAX)) as u32;
+        Some(format!("{word:?} is not a whole number from 0 to {}; nearest: {near}", u32::MAX))
+    })
+}
+
 impl Arguments for CpuId {
     const USAGE: &'static str = "N";
-    fn parse(words: &[&str]) -> Option<Self> {
-        let [number] = words else { return None };
-        number.parse().ok().map(Self)
+    fn parse(words: &[&str]) -> Result<Self, Wrong> {
+        u32::parse(words).map(Self)
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " {self}")
@@ -421,9 +444,9 @@ impl Arguments for CpuId {
 
 impl Arguments for u32 {
     const USAGE: &'static str = "N";
-    fn parse(words: &[&str]) -> Option<Self> {
-        let [number] = words else { return None };
-        number.parse().ok()
+    fn parse(words: &[&str]) -> Result<Self, Wrong> {
+        let [number] = words else { return Err(None) };
+        whole(number)
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " {self}")
@@ -432,8 +455,8 @@ impl Arguments for u32 {
 
 impl Arguments for Nothing {
     const USAGE: &'static str = "";
-    fn parse(words: &[&str]) -> Option<Self> {
-        words.is_empty().then_some(Self)
+    fn parse(words: &[&str]) -> Result<Self, Wrong> {
+        if words.is_empty() { Ok(Self) } else { Err(None) }
     }
     fn show(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         Ok(())
@@ -442,9 +465,9 @@ impl Arguments for Nothing {
 
 impl Arguments for Name {
     const USAGE: &'static str = "A";
-    fn parse(words: &[&str]) -> Option<Self> {
-        let [name] = words else { return None };
-        Some(Self((*name).to_owned()))
+    fn parse(words: &[&str]) -> Result<Self, Wrong> {
+        let [name] = words else { return Err(None) };
+        Ok(Self((*name).to_owned()))
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " {}", self.0)
@@ -453,10 +476,10 @@ impl Arguments for Name {
 
 impl Arguments for Fresh {
     const USAGE: &'static str = "A N anon[/O]|shmem[/O]|tmpfs|hugetlb|hugeshm|ramfs|file|secret|pfnmap";
-    fn parse(words: &[&str]) -> Option<Self> {
-        let [name, pages, kind] = words else { return None };
-        let backing = kind_named(kind).ok()?;
-        Some(Self { name: Name((*name).to_owned()), pages: pages.parse().ok()?, backing })
+    fn parse(words: &[&str]) -> Result<Self, Wrong> {
+        let [name, pages, kind] = words else { return Err(None) };
+        let (pages, backing) = (whole(pages)?, kind_named(kind).map_err(Some)?);
+        Ok(Self { name: Name((*name).to_owned()), pages, backing })
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " {} {} {}", self.name.0, self.pages, kind_name(self.backing))
@@ -465,13 +488,13 @@ impl Arguments for Fresh {
 
 impl Arguments for Pages {
     const USAGE: &'static str = "A [lo hi]";
-    fn parse(words: &[&str]) -> Option<Self> {
+    fn parse(words: &[&str]) -> Result<Self, Wrong> {
         let (name, range) = match words {
             [name] => (name, None),
-            [name, lo, hi] => (name, Some(lo.parse().ok()?..hi.parse().ok()?)),
-            _ => return None,
+            [name, lo, hi] => (name, Some(whole(lo)?..whole(hi)?)),
+            _ => return Err(None),
         };
-        Some(Self { name: Name((*name).to_owned()), range })
+        Ok(Self { name: Name((*name).to_owned()), range })
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.range {
@@ -495,12 +518,12 @@ pub fn caller_named(name: &str) -> Result<Caller, String> {
 
 impl Arguments for Pinned {
     const USAGE: &'static str = "A [lo hi] [by CALLER]";
-    fn parse(words: &[&str]) -> Option<Self> {
+    fn parse(words: &[&str]) -> Result<Self, Wrong> {
         let (pages, caller) = match words {
-            [pages @ .., "by", caller] => (pages, caller_named(caller).ok()?),
+            [pages @ .., "by", caller] => (pages, caller_named(caller).map_err(Some)?),
             pages => (pages, Caller::IoUring),
         };
-        Some(Self { pages: Pages::parse(pages)?, caller })
+        Ok(Self { pages: Pages::parse(pages)?, caller })
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.pages.show(f)?;
@@ -513,8 +536,8 @@ impl Arguments for Pinned {
 
 impl Arguments for Option<Part> {
     const USAGE: &'static str = "[A i|lo hi]";
-    fn parse(words: &[&str]) -> Option<Self> {
-        if words.is_empty() { Some(None) } else { Part::parse(words).map(Some) }
+    fn parse(words: &[&str]) -> Result<Self, Wrong> {
+        if words.is_empty() { Ok(None) } else { Part::parse(words).map(Some) }
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_ref().map_or(Ok(()), |arguments| arguments.show(f))
@@ -523,16 +546,16 @@ impl Arguments for Option<Part> {
 
 impl Arguments for Part {
     const USAGE: &'static str = "A i|lo hi";
-    fn parse(words: &[&str]) -> Option<Self> {
+    fn parse(words: &[&str]) -> Result<Self, Wrong> {
         let (name, range) = match words {
             [name, page] => {
-                let page: u32 = page.parse().ok()?;
+                let page = whole(page)?;
                 (name, page..page.saturating_add(1))
             }
-            [name, lo, hi] => (name, lo.parse().ok()?..hi.parse().ok()?),
-            _ => return None,
+            [name, lo, hi] => (name, whole(lo)?..whole(hi)?),
+            _ => return Err(None),
         };
-        Some(Self { name: Name((*name).to_owned()), range })
+        Ok(Self { name: Name((*name).to_owned()), range })
     }
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Range { start, end } = self.range;
@@ -579,7 +602,15 @@ mod tests {
             ("drain now", "usage: drain"),
             ("lock a", "usage: lock A i|lo hi"),
             ("contig a", "usage: contig N"),
-            ("cpu -1", "usage: cpu N"),
+            ("cpu -1", "\"-1\" is not a whole number from 0 to 4294967295; nearest: 0; usage: cpu N"),
+            ("memlock", "usage: memlock N"),
+            ("memlock 1e99", "nearest: 4294967295; usage: memlock N"),
+            ("overcommit 2.7", "\"2.7\" is not a whole number from 0 to 4294967295; nearest: 2"),
+            ("map a 4 anon/10", "anon/10: folios have orders 1 to 9; nearest: anon/9"),
+            ("map a 4 hugetbl", "no kind of mapping \"hugetbl\"; nearest: hugetlb"),
+            ("touch a 0 x", "\"x\" is not a whole number"),
+            ("hold a -1", "\"-1\" is not a whole number"),
+            ("pin a by vfoi", "no caller \"vfoi\"; nearest: vfio"),
         ] {
             let reason = Op::parse(text).unwrap_err();
             assert!(reason.contains(said), "{text}: {reason}");

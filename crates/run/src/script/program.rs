@@ -173,7 +173,12 @@ impl Reader<'_> {
                 self.problems.push(Problem::new(place, format!("{path}: {value} is not text")));
                 continue;
             };
-            let checked = Op::parse(text).and_then(|op| self.scope.take(&op).map(|()| op));
+            let op = Op::parse(text);
+            if let (Err(_), Some(name)) = (&op, Op::meant_to_map(text)) {
+                // What follows is judged by its own mistakes.
+                self.scope.pages.insert(name, None);
+            }
+            let checked = op.and_then(|op| self.scope.take(&op).map(|()| op));
             match checked {
                 Ok(op) => steps.push(Stmt { op, number, text: text.to_owned() }),
                 Err(reason) => {
