@@ -402,6 +402,47 @@ fn exec_leaves_the_frames_to_the_devices_and_exit_takes_the_pins_too() {
     }
 }
 
+// ------------------------------------------------------------ pages never stored to
+
+#[test]
+fn since_6_12_the_zero_page_stands_for_parts_of_a_split_folio_that_were_never_stored_to() {
+    for (kernel, zero) in
+        [("linux-6.1.192", false), ("linux-6.11", false), ("linux-6.12.117", true), ("linux-7.3.4", true)]
+    {
+        let events = [Event::Acquired, Event::Migrated, Event::Faults, Event::TargetAllocs];
+        let huge = Backing { kind: Kind::Anon, order: 9 };
+        let free = |s: &Session| s.machine().memory.free_in(ZoneKind::Movable);
+        // Two of all pages; the locked ones stay what they are.
+        for locked in [false, true] {
+            let mut s = session(kernel);
+            let a = s.map(huge, 512).unwrap();
+            if locked {
+                s.mlock(CPU, a, pages(0..512)).unwrap();
+            }
+            s.touch(CPU, a, pages(0..1)).unwrap();
+            s.touch(CPU, a, pages(9..10)).unwrap();
+            s.drain_all().unwrap();
+            let before = free(&s);
+            s.split(CPU, a, pages(0..512)).unwrap();
+            let gone = zero && !locked;
+            assert_eq!(free(&s) - before, if gone { 510 } else { 0 }, "{kernel}, locked: {locked}");
+            sound(&s);
+            let pin = s.pin(CPU, a, pages(0..512), true).unwrap();
+            let wanted = if gone { [1024, 2, 510, 2] } else { [1024, 512, 0, 512] };
+            assert_eq!(counts(&pin, events), wanted, "{kernel}, locked: {locked}");
+            sound(&s);
+        }
+        // A migration that splits first has moved what it frees.
+        let mut s = session(kernel);
+        let a = s.map(huge, 512).unwrap();
+        s.touch(CPU, a, pages(0..1)).unwrap();
+        s.dontneed(CPU, a, pages(256..512)).unwrap();
+        let pin = s.pin(CPU, a, pages(0..256), true).unwrap();
+        assert_eq!(counts(&pin, events), [512, 512, if zero { 255 } else { 0 }, 1], "{kernel}");
+        sound(&s);
+    }
+}
+
 // ------------------------------------------------------------ exclusive pages
 
 #[test]

@@ -55,6 +55,9 @@ pub struct Vma {
     areas: Mutex<Areas>,
     /// Whether every area has an `anon_vma`.
     prepared: AtomicBool,
+    /// A bit a page of private memory that is made of larger folios: whether the program has stored to
+    /// it since its folio was made. What it has not holds zeros.
+    stored: Box<[AtomicU64]>,
     /// Whether it has been unmapped for good.
     gone: AtomicBool,
     /// The child whose it is; [`PROGRAM`]: nobody's that was forked.
@@ -107,6 +110,7 @@ impl Vma {
             flags: zeros(pages),
             areas: Mutex::new(Areas::new(pages as u32)),
             prepared: AtomicBool::new(kind != Kind::Anon),
+            stored: zeros(if kind == Kind::Anon { pages.div_ceil(64) } else { 0 }),
             gone: AtomicBool::new(false),
             child: AtomicU32::new(of.0),
         }
@@ -243,6 +247,34 @@ impl Vma {
         if !self.prepared.load(Ordering::Relaxed) {
             let prepared = self.areas.lock().anon_vma_prepare(index);
             self.prepared.store(prepared, Ordering::Relaxed);
+        }
+    }
+
+    /// The program stores to a page.
+    #[inline]
+    pub(crate) fn store(&self, index: PageIndex) {
+        let (word, bit) = (&self.stored[index.at() / 64], 1 << (index.at() % 64));
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it has.
+    pub(crate) fn is_stored(&self, index: PageIndex) -> bool {
+        self.stored[index.at() / 64].load(Ordering::Relaxed) >> (index.at() % 64) & 1 != 0
+    }
+
+    /// Pages are there that it has not stored to yet.
+    pub(crate) fn not_stored(&self, pages: PageRange) {
+        for index in pages {
+            self.stored[index.at() / 64].fetch_and(!(1 << (index.at() % 64)), Ordering::Relaxed);
+        }
+    }
+
+    /// What its parent has stored to is a child's too.
+    pub(crate) fn stored_as(&self, parent: &Self) {
+        for (to, from) in self.stored.iter().zip(&parent.stored) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
@@ -539,7 +571,7 @@ impl CacheSlots<'_> {
     }
 }
 
-crate::restore!(Vma { ptes, pmds, tables, flags, areas, prepared, gone, child } keep { mapping, kind, is_alias, ptls });
+crate::restore!(Vma { ptes, pmds, tables, flags, areas, prepared, stored, gone, child } keep { mapping, kind, is_alias, ptls });
 #[cfg(not(loom))]
 impl crate::restore::Restore for Mapping {
     fn restore(&self, from: &Self) {

@@ -158,6 +158,8 @@ table! {
         key mprotect_writable: MprotectWritable,
         /// Whether migrate_pages first splits a folio of which a part is mapped no more (6.12 on).
         key splits_partly_mapped: bool,
+        /// Whether splitting a folio maps the zero page where its program has never stored (6.12 on; b1f202060afe).
+        key split_maps_zero: bool,
         /// Whether splitting a huge page takes what its PMD maps out page by page, as if partly unmapped (to 6.6).
         key split_unmaps_pages: bool,
         /// Whether the copy of a folio that was to be split is to be split in its place (6.12.117, 7.2 on).
@@ -219,6 +221,7 @@ impl Rules {
             mlock_large: MlockLarge::Whole,
             mprotect_writable: MprotectWritable::Exclusive,
             splits_partly_mapped: true,
+            split_maps_zero: true,
             split_unmaps_pages: false,
             migrate_keeps_deferred: true,
             reuses_large: true,

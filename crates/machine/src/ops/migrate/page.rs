@@ -162,7 +162,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
             return Err(Errno::EAGAIN);
         }
         let pages = vec![0; self.page(src).nr_pages() as usize];
-        let parts = self.split_folio(src, OWN, true, &pages);
+        let parts = self.split_folio((src, src), OWN, true, &pages);
         self.unlock(src);
         parts
     }
@@ -211,7 +211,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
     fn remap(&self, named: Folio<'_>, old: Frame, new: Frame) {
         if let Some(id) = named.mapping() {
             let pages = named.pages();
-            self.remove_migration_ptes(id, pages, old, new);
+            self.remove_migration_ptes(id, pages, (old, new), false);
         }
     }
 

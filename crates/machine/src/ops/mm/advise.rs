@@ -235,11 +235,9 @@ impl<D: Driver> Mm<'_, D> {
             return false;
         }
         let pages = vec![0; self.page(head).nr_pages() as usize];
-        let parts = self.split_folio(head, 1, false, &pages);
+        let parts = self.split_folio((head, frame), 1, false, &pages);
         self.unlock(head);
         if parts.is_ok() && head != frame {
-            // The reference has stayed with the first page.
-            self.page(frame).get(1);
             self.put_folio(self.folio_at(head), 1);
         }
         parts.is_ok()

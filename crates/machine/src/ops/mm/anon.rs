@@ -150,6 +150,9 @@ impl<D: Driver> Mm<'_, D> {
             self.folio_add_lru(folio);
         }
         let write = access == Access::Write;
+        if order != 0 {
+            vma.not_stored(first.run(1 << order));
+        }
         if huge {
             locked.set_pmd(index, Pte::present(head, write, write));
         } else {

@@ -28,6 +28,9 @@ impl<'a, D: Driver> Mm<'a, D> {
         loop {
             let pte = vma.pte(index);
             if pte.is_present() && pte.is_writable() {
+                if mapping.order != 0 && mapping.kind == Kind::Anon {
+                    vma.store(index);
+                }
                 return Ok(());
             }
             self.handle_mm_fault(mapping, vma, index, Access::Write)?;

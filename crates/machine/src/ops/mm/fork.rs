@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// `dup_mmap`: the child's area, with the holes and the protection of the parent's.
 fn new_child(mapping: &Mapping, process: ProcessId) -> Arc<Vma> {
     let child = mapping.fork(process);
+    if mapping.order != 0 {
+        child.stored_as(&mapping.vma);
+    }
     for area in mapping.vma.areas(&mapping.vma.pages()) {
         let flags = area.flags & (vm::HOLE | vm::RDONLY);
         while child.fix(&area.pages, vm::HOLE | vm::RDONLY, flags, false).is_some() {}

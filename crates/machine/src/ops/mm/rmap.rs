@@ -175,13 +175,13 @@ impl<D: Driver> Mm<'_, D> {
 
     /// `remove_migration_ptes`: every migration entry of the pages from `old` on maps those from
     /// `new` on again (`new` = `old` where the migration failed, or the folio was split); `pages`
-    /// are their places in mapping `id`.
+    /// are their places in mapping `id`. `split`: whether they are parts of a folio that was split.
     pub(in crate::ops) fn remove_migration_ptes(
         &self,
         id: MappingId,
         pages: PageRange,
-        old: Frame,
-        new: Frame,
+        (old, new): (Frame, Frame),
+        split: bool,
     ) {
         self.m.mapping(id).for_each_vma(|vma| {
             let there = pages.start.to(pages.end.min(vma.end()));
@@ -192,6 +192,10 @@ impl<D: Driver> Mm<'_, D> {
                 }
                 let frame = new + nth;
                 let page = self.page(frame);
+                if split && self.is_unused(vma, here, page) {
+                    locked.set(here, Pte::ZERO);
+                    return;
+                }
                 self.m.memory.folio_of(page, frame).get(1);
                 if pte.is_exclusive() {
                     page.set(flag::ANON_EXCLUSIVE);
@@ -209,6 +213,13 @@ impl<D: Driver> Mm<'_, D> {
                 }
             });
         });
+    }
+
+    /// `try_to_map_unused_to_zeropage`: whether a part of a split folio holds nothing but zeros, in whose
+    /// place the zero page does.
+    fn is_unused(&self, vma: &Vma, index: PageIndex, page: &Page) -> bool {
+        let locked = vma.is_locked(index) || page.has(flag::MLOCKED);
+        self.m.rules.split_maps_zero && page.has(flag::ANON) && !locked && !vma.is_stored(index)
     }
 
     /// `split_huge_pmd`: maps by PTEs what a PMD maps.

@@ -10,6 +10,7 @@ use std::ops::Range;
 impl<D: Driver> Mm<'_, D> {
     /// Splits a locked folio, on which the caller has `own` references, into folios of these
     /// orders, in order of their pages; all are locked while it is done, and the first stays so.
+    /// A reference of the caller's stays on the first, or is on `kept`, if that is another part.
     /// `isolated`: whether it is off the LRU, and each of its parts is to be so with a reference.
     ///
     /// # Errors
@@ -17,7 +18,7 @@ impl<D: Driver> Mm<'_, D> {
     /// changed, but that it may be mapped by PTEs now.
     pub(in crate::ops) fn split_folio(
         &self,
-        head: Frame,
+        (head, kept): (Frame, Frame),
         own: i32,
         isolated: bool,
         orders: &[u32],
@@ -28,7 +29,7 @@ impl<D: Driver> Mm<'_, D> {
         let result = match folio.mapping() {
             None => Err(Errno::EBUSY),
             Some(id) if folio.refcount() == self.m.expected_refs(folio) + own => {
-                self.unmap_and_split(id, head, own, isolated, orders)
+                self.unmap_and_split(id, (head, kept), own, isolated, orders)
             }
             Some(_) => Err(Errno::EAGAIN),
         };
@@ -41,7 +42,7 @@ impl<D: Driver> Mm<'_, D> {
     fn unmap_and_split(
         &self,
         id: MappingId,
-        head: Frame,
+        (head, kept): (Frame, Frame),
         own: i32,
         isolated: bool,
         orders: &[u32],
@@ -63,14 +64,16 @@ impl<D: Driver> Mm<'_, D> {
             Err(_) => Err(Errno::EAGAIN),
         };
         if folio.has(flag::ANON) {
-            self.remove_migration_ptes(id, pages, head, head);
+            self.remove_migration_ptes(id, pages, (head, head), result.is_ok());
         }
         if let Ok(parts) = &result {
             for &part in &parts[1..] {
                 let part = self.folio_at(part);
                 self.unlock_folio(part);
-                // What is mapped nowhere is freed here, unless it is isolated.
-                self.put_folio(part, 1);
+                // What is mapped nowhere is freed here, unless it is isolated or kept.
+                if part.head != kept {
+                    self.put_folio(part, 1);
+                }
             }
         }
         result

@@ -219,7 +219,7 @@ impl<D: Driver> Mm<'_, D> {
             let within = hole.start - pages.start..hole.end - pages.start;
             let orders =
                 if self.m.rules.hole_splits_to_fit { around(order, &within) } else { vec![0; pages.len()] };
-            match self.split_folio(head, 1, false, &orders) {
+            match self.split_folio((head, head), 1, false, &orders) {
                 Ok(_) => rest.start = index,
                 // It stays whole, with nothing in the hole.
                 Err(_) => rest.start = hole.end,
