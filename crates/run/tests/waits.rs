@@ -6,7 +6,8 @@ mod lab;
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Driver as _, Listed, Pending, Step, Strategy, TaskId, Timed, Uniform};
 use gupstress_run::machine::{
-    Backing, CpuId, Kind, Known, Layout, MAX_ORDER, Machine, MappingId, NO_FRAME, PageIndex, pages,
+    Backing, CpuId, Frame, Kind, Known, Layout, MAX_ORDER, Machine, MappingId, NO_FRAME, PageIndex, flag,
+    pages,
 };
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{Caller, Errno, Pin, PinRequest, Task};
@@ -101,6 +102,47 @@ fn who_faults_in_the_page_that_another_does_finds_it_where_the_pool_has_but_one(
             waits += counted.get(Event::LockWaits);
         }
         assert!(waits > 0, "{kind:?}: nobody came while the other was at it");
+    }
+}
+
+#[test]
+fn who_waited_for_the_lock_of_a_page_that_left_its_file_meanwhile_gets_another() {
+    for order in [0, 2] {
+        let (m, id) = machine("linux-7.2.13", Backing { kind: Kind::Shmem, order }, 4);
+        let taken: Rc<Cell<Option<Frame>>> = Rc::default();
+        let gone = Rc::clone(&taken);
+        let holder = body(move |t| {
+            let mapping = t.m.mapping(id);
+            t.touch(mapping, pages(0..4)).unwrap();
+            t.lru_add_drain_all(true);
+            let frame = t.lock_page(mapping, PageIndex(0), &[]).unwrap();
+            gone.set(Some(frame));
+            // The other finds it in the cache alone.
+            t.madvise_dontneed(mapping, pages(0..4)).unwrap();
+            t.d.sleep(100_000);
+            t.unlock_page(frame);
+            t.madvise_remove(mapping, pages(0..4)).unwrap();
+        });
+        let waited = Rc::new(Cell::new(0));
+        let waits = Rc::clone(&waited);
+        let toucher = body(move |t| {
+            while taken.get().is_none_or(|frame| {
+                t.m.mapping(id).vma.pte(PageIndex(0)).is_present() || !t.m.page(frame).has(flag::LOCKED)
+            }) {
+                t.d.sleep(1_000);
+            }
+            t.touch(t.m.mapping(id), pages(0..1)).unwrap();
+            waits.set(t.count.get(Event::LockWaits));
+        });
+        let ran =
+            lab::run(&m, Box::new(Timed::new(1_000_000)), 1, 1_000_000_000, vec![(0, holder), (1, toucher)]);
+        assert!(!ran.unwrap().killed);
+        assert!(waited.get() > 0, "order {order}: it came too late");
+        let mapping = m.mapping(id);
+        let mapped = mapping.vma.pte(PageIndex(0));
+        assert_eq!(mapping.cached(PageIndex(0)), Some(mapped.frame()), "order {order}");
+        let recount = m.validate(&Known::default());
+        assert!(recount.complete && recount.broken.is_empty(), "order {order}: {:#?}", recount.broken);
     }
 }
 
