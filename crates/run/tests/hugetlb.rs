@@ -3,7 +3,10 @@
 
 use gupstress_run::litmus::Session;
 use gupstress_run::machine::{CpuId, Frame, Kind, Layout, MappingId, PageIndex, ZoneKind, pages};
+use gupstress_run::observe::Event;
+use gupstress_run::ops::{Caller, Errno};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
+use gupstress_run::script::OpError;
 
 /// Where things are done.
 const CPU: CpuId = CpuId(0);
@@ -11,7 +14,11 @@ const CPU: CpuId = CpuId(0);
 const HUGE: u32 = 512;
 
 fn session(movable: u32) -> Session {
-    let rules = load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap();
+    on("linux-7.2.13", movable)
+}
+
+fn on(kernel: &str, movable: u32) -> Session {
+    let rules = load_kernel(Source::Preset(kernel), &[]).unwrap();
     let policy = load_policy(Source::Preset(&rules.policy), &[]).unwrap();
     let layout = Layout { normal: 8 * HUGE, movable, cma: 0, page_bytes: 64 };
     Session::new(rules, policy, &layout, 2)
@@ -123,4 +130,63 @@ fn a_pin_moves_to_a_spare_page_of_the_pool_else_to_a_temporary_one_whose_place_i
     assert_eq!(pinned(2 * HUGE, 4, 3), (-1, 1), "what is free is reserved");
     assert_eq!(pinned(2 * HUGE, 4, 2), (0, 0), "of three free ones");
     assert_eq!(pinned(4 * HUGE, 2, 0), (-1, 1), "all of the pool is in Movable");
+}
+
+#[test]
+fn what_is_taken_from_children_is_had_in_the_same_fault() {
+    for kernel in ["linux-6.1.192", "linux-6.12.117", "linux-7.3.4"] {
+        let mut s = on(kernel, 8 * HUGE);
+        s.hugepool(CPU, 2).unwrap();
+        let a = s.map(Kind::Hugetlb, 2 * HUGE).unwrap();
+        s.touch(CPU, a, pages(0..2 * HUGE)).unwrap();
+        s.share(CPU, a, pages(0..2 * HUGE)).unwrap();
+        // Where faults of a pin are counted as others are, and what lies in Movable may be moved.
+        let pin = s.pin(CPU, a, pages(0..2 * HUGE), true).unwrap();
+        let counted = [Event::Faults, Event::Acquired, Event::Migrated].map(|event| pin.counters.get(event));
+        let (error, wanted) = match kernel {
+            "linux-6.1.192" => (Some(Errno::ENOMEM), [0, 0, 0]),
+            _ => (None, [2, u64::from(4 * HUGE), u64::from(2 * HUGE)]),
+        };
+        assert_eq!((pin.error, counted), (error, wanted), "{kernel}");
+        sound(&s);
+    }
+}
+
+#[test]
+fn a_memfd_of_which_a_page_cannot_be_made_is_pinned_nowhere_and_moved_nowhere() {
+    let mut s = on("linux-7.3.4", 8 * HUGE);
+    s.hugepool(CPU, 2).unwrap();
+    let a = s.map(Kind::Hugeshm, 2 * HUGE).unwrap();
+    s.touch(CPU, a, pages(0..1)).unwrap();
+    let pin = s.pin_by(Caller::Udmabuf, CPU, a, pages(0..2 * HUGE), true).unwrap();
+    let counted = [Event::Acquired, Event::Released, Event::Migrated].map(|event| pin.counters.get(event));
+    assert_eq!((pin.error, counted), (Some(Errno::ENOMEM), [1, 1, 0]));
+    sound(&s);
+}
+
+#[test]
+fn no_part_of_a_huge_page_is_unmapped_protected_or_given_up() {
+    for kind in [Kind::Hugetlb, Kind::Hugeshm] {
+        let mut s = session(8 * HUGE);
+        s.hugepool(CPU, 4).unwrap();
+        let a = s.map(kind, 3 * HUGE).unwrap();
+        s.touch(CPU, a, pages(0..3 * HUGE)).unwrap();
+        let there = |s: &Session| [0, 1, 2].map(|nth| s.page(a, PageIndex(nth * HUGE)).unwrap().is_some());
+        let refused = |result: Result<(), OpError>| {
+            let error = result.unwrap_err();
+            assert!(matches!(error, OpError::Refused { errno: Errno::EINVAL, .. }), "{kind:?}: {error}");
+        };
+        for part in [0..1, 1..HUGE, 5..9, HUGE..2 * HUGE + 3] {
+            refused(s.munmap(CPU, a, pages(part.clone())));
+            refused(s.rdonly(CPU, a, pages(part)));
+        }
+        refused(s.dontneed(CPU, a, pages(1..HUGE)));
+        s.dontneed(CPU, a, pages(0..HUGE - 1)).unwrap();
+        assert_eq!(there(&s), [true; 3], "{kind:?}: it ends before a whole page does");
+        s.dontneed(CPU, a, pages(0..HUGE + 1)).unwrap();
+        assert_eq!(there(&s), [false, true, true], "{kind:?}");
+        s.munmap(CPU, a, pages(2 * HUGE..3 * HUGE)).unwrap();
+        assert_eq!(there(&s), [false, true, false], "{kind:?}");
+        sound(&s);
+    }
 }

@@ -51,10 +51,7 @@ impl<S: Stage> Session<S> {
         if range == self.machine().mapping(mapping).vma.pages() {
             return self.unmap(cpu, mapping);
         }
-        self.give_up("unmap", (cpu, mapping, range), |t, m, r| {
-            t.munmap(m, r);
-            Ok(())
-        })
+        self.give_up("unmap", (cpu, mapping, range), |t, m, r| t.munmap(m, r))
     }
 
     /// Unmaps a mapping for good. A frame that is pinned lives until its pin is dropped.

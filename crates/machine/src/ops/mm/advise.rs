@@ -3,7 +3,7 @@
 use super::walk::{Visit, Visited};
 use crate::drive::{Driver, Step};
 use crate::machine::space::Entry;
-use crate::machine::{Area, Frame, Kind, Mapping, PTES_PER_TABLE, PageRange, Vma, flag, vm};
+use crate::machine::{Area, Frame, Kind, Mapping, PTES_PER_TABLE, PageIndex, PageRange, Vma, flag, vm};
 use crate::ops::floor::Mm;
 use crate::policy::{Errno, MprotectWritable};
 
@@ -26,6 +26,18 @@ pub(super) fn madvise_walk_vmas(
         }
     }
     result
+}
+
+/// `hugetlb_vm_op_split`: an area of huge pages ends where one does.
+///
+/// # Errors
+/// `EINVAL` where another end is asked for.
+pub(super) fn may_split(mapping: &Mapping, range: &PageRange) -> Result<(), Errno> {
+    let within = |index: PageIndex| !index.is_multiple_of(PTES_PER_TABLE);
+    if mapping.kind.is_hugetlb() && (within(range.start) || within(range.end)) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
 }
 
 impl<D: Driver> Mm<'_, D> {
@@ -80,6 +92,7 @@ impl<D: Driver> Mm<'_, D> {
     /// # Errors
     /// `ENOMEM` at a hole; what comes before it is read-only.
     pub fn mprotect_readonly(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
+        may_split(mapping, &range)?;
         let (vma, into_unfaulted) = (&mapping.vma, self.m.rules.merge_into_unfaulted);
         let hole = vma.areas(&range).into_iter().find(|area| area.has(vm::HOLE));
         let mut rest = range.start.to(hole.as_ref().map_or(range.end, |hole| hole.pages.start));

@@ -82,18 +82,9 @@ impl<'a, D: Driver> Mm<'a, D> {
         write: bool,
     ) -> Result<(), Errno> {
         let head = old.frame();
-        let locked = vma.lock(first);
-        if locked.pmd(first) != Some(old) {
+        if self.hugetlb_reuse(vma, first, old, write) {
             return Ok(());
         }
-        if self.page(head).folio_mapcount() == 1 {
-            self.page(head).set(flag::ANON_EXCLUSIVE);
-            if write {
-                locked.set_pmd(first, old.made_writable());
-            }
-            return Ok(());
-        }
-        drop(locked);
         if let Some(fresh) = self.hugetlb_page(mapping, first, false) {
             self.map_hugetlb(vma, first, Some(old), fresh, write);
             return Ok(());
@@ -105,7 +96,27 @@ impl<'a, D: Driver> Mm<'a, D> {
         if self.m.rules.zap_drains {
             self.lru_add_drain();
         }
+        // In the same fault.
+        self.hugetlb_reuse(vma, first, old, write);
         Ok(())
+    }
+
+    /// Makes a page that is mapped nowhere else the mapping's own; false if it must be copied. There is
+    /// nothing to do where `old` is mapped no more.
+    fn hugetlb_reuse(&self, vma: &Vma, first: PageIndex, old: Pte, write: bool) -> bool {
+        let locked = vma.lock(first);
+        if locked.pmd(first) != Some(old) {
+            return true;
+        }
+        let folio = self.page(old.frame());
+        let alone = folio.folio_mapcount() == 1;
+        if alone {
+            folio.set(flag::ANON_EXCLUSIVE);
+            if write {
+                locked.set_pmd(first, old.made_writable());
+            }
+        }
+        alone
     }
 
     fn unmap_hugetlb(&self, vma: &Vma, first: PageIndex, head: Frame) {

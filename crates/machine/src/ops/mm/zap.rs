@@ -1,10 +1,10 @@
 //! Taking pages out of a mapping.
 
-use super::advise::madvise_walk_vmas;
+use super::advise::{madvise_walk_vmas, may_split};
 use super::split::around;
 use crate::drive::{Driver, Step};
 use crate::machine::space::Entry;
-use crate::machine::{Frame, Kind, Mapping, PageIndex, PageRange, Pte, Vma, vm};
+use crate::machine::{Frame, Kind, Mapping, PTES_PER_TABLE, PageIndex, PageRange, Pte, Vma, vm};
 use crate::observe::Event;
 use crate::ops::floor::Mm;
 use crate::policy::Errno;
@@ -36,13 +36,22 @@ impl<D: Driver> Mm<'_, D> {
         zapped
     }
 
-    /// `MADV_DONTNEED`, area by area: clears the PTEs, and leaves the page cache alone.
+    /// `MADV_DONTNEED`, area by area: clears the PTEs, and leaves the page cache alone. Of huge pages of
+    /// the pool those that lie in the range as a whole.
     ///
     /// # Errors
     /// `EINVAL` at a locked area; what comes before it has been zapped. `ENOMEM` if there are holes.
-    pub fn madvise_dontneed(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
+    pub fn madvise_dontneed(&self, mapping: &Mapping, mut range: PageRange) -> Result<(), Errno> {
         if mapping.kind == Kind::Pfnmap {
             return Err(Errno::EINVAL);
+        }
+        if mapping.kind.is_hugetlb() {
+            // `madvise_dontneed_free_valid_vma`: a program may not know of their size.
+            range.end = range.end.first_of(PTES_PER_TABLE);
+            may_split(mapping, &range)?;
+            if range.end <= range.start {
+                return Ok(());
+            }
         }
         madvise_walk_vmas(mapping, range, |pages| self.zap_range(mapping, pages))
     }
@@ -91,7 +100,11 @@ impl<D: Driver> Mm<'_, D> {
     }
 
     /// `munmap` of a part: nothing is mapped there any more. What is pinned stays with its device alone.
-    pub fn munmap(&self, mapping: &Mapping, range: PageRange) {
+    ///
+    /// # Errors
+    /// `EINVAL` for a part of a huge page of the pool.
+    pub fn munmap(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
+        may_split(mapping, &range)?;
         let into_unfaulted = self.m.rules.merge_into_unfaulted;
         // Nobody finds the area any more; what it was still says how its pages are unmapped.
         while mapping.vma.fix(&range, vm::HOLE, vm::HOLE, into_unfaulted).is_some() {}
@@ -101,6 +114,7 @@ impl<D: Driver> Mm<'_, D> {
             // What was reserved of a file stays the file's.
             self.unreserve(mapping, range);
         }
+        Ok(())
     }
 
     fn unreserve(&self, mapping: &Mapping, range: PageRange) {

@@ -110,7 +110,12 @@ impl<D: Driver> Call<'_, '_, D> {
         }
         match got {
             Err(Stopped::Failed(Errno::EINTR)) => return Seen::Killed,
-            Err(Stopped::Failed(errno)) if self.pin.pages.len() == self.base => return Seen::Failed(errno),
+            // A part is none of `memfd_pin_folios`'s.
+            Err(Stopped::Failed(errno))
+                if self.pin.pages.len() == self.base || self.request.by == Lookup::PageCache =>
+            {
+                return Seen::Failed(errno);
+            }
             Err(Stopped::Refused) => return Seen::Refused,
             Err(Stopped::Migrating(index)) => {
                 self.stopped_at = index;
