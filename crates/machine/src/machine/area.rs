@@ -190,6 +190,10 @@ mod tests {
         // Left apart, but with one `anon_vma` from then on, they merge when next changed.
         let steps = [('+', 0..2), ('!', 0..2), ('-', 0..4), ('!', 2..4), ('+', 0..4), ('-', 0..4)];
         assert_eq!(ends(4, false, &steps), [4]);
+        // Likewise where the one that was faulted is the second.
+        let steps = [('+', 2..4), ('!', 2..4), ('-', 2..4), ('!', 0..2), ('+', 2..4), ('-', 2..4)];
+        assert_eq!(ends(4, false, &steps[..3]), [2, 4]);
+        assert_eq!(ends(4, false, &steps), [4]);
     }
 
     #[test]

@@ -367,4 +367,72 @@ mod tests {
             (Some(Frame(0)), Some(Frame(512)))
         );
     }
+
+    /// Every frame of a range that begins no free block is a page of its own, in its place.
+    fn are_open(buddy: &Buddy, pages: &Pages, range: Frames) -> bool {
+        let mut first = Vec::new();
+        buddy.each(pages, |frame, _, _| first.push(frame));
+        let mut others = range.filter(|frame| !first.contains(frame)).map(|frame| pages.of(frame));
+        others.all(|page| page.order() == 0 && page.has(flag::CMA))
+    }
+
+    #[test]
+    fn what_is_broken_up_are_pages_of_their_own_and_what_is_whole_is_not_written_to() {
+        let untouched =
+            |pages: &Pages, range: Frames| range.skip(1).all(|frame| pages.of(frame).flags() == 0);
+        let build = |pages: &Pages| Buddy::new(pages, &Frame(0).run(1024), Frame(0), flag::CMA);
+        let halves = [0, 512].map(|first| Frame(first).run(512));
+        let pages = Pages::build(1024).unwrap();
+        let blocks = Blocks { pages: &pages, is_isolated: |_| false };
+        let mut buddy = build(&pages);
+        assert_eq!(buddy.take(&pages, MAX_ORDER), Some(Frame(0)));
+        assert!(untouched(&pages, halves[0].clone()), "a huge page says what there is to say in its head");
+        buddy.put(&blocks, Frame(0), MAX_ORDER);
+        assert!(halves.iter().all(|half| untouched(&pages, half.clone())), "so does a free block as large");
+        assert_eq!(buddy.take(&pages, 3), Some(Frame(0)));
+        assert!(are_open(&buddy, &pages, halves[0].clone()) && untouched(&pages, halves[1].clone()));
+        let pages = Pages::build(1024).unwrap();
+        let mut buddy = build(&pages);
+        let mut taken = Vec::new();
+        buddy.take_pages(&pages, 3, &mut taken);
+        assert_eq!(taken, [0, 1, 2].map(Frame));
+        assert!(are_open(&buddy, &pages, halves[0].clone()) && untouched(&pages, halves[1].clone()));
+        let pages = Pages::build(1024).unwrap();
+        let mut buddy = build(&pages);
+        let blocks = Blocks { pages: &pages, is_isolated: |frame: Frame| frame.0 / PAGEBLOCK == 3 };
+        assert_eq!(buddy.take(&pages, MAX_ORDER), Some(Frame(0)));
+        buddy.put(&blocks, Frame(0), MAX_ORDER);
+        assert!(are_open(&buddy, &pages, halves[0].clone()), "part of it is set aside");
+        assert!(untouched(&pages, halves[1].clone()));
+        assert_eq!(frames(&buddy, &pages, true), Frame(192).run(64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn offlining_takes_what_lies_in_the_pageblock_and_leaves_the_rest_where_it_is() {
+        let pages = Pages::build(1024).unwrap();
+        let isolated = Cell::new(false);
+        let is_isolated = |frame: Frame| isolated.get() && frame.0 / PAGEBLOCK == 5;
+        let blocks = Blocks { pages: &pages, is_isolated };
+        let mut buddy = Buddy::new(&pages, &Frame(0).run(1024), Frame(0), 0);
+        while buddy.take(&pages, 0).is_some() {}
+        for frame in [10, 320, 319, 384, 330, 500] {
+            buddy.put(&blocks, Frame(frame), 0);
+        }
+        let listed = |buddy: &Buddy, aside: bool| {
+            let mut all = Vec::new();
+            buddy.each(&pages, |first, order, is_aside| {
+                all.extend((is_aside == aside).then_some((first.0, order)));
+            });
+            all
+        };
+        assert_eq!(listed(&buddy, false), [500, 330, 384, 319, 320, 10].map(|frame| (frame, 0)));
+        buddy.isolate(&blocks, 5, || isolated.set(true));
+        assert_eq!(listed(&buddy, false), [500, 384, 319, 10].map(|frame| (frame, 0)));
+        assert_eq!(listed(&buddy, true), [330, 320].map(|frame| (frame, 0)));
+        assert_eq!((buddy.frames(), buddy.has(0), buddy.has(1)), (4, true, false));
+        buddy.isolate(&blocks, 5, || isolated.set(false));
+        assert_eq!(listed(&buddy, true), []);
+        assert_eq!(listed(&buddy, false), [330, 320, 500, 384, 319, 10].map(|frame| (frame, 0)));
+        assert_eq!(buddy.frames(), 6);
+    }
 }

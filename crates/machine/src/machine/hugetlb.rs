@@ -224,3 +224,24 @@ impl Machine {
         pool.free.push(head);
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::machine::Layout;
+    use crate::policy::Rules;
+
+    #[test]
+    fn a_surplus_page_that_there_is_no_memory_for_is_not_counted() {
+        let layout = Layout { normal: 64, movable: 511, cma: 0, page_bytes: 64 };
+        let m = Machine::new(Rules::blank(), &layout, 1);
+        m.set_hugetlb_overcommit(2);
+        for _ in 0..3 {
+            assert!(m.take_hugetlb(CpuId(0), Gfp::Movable, None).is_none(), "the zero page's block is none");
+            assert_eq!(m.hugetlb_pool(), PoolState::default());
+        }
+        assert!(!m.reserve_hugetlb(CpuId(0), MappingId(0), 1));
+        assert_eq!(m.hugetlb_pool(), PoolState::default());
+    }
+}

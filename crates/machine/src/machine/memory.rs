@@ -460,7 +460,8 @@ impl Memory {
 crate::restore!(Zone { blocks } keep { kind, frames });
 crate::restore!(Memory { pages, payload, zones, isolated, caches } keep { cma_first });
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 
@@ -471,13 +472,109 @@ mod tests {
         let frames: Vec<Frame> =
             (0..4 * PCP_BATCH).map(|_| memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish()).collect();
         let free = memory.zone(ZoneKind::Normal).blocks.lock().frames();
-        for frame in frames {
+        for (n, frame) in (1..).zip(frames) {
             assert!(memory.page(frame).put_testzero(1));
             memory.free(CpuId(0), frame);
+            // As much as fits, and as much as is moved at a time less when one more comes.
+            let cached = memory.caches[0].lock().0[ZoneKind::Normal as usize].len();
+            let most = 2 * PCP_BATCH;
+            assert_eq!(cached, if n <= most { n } else { PCP_BATCH + 1 + (n - most - 1) % PCP_BATCH });
         }
         // Others find them in the zone: no more than twice what is moved at a time stays.
         let back = memory.zone(ZoneKind::Normal).blocks.lock().frames() - free;
         assert!(back >= 2 * PCP_BATCH, "{back} of {} are back", 4 * PCP_BATCH);
         assert!(memory.caches[0].lock().0[ZoneKind::Normal as usize].len() <= 2 * PCP_BATCH);
+    }
+
+    /// Frees a folio with its only reference.
+    fn free(memory: &Memory, frame: Frame) {
+        assert!(memory.page(frame).put_testzero(1));
+        memory.free(CpuId(0), frame);
+    }
+
+    fn take(memory: &Memory, gfp: Gfp, order: u32) -> Option<Frame> {
+        memory.alloc(CpuId(0), gfp, order).map(Fresh::publish)
+    }
+
+    /// From which zone the first frame comes that is not Movable, and how many come from each.
+    fn zones_of(memory: &Memory, gfp: Gfp) -> (Option<ZoneKind>, [usize; 3]) {
+        let all =
+            std::iter::from_fn(|| take(memory, gfp, 0)).map(|frame| ZoneKind::of(memory.page(frame).flags()));
+        let all: Vec<ZoneKind> = all.collect();
+        let count = |kind| all.iter().filter(|&&zone| zone == kind).count();
+        (all.iter().copied().find(|&zone| zone != ZoneKind::Movable), ZoneKind::ALL.map(count))
+    }
+
+    #[test]
+    fn an_allocation_falls_back_as_what_it_is_for_says() {
+        use ZoneKind::{Cma, Movable, Normal};
+        let build = |normal, cma, cma_first| {
+            let layout = Layout { normal, movable: 4, cma, page_bytes: 64 };
+            Memory { cma_first, ..Memory::build(&layout, 2).unwrap() }
+        };
+        for (normal, cma, cma_first, gfp, wanted) in [
+            (3, 2, false, Gfp::Movable, (Some(Normal), [4, 2, 3])),
+            (3, 3, false, Gfp::Movable, (Some(Normal), [4, 3, 3])),
+            (2, 3, false, Gfp::Movable, (Some(Cma), [4, 3, 2])),
+            (3, 2, true, Gfp::Movable, (Some(Cma), [4, 2, 3])),
+            (2, 3, false, Gfp::NoCma, (Some(Normal), [4, 0, 2])),
+            (2, 3, false, Gfp::Pin, (Some(Normal), [0, 0, 2])),
+            (2, 3, false, Gfp::PinMayFail, (Some(Normal), [0, 0, 2])),
+            (2, 3, false, Gfp::WithinMovable, (None, [4, 0, 0])),
+            (2, 3, false, Gfp::WithinCma, (Some(Cma), [0, 3, 0])),
+        ] {
+            let found = zones_of(&build(normal, cma, cma_first), gfp);
+            assert_eq!(found, wanted, "{normal} {cma} {cma_first} {gfp:?}");
+        }
+        assert_eq!([Gfp::Pin, Gfp::PinMayFail, Gfp::Movable].map(Gfp::is_pin), [true, true, false]);
+        assert!(Gfp::NoCma.looks_into(Movable) && !Gfp::NoCma.looks_into(Cma));
+    }
+
+    #[test]
+    fn what_another_cpu_has_in_its_cache_is_had_before_there_is_no_memory() {
+        let memory = Memory::build(&Layout { normal: 8, movable: 1, cma: 0, page_bytes: 64 }, 2).unwrap();
+        let all: Vec<Frame> = std::iter::from_fn(|| take(&memory, Gfp::Pin, 0)).collect();
+        assert_eq!((all.len(), memory.free_in(ZoneKind::Normal)), (8, 0));
+        all.into_iter().for_each(|frame| free(&memory, frame));
+        assert_eq!(memory.free_in(ZoneKind::Normal), 8);
+        assert!(!memory.has_block(ZoneKind::Normal, 0), "all are in the first CPU's cache");
+        let found = memory.alloc(CpuId(1), Gfp::Pin, 1).unwrap().publish();
+        assert!(memory.zone(ZoneKind::Normal).frames.contains(found));
+        assert!(memory.has_block(ZoneKind::Normal, 2) && !memory.has_block(ZoneKind::Normal, 3));
+    }
+
+    #[test]
+    fn a_folio_that_is_freed_leaves_nothing_on_its_pages_and_all_on_others() {
+        let memory = Memory::build(&Layout { normal: 64, movable: 64, cma: 0, page_bytes: 64 }, 1).unwrap();
+        let [before, head] = [(); 2].map(|()| take(&memory, Gfp::Pin, 2).unwrap());
+        for frame in before.run(8) {
+            memory.page(frame).set(flag::ANON_EXCLUSIVE);
+        }
+        assert_eq!(head, before + 4);
+        free(&memory, head);
+        let marked = |frame: Frame| memory.page(frame).has(flag::ANON_EXCLUSIVE);
+        assert!(before.run(4).all(marked) && !head.run(4).any(marked));
+    }
+
+    #[test]
+    fn a_huge_page_that_goes_back_to_its_pool_is_as_it_was() {
+        let memory = Memory::build(&Layout { normal: 512, movable: 511, cma: 0, page_bytes: 64 }, 1).unwrap();
+        let head = take(&memory, Gfp::Pin, 9).unwrap();
+        assert_eq!(head, Frame(512));
+        memory.page(head).set(flag::DIRTY);
+        memory.page(head + 511).set(flag::ANON_EXCLUSIVE);
+        assert!(memory.page(head).put_testzero(1));
+        memory.renew(head);
+        assert_eq!((memory.page(head).refcount(), memory.page(head).order()), (1, 9));
+        assert!(head.run(512).all(|frame| !memory.page(frame).has(flag::DIRTY | flag::ANON_EXCLUSIVE)));
+    }
+
+    #[test]
+    fn the_last_pageblock_is_as_large_as_there_are_frames() {
+        let memory = Memory::build(&Layout { normal: 10, movable: 127, cma: 0, page_bytes: 64 }, 1).unwrap();
+        let blocks: Vec<_> = (0..3).map(|block| memory.pageblock(block)).collect();
+        assert_eq!(blocks, [Frame(0).run(64), Frame(64).run(64), Frame(128).run(10)]);
+        assert_eq!(memory.whole_blocks(ZoneKind::Movable), 1..2, "the zero page's is none");
+        assert!(memory.whole_blocks(ZoneKind::Normal).is_empty());
     }
 }

@@ -107,7 +107,8 @@ impl SleepMutex {
 
 crate::restore!(SleepMutex { state });
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -517,4 +517,149 @@ mod tests {
         m.page(frame).set_lock_owner(Some(ASKER));
         assert_eq!(of(Test::Writeback).page.unwrap().locked_by, None, "his own lock is not in his way");
     }
+
+    #[test]
+    fn of_all_that_stands_in_the_way_what_lasts_longest_is_told() {
+        let (m, frame) = machine();
+        let page = m.page(frame);
+        m.memory.add_mapcount(frame, 1);
+        page.set(flag::LRU);
+        assert_eq!(m.obstacle(frame), None, "its mapping has the one reference");
+        let mut told = Vec::new();
+        let mut then = |act: &dyn Fn(), wanted: Obstacle| {
+            act();
+            assert_eq!(m.obstacle(frame), Some(wanted), "after {told:?}");
+            assert_eq!(m.permanent_obstacle(frame).is_some(), told.len() > 6, "{wanted:?}");
+            told.push(wanted.describe());
+        };
+        then(&|| page.get(2), Obstacle::ShortRefs { refs: 2 });
+        then(&|| _ = page.set(flag::LOCKED), Obstacle::Locked { by: None });
+        then(&|| page.set_lock_owner(Some(OTHER)), Obstacle::Locked { by: Some(OTHER) });
+        then(&|| _ = page.clear(flag::LRU), Obstacle::Isolated { by: None });
+        then(&|| page.get(3 * 1024), Obstacle::Pinned { pins: 3 });
+        let batch = Obstacle::InBatch { cpu: CpuId(1), batch: Batch::Activate };
+        then(&|| queue(&m, CpuId(1), Batch::Activate, frame), batch);
+        then(&|| _ = page.set(flag::WRITEBACK), Obstacle::Writeback);
+        then(&|| page.add_lasting(3), Obstacle::Held { holders: 3 });
+        then(&|| _ = page.set(flag::NEVER_LRU), Obstacle::NeverOnLru);
+        then(&|| _ = page.set(flag::HWPOISON), Obstacle::Hwpoison);
+        then(&|| _ = page.set(flag::RESERVED), Obstacle::Reserved);
+        assert_eq!(m.obstacle(crate::machine::ZERO_FRAME), Some(Obstacle::ZeroPage));
+        let words = "2 short references|locked|locked by thread 2|isolated by someone|pinned by 3 others|\
+                     in the Activate batch of cpu 1|under writeback|held by 3 that do not let go|\
+                     never on an LRU list|poisoned page|reserved page (early boot)";
+        assert_eq!(told.join("|"), words);
+    }
+
+    #[test]
+    fn without_a_frame_to_move_to_there_is_no_memory() {
+        let (m, frame) = machine();
+        m.memory.add_mapcount(frame, 1);
+        m.page(frame).set(flag::LRU);
+        assert!(!m.lacks_targets(64) && m.lacks_targets(65));
+        while !m.lacks_targets(2) {
+            m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
+        }
+        assert!(!m.lacks_targets(1) && !m.lacks_targets(0), "one is left");
+        assert_eq!(m.obstacle(frame), None);
+        m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish();
+        assert!(m.lacks_targets(1) && m.lacks_targets(0));
+        assert_eq!(m.obstacle(frame), Some(Obstacle::NoMemory));
+        m.page(frame).add_lasting(1);
+        assert_eq!(m.obstacle(frame), Some(Obstacle::Held { holders: 1 }));
+    }
+
+    #[test]
+    fn what_is_poisoned_of_a_folio_is_in_the_way_of_all_of_it() {
+        let (m, _) = machine();
+        let head = m.memory.alloc(CpuId(0), Gfp::Movable, 2).unwrap().publish();
+        m.page(head).set(flag::LRU);
+        m.page(head + 3).set(flag::HWPOISON | flag::ANON_EXCLUSIVE);
+        for nth in 0..4 {
+            assert_eq!(m.permanent_obstacle(head + nth), Some(Obstacle::Hwpoison), "page {nth}");
+            assert!(m.must_move(head + nth));
+        }
+        let names = |nth| m.page_state(head + nth).flags;
+        assert_eq!(names(1), ["PG_lru"]);
+        assert_eq!(names(3), ["PG_lru", "PG_hwpoison", "PG_anon_exclusive"]);
+        let state = m.page_state(head + 3);
+        assert_eq!((state.order, state.refcount, state.mapcount), (2, 1, 0));
+        assert_eq!((state.zone, state.list), (ZoneKind::Movable, None));
+        assert!(!m.must_move(m.memory.alloc(CpuId(0), Gfp::Pin, 0).unwrap().publish()));
+    }
+
+    #[test]
+    fn a_pin_of_ones_own_is_in_nobodys_way() {
+        let (m, frame) = machine();
+        let page = m.page(frame);
+        page.set(flag::LRU);
+        // Three pins, one of them the asker's, and a reference that passes, beside the allocation's.
+        page.get(3 * 1024 + 1);
+        let found = m.hindrance(frame, Test::Isolation, ASKER, 1024).page.unwrap();
+        assert_eq!((found.refcount, found.expected), (3 * 1024 + 2, 1024));
+        assert_eq!((found.pins, found.passing), (2, 2));
+        assert!(!found.isolated && !found.writeback, "it is on its list");
+        // In a folio pins are counted apart, and the asker's are known by their number.
+        let head = m.memory.alloc(CpuId(0), Gfp::Movable, 2).unwrap().publish();
+        m.page(head).get(5);
+        m.page(head).add_pincount(3);
+        let found = m.hindrance(head, Test::Isolation, ASKER, 1).page.unwrap();
+        assert_eq!((found.refcount, found.expected, found.pins), (6, 1, 2));
+        assert_eq!((found.isolated, found.passing), (true, 2), "the isolation has one of three");
+        // What a test has found counts, whatever is there by now.
+        let found = m.hindrance(head, Test::Refs { found: 8, expected: 3 }, ASKER, 1).page.unwrap();
+        assert_eq!((found.refcount, found.expected), (8, 3));
+        assert_eq!((found.isolated, found.pins, found.passing), (false, 3, 2));
+        m.page(head).set_lock_owner(Some(OTHER));
+        let found = m.hindrance(head, Test::Isolation, ASKER, 1).page.unwrap();
+        assert_eq!(found.locked_by, None, "who had it locked has let go");
+    }
+
+    #[test]
+    fn a_page_mlocked_when_it_was_new_is_in_its_batch_and_one_that_was_isolated_is_not() {
+        let (mut m, frame) = machine();
+        queue(&m, CpuId(0), Batch::Mlock, frame);
+        let isolated = |m: &Machine| m.hindrance(frame, Test::Isolation, ASKER, 1).page.unwrap().isolated;
+        assert!(!isolated(&m));
+        m.page(frame).set_isolator(Some(OTHER));
+        assert!(isolated(&m));
+        queue(&m, CpuId(0), Batch::Deactivate, frame);
+        assert!(isolated(&m));
+        m.rules.queueing_clears_lru = true;
+        assert!(!isolated(&m), "queueing has taken it off");
+    }
+
+    #[test]
+    fn what_lasts_and_what_is_in_somebodys_hands_is_told_apart() {
+        let batch = Obstacle::InBatch { cpu: CpuId(0), batch: Batch::Mlock };
+        let lasting = [
+            (Obstacle::ZeroPage, Cause::ZeroPage),
+            (Obstacle::Reserved, Cause::Reserved),
+            (Obstacle::Hwpoison, Cause::Hwpoison),
+            (Obstacle::NeverOnLru, Cause::NeverOnLru),
+            (Obstacle::Held { holders: 1 }, Cause::Held),
+            (Obstacle::NoMemory, Cause::NoMemory),
+            (Obstacle::BadAddress, Cause::BadAddress),
+            (Obstacle::Memlock, Cause::Memlock),
+            (Obstacle::DmaEntries, Cause::DmaEntries),
+        ];
+        let in_hands = [
+            (Obstacle::Writeback, Cause::Writeback),
+            (Obstacle::Pinned { pins: 1 }, Cause::Pinned),
+            (Obstacle::Isolated { by: None }, Cause::Isolated),
+            (Obstacle::Locked { by: None }, Cause::Locked),
+            (Obstacle::ShortRefs { refs: 1 }, Cause::ShortRefs),
+        ];
+        let all = [
+            (&lasting[..], (true, false)),
+            (&[(batch, Cause::InBatch)], (false, false)),
+            (&in_hands, (false, true)),
+        ];
+        for (obstacles, wanted) in all {
+            for &(obstacle, cause) in obstacles {
+                assert_eq!((obstacle.is_permanent(), obstacle.is_in_hands()), wanted, "{obstacle:?}");
+                assert_eq!(Cause::from(obstacle), cause);
+            }
+        }
+    }
 }

@@ -638,6 +638,98 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_for_a_flag_is_woken_by_who_clears_it_and_by_nobody_else() {
+        let page = Page::default();
+        page.set(flag::LOCKED);
+        assert!(!page.is_clear_or_awaited(flag::LOCKED) && page.clear_awaited(flag::LOCKED));
+        page.set(flag::DIRTY);
+        assert!(page.is_clear_or_awaited(flag::LOCKED) && !page.has(flag::WAITERS));
+        page.set(flag::LOCKED);
+        assert!(!page.clear_awaited(flag::LOCKED), "nobody waits");
+        page.set(flag::LOCKED);
+        assert!(!page.is_clear_or_awaited(flag::LOCKED) && page.has(flag::WAITERS));
+        assert!(page.clear_awaited(flag::LOCKED));
+        assert_eq!(page.flags(), flag::DIRTY);
+        assert!(!page.clear_awaited(flag::LOCKED), "he has been woken");
+    }
+
+    #[test]
+    fn counts_are_told_as_they_are_after_the_change() {
+        let page = Page::default();
+        page.set_order(0, 0);
+        assert_eq!((page.add_mapcount(3), page.add_mapcount(-1), page.mapcount()), (3, 2, 2));
+        assert_eq!((page.add_large_mapcount(3), page.add_large_mapcount(-1)), (3, 2));
+        assert_eq!(page.folio_mapcount(), 2);
+        page.add_mapcount(5);
+        assert_eq!((page.folio_mapcount(), page.is_large()), (7, false));
+        page.set_order(1, 0);
+        assert_eq!((page.folio_mapcount(), page.is_large(), page.nr_pages()), (2, true, 2));
+    }
+
+    #[test]
+    fn who_does_something_with_a_page_is_known_by_number() {
+        let page = Page::default();
+        assert_eq!((page.lock_owner(), page.writeback_owner(), page.isolator()), (None, None, None));
+        page.set_lock_owner(Some(0));
+        page.set_writeback_owner(7);
+        page.set_isolator(Some(3));
+        assert_eq!((page.lock_owner(), page.writeback_owner(), page.isolator()), (Some(0), Some(7), Some(3)));
+        page.set_lock_owner(None);
+        page.set_isolator(None);
+        assert_eq!((page.lock_owner(), page.isolator()), (None, None));
+    }
+
+    #[test]
+    fn a_page_that_is_freed_keeps_its_place_and_its_poison() {
+        let kept = flag::CMA | flag::HWPOISON;
+        for order in [0, 2] {
+            let page = Page::default();
+            page.set_order(order, flag::CMA);
+            page.set(flag::HWPOISON | flag::DIRTY | flag::LRU);
+            page.set_mapping(Some(MappingId(4)), PageIndex(5));
+            page.set_isolator(Some(1));
+            if order == 0 {
+                page.reset();
+            } else {
+                page.reset_tail();
+            }
+            assert_eq!((page.flags() & !flag::ORDERS, page.order()), (kept, 0), "order {order}");
+            assert_eq!((page.mapping(), page.index(), page.isolator()), (None, PageIndex(0), None));
+        }
+        // A page of a huge folio: its head says the rest.
+        let page = Page::default();
+        page.set(kept | flag::ANON_EXCLUSIVE);
+        page.reset_tail();
+        assert_eq!((page.flags(), page.order()), (kept, MAX_ORDER));
+    }
+
+    #[test]
+    fn a_flag_that_is_set_or_cleared_leaves_the_others() {
+        let page = Page::default();
+        assert_eq!(page.set(flag::LRU | flag::DIRTY), 0);
+        assert_eq!(page.set(flag::DIRTY | flag::ACTIVE), flag::LRU | flag::DIRTY);
+        assert_eq!(page.clear(flag::DIRTY | flag::LOCKED), flag::LRU | flag::DIRTY | flag::ACTIVE);
+        assert_eq!(page.clear(flag::LOCKED), flag::LRU | flag::ACTIVE);
+        assert!(!page.test_clear(flag::LRU | flag::DIRTY), "half of it was set");
+        assert!(!page.test_set(flag::DIRTY) && page.test_set(flag::DIRTY));
+        page.set_fresh(flag::LOCKED | flag::DIRTY);
+        assert_eq!(page.flags(), flag::ACTIVE | flag::DIRTY | flag::LOCKED);
+    }
+
+    #[test]
+    fn a_free_block_says_its_order_and_whether_it_is_set_aside() {
+        let page = Page::default();
+        assert_eq!(page.free_block(), None);
+        for block in [(3, false), (3, true), (0, true), (MAX_ORDER, false)] {
+            page.set_free_block(Some(block), flag::CMA);
+            assert_eq!((page.free_block(), page.order()), (Some(block), block.0));
+            assert!(page.has(flag::CMA));
+        }
+        page.set_free_block(None, flag::CMA);
+        assert_eq!((page.free_block(), page.order(), page.flags() & !flag::ORDERS), (None, 0, flag::CMA));
+    }
+
+    #[test]
     fn a_line_of_zeros_is_of_a_page_of_a_huge_folio() {
         let page = Page::default();
         assert_eq!((page.order(), page.flags()), (MAX_ORDER, 0));

@@ -279,7 +279,8 @@ pub fn pattern(id: MappingId, index: PageIndex) -> u64 {
 
 crate::restore!(Payload { words } keep { per_frame, marks });
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::machine::{CpuId, Gfp, Layout};

@@ -603,3 +603,119 @@ impl crate::restore::Restore for Mapping {
         *children.lock() = all;
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::restore::Restore;
+
+    const FIRST: PageIndex = PageIndex(0);
+
+    fn mapping(kind: Kind) -> Mapping {
+        Mapping::new(MappingId(0), Backing::from(kind), 8)
+    }
+
+    #[test]
+    fn a_mapping_shows_the_frame_that_an_access_gets_and_no_other() {
+        let anon = mapping(Kind::Anon);
+        assert!(!anon.shows(FIRST, Frame(7)), "nothing is mapped");
+        let pte = Pte::present(Frame(7), true, true);
+        anon.vma.lock(FIRST).set(FIRST, pte);
+        assert!(anon.shows(FIRST, Frame(7)) && !anon.shows(FIRST, Frame(8)));
+        anon.vma.lock(FIRST).clear_flush(FIRST, pte.to_migration(true));
+        assert!(anon.shows(FIRST, Frame(7)), "what is being migrated is still its page");
+        let shmem = mapping(Kind::Shmem);
+        shmem.with_cache(FIRST.run(1), |slots| slots.set(Some(Frame(9))));
+        assert!(shmem.shows(FIRST, Frame(9)), "the next fault maps it");
+        shmem.vma.lock(FIRST).clear_flush(FIRST, pte.to_migration(true));
+        assert!(!shmem.shows(FIRST, Frame(7)), "the cache knows better than a migration entry");
+        shmem.vma.lock(FIRST).clear_flush(FIRST, Pte::NONE);
+        assert!(shmem.vma.fix(&FIRST.run(2), vm::HOLE, vm::HOLE, true).is_some());
+        assert!(!shmem.shows(FIRST, Frame(9)), "nothing may be mapped there");
+        assert!(anon.vma.set_gone() && !anon.vma.set_gone());
+        assert!(!anon.shows(FIRST, Frame(7)), "the area is gone");
+    }
+
+    #[test]
+    fn a_change_of_some_flags_leaves_the_others() {
+        let vma = &mapping(Kind::Anon).vma;
+        let all = FIRST.run(8);
+        assert_eq!(vma.fix(&PageIndex(2).run(2), vm::LOCKED, vm::LOCKED, true), Some(PageIndex(2).run(2)));
+        while vma.fix(&all, vm::RDONLY, vm::RDONLY, true).is_some() {}
+        let seen = |index| [vm::LOCKED, vm::RDONLY, vm::HOLE].map(|flag| vma.has(PageIndex(index), flag));
+        assert_eq!([1, 2, 4].map(seen), [[false, true, false], [true, true, false], [false, true, false]]);
+        assert!(vma.forbids(FIRST, true) && !vma.forbids(FIRST, false));
+        while vma.fix(&all, vm::RDONLY, 0, true).is_some() {}
+        assert_eq!([1, 2].map(seen), [[false; 3], [true, false, false]]);
+        assert!(!vma.forbids(FIRST, true));
+    }
+
+    #[test]
+    fn an_area_that_was_faulted_does_not_merge_with_one_that_was_not() {
+        for (faulted, areas) in [(false, 1), (true, 2)] {
+            let vma = &mapping(Kind::Anon).vma;
+            let half = FIRST.run(4);
+            vma.fix(&half, vm::LOCKED, vm::LOCKED, false).unwrap();
+            if faulted {
+                vma.anon_vma_prepare(FIRST);
+            }
+            vma.fix(&half, vm::LOCKED, 0, false).unwrap();
+            assert_eq!(vma.areas(&vma.pages()).len(), areas);
+        }
+    }
+
+    #[test]
+    fn a_fork_that_is_under_way_or_has_been_is_seen() {
+        let anon = mapping(Kind::Anon);
+        let before = anon.write_protect_seq();
+        assert!(before.is_some() && before == anon.write_protect_seq());
+        anon.write_protecting(|| assert_eq!(anon.write_protect_seq(), None));
+        let after = anon.write_protect_seq();
+        assert!(after.is_some() && after != before);
+        anon.write_protecting(|| ());
+        assert!(anon.write_protect_seq().is_some_and(|seq| Some(seq) != after && Some(seq) != before));
+    }
+
+    #[test]
+    fn a_cache_is_empty_where_no_slot_has_a_page() {
+        let shmem = mapping(Kind::Shmem);
+        let all = FIRST.run(8);
+        let empty = |pages: PageRange| {
+            let slots = shmem.with_cache(pages.clone(), |slots| slots.are_empty());
+            assert_eq!(slots, shmem.has_none_of(pages));
+            slots
+        };
+        assert!(empty(all.clone()));
+        shmem.with_cache(PageIndex(6).run(2), |slots| slots.set(Some(Frame(32))));
+        assert!(!empty(all) && empty(FIRST.run(6)) && !empty(PageIndex(7).run(1)));
+        assert_eq!(
+            [5, 6, 7].map(|nth| shmem.cached(PageIndex(nth))),
+            [None, Some(Frame(32)), Some(Frame(33))]
+        );
+        assert_eq!(mapping(Kind::Anon).cached(FIRST), None, "there is no cache");
+    }
+
+    #[test]
+    fn a_mapping_that_is_put_back_has_the_children_that_it_had() {
+        let count = |mapping: &Mapping| {
+            let mut children = 0;
+            mapping.for_each_child(|_| children += 1);
+            children
+        };
+        let [with, without] = [(); 2].map(|()| mapping(Kind::Anon));
+        let child = with.fork(ProcessId(1));
+        child.lock(FIRST).set(FIRST, Pte::ZERO);
+        with.alias();
+        assert_eq!((count(&with), count(&without)), (1, 0), "an alias is no child");
+        let other = mapping(Kind::Anon);
+        other.restore(&with);
+        assert_eq!(count(&other), 1);
+        other.for_each_child(|child| assert_eq!(child.pte(FIRST), Pte::ZERO));
+        let mut areas = 0;
+        other.for_each_vma(|_| areas += 1);
+        assert_eq!(areas, 3);
+        other.restore(&without);
+        assert_eq!(count(&other), 0);
+    }
+}

@@ -217,7 +217,8 @@ impl<T: crate::restore::Restore> crate::restore::Restore for PerFrame<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 

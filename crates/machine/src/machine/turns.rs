@@ -65,7 +65,8 @@ impl Turns {
 
 crate::restore!(Turns { queue, serving });
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
 
