@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tree_sitter
 import tree_sitter_rust
 from schemata import ROOT
+from survivors import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     Span = tuple[int, int]
 
@@ -54,6 +55,7 @@ class Mutant(NamedTuple):
     start: Span
     """Line and column from 1, of what is changed, in characters."""
     end: Span
+    function: str
 
     @classmethod
     def of(cls, number: int, item: dict[str, Any]) -> Mutant:
@@ -71,11 +73,24 @@ class Mutant(NamedTuple):
             item["replacement"],
             place(span["start"]),
             place(span["end"]),
+            (item["function"] or {}).get("function_name", ""),
         )
 
-    def became(self, what: str, by: str, seconds: float) -> dict[str, object]:
+    def change(self, lines: Sequence[str]) -> Change:
+        """What it is, given the lines of its file."""
+        if self.genre == "FnValue":
+            marked = f"fn «{self.function.rpartition('::')[2].partition('<')[0]}»"
+        else:
+            number, first = self.start
+            line = lines[number - 1].rstrip()
+            last = self.end[1] if self.end[0] == number else len(line) + 1
+            before, part, after = line[: first - 1], line[first - 1 : last - 1], line[last - 1 :]
+            marked = f"{before}«{part}»{after}".strip()
+        return Change(str(self.file), self.function, marked, self.replacement)
+
+    def became(self, what: str, by: str, seconds: float, lines: Sequence[str]) -> dict[str, object]:
         """A line of the results."""
-        known = {"name": self.name, "file": str(self.file), "genre": self.genre}
+        known = {"name": self.name, "genre": self.genre, **self.change(lines)._asdict()}
         return {**known, "became": what, "by": by, "seconds": round(seconds, 3)}
 
 
