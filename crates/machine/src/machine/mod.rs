@@ -253,3 +253,161 @@ impl crate::restore::Restore for boxcar::Vec<Mapping> {
         self.iter().zip(from.iter()).for_each(|((_, one), (_, from))| one.restore(from));
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::cpu::{Entry, Tag};
+    use super::payload::pattern;
+    use super::*;
+    use crate::policy::Account;
+    use std::collections::HashSet;
+
+    const CPU: CpuId = CpuId(0);
+
+    fn machine(rules: Rules) -> Machine {
+        let layout = Layout { normal: 1536, movable: 511, cma: 0, page_bytes: 64 };
+        Machine::new(rules, &layout, 2)
+    }
+
+    #[test]
+    fn each_kind_is_what_it_is() {
+        use Kind::{Anon, File, Hugeshm, Hugetlb, Pfnmap, Ramfs, Secret, Shmem, Tmpfs};
+        let those = |is: fn(Kind) -> bool| Kind::ALL.into_iter().filter(|&kind| is(kind)).collect::<Vec<_>>();
+        assert_eq!(those(Kind::is_cached), [Shmem, Tmpfs, Hugeshm, Ramfs, File, Secret]);
+        assert_eq!(those(Kind::is_swapbacked), [Anon, Shmem, Tmpfs]);
+        assert_eq!(those(Kind::faults_around), [Shmem, Tmpfs, Ramfs, File]);
+        assert_eq!(those(Kind::is_memfd), [Shmem, Hugeshm]);
+        assert_eq!(those(Kind::is_hugetlb), [Hugetlb, Hugeshm]);
+        assert_eq!(those(Kind::is_private), [Anon, Hugetlb]);
+        assert_eq!(those(Kind::is_unevictable), [Ramfs, Secret]);
+        assert_eq!(those(Kind::is_unpinnable), [Secret, Pfnmap]);
+    }
+
+    #[test]
+    fn pages_are_told_apart_by_what_they_hold() {
+        let places = (0..16).flat_map(|id| (0..64).map(move |index| (MappingId(id), PageIndex(index))));
+        let all: HashSet<u64> = places.map(|(id, index)| pattern(id, index)).collect();
+        assert_eq!(all.len(), 16 * 64);
+    }
+
+    #[test]
+    fn faults_of_a_pool_are_spread_over_as_many_mutexes_as_there_are_for_the_cpus() {
+        assert_eq!([1, 3, 64].map(fault_mutexes), [8, 32, 512]);
+        let m = machine(Rules::blank());
+        let numbers = |of: &dyn Fn(u32) -> (u32, u32)| -> HashSet<u32> {
+            let hashes = (0..64).map(of).map(|(id, table)| {
+                m.hugetlb_fault_mutex_hash(MappingId(id), PageIndex(table * PTES_PER_TABLE))
+            });
+            hashes.collect()
+        };
+        for found in [numbers(&|n| (n, 0)), numbers(&|n| (0, n)), numbers(&|n| (3, n))] {
+            assert!(found.len() > 8 && found.iter().all(|&number| number < 16), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_admits_as_much_as_it_is() {
+        let accounts = Accounts::default();
+        assert!(accounts.admits(Account::MmPinned, u64::MAX));
+        accounts.set_memlock(4);
+        assert!(accounts.admits(Account::MmPinned, 4) && !accounts.admits(Account::MmPinned, 5));
+    }
+
+    #[test]
+    fn references_are_expected_of_mappings_and_the_page_cache() {
+        let m = machine(Rules::blank());
+        let id = m.map(Kind::Shmem, 4).id;
+        let head = m.memory.alloc(CPU, Gfp::Movable, 2).unwrap().publish();
+        let page = m.page(head);
+        assert_eq!((m.expected_refs(page), m.maybe_dma_pinned(page)), (0, false));
+        page.set_mapping(Some(id), PageIndex(0));
+        m.memory.add_mapcount(head + 1, 1);
+        assert_eq!(m.expected_refs(page), 1 + 4);
+        page.add_pincount(1);
+        assert!(m.maybe_dma_pinned(page));
+        let like = machine(Rules { pin_bias: 1, ..Rules::blank() });
+        let page = like.page(Frame(1));
+        page.set_order(0, 0);
+        assert_eq!(
+            like.extra(page, 5, 0),
+            refs::Extra { pins: 0, rest: 5 },
+            "no pin is told from a reference"
+        );
+    }
+
+    #[test]
+    fn batches_are_looked_for_by_what_they_hold() {
+        let m = machine(Rules::blank());
+        let cpu = m.cpu(CPU);
+        let push = |batch| cpu.lock().push(batch, Entry { frame: Frame(1), tag: Tag::None });
+        assert_eq!((push(Batch::LruAdd), push(Batch::LruAdd)), (1, 2));
+        assert!(cpu.needs_drain() && !cpu.needs_mlock_drain());
+        push(Batch::Mlock);
+        assert!(cpu.needs_mlock_drain());
+        assert_eq!(
+            [Batch::LruAdd, Batch::Mlock, Batch::Activate].map(|of| cpu.lock().list(of).len()),
+            [2, 1, 0]
+        );
+    }
+
+    #[test]
+    fn who_holds_what_a_drain_takes_and_whether_batches_flush_at_once_is_told() {
+        let m = machine(Rules::blank());
+        assert_eq!(m.drain_mutex_owner(), None);
+        assert!(m.drain_mutex.try_lock(5));
+        assert_eq!(m.drain_mutex_owner(), Some(5));
+        m.disable_lru_cache();
+        m.disable_lru_cache();
+        m.enable_lru_cache();
+        assert!(m.lru_cache_disabled(), "one of two has ended");
+        m.enable_lru_cache();
+        assert!(!m.lru_cache_disabled());
+    }
+
+    #[test]
+    fn there_is_one_huge_zero_page() {
+        let m = machine(Rules::blank());
+        assert!(m.is_zero(ZERO_FRAME) && !m.is_zero(Frame(512)));
+        let huge = m.huge_zero(CPU).unwrap();
+        assert_eq!(m.huge_zero(CPU), Some(huge));
+        assert!(m.is_zero(huge + 511) && !m.is_zero(huge + 512) && m.page(huge).has(flag::RESERVED));
+        assert_eq!(m.memory.free_in(ZoneKind::Normal), 1024, "nothing was made twice");
+    }
+
+    #[test]
+    fn only_pages_of_some_files_are_unevictable() {
+        let m = machine(Rules::blank());
+        for (kind, flags, wanted) in [
+            (Kind::Ramfs, 0, true),
+            (Kind::Ramfs, flag::SWAPBACKED, false),
+            (Kind::File, 0, false),
+            (Kind::Anon, flag::ANON, false),
+        ] {
+            let id = m.map(kind, 1).id;
+            let page = m.page(m.memory.alloc(CPU, Gfp::Movable, 0).unwrap().publish());
+            page.set(flags);
+            assert!(!m.is_in_unevictable_mapping(page), "it is no mapping's");
+            page.set_mapping(Some(id), PageIndex(0));
+            assert_eq!(m.is_in_unevictable_mapping(page), wanted, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_folio_is_split_into_what_its_pages_were() {
+        let m = machine(Rules::blank());
+        let head = m.memory.alloc(CPU, Gfp::Movable, 2).unwrap().publish();
+        m.page(head).set_mapping(Some(MappingId(3)), PageIndex(8));
+        m.page(head).set(flag::DIRTY | flag::LRU | flag::PARTLY_MAPPED);
+        let parts = m.memory.freeze(head, 1).unwrap().split(&[1, 0, 0], |order| 1 + order as i32);
+        assert_eq!(parts, [(head, 2), (head + 2, 1), (head + 3, 1)]);
+        for (part, refs) in parts {
+            m.memory.unfreeze(part, refs);
+            let page = m.page(part);
+            assert_eq!((page.mapping(), page.index()), (Some(MappingId(3)), PageIndex(8) + (part - head)));
+            let kept = if part == head { flag::LRU } else { 0 };
+            assert_eq!(page.flags() & !flag::ORDERS, flag::DIRTY | flag::ZONE_MOVABLE | kept);
+        }
+        assert_eq!([0, 1, 2, 3].map(|nth| m.page(head + nth).order()), [1, 1, 0, 0]);
+    }
+}
