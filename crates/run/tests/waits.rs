@@ -4,7 +4,7 @@
 mod lab;
 
 use gupstress_run::drive::sim::SimThread;
-use gupstress_run::drive::{Driver as _, Listed, Pending, Step, Strategy, TaskId, Timed, Uniform};
+use gupstress_run::drive::{Driver as _, Listed, Pending, Sched, Step, Strategy, TaskId, Timed, Uniform};
 use gupstress_run::machine::{
     Backing, CpuId, Frame, Kind, Known, Layout, MAX_ORDER, Machine, MappingId, NO_FRAME, PageIndex, flag,
     pages,
@@ -134,12 +134,14 @@ fn who_waited_for_the_lock_of_a_page_that_left_its_file_meanwhile_gets_another()
             t.touch(t.m.mapping(id), pages(0..1)).unwrap();
             waits.set(t.count.get(Event::LockWaits));
         });
-        let ran =
-            lab::run(&m, Box::new(Timed::new(1_000_000)), 1, 1_000_000_000, vec![(0, holder), (1, toucher)]);
+        // Whoever is woken runs only once the page has left its file.
+        let sched = Sched { wakeup_ns: 1_000_000, ..Sched::ideal(1_000_000) };
+        let ran = lab::run(&m, Box::new(Timed::on(sched)), 1, 1_000_000_000, vec![(0, holder), (1, toucher)]);
         assert!(!ran.unwrap().killed);
         assert!(waited.get() > 0, "order {order}: it came too late");
         let mapping = m.mapping(id);
         let mapped = mapping.vma.pte(PageIndex(0));
+        assert!(mapped.is_present(), "order {order}");
         assert_eq!(mapping.cached(PageIndex(0)), Some(mapped.frame()), "order {order}");
         let recount = m.validate(&Known::default());
         assert!(recount.complete && recount.broken.is_empty(), "order {order}: {:#?}", recount.broken);
