@@ -1,0 +1,400 @@
+//! What becomes of pages and folios that are moved, written to after a fork, and made where memory is
+//! short or in pieces.
+#![cfg(not(loom))]
+
+mod lab;
+
+use gupstress_run::drive::sim::SimThread;
+use gupstress_run::drive::{Driver, Timed};
+use gupstress_run::machine::{
+    Backing, CpuId, Frame, Gfp, Kind, Known, Layout, MAX_ORDER, Machine, Mapping, MappingId, PageIndex,
+    ZoneKind, flag, pages,
+};
+use gupstress_run::observe::{Event, Totals};
+use gupstress_run::ops::{MigrateMode, Pin, PinRequest, Task};
+use gupstress_run::policy::{Source, load_kernel, load_policy};
+use lab::Body;
+use std::sync::Arc;
+
+const MS: u64 = 1_000_000;
+const LAYOUT: Layout = Layout { normal: 2048, movable: 2047, cma: 0, page_bytes: 64 };
+
+/// A thread on a machine with a mapping.
+type At<'a, 'b> = (&'a Task<'b, SimThread<'b>>, &'a Mapping);
+
+fn machine(kernel: &str, sets: &[(&str, &str)], layout: &Layout) -> Arc<Machine> {
+    let sets: Vec<_> = sets.iter().map(|(key, word)| ((*key).to_owned(), (*word).to_owned())).collect();
+    Arc::new(Machine::new(load_kernel(Source::Preset(kernel), &sets).unwrap(), layout, 2))
+}
+
+fn body(id: MappingId, act: impl FnOnce(At<'_, '_>) + 'static) -> Body {
+    Box::new(move |t: &Task<'_, SimThread<'_>>| act((t, t.m.mapping(id))))
+}
+
+/// Runs the bodies to their end, each on a CPU of its own; then the machine must be sound.
+#[track_caller]
+fn play(m: &Arc<Machine>, bodies: Vec<Body>) -> Totals {
+    let bodies = (0..).zip(bodies).collect();
+    let ran = lab::run(m, Box::new(Timed::new(MS)), 1, 10_000 * MS, bodies).unwrap();
+    assert!(!ran.killed, "somebody did not end");
+    let recount = m.validate(&Known::default());
+    assert!(recount.complete && recount.broken.is_empty(), "{:#?}", recount.broken);
+    ran.totals
+}
+
+/// One body with a mapping on the newest kernel, some of whose rules are others.
+#[track_caller]
+fn with(
+    sets: &[(&str, &str)],
+    backing: impl Into<Backing>,
+    len: u32,
+    act: impl FnOnce(At<'_, '_>) + 'static,
+) -> Totals {
+    let m = machine("linux-7.2.13", sets, &LAYOUT);
+    let id = m.map(backing, len).id;
+    play(&m, vec![body(id, act)])
+}
+
+fn frame(mapping: &Mapping, index: u32) -> Frame {
+    mapping.vma.pte(PageIndex(index)).frame()
+}
+
+/// Takes its dirty bit from a PTE.
+fn clean(mapping: &Mapping, index: u32) {
+    let (locked, index) = (mapping.vma.lock(PageIndex(index)), PageIndex(index));
+    locked.set(index, locked.get(index).cleaned());
+}
+
+fn anon(order: u32) -> Backing {
+    Backing { kind: Kind::Anon, order }
+}
+
+// ------------------------------------------------------------ migration
+
+#[test]
+fn a_copy_has_what_the_page_had_and_its_place_among_lists() {
+    use flag::{ACTIVE, ANON, DIRTY, LRU, REFERENCED, SWAPBACKED, UNEVICTABLE};
+    let mask = ACTIVE | ANON | DIRTY | LRU | REFERENCED | SWAPBACKED | UNEVICTABLE;
+    for (kind, flags) in [
+        (Kind::Anon, SWAPBACKED | ANON),
+        (Kind::Anon, SWAPBACKED | ANON | REFERENCED | DIRTY),
+        (Kind::Anon, ANON | ACTIVE),
+        (Kind::Shmem, SWAPBACKED | ACTIVE | REFERENCED),
+        (Kind::Shmem, SWAPBACKED | UNEVICTABLE | DIRTY),
+        (Kind::Shmem, REFERENCED),
+        (Kind::Shmem, 0),
+    ] {
+        with(&[("drain_after_migrate", "never")], kind, 1, move |(t, mapping)| {
+            t.touch(mapping, pages(0..1)).unwrap();
+            t.lru_add_drain();
+            let before = frame(mapping, 0);
+            assert!(t.isolate_lru(before));
+            // A dirty PTE would make the page dirty when it is unmapped.
+            clean(mapping, 0);
+            let page = t.m.page(before);
+            page.clear(mask & !flags);
+            page.set(flags);
+            assert!(t.migrate_pages(&[before], Gfp::Pin, MigrateMode::Sync).is_complete());
+            let after = frame(mapping, 0);
+            assert!(after != before && ZoneKind::of(t.m.page(after).flags()) == ZoneKind::Normal);
+            assert_eq!(t.m.page(after).flags() & mask, flags, "{kind:?} {flags:#x}");
+            assert_eq!(t.m.page(before).refcount(), 0);
+        });
+    }
+}
+
+#[test]
+fn an_isolated_page_that_nobody_else_has_is_freed_instead_of_moved() {
+    let totals = with(&[], Kind::Anon, 1, |(t, mapping)| {
+        t.touch(mapping, pages(0..1)).unwrap();
+        t.lru_add_drain();
+        let page = frame(mapping, 0);
+        assert!(t.isolate_lru(page));
+        t.m.page(page).set(flag::ACTIVE);
+        t.madvise_dontneed(mapping, pages(0..1)).unwrap();
+        assert!(t.migrate_pages(&[page], Gfp::Pin, MigrateMode::Sync).is_complete());
+        assert_eq!((t.m.page(page).refcount(), t.m.page(page).has(flag::ACTIVE)), (0, false));
+    });
+    assert_eq!((totals.get(Event::TargetAllocs), totals.get(Event::Migrated)), (0, 1));
+}
+
+/// A lock is only tried in the first passes; a target is allocated in each.
+#[test]
+fn a_lock_is_tried_a_few_times_before_it_is_slept_on_and_never_by_who_may_not_sleep() {
+    for (kernel, mode, tries) in [
+        ("linux-6.1.176", MigrateMode::Sync, 3 + 1),
+        ("linux-6.1.176", MigrateMode::Async, 10),
+        ("linux-7.2.13", MigrateMode::Sync, 3 + 1),
+        ("linux-7.2.13", MigrateMode::Async, 10),
+    ] {
+        let m = machine(kernel, &[], &LAYOUT);
+        let id = m.map(Kind::Anon, 1).id;
+        play(
+            &m,
+            vec![body(id, |(t, mapping)| {
+                t.touch(mapping, pages(0..1)).unwrap();
+                t.lru_add_drain_all(false);
+            })],
+        );
+        let page = frame(m.mapping(id), 0);
+        let holder = body(id, move |(t, _)| {
+            assert!(t.lock(page));
+            t.d.sleep(10 * MS);
+            t.unlock(page);
+        });
+        let mover = body(id, move |(t, _)| {
+            t.d.sleep(MS);
+            assert!(t.isolate_lru(page));
+            let result = t.migrate_pages(&[page], Gfp::Pin, mode);
+            let sleeps = mode == MigrateMode::Sync;
+            assert_eq!((result.is_complete(), t.d.now() >= 10 * MS), (sleeps, sleeps), "{kernel} {mode:?}");
+            t.putback_movable(result.left);
+        });
+        let totals = play(&m, vec![holder, mover]);
+        assert_eq!(totals.get(Event::TargetAllocs), tries, "{kernel} {mode:?}");
+    }
+}
+
+#[test]
+fn who_moves_a_page_drains_for_it_as_the_rules_say() {
+    for (rule, locked, drains) in
+        [("never", true, 0), ("mapped", false, 1), ("mlocked", false, 0), ("mlocked", true, 1)]
+    {
+        with(&[("drain_after_migrate", rule)], Kind::Anon, 1, move |(t, mapping)| {
+            t.touch(mapping, pages(0..1)).unwrap();
+            if locked {
+                t.mlock(mapping, pages(0..1)).unwrap();
+            }
+            t.lru_add_drain();
+            assert!(t.isolate_lru(frame(mapping, 0)));
+            let before = t.count.get(Event::DrainLocal);
+            assert!(t.migrate_pages(&[frame(mapping, 0)], Gfp::Pin, MigrateMode::Sync).is_complete());
+            assert_eq!(t.count.get(Event::DrainLocal) - before, drains, "{rule} {locked}");
+        });
+    }
+}
+
+#[test]
+fn a_folio_of_which_part_is_mapped_stays_so_where_the_kernel_remembers() {
+    let whole = ("splits_partly_mapped", "false");
+    // What is unmapped page by page is mapped in part meanwhile, what is unmapped by its PMD is not.
+    for (order, keeps, zapped, marked) in [
+        (2, "true", true, true),
+        (2, "false", true, false),
+        (2, "true", false, true),
+        (2, "false", false, false),
+        (MAX_ORDER, "true", false, false),
+    ] {
+        let sets = [whole, ("migrate_keeps_deferred", keeps)];
+        let totals = with(&sets, anon(order), 1 << order, move |(t, mapping)| {
+            t.touch(mapping, pages(0..1)).unwrap();
+            if zapped {
+                t.madvise_dontneed(mapping, pages(3..4)).unwrap();
+            }
+            let head = frame(mapping, 0);
+            assert_eq!(t.m.page(head).has(flag::PARTLY_MAPPED), zapped);
+            assert!(t.isolate_lru(head));
+            assert!(t.migrate_pages(&[head], Gfp::Pin, MigrateMode::Sync).is_complete());
+            let copy = t.m.page(frame(mapping, 0));
+            let found = (copy.order(), copy.has(flag::PARTLY_MAPPED));
+            assert_eq!(found, (order, marked), "{keeps} {zapped}");
+        });
+        assert_eq!(totals.get(Event::SplitCalls), 0);
+    }
+    // Where such a one is split first, its pages go one by one.
+    let totals = with(&[("splits_partly_mapped", "true")], anon(2), 4, |(t, mapping)| {
+        t.touch(mapping, pages(0..1)).unwrap();
+        t.madvise_dontneed(mapping, pages(3..4)).unwrap();
+        let head = frame(mapping, 0);
+        assert!(t.isolate_lru(head));
+        assert!(t.migrate_pages(&[head], Gfp::Pin, MigrateMode::Sync).is_complete());
+        assert!((0..3).all(|index| t.m.folio(frame(mapping, index)).order() == 0));
+    });
+    assert_eq!(totals.get(Event::SplitCalls), 1);
+}
+
+// ------------------------------------------------------------ who may write to a page
+
+/// Whether the first page of a folio is the same one after a store, when a child has come, and
+/// what it has is gone again if `exits`.
+fn reused(sets: &[(&str, &str)], order: u32, child: std::ops::Range<u32>, exits: bool, held: bool) -> bool {
+    let (send, receive) = std::sync::mpsc::channel();
+    with(sets, anon(order), 1 << order, move |(t, mapping)| {
+        t.touch(mapping, mapping.vma.pages()).unwrap();
+        t.lru_add_drain();
+        t.fork(mapping, pages(child)).unwrap();
+        if exits {
+            t.children_exit(mapping);
+        }
+        let before = frame(mapping, 0);
+        if held {
+            t.m.folio(before).get(1);
+        }
+        t.touch(mapping, pages(0..1)).unwrap();
+        send.send(frame(mapping, 0) == before).unwrap();
+        assert!(t.m.memory.is_anon_exclusive(frame(mapping, 0)));
+        if held {
+            t.put(before, 1);
+        }
+        t.lru_add_drain();
+    });
+    receive.recv().unwrap()
+}
+
+#[test]
+fn a_page_is_written_to_where_it_is_if_nobody_else_maps_or_holds_it() {
+    for (order, alone, shared, held) in
+        [(0, true, false, false), (4, true, false, false), (MAX_ORDER, true, false, false)]
+    {
+        let all = 0..1 << order;
+        assert_eq!(reused(&[], order, all.clone(), true, false), alone, "order {order}");
+        assert_eq!(reused(&[], order, all.clone(), false, false), shared, "order {order}");
+        assert_eq!(reused(&[], order, all, true, true), held, "order {order}");
+    }
+    // All references are mappings, but not all of them this process's.
+    assert!(!reused(&[], 4, 0..8, false, false));
+    // What the child has of the folio is not this page.
+    assert!(reused(&[], 4, 8..16, false, false));
+    assert!(!reused(&[("reuses_large", "false")], 4, 0..16, true, false));
+    assert!(reused(&[("reuses_large", "false")], 0, 0..1, true, false));
+}
+
+#[test]
+fn a_huge_page_that_is_ones_own_again_is_written_to_by_its_pmd() {
+    for (exits, splits) in [(true, 0), (false, 1)] {
+        let totals = with(&[], anon(MAX_ORDER), 512, move |(t, mapping)| {
+            t.touch(mapping, pages(0..1)).unwrap();
+            t.fork(mapping, mapping.vma.pages()).unwrap();
+            if exits {
+                t.children_exit(mapping);
+            }
+            t.touch(mapping, pages(3..4)).unwrap();
+            let huge = mapping.vma.lock(PageIndex(0)).pmd(PageIndex(0));
+            assert_eq!(huge.is_some_and(|pmd| pmd.is_writable() && pmd.is_dirty()), exits);
+        });
+        assert_eq!(totals.get(Event::ThpSplitPmd), splits);
+    }
+}
+
+#[test]
+fn the_huge_zero_page_becomes_a_huge_page_or_one_page_of_it_does() {
+    for (rule, splits) in [("true", 0), ("false", 1)] {
+        let totals = with(&[("huge_zero_to_huge", rule)], anon(MAX_ORDER), 512, move |(t, mapping)| {
+            t.read(mapping, pages(5..6)).unwrap();
+            assert!(t.m.is_zero(frame(mapping, 5)));
+            t.touch(mapping, pages(5..6)).unwrap();
+            assert!(!t.m.is_zero(frame(mapping, 5)));
+            assert_eq!(t.m.is_zero(frame(mapping, 6)), splits == 1);
+        });
+        assert_eq!(totals.get(Event::ThpSplitPmd), splits);
+    }
+}
+
+// ------------------------------------------------------------ memory in pieces
+
+/// Takes all of Movable in folios of order 2 and gives every other one back, so that there is none larger.
+fn crumble(m: &Machine) -> Vec<Frame> {
+    let take = || m.memory.alloc(CpuId(0), Gfp::WithinMovable, 2).map(|fresh| fresh.publish());
+    let all: Vec<Frame> = std::iter::from_fn(take).collect();
+    let (back, kept): (Vec<Frame>, Vec<Frame>) = all.into_iter().partition(|frame| frame.0 % 8 == 0);
+    for frame in back {
+        assert!(m.page(frame).put_testzero(1));
+        m.memory.free(CpuId(0), frame);
+    }
+    kept
+}
+
+#[test]
+fn without_a_block_for_a_folio_a_fault_makes_a_page() {
+    let layout = Layout { normal: 4, movable: 1023, cma: 0, page_bytes: 64 };
+    for (backing, order) in [(anon(2), 2), (anon(4), 0), (Backing { kind: Kind::Shmem, order: 4 }, 0)] {
+        let m = machine("linux-7.2.13", &[], &layout);
+        let kept = crumble(&m);
+        let id = m.map(backing, 32).id;
+        let act = body(id, move |(t, mapping)| {
+            t.touch(mapping, pages(5..6)).unwrap();
+            assert_eq!(t.m.folio(frame(mapping, 5)).order(), order, "{backing:?}");
+            assert!(mapping.vma.pte(PageIndex(16)).is_none());
+            t.lru_add_drain();
+            kept.iter().for_each(|&frame| t.put(frame, 1));
+        });
+        play(&m, vec![act]);
+    }
+}
+
+// ------------------------------------------------------------ page caches
+
+#[test]
+fn a_fault_maps_all_of_a_folio_of_the_cache_where_nothing_of_it_is_mapped() {
+    let shmem = Backing { kind: Kind::Shmem, order: 2 };
+    for (rule, area, mapped) in [("true", 8, 4), ("false", 8, 1), ("true", 6, 4)] {
+        with(&[("fault_maps_folio", rule)], shmem, area, move |(t, mapping)| {
+            t.touch(mapping, pages(1..2)).unwrap();
+            let present = |index: &u32| mapping.vma.pte(PageIndex(*index)).is_present();
+            assert_eq!((0..area).filter(present).count(), mapped, "{rule} {area}");
+            let page = t.m.folio(frame(mapping, 1));
+            assert_eq!((page.folio_mapcount(), page.order()), (mapped as i32, 2));
+            // Part of it is mapped: the rest comes page by page.
+            t.madvise_dontneed(mapping, pages(0..2)).unwrap();
+            t.touch(mapping, pages(0..1)).unwrap();
+            assert!(!mapping.vma.pte(PageIndex(1)).is_present() || mapped == 1);
+            t.lru_add_drain();
+        });
+    }
+    // The last folio of a file that ends in it is none.
+    with(&[], shmem, 6, |(t, mapping)| {
+        t.touch(mapping, pages(5..6)).unwrap();
+        assert_eq!(t.m.folio(frame(mapping, 5)).order(), 0);
+    });
+}
+
+#[test]
+fn a_folio_that_is_mapped_whole_in_a_locked_area_is_locked_as_the_rules_say() {
+    for (rule, locked) in [("whole", true), ("never", false)] {
+        let shmem = Backing { kind: Kind::Shmem, order: 2 };
+        with(&[("mlock_large", rule)], shmem, 4, move |(t, mapping)| {
+            t.mlock(mapping, mapping.vma.pages()).unwrap();
+            t.touch(mapping, pages(2..3)).unwrap();
+            assert_eq!(t.m.folio(frame(mapping, 2)).has(flag::MLOCKED), locked, "{rule}");
+            t.lru_add_drain();
+            t.munlock(mapping, mapping.vma.pages()).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_store_dirties_a_page_of_a_file_and_a_load_does_not() {
+    for (kind, loads) in [(Kind::File, false), (Kind::Shmem, false)] {
+        with(&[], kind, 2, move |(t, mapping)| {
+            t.read(mapping, pages(0..1)).unwrap();
+            let pte = mapping.vma.pte(PageIndex(0));
+            assert_eq!(
+                (t.m.page(pte.frame()).has(flag::DIRTY), pte.is_writable()),
+                (loads, kind == Kind::Shmem)
+            );
+            t.touch(mapping, pages(1..2)).unwrap();
+            assert_eq!(t.m.page(frame(mapping, 1)).has(flag::DIRTY), kind == Kind::File);
+        });
+    }
+}
+
+#[test]
+fn a_pin_to_write_dirties_a_page_that_its_pte_calls_clean_and_uses_it() {
+    let policy = load_policy(Source::Preset("look"), &[]).unwrap();
+    with(&[], Kind::Anon, 3, move |(t, mapping)| {
+        // Without the first of them GUP-fast, which dirties none, takes none.
+        t.touch_pinnable(mapping, pages(1..3)).unwrap();
+        t.lru_add_drain();
+        clean(mapping, 1);
+        for index in [1, 2] {
+            t.m.page(frame(mapping, index)).clear(flag::DIRTY | flag::REFERENCED);
+        }
+        let request = PinRequest::new(&policy, mapping, pages(0..3), true);
+        let mut pin = Pin::default();
+        t.pin_longterm(&request, &mut pin).unwrap();
+        let mask = flag::DIRTY | flag::REFERENCED;
+        let flags = [1, 2].map(|index| t.m.page(frame(mapping, index)).flags() & mask);
+        assert_eq!(flags, [mask, flag::REFERENCED]);
+        t.unpin_user_pages(&pin.pages);
+    });
+}
