@@ -3,70 +3,21 @@
 #![cfg(not(loom))]
 
 mod lab;
+mod mapped;
 
-use gupstress_run::drive::sim::SimThread;
-use gupstress_run::drive::{Driver, Timed};
+use gupstress_run::drive::Driver;
 use gupstress_run::machine::{
-    Backing, CpuId, Frame, Gfp, Kind, Known, Layout, MAX_ORDER, Machine, Mapping, MappingId, PageIndex,
-    ZoneKind, flag, pages,
+    Backing, CpuId, Frame, Gfp, Kind, Layout, MAX_ORDER, Machine, Mapping, PageIndex, ZoneKind, flag, pages,
 };
-use gupstress_run::observe::{Event, Totals};
-use gupstress_run::ops::{MigrateMode, Pin, PinRequest, Task};
-use gupstress_run::policy::{Source, load_kernel, load_policy};
-use lab::Body;
-use std::sync::Arc;
-
-const MS: u64 = 1_000_000;
-const LAYOUT: Layout = Layout { normal: 2048, movable: 2047, cma: 0, page_bytes: 64 };
-
-/// A thread on a machine with a mapping.
-type At<'a, 'b> = (&'a Task<'b, SimThread<'b>>, &'a Mapping);
-
-fn machine(kernel: &str, sets: &[(&str, &str)], layout: &Layout) -> Arc<Machine> {
-    let sets: Vec<_> = sets.iter().map(|(key, word)| ((*key).to_owned(), (*word).to_owned())).collect();
-    Arc::new(Machine::new(load_kernel(Source::Preset(kernel), &sets).unwrap(), layout, 2))
-}
-
-fn body(id: MappingId, act: impl FnOnce(At<'_, '_>) + 'static) -> Body {
-    Box::new(move |t: &Task<'_, SimThread<'_>>| act((t, t.m.mapping(id))))
-}
-
-/// Runs the bodies to their end, each on a CPU of its own; then the machine must be sound.
-#[track_caller]
-fn play(m: &Arc<Machine>, bodies: Vec<Body>) -> Totals {
-    let bodies = (0..).zip(bodies).collect();
-    let ran = lab::run(m, Box::new(Timed::new(MS)), 1, 10_000 * MS, bodies).unwrap();
-    assert!(!ran.killed, "somebody did not end");
-    let recount = m.validate(&Known::default());
-    assert!(recount.complete && recount.broken.is_empty(), "{:#?}", recount.broken);
-    ran.totals
-}
-
-/// One body with a mapping on the newest kernel, some of whose rules are others.
-#[track_caller]
-fn with(
-    sets: &[(&str, &str)],
-    backing: impl Into<Backing>,
-    len: u32,
-    act: impl FnOnce(At<'_, '_>) + 'static,
-) -> Totals {
-    let m = machine("linux-7.2.13", sets, &LAYOUT);
-    let id = m.map(backing, len).id;
-    play(&m, vec![body(id, act)])
-}
-
-fn frame(mapping: &Mapping, index: u32) -> Frame {
-    mapping.vma.pte(PageIndex(index)).frame()
-}
+use gupstress_run::observe::Event;
+use gupstress_run::ops::{MigrateMode, Pin, PinRequest};
+use gupstress_run::policy::{Source, load_policy};
+use mapped::{LAYOUT, MS, anon, body, frame, machine, play, with};
 
 /// Takes its dirty bit from a PTE.
 fn clean(mapping: &Mapping, index: u32) {
     let (locked, index) = (mapping.vma.lock(PageIndex(index)), PageIndex(index));
     locked.set(index, locked.get(index).cleaned());
-}
-
-fn anon(order: u32) -> Backing {
-    Backing { kind: Kind::Anon, order }
 }
 
 // ------------------------------------------------------------ migration
