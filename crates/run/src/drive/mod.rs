@@ -8,6 +8,8 @@ mod control;
 #[cfg(not(loom))]
 mod host;
 #[cfg(not(loom))]
+mod least;
+#[cfg(not(loom))]
 mod listed;
 #[cfg(not(loom))]
 pub mod os;

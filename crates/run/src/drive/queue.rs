@@ -1,14 +1,10 @@
 //! The run queue of one CPU: who has it, and who has it next. The rules are those of [`super::timed`].
 
 use super::choice::TaskId;
+use super::least::Least;
 use super::timed::{Preemption, Sched};
 use crate::machine::CpuId;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::ops::{Index, IndexMut};
-
-/// A heap whose first is the least.
-type Least<T> = BinaryHeap<Reverse<T>>;
 
 /// Nobody on this CPU can go on.
 pub(super) const NEVER: u64 = u64::MAX;
@@ -184,14 +180,14 @@ impl RunQueue {
     #[inline(never)]
     pub fn goes_on_later(&mut self, (start, task, ticket): Later, wakeup: u64, asleep: bool) {
         if asleep {
-            self.timers.push(Reverse((start, task, ticket)));
+            self.timers.push((start, task, ticket));
         }
-        self.later.push(Reverse((start.saturating_add(wakeup), task, ticket)));
+        self.later.push((start.saturating_add(wakeup), task, ticket));
     }
 
     /// When its next timer is due after `now`.
     pub fn due(&mut self, now: u64, tasks: &Tasks) -> u64 {
-        while let Some(&Reverse((at, task, ticket))) = self.timers.peek() {
+        while let Some(&(at, task, ticket)) = self.timers.peek() {
             if at > now && tasks[task].ticket == ticket {
                 return at;
             }
@@ -203,7 +199,7 @@ impl RunQueue {
     /// Takes in whoever can run by now.
     fn take_in(&mut self, tasks: &mut Tasks, sched: &Sched) {
         self.joined.clear();
-        while let Some(&Reverse((start, task, ticket))) = self.later.peek() {
+        while let Some(&(start, task, ticket)) = self.later.peek() {
             let is_void = tasks[task].ticket != ticket;
             if !is_void && start > self.clock {
                 break;
@@ -211,7 +207,7 @@ impl RunQueue {
             self.later.pop();
             if !is_void {
                 self.join(&mut tasks[task], sched);
-                self.ahead.push(Reverse((tasks[task].vruntime, task)));
+                self.ahead.push((tasks[task].vruntime, task));
                 if self.current.is_some() {
                     self.joined.push(task);
                 }
@@ -222,13 +218,13 @@ impl RunQueue {
     /// Takes note of who has become eligible.
     fn find_eligible(&mut self, tasks: &Tasks) {
         let v = self.v();
-        while let Some(&Reverse((vruntime, task))) = self.ahead.peek() {
+        while let Some(&(vruntime, task)) = self.ahead.peek() {
             // V is rounded down: one of them is never ahead of it.
             if vruntime > v && !self.eligible.is_empty() {
                 break;
             }
             self.ahead.pop();
-            self.eligible.push(Reverse((tasks[task].deadline, task)));
+            self.eligible.push((tasks[task].deadline, task));
         }
     }
 
@@ -238,7 +234,7 @@ impl RunQueue {
             return false;
         }
         self.find_eligible(tasks);
-        self.eligible.peek().is_some_and(|&Reverse((_, first))| self.joined.contains(&first))
+        self.eligible.peek().is_some_and(|&(_, first)| self.joined.contains(&first))
     }
 
     /// Whether the current task goes on.
@@ -271,7 +267,7 @@ impl RunQueue {
     fn goes_on_alone(&self, tasks: &Tasks) -> Option<u64> {
         let current = &tasks[self.current?];
         let at = self.goes_on?.max(self.clock);
-        let joins = self.later.peek().is_some_and(|&Reverse((start, ..))| start <= self.clock);
+        let joins = self.later.peek().is_some_and(|&(start, ..)| start <= self.clock);
         let alone = !joins && !self.resched && current.vruntime < current.deadline && self.awaits.is_empty();
         alone.then_some(at)
     }
@@ -296,7 +292,7 @@ impl RunQueue {
                         // Its request is served: the next one queues like the others'.
                         known.deadline = known.vruntime + sched.slice();
                     }
-                    self.ahead.push(Reverse((known.vruntime, task)));
+                    self.ahead.push((known.vruntime, task));
                 }
                 // Who can go on has been queued again by now.
                 None => self.leave(&mut tasks[task], sched),
@@ -305,8 +301,8 @@ impl RunQueue {
         }
         self.find_eligible(tasks);
         let (start, task) = match (self.eligible.peek(), self.later.peek()) {
-            (Some(&Reverse((_, task))), _) => (self.clock, task),
-            (None, Some(&Reverse((start, task, _)))) => (start, task),
+            (Some(&(_, task)), _) => (self.clock, task),
+            (None, Some(&(start, task, _))) => (start, task),
             (None, None) => return (NEVER, NEVER),
         };
         (start, start.saturating_add(if self.last == Some(task) { 0 } else { sched.switch_ns }))
@@ -323,10 +319,10 @@ impl RunQueue {
     #[inline(never)]
     fn begin(&mut self, start: u64, tasks: &mut Tasks, sched: &Sched) -> TaskId {
         self.counted = start;
-        let task = if let Some(Reverse((_, task))) = self.eligible.pop() {
+        let task = if let Some((_, task)) = self.eligible.pop() {
             task
         } else {
-            let Reverse((_, task, _)) = self.later.pop().expect("somebody goes on here");
+            let (_, task, _) = self.later.pop().expect("somebody goes on here");
             self.join(&mut tasks[task], sched);
             task
         };

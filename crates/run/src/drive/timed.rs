@@ -184,11 +184,12 @@ impl Timed {
     /// Makes room for a CPU that has not been seen before.
     #[cold]
     fn grow(&mut self, cpu: CpuId) {
-        let size = (cpu.at() + 1).next_power_of_two();
+        let size = (cpu.at() + 1).next_power_of_two().max(4);
         self.cpus.resize_with(size, RunQueue::default);
         self.turns.resize(size);
         self.leaves.resize(size, NEVER);
         self.tree.clear();
+        self.tree.reserve(2 * size);
         self.tree.resize(size, 0);
         self.tree.extend(0..size as u32);
         (1..size).rev().for_each(|node| {
