@@ -22,6 +22,8 @@ pub mod sim;
 #[cfg(not(loom))]
 mod timed;
 #[cfg(not(loom))]
+mod tournament;
+#[cfg(not(loom))]
 mod world;
 
 #[cfg(not(loom))]

@@ -133,7 +133,11 @@ impl IndexMut<TaskId> for Tasks {
 impl RunQueue {
     /// The mean virtual runtime of those who can run.
     fn v(&self) -> i64 {
-        if self.runnable == 0 { self.v } else { (self.sum / i128::from(self.runnable)) as i64 }
+        match self.runnable {
+            0 => self.v,
+            1 => self.sum as i64,
+            more => (self.sum / i128::from(more)) as i64,
+        }
     }
 
     /// A task becomes runnable, with the lag that it had.

@@ -36,12 +36,13 @@
 //!
 //! # Cost
 //!
-//! A tournament tree over the host's CPUs knows whose next step is the earliest. So a choice costs
+//! A tournament of the host's CPUs knows whose next step is the earliest. So a choice costs
 //! the logarithm of the runnable tasks of one CPU and of the CPUs, however many sleep.
 
 use super::choice::{Pending, Strategy, Streams, TaskId};
 use super::host::{Host, Steal, Turns};
 use super::queue::{Known, NEVER, RunQueue, Tasks};
+use super::tournament::Tournament;
 use crate::config::words;
 use crate::machine::CpuId;
 use rand_core::{RngCore, SeedableRng};
@@ -108,9 +109,7 @@ pub struct Timed {
     dirty: Vec<CpuId>,
     turns: Turns,
     /// When the next step of each of the host's CPUs starts.
-    leaves: Vec<u64>,
-    /// The nodes of the tournament, root at 1 and leaves behind the inner ones: the CPU that wins below.
-    tree: Vec<u32>,
+    places: Tournament,
     steal: Steal,
     /// CPUs that spin until others have taken an interrupt.
     spinning: usize,
@@ -132,8 +131,7 @@ impl Timed {
             tasks: Tasks::default(),
             dirty: Vec::new(),
             turns: Turns::new(sched.host),
-            leaves: Vec::new(),
-            tree: Vec::new(),
+            places: Tournament::default(),
             steal: Steal::new(sched.host),
             spinning: 0,
             streams: Streams::default(),
@@ -184,26 +182,10 @@ impl Timed {
     /// Makes room for a CPU that has not been seen before.
     #[cold]
     fn grow(&mut self, cpu: CpuId) {
-        let size = (cpu.at() + 1).next_power_of_two().max(4);
-        self.cpus.resize_with(size, RunQueue::default);
-        self.turns.resize(size);
-        self.leaves.resize(size, NEVER);
-        self.tree.clear();
-        self.tree.reserve(2 * size);
-        self.tree.resize(size, 0);
-        self.tree.extend(0..size as u32);
-        (1..size).rev().for_each(|node| {
-            self.play(node);
-        });
-    }
-
-    /// Who wins at an inner node; whether that is somebody else than before.
-    #[inline]
-    fn play(&mut self, node: usize) -> bool {
-        let [left, right] = [2 * node, 2 * node + 1].map(|child| self.tree[child]);
-        // The lower number of two at the same time.
-        let wins = if self.leaves[right as usize] < self.leaves[left as usize] { right } else { left };
-        std::mem::replace(&mut self.tree[node], wins) != wins
+        let count = cpu.at() + 1;
+        self.cpus.resize_with(count, RunQueue::default);
+        self.turns.resize(count);
+        self.places.grow(count);
     }
 
     /// Works out when every CPU that has changed goes on.
@@ -219,18 +201,8 @@ impl Timed {
     #[inline(always)]
     fn place(&mut self, cpu: CpuId) {
         let (ready, start) = self.cpus[cpu.at()].refresh(&mut self.tasks, &self.sched);
-        let (leaf, start) = self.turns.goes_on(cpu, ready, start);
-        if std::mem::replace(&mut self.leaves[leaf], start) == start {
-            return;
-        }
-        let mut node = self.leaves.len() + leaf;
-        while node > 1 {
-            node /= 2;
-            // Where another wins as before, nothing is different further up.
-            if !self.play(node) && self.tree[node] as usize != leaf {
-                break;
-            }
-        }
+        let (place, start) = self.turns.goes_on(cpu, ready, start);
+        self.places.seat(place, start);
     }
 
     /// Which virtual CPU it is that goes on at a place of the host.
@@ -266,8 +238,7 @@ impl Timed {
         if !self.dirty.is_empty() {
             self.refresh();
         }
-        let leaf = *self.tree.get(1)? as usize;
-        Some((leaf, self.leaves[leaf])).filter(|&(_, start)| start != NEVER)
+        self.places.first()
     }
 }
 
@@ -276,7 +247,7 @@ impl Strategy for Timed {
         self.cpus.iter_mut().for_each(RunQueue::clear);
         self.tasks.clear();
         self.dirty.clear();
-        self.leaves.fill(NEVER);
+        self.places.clear();
         self.turns.clear();
         self.spinning = 0;
         self.steal.begin(seed);
@@ -331,8 +302,8 @@ impl Strategy for Timed {
     #[inline(always)]
     fn choose(&mut self, _current: Option<TaskId>, before: u64) -> Option<(TaskId, u64)> {
         // No step begins at the end of time.
-        let (leaf, start) = self.best().filter(|&(_, start)| start < before)?;
-        let cpu = if self.turns.are_taken() { self.turn(leaf, start) } else { CpuId::nth(leaf) };
+        let (place, start) = self.best().filter(|&(_, start)| start < before)?;
+        let cpu = if self.turns.are_taken() { self.turn(place, start) } else { CpuId::nth(place) };
         if self.spinning > 0 {
             self.interrupted(cpu, start);
         }

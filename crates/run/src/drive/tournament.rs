@@ -1,0 +1,122 @@
+//! Whose step is the earliest, of all places at which one may be next.
+
+use super::queue::NEVER;
+
+/// When a step starts, and at which place.
+type Next = (u64, u32);
+
+/// How many play at once: as many as one cache line holds.
+const WIDTH: usize = 4;
+
+/// A round of the tournament: each entry has won one before, or is a place.
+type Round = [Next; WIDTH];
+
+/// A tree of rounds. The first is the final, and whoever wins round `n` plays in round `(n - 1) / 4`.
+#[derive(Debug)]
+pub(super) struct Tournament {
+    rounds: Vec<Round>,
+    /// The first of the rounds in which places play.
+    leaves: usize,
+    /// Who wins the final.
+    first: Next,
+}
+
+impl Default for Tournament {
+    fn default() -> Self {
+        Self { rounds: Vec::new(), leaves: 0, first: (NEVER, 0) }
+    }
+}
+
+/// The earlier of two; of two at the same time the one with the lower number, if that is `a`.
+#[inline]
+fn earlier(a: Next, b: Next) -> Next {
+    if b.0 < a.0 { b } else { a }
+}
+
+impl Tournament {
+    /// Makes room for so many places; at those that are new nothing is next.
+    pub fn grow(&mut self, places: usize) {
+        let rounds = places.div_ceil(WIDTH);
+        if rounds <= self.rounds.len() - self.leaves {
+            return;
+        }
+        let known = self.rounds.split_off(self.leaves);
+        let of_places = rounds.next_power_of_two();
+        self.leaves = 0;
+        let mut wide = 1;
+        while wide < of_places {
+            self.leaves += wide;
+            wide *= WIDTH;
+        }
+        self.rounds.clear();
+        self.rounds.resize(self.leaves + of_places, [(NEVER, 0); WIDTH]);
+        for (place, (start, _)) in known.into_iter().flatten().enumerate() {
+            self.seat(place, start);
+        }
+    }
+
+    /// The next step at a place starts then; `NEVER`: there is none.
+    #[inline]
+    pub fn seat(&mut self, place: usize, start: u64) {
+        let mut next = (start, place as u32);
+        let (mut round, mut entry) = (self.leaves + place / WIDTH, place % WIDTH);
+        loop {
+            let Some(players) = self.rounds.get_mut(round) else { unreachable!("room has been made for it") };
+            players[entry] = next;
+            let [a, b, c, d] = *players;
+            // The lower number of two at the same time.
+            next = earlier(earlier(a, b), earlier(c, d));
+            if round == 0 {
+                break;
+            }
+            (round, entry) = ((round - 1) / WIDTH, (round - 1) % WIDTH);
+            if self.rounds[round][entry] == next {
+                // Nothing is different further up.
+                return;
+            }
+        }
+        self.first = next;
+    }
+
+    /// The earliest step of all, if there is one: the place and when.
+    #[inline]
+    pub fn first(&self) -> Option<(usize, u64)> {
+        let (start, place) = self.first;
+        (start != NEVER).then_some((place as usize, start))
+    }
+
+    /// Nothing is next anywhere.
+    pub fn clear(&mut self) {
+        self.rounds.fill([(NEVER, 0); WIDTH]);
+        self.first = (NEVER, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_first_is_the_earliest_and_of_those_the_lowest(
+            words in prop::collection::vec((0usize..70, prop::option::weighted(0.8, 0u64..9), any::<bool>()), 1..60),
+        ) {
+            let (mut tournament, mut starts) = (Tournament::default(), Vec::<u64>::new());
+            for (place, start, over) in words {
+                if place >= starts.len() {
+                    starts.resize(place + 1, NEVER);
+                    tournament.grow(starts.len());
+                }
+                if over && place % 7 == 0 {
+                    starts.fill(NEVER);
+                    tournament.clear();
+                }
+                starts[place] = start.unwrap_or(NEVER);
+                tournament.seat(place, starts[place]);
+                let first = starts.iter().copied().enumerate().filter(|&(_, start)| start != NEVER);
+                assert_eq!(tournament.first(), first.min_by_key(|&(place, start)| (start, place)));
+            }
+        }
+    }
+}
