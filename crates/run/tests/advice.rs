@@ -22,7 +22,7 @@ fn is_present(mapping: &Mapping, index: u32) -> bool {
 
 /// Which pages of a file are mapped, and which of them it has.
 fn there(mapping: &Mapping) -> (Vec<bool>, Vec<bool>) {
-    let all = || mapping.vma.pages().into_iter();
+    let all = || mapping.vma.pages();
     (
         all().map(|index| mapping.vma.pte(index).is_present()).collect(),
         all().map(|index| mapping.cached(index).is_some()).collect(),

@@ -110,3 +110,20 @@ fn a_huge_page_is_flushed_by_itself_and_so_is_each_pte_outside_of_a_batch() {
     assert_eq!(interrupts("linux-6.12.57", (4, 1), (0, 1), sync), 1 + 16);
     assert_eq!(interrupts("linux-6.1.176", (4, 1), (0, 1), sync), 10 * 16);
 }
+
+#[test]
+fn what_is_given_up_is_flushed_once_and_not_at_all_where_nothing_was() {
+    for (touched, flushes) in [(0, 0), (1, 1), (4, 1)] {
+        let layout = Layout { normal: 64, movable: 64, cma: 0, page_bytes: 64 };
+        let m = Arc::new(Machine::new(load_kernel(Source::Preset("linux-7.2.13"), &[]).unwrap(), &layout, 2));
+        let id = m.map(Kind::Anon, 4).id;
+        let count = Rc::new(Cell::new(0));
+        let gives_up = move |t: &Task<'_, SimThread<'_>>| {
+            t.touch(t.m.mapping(id), pages(0..touched)).unwrap();
+            assert_eq!(t.zap(t.m.mapping(id), pages(0..4), false), touched);
+        };
+        let strategy = Counting(Timed::new(MS), Rc::clone(&count));
+        lab::run(&m, Box::new(strategy), 1, 1000 * MS, vec![(0, Box::new(gives_up))]).unwrap();
+        assert_eq!(count.get(), flushes, "{touched} pages");
+    }
+}

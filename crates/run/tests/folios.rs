@@ -7,12 +7,14 @@ mod mapped;
 
 use gupstress_run::drive::Driver;
 use gupstress_run::machine::{
-    Backing, CpuId, Frame, Gfp, Kind, Layout, MAX_ORDER, Machine, Mapping, PageIndex, ZoneKind, flag, pages,
+    Backing, Batch, CpuId, Frame, Gfp, Kind, Layout, MAX_ORDER, Machine, Mapping, PageIndex, ZoneKind, flag,
+    pages, vm,
 };
 use gupstress_run::observe::Event;
-use gupstress_run::ops::{MigrateMode, Pin, PinRequest};
+use gupstress_run::ops::{Caller, Errno, MigrateMode, Pin, PinRequest};
 use gupstress_run::policy::{Source, load_policy};
-use mapped::{LAYOUT, MS, anon, body, frame, machine, play, with};
+use mapped::{At, LAYOUT, MS, anon, body, frame, machine, play, with};
+use std::ops::Range;
 
 /// Takes its dirty bit from a PTE.
 fn clean(mapping: &Mapping, index: u32) {
@@ -241,6 +243,144 @@ fn the_huge_zero_page_becomes_a_huge_page_or_one_page_of_it_does() {
     }
 }
 
+#[test]
+fn a_folio_is_reused_by_the_pages_of_it_that_are_mapped_here() {
+    with(&[], anon(2), 4, |(t, mapping)| {
+        t.touch(mapping, pages(0..4)).unwrap();
+        t.lru_add_drain();
+        t.fork(mapping, pages(0..4)).unwrap();
+        let head = frame(mapping, 0);
+        // In its place there is another page, which counts for none of the folio's.
+        t.touch(mapping, pages(3..4)).unwrap();
+        t.children_exit(mapping);
+        assert_eq!(t.m.folio(head).folio_mapcount(), 3);
+        t.touch(mapping, pages(0..1)).unwrap();
+        assert_eq!(frame(mapping, 0), head);
+        t.lru_add_drain();
+    });
+}
+
+#[test]
+fn a_store_to_a_page_off_the_lists_that_is_not_ones_own_drains_as_the_rules_say() {
+    // Whether stores drain, those to shared pages too; whether the page is exclusive, mapped by
+    // a child, and on a list.
+    for (drains, of_shared, exclusive, shared, listed, drained) in [
+        (true, true, false, false, false, 1),
+        (true, true, false, true, false, 1),
+        (true, false, false, false, false, 1),
+        (true, false, false, true, false, 0),
+        (false, true, false, false, false, 0),
+        (false, false, false, false, false, 0),
+        (true, true, true, false, false, 0),
+        (true, true, false, false, true, 0),
+    ] {
+        let word = |is: bool| if is { "true" } else { "false" };
+        let sets = [
+            ("cow_drains", word(drains)),
+            ("cow_drains_shared", word(of_shared)),
+            ("mprotect_writable", "never"),
+        ];
+        with(&sets, Kind::Anon, 1, move |(t, mapping)| {
+            t.touch(mapping, pages(0..1)).unwrap();
+            t.lru_add_drain();
+            let before = frame(mapping, 0);
+            if exclusive {
+                t.mprotect_and_back(mapping, pages(0..1));
+            } else {
+                t.fork(mapping, pages(0..1)).unwrap();
+            }
+            if !exclusive && !shared {
+                t.children_exit(mapping);
+            }
+            assert!(listed || t.isolate_lru(before));
+            let drains = t.count.get(Event::DrainLocal);
+            t.touch(mapping, pages(0..1)).unwrap();
+            let row = format!("{sets:?}, exclusive {exclusive}, shared {shared}, on a list {listed}");
+            assert_eq!(t.count.get(Event::DrainLocal) - drains, drained, "{row}");
+            assert_eq!(frame(mapping, 0) == before, exclusive || listed && !shared, "{row}");
+            if !listed {
+                t.putback_lru(before);
+            }
+            t.lru_add_drain();
+        });
+    }
+}
+
+// ------------------------------------------------------------ what a child has
+
+#[test]
+fn a_child_has_what_its_parent_has_wherever_it_lies() {
+    with(&[], anon(MAX_ORDER), 1030, |(t, mapping)| {
+        t.touch(mapping, pages(0..1026)).unwrap();
+        t.fork(mapping, mapping.vma.pages()).unwrap();
+        mapping.for_each_child(|child| {
+            for index in mapping.vma.pages() {
+                let (own, other) = (child.pte(index), mapping.vma.pte(index));
+                assert_eq!(own, other, "page {index:?}");
+                assert!(!own.is_writable());
+            }
+        });
+        t.lru_add_drain();
+    });
+}
+
+#[test]
+fn a_child_has_the_holes_and_the_protection_of_its_parent() {
+    with(&[], Kind::Anon, 4, |(t, mapping)| {
+        t.touch(mapping, pages(0..4)).unwrap();
+        t.munmap(mapping, pages(1..2)).unwrap();
+        t.mprotect_readonly(mapping, pages(2..3)).unwrap();
+        t.mlock(mapping, pages(3..4)).unwrap();
+        t.fork(mapping, pages(0..4)).unwrap();
+        mapping.for_each_child(|child| {
+            let areas: Vec<u8> = child.areas(&child.pages()).iter().map(|area| area.flags).collect();
+            assert_eq!(areas, [0, vm::HOLE, vm::RDONLY, 0]);
+        });
+        t.munlock(mapping, pages(3..4)).unwrap();
+    });
+}
+
+#[test]
+fn of_a_pinned_page_a_child_gets_a_copy_that_is_its_own() {
+    with(&[], Kind::Anon, 1, |(t, mapping)| {
+        let mut pin = pin((t, mapping), Caller::GupSlow, "linux-7.2", 0..1).unwrap();
+        let pinned = pin.pages[0];
+        t.fork(mapping, pages(0..1)).unwrap();
+        assert!(frame(mapping, 0) == pinned && mapping.vma.pte(PageIndex(0)).is_writable());
+        mapping.for_each_child(|child| {
+            let pte = child.pte(PageIndex(0));
+            assert!(pte.frame() != pinned && pte.is_present() && pte.is_writable());
+            let wanted = flag::ANON | flag::ANON_EXCLUSIVE | flag::SWAPBACKED;
+            assert_eq!(t.m.page(pte.frame()).flags() & wanted, wanted);
+        });
+        t.unpin_longterm(&mut pin);
+        t.lru_add_drain();
+    });
+}
+
+// ------------------------------------------------------------ where folios fit in
+
+#[test]
+fn a_fault_makes_a_folio_where_all_of_its_place_is_free_and_of_one_area() {
+    for (len, page, order) in [(8, 5, 2), (6, 5, 0), (6, 2, 2)] {
+        with(&[], anon(2), len, move |(t, mapping)| {
+            t.touch(mapping, pages(page..page + 1)).unwrap();
+            assert_eq!(t.m.folio(frame(mapping, page)).order(), order, "page {page} of {len}");
+            t.lru_add_drain();
+        });
+    }
+    // Beside a page that is there, and beside what may not be written to.
+    with(&[], anon(2), 8, |(t, mapping)| {
+        t.touch(mapping, pages(0..4)).unwrap();
+        t.madvise_dontneed(mapping, pages(0..3)).unwrap();
+        t.mprotect_readonly(mapping, pages(7..8)).unwrap();
+        t.touch(mapping, pages(0..1)).unwrap();
+        t.touch(mapping, pages(4..5)).unwrap();
+        assert_eq!([0, 4].map(|page| t.m.folio(frame(mapping, page)).order()), [0, 0]);
+        t.lru_add_drain();
+    });
+}
+
 // ------------------------------------------------------------ memory in pieces
 
 /// Takes all of Movable in folios of order 2 and gives every other one back, so that there is none larger.
@@ -313,6 +453,97 @@ fn a_folio_that_is_mapped_whole_in_a_locked_area_is_locked_as_the_rules_say() {
     }
 }
 
+/// Whether each page is mapped, and may be written to.
+fn shown(mapping: &Mapping) -> Vec<(bool, bool)> {
+    let all = mapping.vma.pages();
+    all.map(|index| mapping.vma.pte(index)).map(|pte| (pte.is_present(), pte.is_writable())).collect()
+}
+
+#[test]
+fn a_load_maps_what_the_cache_has_around_it_as_its_area_allows() {
+    // Whether the area is read-only, what page is loaded, and what is writable then.
+    for (kind, readonly, at, writable) in [
+        (Kind::Shmem, false, 3, true),
+        (Kind::Shmem, true, 3, false),
+        (Kind::File, false, 3, false),
+        (Kind::Shmem, false, 20, true),
+    ] {
+        // A huge page would fit in.
+        with(&[], kind, 1 << MAX_ORDER, move |(t, mapping)| {
+            t.pwrite(mapping, pages(0..10)).unwrap();
+            t.pwrite(mapping, pages(11..40)).unwrap();
+            if readonly {
+                t.mprotect_readonly(mapping, mapping.vma.pages()).unwrap();
+            }
+            t.read(mapping, pages(at..at + 1)).unwrap();
+            for (index, found) in (0..).zip(shown(mapping)) {
+                let around = index / 16 == at / 16 && index != 10;
+                let row = format!("{kind:?}, read-only {readonly}, page {index} of what is around {at}");
+                assert_eq!(found, (around, around && writable), "{row}");
+            }
+            t.lru_add_drain();
+        });
+    }
+}
+
+#[test]
+fn a_load_maps_nothing_around_it_that_another_has_locked() {
+    with(&[], Kind::Shmem, 16, |(t, mapping)| {
+        t.pwrite(mapping, pages(0..16)).unwrap();
+        let other = mapping.cached(PageIndex(5)).unwrap();
+        assert!(t.lock(other));
+        t.read(mapping, pages(4..5)).unwrap();
+        let there: Vec<bool> = shown(mapping).into_iter().map(|(present, _)| present).collect();
+        assert_eq!(there, (0..16).map(|index| index != 5).collect::<Vec<_>>());
+        t.unlock(other);
+        t.lru_add_drain();
+    });
+}
+
+#[test]
+fn a_load_maps_a_huge_page_of_the_cache_by_its_pmd() {
+    with(&[], Backing { kind: Kind::Shmem, order: MAX_ORDER }, 1 << MAX_ORDER, |(t, mapping)| {
+        t.touch(mapping, pages(0..1)).unwrap();
+        t.madvise_dontneed(mapping, mapping.vma.pages()).unwrap();
+        t.read(mapping, pages(7..8)).unwrap();
+        assert!(mapping.vma.lock(PageIndex(0)).pmd(PageIndex(0)).is_some());
+    });
+}
+
+#[test]
+fn a_folio_that_a_load_maps_is_locked_in_memory_if_it_is_mapped_whole() {
+    // Order of the folios, pages of them that are mapped before; how many folios are locked then.
+    for (order, before, locked) in [
+        (2, &[][..], 2),
+        (2, &[3][..], 1),
+        (2, &[0][..], 1),
+        (2, &[1][..], 1),
+        (2, &[2, 4][..], 0),
+        (1, &[0][..], 3),
+        (0, &[1][..], 8),
+    ] {
+        with(&[], Backing { kind: Kind::Shmem, order }, 8, move |(t, mapping)| {
+            let all = mapping.vma.pages();
+            t.touch(mapping, all.clone()).unwrap();
+            t.lru_add_drain();
+            for index in all.clone().filter(|index| !before.contains(&index.0)) {
+                t.madvise_dontneed(mapping, index.run(1)).unwrap();
+            }
+            t.mlock(mapping, all.clone()).unwrap();
+            let first = all.clone().find(|index| !before.contains(&index.0)).unwrap();
+            t.read(mapping, first.run(1)).unwrap();
+            assert!(shown(mapping).into_iter().all(|(present, _)| present));
+            t.lru_add_drain();
+            let heads = || (0..8 >> order).map(|nth| t.m.page(frame(mapping, nth << order)));
+            let count = || heads().filter(|page| page.has(flag::MLOCKED)).count();
+            assert_eq!(count(), locked, "order {order}, {before:?} were mapped");
+            // Once by the one area that maps it, which lets go of it once.
+            t.munlock(mapping, mapping.vma.pages()).unwrap();
+            assert_eq!(count(), 0, "order {order}, {before:?} were mapped");
+        });
+    }
+}
+
 #[test]
 fn a_store_dirties_a_page_of_a_file_and_a_load_does_not() {
     for (kind, loads) in [(Kind::File, false), (Kind::Shmem, false)] {
@@ -348,4 +579,109 @@ fn a_pin_to_write_dirties_a_page_that_its_pte_calls_clean_and_uses_it() {
         assert_eq!(flags, [mask, flag::REFERENCED]);
         t.unpin_user_pages(&pin.pages);
     });
+}
+
+// ------------------------------------------------------------ pins
+
+/// Pins pages of a mapping by a caller, under a policy.
+fn pin((t, mapping): At<'_, '_>, caller: Caller, policy: &str, range: Range<u32>) -> Result<Pin, Errno> {
+    let policy = load_policy(Source::Preset(policy), &[]).unwrap();
+    let request = PinRequest::new(&policy, mapping, pages(range), true);
+    let mut pin = Pin::default();
+    t.pin_longterm_by(caller, &request, &mut pin).map(|()| pin)
+}
+
+#[test]
+fn a_caller_that_comes_without_gup_fast_uses_no_page() {
+    for (caller, used) in [(Caller::GupSlow, 0), (Caller::GupFast, flag::REFERENCED)] {
+        with(&[], Kind::Anon, 2, move |(t, mapping)| {
+            // Without the first of them GUP-fast, which uses all that it takes, takes none.
+            t.touch_pinnable(mapping, pages(1..2)).unwrap();
+            t.lru_add_drain();
+            t.m.page(frame(mapping, 1)).clear(flag::REFERENCED);
+            let mut pin = pin((t, mapping), caller, "linux-7.2", 0..2).unwrap();
+            assert_eq!(t.m.page(frame(mapping, 1)).flags() & flag::REFERENCED, used, "{caller:?}");
+            t.unpin_longterm(&mut pin);
+            t.lru_add_drain();
+        });
+    }
+}
+
+/// `memfd_pin_folios`: a look-up has 31 folios, and the first that is let go of drains this CPU.
+#[test]
+fn a_memfd_is_pinned_a_look_up_at_a_time_and_the_first_drains() {
+    // A batch that has 31 is full, and drained for that.
+    for (len, queued) in [(5, 0), (31, 0), (40, 9), (70, 8)] {
+        with(&[], Kind::Shmem, len, move |(t, mapping)| {
+            let mut pin = pin((t, mapping), Caller::Udmabuf, "linux-7.2", 0..len).unwrap();
+            let there = t.m.cpus[0].lock().entries().filter(|(batch, _)| *batch == Batch::LruAdd).count();
+            assert_eq!(there, queued, "{len} pages");
+            t.unpin_longterm(&mut pin);
+            t.lru_add_drain();
+        });
+    }
+}
+
+#[test]
+fn a_memfd_that_lies_where_it_must_not_is_pinned_before_it_is_moved_unless_the_policy_looks_first() {
+    for (policy, acquired) in [("linux-7.2", 6), ("look", 3)] {
+        let totals = with(&[], Kind::Shmem, 3, move |(t, mapping)| {
+            t.touch(mapping, pages(0..3)).unwrap();
+            let mut pin = pin((t, mapping), Caller::Udmabuf, policy, 0..3).unwrap();
+            t.unpin_longterm(&mut pin);
+            t.lru_add_drain();
+        });
+        let counted = [Event::Acquired, Event::Released, Event::Migrated].map(|event| totals.get(event));
+        assert_eq!(counted, [acquired, acquired, 3], "{policy}");
+    }
+}
+
+#[test]
+fn who_waits_for_another_s_migration_has_no_pins_meanwhile_where_the_policy_says_so() {
+    // The page that is on its way, and whether the one before it is pinned meanwhile.
+    for (policy, at, pinned) in [
+        ("linux-7.2", 1, true),
+        ("cooperative", 1, false),
+        ("linux-7.2", 0, false),
+        ("cooperative", 0, false),
+    ] {
+        let m = machine("linux-7.2.13", &[], &LAYOUT);
+        let id = m.map(Kind::Anon, 3).id;
+        let fill = body(id, |(t, mapping)| {
+            t.touch_pinnable(mapping, pages(0..3)).unwrap();
+            t.lru_add_drain();
+        });
+        play(&m, vec![fill]);
+        let mover = body(id, move |(t, mapping)| {
+            let (page, index) = (frame(mapping, at), PageIndex(at));
+            assert!(t.lock(page));
+            let pte = mapping.vma.pte(index);
+            mapping.vma.lock(index).clear_flush(index, pte.to_migration(true));
+            t.d.sleep(10 * MS);
+            let first = t.m.page(frame(mapping, 0));
+            assert_eq!(first.refcount() >= t.m.rules.pin_bias as i32, pinned, "{policy}, page {at}");
+            mapping.vma.lock(index).set(index, pte);
+            t.unlock(page);
+        });
+        let pinner = body(id, move |(t, mapping)| {
+            t.d.sleep(MS);
+            let mut pin = pin((t, mapping), Caller::GupSlow, policy, 0..3).unwrap();
+            assert!(t.d.now() >= 10 * MS, "{policy}, page {at}");
+            t.unpin_longterm(&mut pin);
+        });
+        play(&m, vec![mover, pinner]);
+    }
+}
+
+#[test]
+fn a_policy_that_waits_for_who_moves_a_page_faults_in_what_nobody_has() {
+    for policy in ["linux-7.2", "look", "cooperative"] {
+        let totals = with(&[], Kind::Anon, 3, move |(t, mapping)| {
+            let mut pin = pin((t, mapping), Caller::GupSlow, policy, 0..3).unwrap();
+            t.unpin_longterm(&mut pin);
+            t.lru_add_drain();
+        });
+        let counted = [Event::Acquired, Event::Faults, Event::OwnerWaits].map(|event| totals.get(event));
+        assert_eq!(counted, [3, 3, 0], "{policy}");
+    }
 }

@@ -190,3 +190,37 @@ fn no_part_of_a_huge_page_is_unmapped_protected_or_given_up() {
         sound(&s);
     }
 }
+
+#[test]
+fn what_a_child_has_made_its_own_is_not_taken_from_it() {
+    let mut s = session(8 * HUGE);
+    s.hugepool(CPU, 2).unwrap();
+    let a = touched(&mut s);
+    let shared = frame(&s, a);
+    s.share(CPU, a, pages(0..HUGE)).unwrap();
+    s.sharew(CPU, a, pages(0..1)).unwrap();
+    assert_eq!(pool(&s), (2, 0, 0));
+    s.touch(CPU, a, pages(0..1)).unwrap();
+    assert_eq!(frame(&s, a), shared);
+    let mut of_children = Vec::new();
+    s.machine().mapping(a).for_each_child(|child| of_children.push(child.pte(PageIndex(0)).is_present()));
+    of_children.sort_unstable();
+    assert_eq!(of_children, [false, true], "one had the same page, one had stored to it");
+    sound(&s);
+}
+
+#[test]
+fn of_a_pinned_page_of_the_pool_a_child_gets_a_copy() {
+    let mut s = session(8 * HUGE);
+    s.hugepool(CPU, 4).unwrap();
+    let a = touched(&mut s);
+    s.pin(CPU, a, pages(0..HUGE), true).unwrap();
+    let (own, (_, free, _)) = (frame(&s, a), pool(&s));
+    s.share(CPU, a, pages(0..HUGE)).unwrap();
+    assert_eq!((frame(&s, a), pool(&s).1), (own, free - 1));
+    s.machine().mapping(a).for_each_child(|child| {
+        let copy = child.pte(PageIndex(0));
+        assert!(copy.is_present() && copy.is_writable() && copy.frame() != own);
+    });
+    sound(&s);
+}

@@ -6,8 +6,8 @@ mod lab;
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Driver as _, Listed, Pending, Sched, Step, Strategy, TaskId, Timed, Uniform};
 use gupstress_run::machine::{
-    Backing, CpuId, Frame, Kind, Known, Layout, MAX_ORDER, Machine, MappingId, NO_FRAME, PageIndex, flag,
-    pages,
+    Backing, CpuId, Frame, Kind, Known, Layout, MAX_ORDER, Machine, MappingId, NO_FRAME, PageIndex, ZoneKind,
+    flag, pages,
 };
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{Caller, Errno, Pin, PinRequest, Task};
@@ -247,4 +247,109 @@ fn a_hole_and_a_page_made_for_a_pin_wait_for_a_fault_of_the_pool() {
         assert_eq!(ran.unwrap().killed, waits, "{kernel}, there: {there}");
         assert!((0..mutexes).all(|number| m.hugetlb_fault_mutex(number).owner() == Some(99)));
     }
+}
+
+fn free(m: &Machine) -> usize {
+    m.memory.free_in(ZoneKind::Normal) + m.memory.free_in(ZoneKind::Movable)
+}
+
+#[test]
+fn of_two_who_fault_in_the_same_folio_one_gives_his_back() {
+    for order in [2, MAX_ORDER] {
+        let mut both = 0;
+        for seed in 0..SEEDS {
+            let (m, id) = machine("linux-7.2.13", Backing { kind: Kind::Anon, order }, 1 << order);
+            let before = free(&m);
+            let touch = |at: u32| body(move |t| t.touch(t.m.mapping(id), pages(at..at + 1)).unwrap());
+            let counted = play(&m, seed, vec![touch(0), touch(3)]);
+            let mapped = |index| m.mapping(id).vma.pte(PageIndex(index)).frame();
+            assert_eq!(mapped(3), mapped(0) + 3, "order {order}, seed {seed}");
+            assert_eq!(before - free(&m), 1 << order, "order {order}, seed {seed}");
+            both += u32::from(counted.get(Event::Faults) == 2);
+        }
+        assert!(both > 0, "order {order}: one came too late each time");
+    }
+}
+
+#[test]
+fn a_huge_page_takes_the_place_of_the_huge_zero_page_only_while_that_is_mapped() {
+    let mut midst = 0;
+    for seed in 0..SEEDS {
+        let (m, id) = machine("linux-7.2.13", Backing { kind: Kind::Anon, order: MAX_ORDER }, HUGE);
+        play(&m, seed, vec![body(move |t| t.read(t.m.mapping(id), pages(0..1)).unwrap())]);
+        let before = free(&m);
+        let made: Rc<Cell<bool>> = Rc::default();
+        let seen = Rc::clone(&made);
+        let zapper = body(move |t| {
+            (0..t.d.below(12)).for_each(|_| t.d.step(Step::Idle, NO_FRAME));
+            let mapping = t.m.mapping(id);
+            let zero = t.m.is_zero(mapping.vma.pte(PageIndex(0)).frame());
+            seen.set(zero && free(t.m) < before);
+            t.madvise_dontneed(mapping, pages(0..HUGE)).unwrap();
+        });
+        let toucher = body(move |t| t.touch(t.m.mapping(id), pages(0..1)).unwrap());
+        let counted = play(&m, seed, vec![toucher, zapper]);
+        // What was made in vain is followed by another fault.
+        if made.get() {
+            midst += 1;
+            assert_eq!(counted.get(Event::Faults), 2, "seed {seed}");
+        }
+    }
+    assert!(midst > 0, "nobody gave it up while its page was being made");
+}
+
+#[test]
+fn who_forks_while_another_pins_by_gup_fast_makes_it_start_over() {
+    let mut over = 0;
+    for seed in 0..SEEDS {
+        let (m, id) = machine("linux-7.2.13", Kind::Anon, 8);
+        play(&m, seed, vec![body(move |t| t.touch_pinnable(t.m.mapping(id), pages(0..8)).unwrap())]);
+        let policy = load_policy(Source::Preset(&m.rules.policy), &[]).unwrap();
+        let pinner = body(move |t| {
+            let request = PinRequest::new(&policy, t.m.mapping(id), pages(0..8), true);
+            let mut pin = Pin::default();
+            t.pin_longterm_by(Caller::GupFast, &request, &mut pin).unwrap();
+            t.unpin_longterm(&mut pin);
+        });
+        let forker = body(move |t| {
+            (0..t.d.below(12)).for_each(|_| t.d.step(Step::Idle, NO_FRAME));
+            t.fork(t.m.mapping(id), pages(0..8)).unwrap();
+        });
+        let counted = play(&m, seed, vec![pinner, forker]);
+        let [fast, slow, acquired] =
+            [Event::GupFast, Event::SlowEntries, Event::Acquired].map(|event| counted.get(event));
+        // All by the one way, or the rest by the other.
+        assert_eq!(fast == 8, slow == 0, "seed {seed}: {fast} of {acquired} pins by GUP-fast");
+        over += u32::from(fast == 0 && acquired > 8);
+    }
+    assert!(over > 0, "no fork came in the midst of it");
+}
+
+#[test]
+fn who_stores_to_a_page_of_the_pool_that_is_on_its_way_stores_to_where_it_went() {
+    let mut moved = 0;
+    for seed in 0..SEEDS {
+        let (m, id) = machine("linux-7.2.13", Kind::Hugetlb, HUGE);
+        assert_eq!(m.set_hugetlb_pool(CpuId(0), 4), 4);
+        assert!(m.reserve_hugetlb(CpuId(0), id, 1));
+        // Its own, and not to be stored to without a fault.
+        play(&m, seed, vec![body(move |t| t.read(t.m.mapping(id), pages(0..1)).unwrap())]);
+        let before = m.mapping(id).vma.pte(PageIndex(0)).frame();
+        let policy = load_policy(Source::Preset(&m.rules.policy), &[]).unwrap();
+        let pinner = body(move |t| {
+            let request = PinRequest::new(&policy, t.m.mapping(id), pages(0..1), false);
+            let mut pin = Pin::default();
+            t.pin_longterm(&request, &mut pin).unwrap();
+            t.unpin_longterm(&mut pin);
+        });
+        let toucher = body(move |t| {
+            (0..t.d.below(40)).for_each(|_| t.d.step(Step::Idle, NO_FRAME));
+            t.touch(t.m.mapping(id), pages(0..1)).unwrap();
+        });
+        play(&m, seed, vec![pinner, toucher]);
+        let pte = m.mapping(id).vma.pte(PageIndex(0));
+        assert!(pte.is_writable() && m.folio(pte.frame()).folio_mapcount() == 1, "seed {seed}");
+        moved += u32::from(pte.frame() != before);
+    }
+    assert!(moved > 0, "it has never been moved");
 }
