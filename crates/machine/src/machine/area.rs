@@ -197,6 +197,29 @@ mod tests {
     }
 
     #[test]
+    fn an_area_merges_with_both_around_it_unless_they_were_faulted_apart() {
+        let [lock, unlock] = [('+', 2..4), ('-', 2..4)];
+        let [first, last, all] = [('!', 0..2), ('!', 4..6), ('!', 0..6)];
+        for (steps, wanted) in [
+            (vec![lock.clone(), unlock.clone()], vec![6]),
+            (vec![all, lock.clone(), unlock.clone()], vec![6]),
+            (vec![lock.clone(), first.clone(), unlock.clone()], vec![6]),
+            (vec![lock.clone(), last.clone(), unlock.clone()], vec![6]),
+            (vec![lock, first, last, unlock], vec![4, 6]),
+        ] {
+            assert_eq!(ends(6, true, &steps), wanted, "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn every_area_has_its_anon_vma_once_each_that_is_mapped_has_one() {
+        let mut areas = Areas::new(6);
+        assert_eq!(areas.fix(&pages(2..4), vm::HOLE, vm::HOLE, false), Some(pages(2..4)));
+        assert!(!areas.anon_vma_prepare(PageIndex(0)), "the last has none");
+        assert!(areas.anon_vma_prepare(PageIndex(4)));
+    }
+
+    #[test]
     fn parts_are_cut_at_areas_and_at_the_range() {
         let mut areas = Areas::new(8);
         while areas.fix(&pages(2..4), vm::LOCKED, vm::LOCKED, false).is_some() {}

@@ -213,3 +213,24 @@ impl Cpu {
 }
 
 crate::restore!(Cpu { batches, pending, queued, done });
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::machine::{CpuId, Layout, Machine};
+    use crate::policy::Rules;
+
+    #[test]
+    fn a_batch_that_is_said_to_be_filled_and_is_not_shows_in_the_digest() {
+        let layout = Layout { normal: 64, movable: 64, cma: 0, page_bytes: 64 };
+        let m = Machine::new(Rules::blank(), &layout, 1);
+        let empty = m.digest();
+        let cpu = m.cpu(CpuId(0));
+        cpu.pending.store(Batch::Activate.bit(), Ordering::Relaxed);
+        assert!(cpu.needs_drain());
+        assert_ne!(m.digest(), empty);
+        assert!(!cpu.needs_drain(), "who locks it puts that right");
+        assert_eq!(m.digest(), empty);
+    }
+}

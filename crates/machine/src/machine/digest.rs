@@ -56,3 +56,19 @@ impl Machine {
         all.finish()
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn what_differs_before_the_end_differs_after_it() {
+        for upper in [0, u64::MAX << 32] {
+            let words = (0..32).map(|bit| upper | 1 << bit).chain([upper]);
+            let ends: HashSet<u64> = words.map(|word| Digest(word).finish()).collect();
+            assert_eq!(ends.len(), 33, "{upper:x}");
+        }
+    }
+}

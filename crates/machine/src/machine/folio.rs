@@ -183,3 +183,43 @@ impl Memory {
         self.page(says).has(flag::ANON_EXCLUSIVE)
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::machine::{CpuId, Gfp, Layout};
+
+    fn memory() -> Memory {
+        Memory::build(&Layout { normal: 1024, movable: 1024, cma: 0, page_bytes: 64 }, 1).unwrap()
+    }
+
+    fn published(memory: &Memory, order: u32) -> Frame {
+        memory.alloc(CpuId(0), Gfp::Movable, order).unwrap().publish()
+    }
+
+    #[test]
+    fn a_page_whose_neighbour_is_a_folio_that_is_mapped_is_mapped_by_no_pmd() {
+        let memory = memory();
+        let frozen = memory.freeze(published(&memory, 2), 1).unwrap();
+        let parts = frozen.split(&[0, 0, 1], |_| 1);
+        let [_, single, large] = [0, 1, 2].map(|nth: usize| parts[nth].0);
+        parts.into_iter().for_each(|(part, refs)| memory.unfreeze(part, refs));
+        memory.add_mapcount(large, 1);
+        assert_eq!((single + 1, memory.folio(large).folio_mapcount()), (large, 1));
+        assert_eq!(memory.entire_mapcount(single), 0);
+    }
+
+    #[test]
+    fn each_page_says_whether_it_is_exclusive_unless_a_pmd_maps_all() {
+        let memory = memory();
+        let head = published(&memory, MAX_ORDER);
+        let exclusive = || [head, head + 1, head + 2].map(|frame| memory.is_anon_exclusive(frame));
+        memory.page(head + 1).set(flag::ANON_EXCLUSIVE);
+        assert_eq!(exclusive(), [false, true, false]);
+        memory.page(head).set(flag::ANON_EXCLUSIVE);
+        assert_eq!(exclusive(), [true, true, false]);
+        memory.add_entire_mapcount(head, 1);
+        assert_eq!(exclusive(), [true; 3]);
+    }
+}

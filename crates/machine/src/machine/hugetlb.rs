@@ -244,4 +244,22 @@ mod tests {
         assert!(!m.reserve_hugetlb(CpuId(0), MappingId(0), 1));
         assert_eq!(m.hugetlb_pool(), PoolState::default());
     }
+
+    #[test]
+    fn whatever_a_pool_counts_shows_in_the_digest() {
+        let m = Machine::new(Rules::blank(), &Layout { normal: 64, movable: 64, cma: 0, page_bytes: 64 }, 1);
+        let acts: [fn(&mut Pool); 5] = [
+            |_| {},
+            |pool| pool.total = 1,
+            |pool| pool.free.push(Frame(64)),
+            |pool| _ = pool.reservations.insert((MappingId(0), 0)),
+            |pool| pool.surplus = 1,
+        ];
+        let digests = acts.map(|act| {
+            *m.hugetlb.lock() = Pool::default();
+            act(&mut m.hugetlb.lock());
+            m.digest()
+        });
+        assert_eq!(digests.into_iter().collect::<BTreeSet<_>>().len(), acts.len(), "{digests:x?}");
+    }
 }

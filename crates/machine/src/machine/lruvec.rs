@@ -183,3 +183,41 @@ pub fn list_of(page: &Page) -> Option<Lru> {
 }
 
 crate::restore!(Lruvec { lists });
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::machine::{CpuId, Gfp, Layout};
+
+    /// Two pages on one list, the second at its head, and the lists as they are then.
+    fn listed(act: impl FnOnce(&mut List)) -> (Memory, [Frame; 2], Vec<String>) {
+        let memory = Memory::build(&Layout { normal: 64, movable: 64, cma: 0, page_bytes: 64 }, 1).unwrap();
+        let lruvec = Lruvec::new();
+        let mut lists = lruvec.lock();
+        let pages = [(); 2].map(|()| memory.alloc(CpuId(0), Gfp::Movable, 0).unwrap().publish());
+        pages.into_iter().for_each(|page| lists.add(&memory, memory.folio_at(page)));
+        act(&mut lists.0[Lru::InactiveFile as usize]);
+        let mut broken = Vec::new();
+        lists.validate(&memory, |_, _| {}, |found| broken.push(found));
+        drop(lists);
+        (memory, pages, broken)
+    }
+
+    #[test]
+    fn a_page_says_which_list_it_is_on() {
+        let (memory, pages, broken) = listed(|_| {});
+        assert_eq!(
+            (pages.map(|page| list_of(memory.page(page))), broken),
+            ([Some(Lru::InactiveFile); 2], vec![])
+        );
+        assert_eq!(list_of(memory.page(pages[0] + 2)), None);
+    }
+
+    #[test]
+    fn a_wrong_length_and_a_wrong_end_are_found_each_by_itself() {
+        let found = ["InactiveFile: 2 pages linked, 3 counted", "InactiveFile: 2 pages linked, 2 counted"];
+        assert_eq!(listed(|list| list.len += 1).2, found[..1]);
+        assert_eq!(listed(|list| list.tail = list.head).2, found[1..]);
+    }
+}

@@ -464,6 +464,8 @@ crate::restore!(Memory { pages, payload, zones, isolated, caches } keep { cma_fi
 #[cfg(not(loom))]
 mod tests {
     use super::*;
+    use crate::machine::Machine;
+    use crate::policy::Rules;
 
     #[test]
     fn a_page_cache_gives_back_what_is_too_much_for_it() {
@@ -541,6 +543,21 @@ mod tests {
         let found = memory.alloc(CpuId(1), Gfp::Pin, 1).unwrap().publish();
         assert!(memory.zone(ZoneKind::Normal).frames.contains(found));
         assert!(memory.has_block(ZoneKind::Normal, 2) && !memory.has_block(ZoneKind::Normal, 3));
+    }
+
+    #[test]
+    fn a_page_that_is_in_a_cache_twice_shows_in_the_digest() {
+        let layout = Layout { normal: 64, movable: 64, cma: 0, page_bytes: 64 };
+        let m = Machine::new(Rules::blank(), &layout, 1);
+        let frames = [(); 2].map(|()| take(&m.memory, Gfp::Pin, 0).unwrap());
+        frames.into_iter().for_each(|frame| free(&m.memory, frame));
+        let sound = m.digest();
+        let mut caches = m.memory.caches[0].lock();
+        let cache = &mut caches.0[ZoneKind::Normal as usize];
+        let nth = cache.iter().position(|&frame| frame == frames[0]).unwrap();
+        cache[nth] = frames[1];
+        drop(caches);
+        assert_ne!(m.digest(), sound);
     }
 
     #[test]

@@ -308,6 +308,7 @@ mod tests {
     fn what_is_frozen_is_copied_page_by_page() {
         copied(true, [0, 0]);
         let memory = memory();
+        assert_eq!(memory.payload.words_per_frame(), 8, "of 64 bytes");
         let source = fresh(&memory, 2);
         source.fill(|nth| 100 + u64::from(nth));
         let (source, target) = (source.publish(), fresh(&memory, 2));

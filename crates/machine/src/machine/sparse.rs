@@ -240,6 +240,8 @@ mod tests {
     #[test]
     fn no_addresses_are_no_memory() {
         let bytes = usize::MAX / 16 * 8;
-        assert_eq!(Sparse::<u64>::build(usize::MAX / 16).unwrap_err(), Unbuilt::NoMemory(bytes));
+        let unbuilt = Sparse::<u64>::build(usize::MAX / 16).unwrap_err();
+        assert_eq!(unbuilt, Unbuilt::NoMemory(bytes));
+        assert_eq!(unbuilt.to_string(), format!("the host refused {bytes} bytes of memory"));
     }
 }
