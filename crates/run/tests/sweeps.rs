@@ -120,6 +120,18 @@ fn isolated_pages_are_drained_for_once_no_pin_keeps_them() {
     assert_eq!(told[at + 1..at + 7], rest);
 }
 
+#[test]
+fn a_drain_of_all_cpus_is_put_off_until_nobody_meets_the_pins_where_the_policy_has_it_so() {
+    for (when, drains) in [
+        ("pinned", &[Do::Drain(Cpus::All), Do::Look, Do::Isolate, Do::Next, Do::Unpin, Do::Migrate][..]),
+        ("unpinned", &[Do::Isolate, Do::Next, Do::Unpin, Do::Drain(Cpus::All), Do::Migrate]),
+    ] {
+        let told = told(&[("drain", "all"), ("drain_when", when)], PAGE, |_| None);
+        let at = told.iter().position(|&what| what == Do::Collect(Over::Pinned)).unwrap();
+        assert_eq!(told[at + 1..][..drains.len()], *drains, "{when}");
+    }
+}
+
 /// How a loop goes from sweep to sweep: what it waits for in between, and how it ends.
 fn between(told: &[Do]) -> Vec<Option<Until>> {
     let until = |sweep: &[Do]| {
@@ -208,6 +220,19 @@ fn a_sweep_that_isolates_nothing_is_success_where_the_policy_has_it_so() {
         assert_eq!(told.last() == Some(&Do::Accept), !isolated, "{told:?}");
         assert_eq!(told.contains(&Do::Migrate), isolated, "{told:?}");
     }
+}
+
+/// In the midst of that pin it comes to a page under migration.
+#[test]
+fn who_takes_the_range_as_it_is_looks_at_it_no_more() {
+    let sets = [PATIENT, ("empty", "success"), ("look", "before-pin"), ("other_pinner", "wait")];
+    let told = told(&sets, PAGE, |told| match told.last()? {
+        Do::Isolate => Some(Seen::Isolated(false)),
+        Do::Pin(_) if !told.contains(&Do::AwaitMigration) => Some(Seen::Migrating),
+        _ => None,
+    });
+    let walk = Do::Pin(Walk { replace_zero: false, stop_at_migration: true, refuse: false });
+    assert_eq!(told[told.len() - 4..], [Do::AwaitMigration, Do::Sweep, walk, Do::Accept], "{told:?}");
 }
 
 #[test]

@@ -245,6 +245,46 @@ mod tests {
         assert_eq!(m.hugetlb_pool(), PoolState::default());
     }
 
+    /// With huge pages free in the pool, the first in Movable and two that are not.
+    fn pool() -> Machine {
+        let layout = Layout { normal: 2048, movable: 1024, cma: 0, page_bytes: 64 };
+        let m = Machine::new(Rules::blank(), &layout, 1);
+        assert_eq!(m.set_hugetlb_pool(CpuId(0), 3), 3);
+        m
+    }
+
+    #[test]
+    fn a_page_of_the_pool_that_is_to_be_pinned_is_not_in_movable() {
+        for (gfp, zone) in [(Gfp::Movable, ZoneKind::Movable), (Gfp::Pin, ZoneKind::Normal)] {
+            let m = pool();
+            let head = m.take_hugetlb(CpuId(0), gfp, None).unwrap().publish();
+            assert_eq!(ZoneKind::of(m.page(head).flags()), zone, "{gfp:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_reserved_goes_to_who_has_reserved_it() {
+        let (m, of) = (pool(), MappingId(0));
+        assert!(m.reserve_hugetlb(CpuId(0), of, 3));
+        assert!(m.take_hugetlb(CpuId(0), Gfp::Movable, None).is_none());
+        let page = m.take_hugetlb(CpuId(0), Gfp::Movable, Some((of, PageIndex(0))));
+        assert!(page.is_some_and(|page| m.page(page.publish()).has(flag::HUGETLB)));
+        assert_eq!(m.hugetlb_pool(), PoolState { total: 3, free: 2, reserved: 2, surplus: 0 });
+    }
+
+    #[test]
+    fn of_the_surplus_what_others_have_reserved_stays() {
+        let m = pool();
+        m.set_hugetlb_overcommit(1);
+        let [one, other] = [0, 1].map(MappingId);
+        assert!(m.reserve_hugetlb(CpuId(0), one, 3) && m.reserve_hugetlb(CpuId(0), other, 1));
+        m.take_hugetlb(CpuId(0), Gfp::Movable, Some((other, PageIndex(0)))).unwrap().publish();
+        let left = PoolState { total: 4, free: 3, reserved: 3, surplus: 1 };
+        assert_eq!(m.hugetlb_pool(), left);
+        m.unreserve_hugetlb(CpuId(0), other, PageIndex(0).run(PTES_PER_TABLE));
+        assert_eq!(m.hugetlb_pool(), left);
+    }
+
     #[test]
     fn whatever_a_pool_counts_shows_in_the_digest() {
         let m = Machine::new(Rules::blank(), &Layout { normal: 64, movable: 64, cma: 0, page_bytes: 64 }, 1);

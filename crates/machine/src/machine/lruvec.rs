@@ -215,6 +215,24 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_a_file_that_nobody_has_used_is_of_the_oldest_generation() {
+        for (flags, oldest) in [
+            (0, true),
+            (flag::DIRTY, true),
+            (flag::SWAPBACKED, false),
+            (flag::REFERENCED, false),
+            (flag::SWAPBACKED | flag::REFERENCED, false),
+        ] {
+            let (memory, pages, _) = listed(|_| {});
+            let (lruvec, page) = (Lruvec::new(), memory.page(pages[0]));
+            page.list.store(0, Ordering::Relaxed);
+            page.set(flags | flag::OLDEST);
+            lruvec.lock().add(&memory, memory.folio_at(pages[0]));
+            assert_eq!(page.has(flag::OLDEST), oldest, "{flags:x}");
+        }
+    }
+
+    #[test]
     fn a_wrong_length_and_a_wrong_end_are_found_each_by_itself() {
         let found = ["InactiveFile: 2 pages linked, 3 counted", "InactiveFile: 2 pages linked, 2 counted"];
         assert_eq!(listed(|list| list.len += 1).2, found[..1]);

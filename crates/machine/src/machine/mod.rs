@@ -394,6 +394,37 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_is_put_back_is_what_the_other_is() {
+        use crate::restore::Restore;
+        let [one, other] = [(); 2].map(|()| machine(Rules::blank()));
+        let [_, id] = [&one, &other].map(|m| m.map(Kind::Anon, 2).id);
+        for index in [0, 1].map(PageIndex) {
+            let folio = other.memory.alloc(CPU, Gfp::Movable, 0).unwrap().publish_folio();
+            folio.set(flag::LRU);
+            other.lruvec.lock().add(&other.memory, folio);
+            other.mapping(id).vma.lock(index).set(index, Pte::present(folio.head, true, true));
+        }
+        assert!(other.huge_zero(CPU).is_some());
+        assert_ne!(one.digest(), other.digest());
+        one.restore(&other);
+        assert_eq!(one.digest(), other.digest());
+        assert_eq!(one.huge_zero(CPU), other.huge_zero(CPU));
+    }
+
+    #[test]
+    fn a_pin_fits_a_folio_until_that_is_split() {
+        let m = machine(Rules::blank());
+        let head = m.memory.alloc(CPU, Gfp::Movable, 2).unwrap().publish();
+        let found = m.memory.find(head + 1);
+        let grab = m.try_pin(found).unwrap();
+        assert!(grab.fits(found));
+        for (part, refs) in m.memory.freeze(head, 2).unwrap().split(&[0; 4], |_| 1) {
+            m.memory.unfreeze(part, refs);
+        }
+        assert!(!grab.fits(found), "the page is its own folio now");
+    }
+
+    #[test]
     fn a_folio_is_split_into_what_its_pages_were() {
         let m = machine(Rules::blank());
         let head = m.memory.alloc(CPU, Gfp::Movable, 2).unwrap().publish();

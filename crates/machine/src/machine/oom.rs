@@ -319,3 +319,36 @@ impl Machine {
 }
 
 crate::restore!(Processes { all, kills, killed, panicked });
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use crate::machine::{Kind, Layout, MAX_ORDER, PageIndex, Pte};
+    use crate::policy::Rules;
+
+    const HUGE: u32 = 1 << MAX_ORDER;
+
+    /// What a process has with a huge page that so many PMDs map, the zero page, and nothing.
+    fn resident(pmds: i32) -> Resident {
+        let layout = Layout { normal: 64, movable: 2 * HUGE, cma: 0, page_bytes: 64 };
+        let m = Machine::new(Rules::blank(), &layout, 1);
+        let mapping = m.map(Kind::Anon, HUGE + 2);
+        let process = m.processes.add(0, vec![mapping.id]);
+        let head = m.memory.alloc(CpuId(0), Gfp::Movable, MAX_ORDER).unwrap().publish();
+        m.memory.add_entire_mapcount(head, pmds);
+        let (first, zero) = (PageIndex(0), PageIndex(HUGE));
+        mapping.vma.lock(first).set_pmd(first, Pte::present(head, true, true));
+        mapping.vma.lock(zero).set(zero, Pte::ZERO);
+        let all = m.processes.all.lock();
+        m.resident(&all, process, Gfp::Movable)
+    }
+
+    #[test]
+    fn a_process_has_what_is_mapped_and_gives_back_what_nobody_else_maps() {
+        for (pmds, useful) in [(1, u64::from(HUGE)), (2, 0)] {
+            let found = resident(pmds);
+            assert_eq!((found.pages, found.useful), (u64::from(HUGE), useful), "{pmds}");
+        }
+    }
+}
