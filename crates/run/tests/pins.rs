@@ -15,6 +15,7 @@ use gupstress_run::ops::{Caller, Errno, Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Source, load_kernel, load_policy};
 use lab::Body;
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -235,14 +236,16 @@ fn a_drain_is_for_the_page_that_it_is_done_for() {
 #[test]
 fn a_page_that_has_left_the_range_before_it_is_isolated_is_passed_over() {
     let totals = with(&[], Kind::Anon, 2, |(t, mapping)| {
-        listed((t, mapping));
-        let id = mapping.id;
+        t.touch(mapping, pages(0..1)).unwrap();
+        t.lru_add_drain();
+        let (id, left) = (mapping.id, frame(mapping, 0));
         t.d.at(Step::CollectIsolate, move |other| {
-            // Its frame is another's by then.
+            // Another page has its frame by then.
             let mapping = other.m.mapping(id);
-            other.madvise_dontneed(mapping, pages(0..2)).unwrap();
+            other.madvise_dontneed(mapping, pages(0..1)).unwrap();
             [1, 0].into_iter().for_each(|index| other.touch(mapping, PageIndex(index).run(1)).unwrap());
             other.lru_add_drain();
+            assert_eq!(frame(mapping, 1), left);
         });
         let patient = [("order", "unpin-first"), ("empty", "retry"), ("isolate_retries", "unlimited")];
         let (policy, mut pin) = (policy(&patient), Pin::default());
@@ -386,12 +389,42 @@ fn who_fails_for_another_reason_is_beyond_a_limit_only_if_all_its_pages_would_be
     }
 }
 
+#[test]
+fn who_gets_no_page_from_the_pool_has_no_memory() {
+    with(&[], Kind::Hugeshm, 512, |at| {
+        assert_eq!(pin(at, Caller::Udmabuf, &policy(&[]), true).0, Err(Errno::ENOMEM));
+        let hindered = at.0.d.hindered.borrow();
+        assert_eq!(hindered[..], [(Step::Fault, Hindrance { obstacle: Obstacle::NoMemory, page: None })]);
+    });
+}
+
+#[test]
+fn a_reserved_page_is_reported_and_the_zero_page_is_none() {
+    let report = [("permanent", "report"), ("zero_page", "must-move")];
+    with(&[("unshare", "never")], Kind::Anon, 1, move |at| {
+        at.0.read(at.1, at.1.vma.pages()).unwrap();
+        assert_eq!(frame(at.1, 0), ZERO_FRAME);
+        assert_eq!(
+            pin(at, Caller::IoUring, &policy(&report), false).0,
+            Err(Errno::EBUSY),
+            "of its isolation"
+        );
+    });
+    with(&[], Kind::Anon, 1, move |at| {
+        listed(at);
+        let page = at.0.m.page(frame(at.1, 0));
+        page.set(flag::RESERVED);
+        assert_eq!(pin(at, Caller::IoUring, &policy(&report), true).0, Err(Errno::EFAULT));
+        page.clear(flag::RESERVED);
+    });
+}
+
 // ------------------------------------------------------------ waits
 
 /// How long a call pauses each time, one page of which another has for good, and how often that counts.
 fn pauses(sets: Sets<'_>) -> (Vec<u64>, u64) {
     let policy = policy(sets);
-    let (told, slept) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
+    let told = Rc::new(RefCell::new(Vec::new()));
     let said = Rc::clone(&told);
     let totals = with(&[], Kind::Anon, 1, move |at| {
         listed(at);
@@ -400,8 +433,7 @@ fn pauses(sets: Sets<'_>) -> (Vec<u64>, u64) {
         said.borrow_mut().extend(at.0.d.sleeps.take());
         at.0.putback_lru(frame(at.1, 0));
     });
-    slept.set(totals.get(Event::Backoffs));
-    (told.take(), slept.get())
+    (told.take(), totals.get(Event::Backoffs))
 }
 
 #[test]
@@ -421,11 +453,11 @@ fn a_pause_is_as_long_as_the_policy_says_and_none_is_no_pause() {
 fn who_waits_for_others_waits_until_they_have_let_go_and_no_longer() {
     let totals = with(&[], Kind::Anon, 2, |(t, mapping)| {
         listed((t, mapping));
-        let [pinned, isolated] = [0, 1].map(|index| frame(mapping, index));
+        let [taken, isolated] = [0, 1].map(|index| frame(mapping, index));
         assert!(t.isolate_lru(isolated));
         let (stays, mut theirs) = (policy(&[("scope", "cma")]), Pin::default());
         t.pin_longterm(&PinRequest::new(&stays, mapping, pages(0..1), true), &mut theirs).unwrap();
-        assert_eq!(theirs.pages, [pinned]);
+        assert_eq!(theirs.pages, [taken]);
         t.d.at(Step::Backoff, move |other| other.unpin_longterm(&mut theirs));
         t.d.at(Step::WaitOwner, move |other| {
             other.putback_lru(isolated);
@@ -433,7 +465,7 @@ fn who_waits_for_others_waits_until_they_have_let_go_and_no_longer() {
         });
         let patient =
             [("other_pinner", "wait"), ("isolate_retries", "unlimited"), ("migrate_retries", "unlimited")];
-        assert_eq!(self::pinned((t, mapping), Caller::IoUring, &policy(&patient)), 3);
+        assert_eq!(pinned((t, mapping), Caller::IoUring, &policy(&patient)), 3);
     });
     let counted = [Event::Backoffs, Event::OwnerWaits, Event::MigrateCalls, Event::Migrated];
     assert_eq!(counted.map(|event| totals.get(event)), [1, 1, 3, 2]);
@@ -518,6 +550,45 @@ fn a_folio_that_was_pinned_as_one_is_given_back_as_one() {
         at.0.unpin_longterm(&mut pin);
         assert_eq!(folio.pincount(), 0);
     });
+}
+
+/// How many pins of the first of two folios of four pages stay, of a registered buffer of this part of
+/// both. `copied`: whether the second is four single pages by then.
+fn kept(coalesce: &str, buffer: Range<u32>, copied: bool) -> i32 {
+    let kept = Rc::new(Cell::new(0));
+    let pins = Rc::clone(&kept);
+    with(&[("coalesce", coalesce)], Backing { kind: Kind::Anon, order: 2 }, 8, move |(t, mapping)| {
+        t.touch_pinnable(mapping, pages(0..8)).unwrap();
+        assert_eq!(frame(mapping, 4), frame(mapping, 3) + 1, "beside each other");
+        if copied {
+            t.fork(mapping, pages(4..8)).unwrap();
+            t.touch_pinnable(mapping, pages(4..8)).unwrap();
+            assert_eq!(t.m.folio(frame(mapping, 4)).order(), 0);
+        }
+        let (policy, mut pin) = (policy(&[]), Pin::default());
+        let request = PinRequest::new(&policy, mapping, pages(buffer), true);
+        t.pin_longterm_by(Caller::IoUring, &request, &mut pin).unwrap();
+        pins.set(t.m.folio(frame(mapping, 3)).pincount());
+        t.unpin_longterm(&mut pin);
+        assert_eq!(t.m.folio(frame(mapping, 3)).pincount(), 0);
+    });
+    kept.get()
+}
+
+#[test]
+fn of_a_buffer_in_folios_that_follow_one_another_one_pin_a_folio_stays() {
+    for (coalesce, buffer, copied, wanted) in [
+        ("never", 0..4, false, 4),
+        ("one", 0..4, false, 1),
+        ("one", 1..3, false, 1),
+        ("one", 0..8, false, 4),
+        ("several", 0..4, false, 1),
+        ("several", 0..8, false, 1),
+        ("several", 2..7, false, 1),
+        ("several", 0..8, true, 4),
+    ] {
+        assert_eq!(kept(coalesce, buffer.clone(), copied), wanted, "{coalesce} {buffer:?} {copied}");
+    }
 }
 
 /// What becomes of a pin of so many pages, with so many left: whether it fails, and pins that are lost.
