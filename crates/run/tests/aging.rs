@@ -8,7 +8,7 @@ use gupstress_run::drive::sim::SimThread;
 use gupstress_run::machine::cpu::{Entry, Tag};
 use gupstress_run::machine::lruvec::Lists;
 use gupstress_run::machine::{
-    Batch, Frame, Kind, Known, Layout, Lru, Machine, Mapping, MappingId, Page, PageIndex, flag, pages,
+    Batch, Frame, Kind, Known, Layout, Lru, Machine, Mapping, MappingId, Page, PageIndex, flag, pages, vm,
 };
 use gupstress_run::observe::Event;
 use gupstress_run::ops::Task;
@@ -189,6 +189,11 @@ fn an_access_sets_a_flag_and_the_second_activates() {
         let (frame, page) = (frame(mapping, 1), page(t.m, mapping, 1));
         page.set(REFERENCED);
         assert!(t.isolate_lru(frame));
+        // Another page is there.
+        let other = self::frame(mapping, 0);
+        assert!(t.isolate_lru(other));
+        t.putback_lru(other);
+        assert_eq!(queued(t.m), [Batch::LruAdd]);
         t.mark_accessed(frame);
         assert!(!page.has(ACTIVE | REFERENCED), "{:#x}", page.flags());
         t.putback_lru(frame);
@@ -247,4 +252,99 @@ fn advice_queues_what_it_is_for() {
             t.putback_lru(frame);
         });
     }
+}
+
+#[test]
+fn what_is_off_its_list_is_not_to_be_freed_lazily() {
+    with(&[], Kind::Anon, |(t, mapping)| {
+        t.lru_add_drain();
+        let frame = frame(mapping, 1);
+        assert!(t.isolate_lru(frame));
+        t.madvise_free(mapping, pages(1..2)).unwrap();
+        assert_eq!(queued(t.m), []);
+        t.putback_lru(frame);
+    });
+}
+
+// ------------------------------------------------------------ mlock
+
+#[test]
+fn a_page_changes_its_list_when_it_is_locked_and_when_it_is_unlocked() {
+    for batched in ["true", "false"] {
+        with(&[("mlock_batched", batched)], Kind::Shmem, move |(t, mapping)| {
+            t.lru_add_drain();
+            let frame = frame(mapping, 1);
+            let place = || [Lru::InactiveAnon, Lru::Unevictable].map(|lru| listed(t.m, lru).contains(&frame));
+            assert_eq!(place(), [true, false]);
+            t.mlock(mapping, pages(1..2)).unwrap();
+            t.lru_add_drain();
+            assert_eq!(place(), [false, true], "batched: {batched}");
+            t.munlock(mapping, pages(1..2)).unwrap();
+            t.lru_add_drain();
+            assert_eq!(place(), [true, false], "batched: {batched}");
+        });
+    }
+}
+
+/// Of what is off its list nobody can count who has locked it: it is taken for unlocked.
+#[test]
+fn a_page_that_two_areas_have_locked_and_a_third_has_isolated_is_unlocked_by_the_first() {
+    with(&[], Kind::Shmem, |(t, mapping)| {
+        t.lru_add_drain();
+        let (frame, page) = (frame(mapping, 1), page(t.m, mapping, 1));
+        t.mlock(mapping, pages(1..2)).unwrap();
+        // As another area would: the flag of this one is taken back without a word to the page.
+        assert!(mapping.vma.fix(&pages(1..2), vm::LOCKED, 0, true).is_some());
+        t.mlock(mapping, pages(1..2)).unwrap();
+        assert!(t.isolate_lru(frame));
+        t.munlock(mapping, pages(1..2)).unwrap();
+        assert_eq!(page.flags() & (flag::MLOCKED | flag::LRU), 0);
+        t.putback_lru(frame);
+    });
+}
+
+// ------------------------------------------------------------ reclaim
+
+/// `shrink_inactive_list`: nothing is paged out.
+#[test]
+fn reclaim_takes_pages_from_the_tail_and_puts_them_back_at_the_head() {
+    for (n, taken) in [(0, 0), (1, 1), (2, 2), (3, 3), (5, 3)] {
+        with(&[], Kind::Shmem, move |(t, mapping)| {
+            t.lru_add_drain();
+            let before = listed(t.m, Lru::InactiveAnon);
+            assert_eq!((before.len(), t.shrink_list(Lru::InactiveAnon, n)), (3, taken));
+            // The one at the tail comes first, and the others before it.
+            let (rest, tail) = before.split_at(3 - taken);
+            assert_eq!(listed(t.m, Lru::InactiveAnon), [tail, rest].concat(), "{n}");
+            assert!(before.iter().all(|&frame| t.m.page(frame).has(flag::LRU)));
+            assert!((0..3).all(|index| page(t.m, mapping, index).refcount() == 2));
+        });
+    }
+}
+
+#[test]
+fn reclaim_passes_over_what_is_being_freed_but_looks_at_no_more_than_twice_as_many() {
+    for (n, frozen, taken) in [(1, 0, 1), (1, 1, 1), (1, 2, 0), (2, 1, 2), (2, 2, 1)] {
+        with(&[], Kind::Shmem, move |(t, _)| {
+            t.lru_add_drain();
+            let before = listed(t.m, Lru::InactiveAnon);
+            let frames = before.iter().rev().take(frozen);
+            let frozen: Vec<_> = frames.map(|&frame| t.m.memory.freeze(frame, 2).unwrap()).collect();
+            assert_eq!(t.shrink_list(Lru::InactiveAnon, n), taken, "{n} of 3, {} frozen", frozen.len());
+            frozen.into_iter().for_each(|frozen| frozen.unfreeze(2));
+        });
+    }
+}
+
+#[test]
+fn reclaim_ends_at_a_page_that_its_owner_is_about_to_take_off_the_list() {
+    with(&[], Kind::Shmem, |(t, _)| {
+        t.lru_add_drain();
+        let before = listed(t.m, Lru::InactiveAnon);
+        let owned = t.m.page(before[1]);
+        assert!(owned.test_clear(flag::LRU));
+        assert_eq!(t.shrink_list(Lru::InactiveAnon, 3), 1);
+        owned.set(flag::LRU);
+        assert_eq!(listed(t.m, Lru::InactiveAnon), [before[2], before[0], before[1]]);
+    });
 }

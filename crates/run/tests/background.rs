@@ -4,8 +4,10 @@
 mod lab;
 mod mapped;
 
-use gupstress_run::drive::Driver;
-use gupstress_run::machine::{Frame, Kind, Layout, Machine, PAGEBLOCK, PageIndex, ZoneKind, flag, pages};
+use gupstress_run::drive::{Driver, Step};
+use gupstress_run::machine::{
+    Frame, Kind, Layout, Machine, NO_FRAME, PAGEBLOCK, PageIndex, ZoneKind, flag, pages,
+};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::Errno;
 use mapped::{At, LAYOUT, MS, anon, body, frame, machine, play, run, with};
@@ -294,4 +296,26 @@ fn batches_fill_again_once_they_are_enabled_again() {
         assert_eq!(queued(), 1);
         t.lru_add_drain();
     });
+}
+
+/// Whose CPU has another thing to do drains later.
+#[test]
+fn a_drain_of_all_cpus_ends_when_the_last_of_them_has_drained() {
+    let m = machine("linux-7.2.13", &[("drain_all_local_first", "false")], &LAYOUT);
+    let id = m.map(Kind::Shmem, 2).id;
+    let drainer = body(id, |(t, mapping)| {
+        t.touch(mapping, pages(0..1)).unwrap();
+        t.d.sleep(MS);
+        assert!(t.m.cpus.iter().all(|cpu| cpu.needs_drain()));
+        t.lru_add_drain_all(false);
+        assert!(!t.m.cpus.iter().any(|cpu| cpu.needs_drain()));
+        assert_eq!(t.count.get(Event::DrainWork), 2);
+    });
+    let busy = body(id, |(t, mapping)| {
+        t.touch(mapping, pages(1..2)).unwrap();
+        while t.d.now() < 4 * MS {
+            t.d.step(Step::Idle, NO_FRAME);
+        }
+    });
+    play(&m, vec![drainer, busy]);
 }

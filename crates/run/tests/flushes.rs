@@ -5,7 +5,9 @@ mod lab;
 
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Pending, Strategy, TaskId, Timed};
-use gupstress_run::machine::{Backing, CpuId, Gfp, Kind, Layout, MAX_ORDER, Machine, PageIndex, pages};
+use gupstress_run::machine::{
+    Backing, CpuId, Gfp, Kind, Layout, MAX_ORDER, Machine, MappingId, PageIndex, pages,
+};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::{MigrateMode, Task};
 use gupstress_run::policy::{Source, load_kernel};
@@ -54,23 +56,27 @@ fn interrupts(
     (pinned, held): (u32, u32),
     mode: MigrateMode,
 ) -> u32 {
+    interrupts_of(kernel, &vec![order; folios as usize], (pinned, held), mode)
+}
+
+/// The same of folios of these orders, one after the other.
+fn interrupts_of(kernel: &'static str, orders: &[u32], (pinned, held): (u32, u32), mode: MigrateMode) -> u32 {
     let layout = Layout { normal: 2048, movable: 2048, cma: 0, page_bytes: 64 };
     let m = Arc::new(Machine::new(load_kernel(Source::Preset(kernel), &[]).unwrap(), &layout, 2));
-    let all = pages(0..folios << order);
-    let id = m.map(Backing { kind: Kind::Anon, order }, all.end.0).id;
+    let map = |&order: &u32| m.map(Backing { kind: Kind::Anon, order }, 1 << order).id;
+    let ids: Vec<MappingId> = orders.iter().map(map).collect();
     let count = Rc::new(Cell::new(0));
     let moves = move |t: &Task<'_, SimThread<'_>>| {
-        let mapping = t.m.mapping(id);
-        t.touch(mapping, all).unwrap();
+        let mappings = || ids.iter().map(|&id| t.m.mapping(id));
+        mappings().for_each(|mapping| t.touch(mapping, mapping.vma.pages()).unwrap());
         t.lru_add_drain_all(false);
-        let heads = (0..folios).map(|n| PageIndex(n << order));
-        for head in heads.clone().take(pinned as usize) {
-            t.pin_in_place(mapping, head).unwrap();
+        for mapping in mappings().take(pinned as usize) {
+            t.pin_in_place(mapping, PageIndex(0)).unwrap();
         }
-        for head in heads.clone().take(held as usize) {
-            t.hold(mapping, pages(head.0..head.0 + 1), false).unwrap();
+        for mapping in mappings().take(held as usize) {
+            t.hold(mapping, pages(0..1), false).unwrap();
         }
-        let frames: Vec<_> = heads.map(|head| mapping.vma.pte(head).frame()).collect();
+        let frames: Vec<_> = mappings().map(|mapping| mapping.vma.pte(PageIndex(0)).frame()).collect();
         frames.iter().for_each(|&frame| assert!(t.isolate_lru(frame)));
         let result = t.migrate_pages(&frames, Gfp::Pin, mode);
         assert_eq!(result.left.len(), (pinned + held) as usize, "{kernel}");
@@ -125,5 +131,24 @@ fn what_is_given_up_is_flushed_once_and_not_at_all_where_nothing_was() {
         let strategy = Counting(Timed::new(MS), Rc::clone(&count));
         lab::run(&m, Box::new(strategy), 1, 1000 * MS, vec![(0, Box::new(gives_up))]).unwrap();
         assert_eq!(count.get(), flushes, "{touched} pages");
+    }
+}
+
+#[test]
+fn a_batch_has_as_many_pages_as_a_huge_one_or_one_folio_more() {
+    let none = (0, 0);
+    let batches = |pages| interrupts("linux-6.12.57", (0, pages), none, MigrateMode::Async);
+    assert_eq!([511, 512, 513, 1024, 1025].map(batches), [1, 1, 2, 2, 3]);
+    // A huge page that fills up a batch is flushed by itself all the same.
+    let mixed = |orders: &[u32]| interrupts_of("linux-6.12.57", orders, none, MigrateMode::Async);
+    assert_eq!(mixed(&[0, MAX_ORDER]), 2);
+    assert_eq!(mixed(&[0, MAX_ORDER, 0]), 3);
+}
+
+/// Before 5.19 nobody looked at pins before a page was frozen: all of a folio is unmapped at each try.
+#[test]
+fn who_does_not_respect_pins_unmaps_what_is_pinned() {
+    for (kernel, flushed) in [("linux-5.13", 16), ("linux-6.1.176", 1)] {
+        assert_eq!(interrupts(kernel, (4, 1), (1, 0), MigrateMode::Async), 10 * flushed, "{kernel}");
     }
 }

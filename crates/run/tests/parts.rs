@@ -1,14 +1,13 @@
-//! Large folios and their parts: who splits them, maps them in part, and moves them as one or in pieces.
+//! Large folios and their parts: who splits them, maps them in part, and locks them.
 #![cfg(not(loom))]
 
 mod lab;
 mod mapped;
 
-use gupstress_run::drive::Driver;
-use gupstress_run::machine::{Backing, Gfp, Kind, Layout, MAX_ORDER, Mapping, PageIndex, Pte, flag, pages};
+use gupstress_run::machine::{Backing, Gfp, Kind, MAX_ORDER, Mapping, PageIndex, Pte, flag, pages};
 use gupstress_run::observe::Event;
 use gupstress_run::ops::MigrateMode;
-use mapped::{At, LAYOUT, MS, anon, body, frame, machine, play, with};
+use mapped::{At, anon, frame, with};
 
 const HUGE: u32 = 1 << MAX_ORDER;
 
@@ -277,113 +276,6 @@ fn the_copy_of_a_huge_page_in_a_locked_area_is_locked_as_the_rules_say() {
             t.lru_add_drain();
             let after = frame(mapping, 0);
             assert_eq!((after == head, t.m.page(after).has(flag::MLOCKED)), (false, copied), "{rule}");
-        });
-    }
-}
-
-// ------------------------------------------------------------ migration
-
-/// What a huge page or a smaller folio counts as when it moves, does not, and is split for want of a target.
-#[test]
-fn huge_pages_are_counted_apart_where_they_are_moved_not_moved_and_split() {
-    const COUNTED: [Event; 5] = [
-        Event::Migrated,
-        Event::MigrateFailed,
-        Event::ThpMigrationSuccess,
-        Event::ThpMigrationFail,
-        Event::ThpMigrationSplit,
-    ];
-    let size = u64::from(HUGE);
-    for kernel in ["linux-6.1.176", "linux-7.2.13"] {
-        for (order, held, pieces, wanted) in [
-            (MAX_ORDER, false, false, [2 * size, 0, 2, 0, 0]),
-            (MAX_ORDER, true, false, [0, 2 * size, 0, 2, 0]),
-            (MAX_ORDER, false, true, [2 * size, 0, 0, 2, 2]),
-            (4, false, false, [32, 0, 0, 0, 0]),
-            (4, true, false, [0, 32, 0, 0, 0]),
-            (4, false, true, [32, 0, 0, 0, 0]),
-        ] {
-            let m = machine(kernel, &[], &Layout { normal: 3072, ..LAYOUT });
-            let id = m.map(anon(order), 2 << order).id;
-            let totals = play(
-                &m,
-                vec![body(id, move |(t, mapping)| {
-                    t.touch(mapping, mapping.vma.pages()).unwrap();
-                    let heads = [0, 1 << order].map(|index| frame(mapping, index));
-                    if pieces {
-                        t.fragment();
-                    }
-                    for head in heads {
-                        assert!(t.isolate_lru(head));
-                        t.m.page(head).get(i32::from(held));
-                    }
-                    let result = t.migrate_pages(&heads, Gfp::Pin, MigrateMode::Sync);
-                    assert_eq!(result.is_complete(), !held, "{kernel} {order}");
-                    t.putback_movable(result.left);
-                    if held {
-                        heads.iter().for_each(|&head| t.put(head, 1));
-                    }
-                    t.lru_add_drain();
-                })],
-            );
-            let counted = COUNTED.map(|event| totals.get(event));
-            assert_eq!(counted, wanted, "{kernel}, order {order}, held: {held}, in pieces: {pieces}");
-        }
-    }
-}
-
-#[test]
-fn who_splits_a_folio_for_want_of_a_target_sleeps_on_its_lock_if_he_may() {
-    for kernel in ["linux-6.1.176", "linux-7.2.13"] {
-        for (mode, sleeps) in [(MigrateMode::Sync, true), (MigrateMode::Async, false)] {
-            let m = machine(kernel, &[], &LAYOUT);
-            let id = m.map(anon(4), 16).id;
-            play(
-                &m,
-                vec![body(id, |(t, mapping)| {
-                    t.touch(mapping, mapping.vma.pages()).unwrap();
-                    t.lru_add_drain_all(false);
-                    t.fragment();
-                    t.lru_add_drain_all(false);
-                })],
-            );
-            let head = frame(m.mapping(id), 0);
-            let holder = body(id, move |(t, _)| {
-                assert!(t.lock(head));
-                t.d.sleep(10 * MS);
-                t.unlock(head);
-            });
-            let mover = body(id, move |(t, mapping)| {
-                t.d.sleep(MS);
-                assert!(t.isolate_lru(head));
-                let result = t.migrate_pages(&[head], Gfp::Pin, mode);
-                let split = orders((t, mapping)) == [0; 16];
-                let done = (result.is_complete(), split, t.d.now() >= 10 * MS);
-                assert_eq!(done, (sleeps, sleeps, sleeps), "{kernel} {mode:?}");
-                t.putback_movable(result.left);
-                t.lru_add_drain();
-            });
-            play(&m, vec![holder, mover]);
-        }
-    }
-}
-
-#[test]
-fn a_page_that_nothing_maps_is_moved_without_a_drain_for_those_who_do() {
-    for (mapped, drains) in [(true, 1), (false, 0)] {
-        with(&[("drain_after_migrate", "mapped")], Kind::Shmem, 1, move |(t, mapping)| {
-            t.touch(mapping, pages(0..1)).unwrap();
-            if !mapped {
-                t.madvise_dontneed(mapping, pages(0..1)).unwrap();
-            }
-            t.lru_add_drain();
-            let page = mapping.cached(PageIndex(0)).unwrap();
-            assert!(t.isolate_lru(page));
-            let before = t.count.get(Event::DrainLocal);
-            assert!(t.migrate_pages(&[page], Gfp::Pin, MigrateMode::Sync).is_complete());
-            assert_eq!(t.count.get(Event::DrainLocal) - before, drains);
-            assert!(mapping.cached(PageIndex(0)).is_some_and(|copy| copy != page));
-            t.lru_add_drain();
         });
     }
 }

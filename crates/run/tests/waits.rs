@@ -353,3 +353,41 @@ fn who_stores_to_a_page_of_the_pool_that_is_on_its_way_stores_to_where_it_went()
     }
     assert!(moved > 0, "it has never been moved");
 }
+
+/// Once its entry is gone the page may be anybody's.
+#[test]
+fn who_waits_for_a_page_that_is_moved_waits_once_and_not_for_a_strangers_lock() {
+    let (mut waits, mut passed) = (0, 0);
+    for seed in 0..4 * SEEDS {
+        let (m, id) = machine("linux-7.2.13", Kind::Anon, 1);
+        play(&m, seed, vec![body(move |t| t.touch(t.m.mapping(id), pages(0..1)).unwrap())]);
+        let unlocked = Rc::new(Cell::new(false));
+        let unlocks = Rc::clone(&unlocked);
+        let mover = body(move |t| {
+            let vma = &t.m.mapping(id).vma;
+            let pte = vma.pte(PageIndex(0));
+            let set = |pte| vma.lock(PageIndex(0)).set(PageIndex(0), pte);
+            assert!(t.lock(pte.frame()));
+            set(pte.to_migration(true));
+            (0..8).for_each(|_| t.d.step(Step::Idle, NO_FRAME));
+            set(pte);
+            // The same frame, in another's hands.
+            (0..40).for_each(|_| t.d.step(Step::Idle, NO_FRAME));
+            unlocks.set(true);
+            t.unlock(pte.frame());
+        });
+        let ended = Rc::new(Cell::new((0, false)));
+        let ends = Rc::clone(&ended);
+        let toucher = body(move |t| {
+            t.touch(t.m.mapping(id), pages(0..1)).unwrap();
+            ends.set((t.count.get(Event::MigrationWaits), unlocked.get()));
+        });
+        play(&m, seed, vec![mover, toucher]);
+        let (waited, unlocked) = ended.get();
+        assert!(waited <= 1, "seed {seed}: it looked at the entry {waited} times");
+        waits += waited;
+        passed += u32::from(waited == 1 && !unlocked);
+    }
+    assert!(waits > 20, "only {waits} came in the midst of it");
+    assert!(passed > 0, "nobody found the entry gone");
+}

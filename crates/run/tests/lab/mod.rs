@@ -1,7 +1,7 @@
 //! Threads of a machine's own on the simulator: what tests of operations run on.
 
 use gupstress_run::drive::sim::{Kworkers, Lab, SimEnd, SimTask, SimThread};
-use gupstress_run::drive::{Costs, Decision, Strategy};
+use gupstress_run::drive::{Costs, Decision, Place, Strategy};
 use gupstress_run::machine::{CpuId, Machine};
 use gupstress_run::observe::{Counters, Totals};
 use gupstress_run::ops::Task;
@@ -28,19 +28,25 @@ pub fn run(
     limit_ns: u64,
     bodies: Vec<(u32, Body)>,
 ) -> Result<Ran, String> {
+    let placed = bodies.into_iter().map(|(cpu, body)| (cpu, Arc::default(), body)).collect();
+    run_at(m, strategy, seed, limit_ns, placed)
+}
+
+/// The same, each with where it says what it does.
+pub fn run_at(
+    m: &Arc<Machine>,
+    strategy: Box<dyn Strategy>,
+    seed: u64,
+    limit_ns: u64,
+    bodies: Vec<(u32, Arc<Place>, Body)>,
+) -> Result<Ran, String> {
     let counters: Vec<Arc<Counters>> = (0..=bodies.len()).map(|_| Arc::default()).collect();
     let mut tasks = Vec::new();
-    for ((cpu, body), count) in bodies.into_iter().zip(&counters) {
+    for ((cpu, place, body), count) in bodies.into_iter().zip(&counters) {
         let cpu = CpuId(cpu);
         let (m, count) = (Arc::clone(m), Arc::clone(count));
         let body = move |thread: &SimThread<'_>| body(&Task::new(&m, thread, &count, cpu));
-        tasks.push(SimTask {
-            cpu,
-            place: Arc::default(),
-            killable: true,
-            daemon: false,
-            body: Box::new(body),
-        });
+        tasks.push(SimTask { cpu, place, killable: true, daemon: false, body: Box::new(body) });
     }
     let kworkers = Kworkers::of(m, &counters[tasks.len()]);
     let killed = Cell::new(false);

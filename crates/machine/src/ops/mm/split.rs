@@ -94,7 +94,7 @@ impl<D: Driver> Mm<'_, D> {
         }
         mapping.for_each_vma(|vma| self.split_pmd_of(vma, pages.start, head));
         mapping.for_each_vma(|vma| {
-            for (index, frame) in pages.clone().take_while(|&index| index < vma.end()).zip(head.on()) {
+            for (index, frame) in pages.clone().zip(head.on()) {
                 let locked = vma.lock(index);
                 let pte = locked.get(index);
                 if pte.is_present() && pte.frame() == frame {
@@ -109,11 +109,9 @@ impl<D: Driver> Mm<'_, D> {
 
     /// Splits the PMD that maps a folio, if one does.
     fn split_pmd_of(&self, vma: &crate::machine::Vma, index: PageIndex, head: Frame) {
-        if index < vma.end() {
-            let locked = vma.lock(index);
-            if locked.pmd(index).is_some_and(|pmd| pmd.frame() == head) {
-                self.split_pmd_locked(&locked, vma, index);
-            }
+        let locked = vma.lock(index);
+        if locked.pmd(index).is_some_and(|pmd| pmd.frame() == head) {
+            self.split_pmd_locked(&locked, vma, index);
         }
     }
 
