@@ -15,7 +15,7 @@
 
 use gupstress_run::drive::{Driver, Step, Wait, Waited};
 use gupstress_run::machine::{
-    Backing, CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, PageIndex, flag, pages,
+    Backing, CpuId, Frame, Gfp, Kind, Known, Layout, Machine, MappingId, Page, PageIndex, flag, pages,
 };
 use gupstress_run::observe::{Counters, Event};
 use gupstress_run::ops::{Access, Dma, MigrateMode, Pin, PinRequest, Task};
@@ -246,6 +246,26 @@ fn a_monitor_loses_no_wake_up() {
         waker.join().unwrap();
     });
     slept.some("a sleep that was woken");
+}
+
+#[test]
+fn who_is_told_to_wait_for_a_flag_is_woken_by_who_clears_it() {
+    let [waited, cleared] = [Reached::default(), Reached::default()];
+    let seen = [waited.clone(), cleared.clone()];
+    explore(3, move || {
+        let page = Arc::new(Page::default());
+        page.set(flag::LOCKED);
+        let waker = {
+            let page = Arc::clone(&page);
+            thread::spawn(move || page.clear_awaited(flag::LOCKED))
+        };
+        let clear = page.is_clear_or_awaited(flag::LOCKED);
+        assert_eq!(waker.join().unwrap(), !clear);
+        seen[0].count(!clear);
+        seen[1].count(clear);
+    });
+    waited.some("a look before it was cleared");
+    cleared.some("a look after that");
 }
 
 #[test]
