@@ -4,13 +4,15 @@
 mod lab;
 
 use gupstress_run::drive::sim::SimThread;
-use gupstress_run::drive::{Driver as _, Listed, Pending, Sched, Step, Strategy, TaskId, Timed, Uniform};
+use gupstress_run::drive::{
+    Driver as _, Listed, Pending, Sched, Step, Strategy, TaskId, Timed, Uniform, Wait,
+};
 use gupstress_run::machine::{
-    Backing, CpuId, Frame, Kind, Known, Layout, MAX_ORDER, Machine, MappingId, NO_FRAME, PageIndex, ZoneKind,
-    flag, pages,
+    Backing, CpuId, Frame, Gfp, Kind, Known, Layout, MAX_ORDER, Machine, MappingId, NO_FRAME, PageIndex,
+    ZoneKind, flag, pages,
 };
 use gupstress_run::observe::{Event, Totals};
-use gupstress_run::ops::{Caller, Errno, Pin, PinRequest, Task};
+use gupstress_run::ops::{Caller, Errno, MigrateMode, Pin, PinRequest, Task};
 use gupstress_run::policy::{Source, load_kernel, load_policy};
 use lab::Body;
 use std::cell::{Cell, RefCell};
@@ -326,32 +328,40 @@ fn who_forks_while_another_pins_by_gup_fast_makes_it_start_over() {
 }
 
 #[test]
-fn who_stores_to_a_page_of_the_pool_that_is_on_its_way_stores_to_where_it_went() {
-    let mut moved = 0;
+fn who_gets_to_fault_in_a_page_of_the_pool_while_it_is_on_its_way_leaves_it_alone() {
+    let mut waits = 0;
     for seed in 0..SEEDS {
-        let (m, id) = machine("linux-7.2.13", Kind::Hugetlb, HUGE);
-        assert_eq!(m.set_hugetlb_pool(CpuId(0), 4), 4);
-        assert!(m.reserve_hugetlb(CpuId(0), id, 1));
+        let (m, id) = pool("linux-7.2.13", Kind::Hugetlb, 6);
         // Its own, and not to be stored to without a fault.
         play(&m, seed, vec![body(move |t| t.read(t.m.mapping(id), pages(0..1)).unwrap())]);
-        let before = m.mapping(id).vma.pte(PageIndex(0)).frame();
-        let policy = load_policy(Source::Preset(&m.rules.policy), &[]).unwrap();
-        let pinner = body(move |t| {
-            let request = PinRequest::new(&policy, t.m.mapping(id), pages(0..1), false);
-            let mut pin = Pin::default();
-            t.pin_longterm(&request, &mut pin).unwrap();
-            t.unpin_longterm(&mut pin);
+        let mutexes = 0..8 * 8;
+        assert!(mutexes.clone().all(|number| m.hugetlb_fault_mutex(number).try_lock(99)));
+        let pte = move |m: &Machine| m.mapping(id).vma.pte(PageIndex(0));
+        let toucher = body(move |t| t.touch(t.m.mapping(id), pages(0..1)).unwrap());
+        let over: Rc<Cell<bool>> = Rc::default();
+        let moved_on = Rc::clone(&over);
+        let mover = body(move |t| {
+            t.d.sleep(100_000);
+            t.with_short_ref(t.m.mapping(id), PageIndex(0), |frame| assert!(t.isolate_lru(frame)));
+            let moved = t.migrate_pages(&[pte(t.m).frame()], Gfp::Pin, MigrateMode::Sync);
+            assert!(moved.is_complete());
+            moved_on.set(true);
         });
-        let toucher = body(move |t| {
-            (0..t.d.below(40)).for_each(|_| t.d.step(Step::Idle, NO_FRAME));
-            t.touch(t.m.mapping(id), pages(0..1)).unwrap();
+        // Somebody else's fault, which is over in the midst of that.
+        let other = body(move |t| {
+            while !pte(t.m).is_migration() && !over.get() {
+                t.d.step(Step::Idle, NO_FRAME);
+            }
+            for mutex in mutexes {
+                if let Some(thread) = t.m.hugetlb_fault_mutex(mutex).unlock() {
+                    t.d.wake(Wait::HugetlbFault { mutex, thread });
+                }
+            }
         });
-        play(&m, seed, vec![pinner, toucher]);
-        let pte = m.mapping(id).vma.pte(PageIndex(0));
-        assert!(pte.is_writable() && m.folio(pte.frame()).folio_mapcount() == 1, "seed {seed}");
-        moved += u32::from(pte.frame() != before);
+        waits += play(&m, seed, vec![toucher, mover, other]).get(Event::MigrationWaits);
+        assert!(pte(&m).is_writable(), "seed {seed}");
     }
-    assert!(moved > 0, "it has never been moved");
+    assert!(waits > 0, "nobody came to it in time");
 }
 
 /// Once its entry is gone the page may be anybody's.
