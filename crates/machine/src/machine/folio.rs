@@ -39,6 +39,18 @@ impl<'m> Found<'m> {
         page::is_at_least_in(self.said, order)
     }
 
+    /// The flags of the page itself, as it was found.
+    #[inline]
+    pub fn page_flags(self) -> u32 {
+        self.said
+    }
+
+    /// Whether the folio has more than one page.
+    #[inline]
+    pub fn is_large(self) -> bool {
+        page::is_large_in(self.said)
+    }
+
     /// The folio's flags. A page alone has been asked already.
     #[inline]
     pub fn flags(self) -> u32 {

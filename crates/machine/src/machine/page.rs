@@ -228,12 +228,6 @@ impl Page {
         is_large_in(self.flags())
     }
 
-    /// Whether its order is no less than this one, which is above 0.
-    #[inline]
-    pub(super) fn is_at_least(&self, order: u32) -> bool {
-        is_at_least_in(self.flags(), order)
-    }
-
     /// Makes it part of a folio of this order; `place`: which flags of [`flag::PLACE`] it has
     /// where that is smaller than the largest.
     pub(super) fn set_order(&self, order: u32, place: u32) {
@@ -343,7 +337,13 @@ impl Page {
     /// Mappings of the folio that it is the head of: `folio_mapcount`.
     #[inline]
     pub fn folio_mapcount(&self) -> i32 {
-        if self.is_large() { self.large_mapcount() } else { self.mapcount() }
+        self.folio_mapcount_in(self.flags())
+    }
+
+    /// The same where it was found with these flags.
+    #[inline]
+    pub(super) fn folio_mapcount_in(&self, flags: u32) -> i32 {
+        if is_large_in(flags) { self.large_mapcount() } else { self.mapcount() }
     }
 
     /// Adds to the page's own mapcount; returns the new one. Under the page-table lock.
@@ -416,6 +416,24 @@ impl Page {
     pub fn clear(&self, mask: u32) -> u32 {
         let flags = self.flags();
         if flags & mask == 0 { flags } else { self.flags.fetch_and(!mask, Ordering::AcqRel) }
+    }
+
+    /// Clears flags of a page of a folio, and sets flags of the folio: in one write where one line has both.
+    #[inline]
+    pub(crate) fn hand_over(&self, clear: u32, folio: &Self, set: u32) {
+        if !std::ptr::eq(self, folio) {
+            self.clear(clear);
+            folio.set(set);
+            return;
+        }
+        let with = |flags: u32| flags & !clear | set;
+        let mut old = self.flags();
+        while old != with(old)
+            && let Err(now) =
+                self.flags.compare_exchange_weak(old, with(old), Ordering::AcqRel, Ordering::Relaxed)
+        {
+            old = now;
+        }
     }
 
     /// Test-and-clear: true if all of `mask` was set.
@@ -714,6 +732,20 @@ mod tests {
         assert!(!page.test_set(flag::DIRTY) && page.test_set(flag::DIRTY));
         page.set_fresh(flag::LOCKED | flag::DIRTY);
         assert_eq!(page.flags(), flag::ACTIVE | flag::DIRTY | flag::LOCKED);
+    }
+
+    #[test]
+    fn what_a_page_hands_over_its_folio_has_whether_or_not_they_share_a_line() {
+        for alone in [true, false] {
+            let (one, other) = (Page::default(), Page::default());
+            let (page, folio) = (&one, if alone { &one } else { &other });
+            page.set(flag::ANON_EXCLUSIVE | flag::HWPOISON);
+            folio.set(flag::LOCKED);
+            page.hand_over(flag::ANON_EXCLUSIVE, folio, flag::DIRTY);
+            assert!(!page.has(flag::ANON_EXCLUSIVE) && page.has(flag::HWPOISON), "alone: {alone}");
+            assert!(folio.has(flag::LOCKED) && folio.has(flag::DIRTY), "alone: {alone}");
+            assert_eq!(page.has(flag::DIRTY), alone);
+        }
     }
 
     #[test]

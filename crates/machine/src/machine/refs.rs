@@ -3,7 +3,8 @@
 //! Every question about a folio's references is answered here, for all orders alike.
 
 use super::folio::Found;
-use super::{Frame, Machine, Page, ZERO_FRAME, flag};
+use super::page::{self, flag};
+use super::{Frame, Machine, Page, ZERO_FRAME};
 
 /// What a folio has beyond what is expected: pins, and other references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,14 +36,27 @@ const PINCOUNT_ORDER: u32 = if cfg!(loom) { 1 } else { 2 };
 
 #[inline]
 fn counts_apart(folio: &Page) -> bool {
-    folio.is_at_least(PINCOUNT_ORDER)
+    counts_apart_in(folio.flags())
+}
+
+/// The same of a folio with these flags.
+#[inline]
+fn counts_apart_in(flags: u32) -> bool {
+    page::is_at_least_in(flags, PINCOUNT_ORDER)
 }
 
 impl Machine {
     /// `folio_expected_ref_count`: mappings, and the page cache's one a page.
     #[inline]
     pub fn expected_refs(&self, folio: &Page) -> i32 {
-        folio.folio_mapcount() + self.cache_refs(folio)
+        Self::expected_refs_in(folio, folio.flags())
+    }
+
+    /// The same of a folio that was found with these flags.
+    #[inline]
+    pub(crate) fn expected_refs_in(folio: &Page, flags: u32) -> i32 {
+        let cached = folio.mapping().is_some() && flags & flag::ANON == 0;
+        folio.folio_mapcount_in(flags) + if cached { 1 << page::order_in(flags) } else { 0 }
     }
 
     /// References that the page cache holds on a folio: one a page.
@@ -60,7 +74,13 @@ impl Machine {
     /// References that a pin of one page adds to its folio.
     #[inline]
     pub fn pin_bias(&self, folio: &Page) -> i32 {
-        self.refs_of(Grab { counted: counts_apart(folio) })
+        self.pin_bias_in(folio.flags())
+    }
+
+    /// The same of a folio with these flags.
+    #[inline]
+    pub(crate) fn pin_bias_in(&self, flags: u32) -> i32 {
+        self.refs_of(Grab { counted: counts_apart_in(flags) })
     }
 
     /// Whether a pin of a page is a reference at all: not on the zero page where it does not count.
@@ -138,7 +158,9 @@ impl Machine {
     /// What `extra` references of a folio are made of, `own` pins beside them being the asker's.
     pub fn extra(&self, folio: &Page, extra: i32, own: i32) -> Extra {
         let bias = self.rules.pin_bias as i32;
-        if counts_apart(folio) {
+        if extra == 0 {
+            Extra { pins: 0, rest: 0 }
+        } else if counts_apart(folio) {
             let pins = (folio.pincount() - own).clamp(0, extra.max(0));
             Extra { pins, rest: extra - pins }
         } else if bias > 1 {

@@ -156,7 +156,8 @@ impl Vma {
         self.slot(index).own()
     }
 
-    /// What is mapped at a page whose PTE is empty.
+    /// What is mapped at a page whose PTE is empty. Out of line: mostly it is the PTE that was asked for.
+    #[cold]
     #[inline(never)]
     fn pte_by_pmd(&self, index: PageIndex) -> Pte {
         match self.pmds[index.table()].load(Ordering::SeqCst) {
@@ -319,9 +320,8 @@ impl PteSlot<'_> {
         Pte(self.pte.load(Ordering::SeqCst))
     }
 
-    /// What is mapped there if the PTE is empty. Out of line: mostly it is the PTE that was asked for.
-    #[cold]
-    #[inline(never)]
+    /// What is mapped there if the PTE is empty.
+    #[inline]
     fn by_pmd(self, own: Pte) -> Option<Pte> {
         own.is_none().then(|| self.vma.pte_by_pmd(self.index))
     }
@@ -509,12 +509,17 @@ impl Mapping {
     }
 
     /// Calls `visit` with every area that may map the pages: `rmap_walk`.
+    #[inline]
     pub fn for_each_vma(&self, mut visit: impl FnMut(&Vma)) {
-        visit(&self.vma);
-        // Who finds a PTE that fork has copied took the lock that fork held, and so sees the child.
-        if self.nr_children.load(Ordering::Relaxed) != 0 {
-            let children = self.children.lock().clone();
-            children.iter().for_each(|vma| visit(vma));
+        let (mut vma, mut children) = (&self.vma, Vec::new());
+        for nth in 0.. {
+            visit(vma);
+            // Who finds a PTE that fork has copied took the lock that fork held, and so sees the child.
+            if nth == 0 && self.nr_children.load(Ordering::Relaxed) != 0 {
+                children.clone_from(&self.children.lock());
+            }
+            let Some(next) = children.get(nth) else { break };
+            vma = next;
         }
     }
 
@@ -527,8 +532,9 @@ impl Mapping {
     /// The frame that an access gets through a PTE, now or once what it waits for is over. Of a
     /// file that is what the page cache has, which knows the target of a migration before the
     /// migration entry is gone.
+    #[inline]
     pub fn named(&self, index: PageIndex, pte: Pte) -> Option<Frame> {
-        if self.kind.is_cached() && !pte.is_present() {
+        if !pte.is_present() && self.kind.is_cached() {
             self.cached(index)
         } else {
             (!pte.is_none()).then(|| pte.frame())

@@ -19,7 +19,8 @@ pub enum MigrateMode {
 /// A folio that has been unmapped, with its target; both locked.
 pub(super) struct Unmapped<'a> {
     pub src: Folio<'a>,
-    dst: Fresh<'a>,
+    /// Until the folio has moved there.
+    dst: Option<Fresh<'a>>,
     pub was_mapped: bool,
     was_mlocked: bool,
 }
@@ -41,6 +42,7 @@ pub(super) struct Refusal {
 
 /// References of the migration itself on each page: the isolation's.
 pub(super) const OWN: i32 = 1;
+const HAS_A_TARGET: &str = "a folio is moved once";
 
 impl<'a, D: Driver> Migrate<'a, D> {
     /// `migrate_folio_unmap`. `sleep`: whether locks and writeback may be slept on; `flush_later`: TLBs
@@ -84,7 +86,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
         self.set_locked(dst.folio());
         let kept = if was_mapped { self.try_to_migrate(src, OWN, !flush_later) } else { None };
         self.step(Step::MigrateUnmapped, src);
-        let unmapped = Unmapped { src: folio, dst, was_mapped, was_mlocked };
+        let unmapped = Unmapped { src: folio, dst: Some(dst), was_mapped, was_mlocked };
         if folio.folio_mapcount() > 0 {
             self.migrate_undo(unmapped);
             // Mapped again meanwhile, where no PTE was kept: by a reference that is there now.
@@ -121,18 +123,14 @@ impl<'a, D: Driver> Migrate<'a, D> {
         Err(Refusal { errno, at: Step::MigrateWriteback, test: Test::Writeback })
     }
 
-    /// `migrate_folio_move`; gives the page back where it has to be tried again.
-    pub(super) fn migrate_folio_move(&self, unmapped: Unmapped<'a>) -> Result<(), (Unmapped<'a>, Refusal)> {
-        let Unmapped { src, dst, was_mapped, was_mlocked } = unmapped;
+    /// `migrate_folio_move`; what is refused is as it was, to be tried again.
+    pub(super) fn migrate_folio_move(&self, unmapped: &mut Unmapped<'a>) -> Result<(), Refusal> {
+        let Unmapped { src, was_mapped, was_mlocked, .. } = *unmapped;
         self.step(Step::MigrateFreeze, src.head);
-        let dst = match self.move_to_new_folio(src, dst) {
-            Ok(dst) => dst,
-            Err((dst, found)) => {
-                let test = Test::Refs { found, expected: OWN + self.m.cache_refs(&src) };
-                let refusal = Refusal { errno: Errno::EAGAIN, at: Step::MigrateFreeze, test };
-                return Err((Unmapped { src, dst, was_mapped, was_mlocked }, refusal));
-            }
-        };
+        let dst = self.move_to_new_folio(src, &mut unmapped.dst).map_err(|found| {
+            let test = Test::Refs { found, expected: OWN + self.m.cache_refs(&src) };
+            Refusal { errno: Errno::EAGAIN, at: Step::MigrateFreeze, test }
+        })?;
         self.step(Step::MigrateCopied, src.head);
         self.relist(dst);
         let drain = match self.m.rules.drain_after_migrate {
@@ -169,12 +167,10 @@ impl<'a, D: Driver> Migrate<'a, D> {
 
     /// `move_to_new_folio`: freezes the source, copies contents and state, and
     /// replaces it in the page cache. On an unexpected reference: how many there are.
-    fn move_to_new_folio(&self, src: Folio<'a>, dst: Fresh<'a>) -> Result<Folio<'a>, (Fresh<'a>, i32)> {
+    fn move_to_new_folio(&self, src: Folio<'a>, dst: &mut Option<Fresh<'a>>) -> Result<Folio<'a>, i32> {
         let cached = self.m.cache_refs(&src);
-        let frozen = match self.m.memory.freeze_folio(src, OWN + cached) {
-            Ok(frozen) => frozen,
-            Err(found) => return Err((dst, found)),
-        };
+        let frozen = self.m.memory.freeze_folio(src, OWN + cached)?;
+        let dst = dst.take().expect(HAS_A_TARGET);
         frozen.copy_to(&dst);
         let target = dst.folio();
         let (mapping, index) = (src.mapping(), src.index());
@@ -222,7 +218,7 @@ impl<'a, D: Driver> Migrate<'a, D> {
             self.remap(src, src.head, src.head);
         }
         self.unlock_folio(src);
-        let dst = dst.publish_folio();
+        let dst = dst.expect(HAS_A_TARGET).publish_folio();
         self.unlock_folio(dst);
         self.put_folio(dst, 1);
     }

@@ -212,9 +212,8 @@ impl<D: Driver> Migrate<'_, D> {
     fn unmap_and_move(&self, frame: Frame, gfp: Gfp, mode: MigrateMode, force: bool) -> Result<(), Refusal> {
         match self.migrate_folio_unmap(self.folio_at(frame), gfp, mode, force, false)? {
             Unmap::Freed => Ok(()),
-            Unmap::Done(unmapped) => self.migrate_folio_move(unmapped).map_err(|(unmapped, refusal)| {
+            Unmap::Done(mut unmapped) => self.migrate_folio_move(&mut unmapped).inspect_err(|_| {
                 self.migrate_undo(unmapped);
-                refusal
             }),
         }
     }
@@ -290,12 +289,13 @@ impl<D: Driver> Migrate<'_, D> {
             retried = Failed::default();
             for frame in pages.by_ref() {
                 let folio = self.folio_at(frame);
-                if self.wants_split(&folio) && self.split(frame, mode, &mut result) {
+                let large = folio.is_large();
+                if large && self.wants_split(&folio) && self.split(frame, mode, &mut result) {
                     continue;
                 }
                 let size = Failed::of(&folio);
                 // `TTU_BATCH_FLUSH`, which defers nothing for a PMD.
-                let by_pmd = folio.is_large() && self.m.memory.entire_mapcount(frame) > 0;
+                let by_pmd = large && self.m.memory.entire_mapcount(frame) > 0;
                 let flush_later = mode == MigrateMode::Async && !by_pmd;
                 let sleep = mode == MigrateMode::Sync;
                 let refusal = match self.migrate_folio_unmap(folio, gfp, mode, sleep, flush_later) {
@@ -351,19 +351,18 @@ impl<D: Driver> Migrate<'_, D> {
             if unmapped.is_empty() {
                 break;
             }
-            let mut again = Vec::new();
-            for page in unmapped {
+            unmapped.retain_mut(|page| {
                 let size = Failed::of(&page.src);
-                let Err((page, refusal)) = self.migrate_folio_move(page) else {
-                    self.migrated(size);
-                    continue;
-                };
-                if pass == passes {
-                    self.refused(&mut result.refused, refusal.at, page.src.head, refusal.test, OWN);
+                let refusal = self.migrate_folio_move(page).err();
+                match refusal {
+                    None => self.migrated(size),
+                    Some(refusal) if pass == passes => {
+                        self.refused(&mut result.refused, refusal.at, page.src.head, refusal.test, OWN);
+                    }
+                    Some(_) => {}
                 }
-                again.push(page);
-            }
-            unmapped = again;
+                refusal.is_some()
+            });
         }
         for page in unmapped {
             result.failed.add(Failed::of(&page.src));
@@ -373,9 +372,9 @@ impl<D: Driver> Migrate<'_, D> {
         result
     }
 
-    /// Whether a folio is split before it is tried: part of it is mapped no more.
+    /// Whether a large folio is split before it is tried: part of it is mapped no more.
     fn wants_split(&self, folio: &Page) -> bool {
-        self.m.rules.splits_partly_mapped && folio.is_large() && folio.has(flag::PARTLY_MAPPED)
+        self.m.rules.splits_partly_mapped && folio.has(flag::PARTLY_MAPPED)
     }
 }
 

@@ -216,12 +216,13 @@ impl<D: Driver> Mm<'_, D> {
         if request.is_refused(&self.m.rules) {
             return Err(Stopped::Failed(Errno::EFAULT));
         }
+        let apart = mapping.kind.is_hugetlb() && self.m.rules.hugetlb_apart;
         for index in range.clone() {
             self.step_at(Step::GupWalk);
             if self.killed() {
                 return Err(Stopped::Failed(Errno::EINTR));
             }
-            let (folio, frame, clean) = loop {
+            let (folio, frame, pte) = loop {
                 let locked = vma.lock(index);
                 let pte = locked.get(index);
                 let replaced = walk.replace_zero && pte.frame() == ZERO_FRAME;
@@ -231,7 +232,7 @@ impl<D: Driver> Mm<'_, D> {
                     if walk.refuse && must_move(frame) {
                         return Err(Stopped::Refused);
                     }
-                    if mapping.kind.is_hugetlb() && self.m.rules.hugetlb_apart && must_move(frame) {
+                    if apart && must_move(frame) {
                         return Err(Stopped::Failed(Errno::ENOMEM));
                     }
                     let found = self.find(frame);
@@ -239,7 +240,7 @@ impl<D: Driver> Mm<'_, D> {
                         self.m.pin(found);
                         self.event(Event::Acquired);
                     }
-                    break (found.folio(), frame, !pte.is_dirty());
+                    break (found.folio(), frame, pte);
                 }
                 drop(locked);
                 if walk.stop_at_migration && pte.is_migration() && index != first {
@@ -249,8 +250,9 @@ impl<D: Driver> Mm<'_, D> {
                 self.handle_mm_fault(mapping, vma, index, access).map_err(Stopped::Failed)?;
             };
             pages.push(frame);
-            if touch && !self.m.is_zero(frame) {
-                if write && clean {
+            // What may be written to is no zero page.
+            if touch && (pte.is_writable() || !self.m.is_zero(frame)) {
+                if write && !pte.is_dirty() {
                     // Who pins it to write may do so behind the page table's back.
                     folio.set(flag::DIRTY);
                 }

@@ -65,7 +65,7 @@ impl<D: Driver> Mm<'_, D> {
     #[inline]
     pub(super) fn remove_rmap_of(&self, page: &Page, frame: Frame, vma: &Vma, index: PageIndex) {
         let left = self.m.memory.add_mapcount_of(page, frame, -1);
-        if left == 0 && page.is_large() {
+        if page.is_large() && left == 0 {
             self.partly_unmapped(frame);
         }
         if vma.is_locked(index) {
@@ -143,12 +143,8 @@ impl<D: Driver> Mm<'_, D> {
                     self.flush_if(flush);
                     return;
                 }
-                if exclusive {
-                    page.clear(flag::ANON_EXCLUSIVE);
-                }
-                if pte.is_dirty() {
-                    folio.set(flag::DIRTY);
-                }
+                let dirty = if pte.is_dirty() { flag::DIRTY } else { 0 };
+                page.hand_over(flag::ANON_EXCLUSIVE, &folio, dirty);
                 if huge {
                     self.remove_rmap_pmd(head, vma, here);
                 } else {

@@ -7,21 +7,20 @@
 use super::call::{Call, Cursor};
 use crate::drive::{Driver, Step};
 use crate::machine::NO_FRAME;
-use crate::machine::{Frame, Page, PageIndex, Test, ZERO_FRAME, flag};
+use crate::machine::{Frame, Machine, Page, PageIndex, Test, ZERO_FRAME, flag};
 use crate::ops::floor::Task;
 use crate::ops::mm::{Access, Lookup, place_of};
 use crate::policy::Errno;
 use crate::policy::decide::{Over, PageSeen, Seen, Walk};
 
 impl<D: Driver> Task<'_, D> {
-    /// What a kernel sees of a page on whose folio it holds references, as many as `own` says.
-    fn see(&self, frame: Frame, own: impl FnOnce(&Page) -> i32) -> PageSeen {
-        let page = self.page(frame);
-        let folio = self.m.memory.folio_of(page, frame);
-        let own = own(&folio);
-        let extra = folio.refcount() - self.m.expected_refs(&folio) - own;
+    /// What a kernel sees of a page on whose folio it holds references, as many as `own` says for its flags.
+    fn see(&self, frame: Frame, own: impl FnOnce(u32) -> i32) -> PageSeen {
+        let folio = self.find(frame);
         let flags = folio.flags();
-        let permanent = if page.has(flag::HWPOISON) {
+        let own = own(flags);
+        let extra = folio.refcount() - Machine::expected_refs_in(&folio, flags) - own;
+        let permanent = if folio.page_flags() & flag::HWPOISON != 0 {
             Some(Errno::EHWPOISON)
         } else if flags & flag::RESERVED != 0 && !self.m.is_zero(frame) {
             Some(Errno::EFAULT)
@@ -172,11 +171,11 @@ impl<D: Driver> Call<'_, '_, D> {
         }
     }
 
-    /// References that are held there on its folio.
+    /// References that are held there on its folio, which has these flags.
     #[inline]
-    fn own(&self, folio: &Page) -> i32 {
+    fn own(&self, flags: u32) -> i32 {
         match self.cursor.over {
-            Over::Pinned => self.t.m.pin_bias(folio),
+            Over::Pinned => self.t.m.pin_bias_in(flags),
             Over::Isolated => 1,
             Over::Mapped | Over::Faulted(_) => i32::from(self.request.by == Lookup::PageCache),
         }
@@ -194,7 +193,7 @@ impl<D: Driver> Call<'_, '_, D> {
     }
 
     fn see_current(&self) -> Option<PageSeen> {
-        self.with_current(|frame| self.t.see(frame, |folio| self.own(folio)))
+        self.with_current(|frame| self.t.see(frame, |flags| self.own(flags)))
     }
 
     /// Isolates the page it has come to.
