@@ -178,7 +178,8 @@ fn no_part_of_a_huge_page_is_unmapped_protected_or_given_up() {
         };
         for part in [0..1, 1..HUGE, 5..9, HUGE..2 * HUGE + 3] {
             refused(s.munmap(CPU, a, pages(part.clone())));
-            refused(s.rdonly(CPU, a, pages(part)));
+            refused(s.rdonly(CPU, a, pages(part.clone())));
+            refused(s.share(CPU, a, pages(part)));
         }
         refused(s.dontneed(CPU, a, pages(1..HUGE)));
         s.dontneed(CPU, a, pages(0..HUGE - 1)).unwrap();
@@ -223,4 +224,21 @@ fn of_a_pinned_page_of_the_pool_a_child_gets_a_copy() {
         assert!(copy.is_present() && copy.is_writable() && copy.frame() != own);
     });
     sound(&s);
+}
+
+#[test]
+fn huge_pages_of_the_pool_are_given_up_by_madvise_since_5_18() {
+    for (kernel, gives_up) in [("linux-5.10", false), ("linux-5.13", false), ("linux-6.1.176", true)] {
+        for kind in [Kind::Hugetlb, Kind::Hugeshm] {
+            let mut s = on(kernel, 8 * HUGE);
+            s.hugepool(CPU, 1).unwrap();
+            let a = s.map(kind, HUGE).unwrap();
+            s.touch(CPU, a, pages(0..1)).unwrap();
+            let result = s.dontneed(CPU, a, pages(0..HUGE));
+            let invalid = matches!(result, Err(OpError::Refused { errno: Errno::EINVAL, .. }));
+            assert_eq!((result.is_ok(), invalid), (gives_up, !gives_up), "{kernel}, {kind:?}");
+            assert_eq!(s.page(a, PageIndex(0)).unwrap().is_none(), gives_up, "{kernel}, {kind:?}");
+            sound(&s);
+        }
+    }
 }

@@ -178,6 +178,8 @@ table! {
         key tmpfs_faults_huge: bool,
         /// Whether pins walk hugetlb mappings by themselves: what lies in Movable is -ENOMEM, for ever (to 6.5).
         key hugetlb_apart: bool,
+        /// Whether MADV_DONTNEED gives up huge pages of the pool (5.18 on; 90e7e7f5ef3f).
+        key hugetlb_dontneed: bool,
         /// Of which buffers io_uring keeps one pin a folio.
         key coalesce: Coalesce,
         /// Whether a pin without memory for its array of folios fails with its range still pinned (6.11).
@@ -231,6 +233,7 @@ impl Rules {
             hole_splits_to_fit: true,
             tmpfs_faults_huge: false,
             hugetlb_apart: false,
+            hugetlb_dontneed: true,
             coalesce: Coalesce::Several,
             folio_array_leaks: false,
             pin_bias: 1024,

@@ -1,5 +1,6 @@
 //! Fork: a child's view of a mapping.
 
+use super::advise::may_split;
 use crate::drive::Driver;
 use crate::machine::payload::pattern;
 use crate::machine::{Gfp, Mapping, PTES_PER_TABLE, PageIndex, PageRange, ProcessId, Pte, Vma, flag, vm};
@@ -30,8 +31,10 @@ impl<D: Driver> Mm<'_, D> {
     /// shared memory are not copied: a child faults them in.
     ///
     /// # Errors
-    /// `ENOMEM` without a frame for a copy; there is no child then.
+    /// `ENOMEM` without a frame for a copy; there is no child then. `EINVAL` for a part of a huge page of
+    /// the pool, whose rest nobody can keep from the child.
     pub fn fork(&self, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
+        may_split(mapping, &range)?;
         self.fork_child(mapping, range, false).map(drop)
     }
 

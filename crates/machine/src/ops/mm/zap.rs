@@ -40,9 +40,11 @@ impl<D: Driver> Mm<'_, D> {
     /// the pool those that lie in the range as a whole.
     ///
     /// # Errors
-    /// `EINVAL` at a locked area; what comes before it has been zapped. `ENOMEM` if there are holes.
+    /// `EINVAL` at a locked area; what comes before it has been zapped. `ENOMEM` if there are holes. `EINVAL`
+    /// too for what a kernel does not give up so.
     pub fn madvise_dontneed(&self, mapping: &Mapping, mut range: PageRange) -> Result<(), Errno> {
-        if mapping.kind == Kind::Pfnmap {
+        let refused = mapping.kind.is_hugetlb() && !self.m.rules.hugetlb_dontneed;
+        if mapping.kind == Kind::Pfnmap || refused {
             return Err(Errno::EINVAL);
         }
         if mapping.kind.is_hugetlb() {
