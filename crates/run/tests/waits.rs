@@ -8,8 +8,8 @@ use gupstress_run::drive::{
     Driver as _, Listed, Pending, Sched, Step, Strategy, TaskId, Timed, Uniform, Wait,
 };
 use gupstress_run::machine::{
-    Backing, CpuId, Frame, Gfp, Kind, Known, Layout, MAX_ORDER, Machine, MappingId, NO_FRAME, PageIndex,
-    ZoneKind, flag, pages,
+    Backing, CpuId, Frame, Gfp, Kind, Known, Layout, MAX_ORDER, Machine, MappingId, NO_FRAME, Obstacle,
+    PageIndex, Test, ZoneKind, flag, pages,
 };
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{Caller, Errno, MigrateMode, Pin, PinRequest, Task};
@@ -145,6 +145,45 @@ fn who_waited_for_the_lock_of_a_page_that_left_its_file_meanwhile_gets_another()
         let mapped = mapping.vma.pte(PageIndex(0));
         assert!(mapped.is_present(), "order {order}");
         assert_eq!(mapping.cached(PageIndex(0)), Some(mapped.frame()), "order {order}");
+        let recount = m.validate(&Known::default());
+        assert!(recount.complete && recount.broken.is_empty(), "order {order}: {:#?}", recount.broken);
+    }
+}
+
+#[test]
+fn a_hole_waits_for_the_lock_of_a_page_and_a_pin_fails_by_its_reference_meanwhile() {
+    for order in [0, 2] {
+        let (m, id) = machine("linux-7.2.13", Backing { kind: Kind::Shmem, order }, 4);
+        let locked: Rc<Cell<Option<Frame>>> = Rc::default();
+        let (seen, gone) = (Rc::clone(&locked), Rc::new(Cell::new(false)));
+        let ended = Rc::clone(&gone);
+        let holder = body(move |t| {
+            let mapping = t.m.mapping(id);
+            t.touch(mapping, pages(0..4)).unwrap();
+            t.lru_add_drain_all(true);
+            let frame = t.lock_page(mapping, PageIndex(0), &[]).unwrap();
+            locked.set(Some(frame));
+            t.d.sleep(1_000_000);
+            assert!(!ended.get(), "order {order}: it did not wait");
+            let folio = t.m.memory.folio(frame);
+            let (found, expected) = (folio.refcount(), t.m.expected_refs(folio) + 1);
+            let by = t.m.hindrance(frame, Test::Refs { found, expected }, t.d.id(), 0);
+            assert!(matches!(by.obstacle, Obstacle::ShortRefs { refs: 1.. }), "order {order}: {by:?}");
+            t.unlock_page(frame);
+        });
+        let puncher = body(move |t| {
+            while seen.get().is_none() {
+                t.d.sleep(1_000);
+            }
+            t.madvise_remove(t.m.mapping(id), pages(0..4)).unwrap();
+            assert_eq!(t.count.get(Event::LockWaits), 1, "order {order}");
+            gone.set(true);
+        });
+        let ran =
+            lab::run(&m, Box::new(Timed::new(1_000_000)), 1, 1_000_000_000, vec![(0, holder), (1, puncher)]);
+        assert!(!ran.unwrap().killed);
+        let mapping = m.mapping(id);
+        assert!(mapping.has_none_of(pages(0..4)), "order {order}: what was locked is in the file still");
         let recount = m.validate(&Known::default());
         assert!(recount.complete && recount.broken.is_empty(), "order {order}: {:#?}", recount.broken);
     }

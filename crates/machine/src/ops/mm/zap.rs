@@ -203,7 +203,9 @@ impl<D: Driver> Mm<'_, D> {
         let Some(folio) = self.try_get_cached(mapping, index, frame) else { return 0 };
         let head = folio.head;
         let mut removed = 0;
-        if self.trylock(head) {
+        // What a first pass over the range finds locked is waited for in a second one (`folio_lock` in
+        // `truncate_inode_pages_range`).
+        if self.lock(head) {
             if mapping.cached(index) == Some(frame) {
                 removed = self.truncate_locked(mapping, index, head, rest, spare_pinned);
             }
