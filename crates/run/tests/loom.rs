@@ -490,6 +490,25 @@ fn a_fork_and_a_pin_by_the_fast_path_see_each_other() {
 }
 
 #[test]
+fn a_child_that_exits_while_it_is_forked_keeps_no_page() {
+    let outcomes = ["a child that has exited", "a child that lives"];
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    model(3, kernel, outcomes, move |world, [exited, lives]| {
+        let mapping = world.m.map(Kind::Anon, 1).id;
+        world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
+        let other = world.spawn(0, move |t| t.children_exit(t.m.mapping(mapping)));
+        world.on(1, |t| t.fork(t.m.mapping(mapping), pages(0..1)).unwrap());
+        other.join().unwrap();
+        world.m.mapping(mapping).for_each_child(|child| {
+            assert_eq!(child.pte(PageIndex(0)).is_none(), child.is_gone(), "a page that nobody unmaps");
+            exited.count(child.is_gone());
+            lives.count(!child.is_gone());
+        });
+        world.assert_sound();
+    });
+}
+
+#[test]
 fn a_pin_by_the_fast_path_is_kept_as_its_folio_keeps_them_once_it_is_held() {
     let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
     let outcomes = ["pinned as it was", "none, or given back"];
