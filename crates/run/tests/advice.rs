@@ -186,6 +186,17 @@ fn what_mprotect_makes_writable_again_is_as_the_rules_say() {
             t.mprotect_and_back(mapping, mapping.vma.pages());
             assert_eq!(writable((t, mapping)), [huge; 4], "{rule}");
         });
+        // What is on its way cannot be stored to without a fault, whatever the rules.
+        with(&[("mprotect_writable", rule)], Kind::Anon, 1, move |(t, mapping)| {
+            t.touch(mapping, pages(0..1)).unwrap();
+            let (pte, index) = (mapping.vma.pte(PageIndex(0)), PageIndex(0));
+            mapping.vma.lock(index).clear_flush(index, pte.to_migration(true));
+            t.mprotect_and_back(mapping, pages(0..1));
+            let entry = mapping.vma.pte(index);
+            assert!(entry.is_migration() && entry.is_exclusive() && !entry.is_writable(), "{rule}");
+            mapping.vma.lock(index).set(index, pte);
+            t.lru_add_drain();
+        });
         // Of a file nothing is lost.
         with(&[("mprotect_writable", rule)], Kind::Shmem, 1, move |(t, mapping)| {
             t.touch(mapping, pages(0..1)).unwrap();

@@ -102,9 +102,7 @@ impl<D: Driver> Mm<'_, D> {
             rest.start = pages.end;
             self.split_pmds_across(vma, &pages);
             vma.for_each_entry(pages, |locked, index, Entry { pte, huge }| {
-                if !pte.is_none() && !pte.is_poison() {
-                    locked.replace(index, huge, pte.write_protected());
-                }
+                locked.replace(index, huge, pte.write_protected());
             });
         }
         hole.map_or(Ok(()), |_| Err(Errno::ENOMEM))
@@ -124,7 +122,8 @@ impl<D: Driver> Mm<'_, D> {
                 MprotectWritable::Dirty => !huge && pte.is_dirty(),
                 MprotectWritable::Exclusive => true,
             };
-            if pte.is_present() && pte.is_writable() && !again {
+            // A migration entry is not made writable again.
+            if !(pte.is_present() && again) {
                 locked.replace(index, huge, pte.write_protected());
             }
         });

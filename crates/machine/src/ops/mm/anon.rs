@@ -39,7 +39,7 @@ impl<D: Driver> Mm<'_, D> {
         if order == MAX_ORDER && !write {
             if let Some(head) = self.m.huge_zero(self.cpu()) {
                 let locked = vma.lock(index);
-                if locked.pmd(index).is_none() && vma.takes_pmd(index) {
+                if vma.takes_pmd(index) {
                     locked.set_pmd(index, Pte::present(head, false, false));
                 }
                 return Ok(());

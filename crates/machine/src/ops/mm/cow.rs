@@ -118,7 +118,6 @@ impl<D: Driver> Mm<'_, D> {
             let pte = vma.pte(index);
             pte.is_present() && pte.frame() == frame
         });
-        here.count() as i32 == self.page(head).folio_mapcount() - self.m.memory.entire_mapcount(head)
-            && self.m.memory.entire_mapcount(head) == 0
+        here.count() as i32 == self.page(head).folio_mapcount() && self.m.memory.entire_mapcount(head) == 0
     }
 }

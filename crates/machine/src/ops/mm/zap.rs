@@ -250,7 +250,8 @@ impl<D: Driver> Mm<'_, D> {
             let mut left = pages.clone();
             while !left.is_empty() {
                 let index = left.start;
-                unmapped &= self.zap_next(vma, &mut left, spare_pinned) > 0 || vma.pte(index).is_none();
+                self.zap_next(vma, &mut left, spare_pinned);
+                unmapped &= vma.pte(index).is_none();
             }
         });
         if !unmapped {
