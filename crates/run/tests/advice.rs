@@ -5,9 +5,10 @@
 mod lab;
 mod mapped;
 
+use gupstress_run::drive::Driver;
 use gupstress_run::machine::{Backing, Batch, Kind, MAX_ORDER, Mapping, PageIndex, ZERO_FRAME, flag, pages};
 use gupstress_run::observe::Event;
-use mapped::{At, anon, frame, with};
+use mapped::{At, LAYOUT, MS, anon, body, frame, machine, play, with};
 use std::ops::Range;
 
 const HUGE: u32 = 1 << MAX_ORDER;
@@ -294,14 +295,25 @@ fn a_hole_takes_pages_from_a_file_and_from_all_who_map_it() {
 }
 
 #[test]
-fn what_a_hole_cannot_take_is_unmapped_all_the_same() {
-    with(&[], Kind::Shmem, 3, |(t, mapping)| {
+fn what_a_hole_cannot_take_yet_or_at_all_is_unmapped_all_the_same() {
+    // It waits for who has a page locked.
+    let m = machine("linux-7.2.13", &[], &LAYOUT);
+    let id = m.map(Kind::Shmem, 3).id;
+    let holder = body(id, |(t, mapping)| {
         t.touch(mapping, pages(0..3)).unwrap();
         let frame = t.trylock_page(mapping, PageIndex(1)).unwrap();
-        t.madvise_remove(mapping, pages(0..3)).unwrap();
-        assert_eq!(there(mapping), (but(3, 0..3), vec![false, true, false]));
+        t.d.sleep(10 * MS);
+        let (mapped, cached) = there(mapping);
+        assert_eq!((mapped, cached[1]), (but(3, 0..3), true));
         t.unlock_page(frame);
     });
+    let puncher = body(id, |(t, mapping)| {
+        t.d.sleep(5 * MS);
+        t.madvise_remove(mapping, pages(0..3)).unwrap();
+        assert!(t.d.now() >= 10 * MS);
+        assert_eq!(there(mapping).1, [false; 3]);
+    });
+    play(&m, vec![holder, puncher]);
     // A folio that somebody holds stays whole.
     with(&[], shmem(2), 4, |(t, mapping)| {
         t.touch(mapping, pages(0..4)).unwrap();
