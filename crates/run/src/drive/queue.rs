@@ -1,5 +1,6 @@
 //! The run queue of one CPU: who has it, and who has it next. The rules are those of [`super::timed`].
 
+use super::Step;
 use super::choice::TaskId;
 use super::least::Least;
 use super::timed::{Preemption, Sched};
@@ -43,8 +44,8 @@ pub(super) struct RunQueue {
     served: Option<u64>,
     /// Whether somebody else is to have the CPU as soon as the kernel looks (`TIF_NEED_RESCHED`).
     resched: bool,
-    /// Whether the kernel looks where the current task stands.
-    pub may_resched: bool,
+    /// Where the current task stands.
+    pub stands_at: Option<Step>,
     /// CPUs that have yet to take an interrupt for which the current task spins.
     pub awaits: Vec<CpuId>,
     /// Runnable tasks, the current one included.
@@ -245,7 +246,8 @@ impl RunQueue {
     fn keeps_the_cpu(&mut self, current: TaskId, tasks: &Tasks, sched: &Sched) -> bool {
         let current = &tasks[current];
         self.resched |= self.is_preempted(current, tasks, sched) || self.is_noticed(current, sched);
-        !self.resched || sched.preemption == Preemption::Voluntary && !self.may_resched
+        !self.resched
+            || sched.preemption == Preemption::Voluntary && !self.stands_at.is_some_and(Step::may_resched)
     }
 
     /// Whether it is noticed that the current task's request has been served, if it has.

@@ -268,7 +268,7 @@ impl Strategy for Timed {
         let has_the_cpu = queue.current == Some(task);
         if has_the_cpu {
             queue.goes_on = Some(start);
-            queue.may_resched = step.may_resched();
+            queue.stands_at = Some(step);
         }
     }
 

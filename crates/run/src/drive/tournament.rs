@@ -8,8 +8,28 @@ type Next = (u64, u32);
 /// How many play at once: as many as one cache line holds.
 const WIDTH: usize = 4;
 
-/// A round of the tournament: each entry has won one before, or is a place.
-type Round = [Next; WIDTH];
+/// A round of the tournament: each of those who play has won one before, or is a place. Starts and places
+/// lie apart, so that what has just been written is read as it was written.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    starts: [u64; WIDTH],
+    places: [u32; WIDTH],
+}
+
+impl Round {
+    /// At none of its places anything is next.
+    const IDLE: Self = Self { starts: [NEVER; WIDTH], places: [0; WIDTH] };
+
+    /// The earliest; of several at the same time the first.
+    #[inline]
+    fn first(&self) -> Next {
+        let [a, b, c, d] = self.starts;
+        let (left, l) = if b < a { (b, 1) } else { (a, 0) };
+        let (right, r) = if d < c { (d, 3) } else { (c, 2) };
+        let (start, nth) = if right < left { (right, r) } else { (left, l) };
+        (start, self.places[nth])
+    }
+}
 
 /// A tree of rounds. The first is the final, and whoever wins round `n` plays in round `(n - 1) / 4`.
 #[derive(Debug)]
@@ -25,12 +45,6 @@ impl Default for Tournament {
     fn default() -> Self {
         Self { rounds: Vec::new(), leaves: 0, first: (NEVER, 0) }
     }
-}
-
-/// The earlier of two; of two at the same time the one with the lower number, if that is `a`.
-#[inline]
-fn earlier(a: Next, b: Next) -> Next {
-    if b.0 < a.0 { b } else { a }
 }
 
 impl Tournament {
@@ -49,8 +63,8 @@ impl Tournament {
             wide *= WIDTH;
         }
         self.rounds.clear();
-        self.rounds.resize(self.leaves + of_places, [(NEVER, 0); WIDTH]);
-        for (place, (start, _)) in known.into_iter().flatten().enumerate() {
+        self.rounds.resize(self.leaves + of_places, Round::IDLE);
+        for (place, start) in known.into_iter().flat_map(|round| round.starts).enumerate() {
             self.seat(place, start);
         }
     }
@@ -62,15 +76,15 @@ impl Tournament {
         let (mut round, mut entry) = (self.leaves + place / WIDTH, place % WIDTH);
         loop {
             let Some(players) = self.rounds.get_mut(round) else { unreachable!("room has been made for it") };
-            players[entry] = next;
-            let [a, b, c, d] = *players;
-            // The lower number of two at the same time.
-            next = earlier(earlier(a, b), earlier(c, d));
+            (players.starts[entry], players.places[entry]) = next;
+            // Places are in order: the lowest number of several at the same time.
+            next = players.first();
             if round == 0 {
                 break;
             }
             (round, entry) = ((round - 1) / WIDTH, (round - 1) % WIDTH);
-            if self.rounds[round][entry] == next {
+            let played = &self.rounds[round];
+            if (played.starts[entry], played.places[entry]) == next {
                 // Nothing is different further up.
                 return;
             }
@@ -87,7 +101,7 @@ impl Tournament {
 
     /// Nothing is next anywhere.
     pub fn clear(&mut self) {
-        self.rounds.fill([(NEVER, 0); WIDTH]);
+        self.rounds.fill(Round::IDLE);
         self.first = (NEVER, 0);
     }
 }
