@@ -57,6 +57,19 @@ fn a_copy_has_what_the_page_had_and_its_place_among_lists() {
 }
 
 #[test]
+fn a_page_that_is_dirty_and_mapped_by_a_dirty_pte_is_dirty_where_it_is_moved_to() {
+    with(&[], Kind::Anon, 1, |(t, mapping)| {
+        t.touch(mapping, pages(0..1)).unwrap();
+        t.lru_add_drain();
+        let before = frame(mapping, 0);
+        assert!(mapping.vma.pte(PageIndex(0)).is_dirty() && t.isolate_lru(before));
+        t.m.page(before).set(flag::DIRTY);
+        assert!(t.migrate_pages(&[before], Gfp::Pin, MigrateMode::Sync).is_complete());
+        assert!(t.m.page(frame(mapping, 0)).has(flag::DIRTY));
+    });
+}
+
+#[test]
 fn an_isolated_page_that_nobody_else_has_is_freed_instead_of_moved() {
     let totals = with(&[], Kind::Anon, 1, |(t, mapping)| {
         t.touch(mapping, pages(0..1)).unwrap();

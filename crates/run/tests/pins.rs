@@ -7,8 +7,8 @@ mod lab;
 use gupstress_run::drive::sim::SimThread;
 use gupstress_run::drive::{Driver, Step, Timed, Wait, Waited};
 use gupstress_run::machine::{
-    Backing, Frame, Hindrance, Kind, Known, Layout, Machine, Mapping, MappingId, Obstacle, PageIndex,
-    ZERO_FRAME, flag, pages,
+    Backing, Frame, Gfp, Hindrance, Kind, Known, Layout, MAX_ORDER, Machine, Mapping, MappingId, Obstacle,
+    PageIndex, ZERO_FRAME, flag, pages,
 };
 use gupstress_run::observe::{Event, Totals};
 use gupstress_run::ops::{Caller, Errno, Pin, PinRequest, Task};
@@ -524,6 +524,29 @@ fn pages_are_accessed_by_who_pins_them_for_others_and_not_by_who_does_for_itself
 }
 
 #[test]
+fn who_pins_a_page_to_read_it_has_accessed_it_unless_it_is_the_zero_page() {
+    for zero in [false, true] {
+        with(&[("zero_page_counts", "true")], Kind::Anon, 1, move |at| {
+            let (t, mapping) = at;
+            if zero {
+                t.read(mapping, pages(0..1)).unwrap();
+            } else {
+                t.touch_pinnable(mapping, pages(0..1)).unwrap();
+                t.mprotect_readonly(mapping, pages(0..1)).unwrap();
+            }
+            t.lru_add_drain();
+            let mapped = frame(mapping, 0);
+            assert!(t.m.is_zero(mapped) == zero && !mapping.vma.pte(PageIndex(0)).is_writable());
+            t.m.page(mapped).clear(flag::REFERENCED | flag::ACTIVE);
+            let (result, mut pin) = pin(at, Caller::Vfio, &policy(&[]), false);
+            assert_eq!(result, Ok(()));
+            assert_eq!(t.m.page(mapped).has(flag::REFERENCED), !zero);
+            t.unpin_longterm(&mut pin);
+        });
+    }
+}
+
+#[test]
 fn a_range_in_parts_takes_the_sweeps_of_all_parts() {
     for (moves, sweeps) in [(false, 2), (true, 4)] {
         with(&[], Kind::Anon, 513, move |at| {
@@ -616,4 +639,29 @@ fn pins_are_lost_without_memory_for_an_array_of_them_that_is_costly() {
     assert_eq!(arrayed(true, most, 8), (Ok(()), 0), "that is not costly");
     assert_eq!(arrayed(true, most + 1, 256), (Ok(()), 0), "there is memory for it");
     assert_eq!(arrayed(false, most + 1, 8), (Ok(()), 0), "other kernels have it elsewhere");
+}
+
+// ------------------------------------------------------------ in the midst of its faults
+
+#[test]
+fn a_folio_is_given_back_where_part_of_its_place_has_been_taken_meanwhile() {
+    for order in [2, MAX_ORDER] {
+        let huge = Backing { kind: Kind::Anon, order };
+        let totals = with(&[], huge, 1 << order, move |(t, mapping)| {
+            let id = mapping.id;
+            t.d.at(Step::FaultAlloc, move |other| {
+                // There is no second one.
+                let take = || other.m.memory.alloc(other.cpu(), Gfp::Movable, order);
+                let kept: Vec<Frame> = std::iter::from_fn(take).map(|fresh| fresh.publish()).collect();
+                let mapping = other.m.mapping(id);
+                other.touch(mapping, pages(3..4)).unwrap();
+                kept.iter().for_each(|&frame| other.put(frame, 1));
+            });
+            t.touch(mapping, pages(0..1)).unwrap();
+            let folio = |index| t.m.folio(frame(mapping, index)).order();
+            assert_eq!((folio(3), frame(mapping, 0) + 3 == frame(mapping, 3)), (0, false), "order {order}");
+            t.lru_add_drain();
+        });
+        assert!(totals.get(Event::Faults) > 1, "order {order}");
+    }
 }

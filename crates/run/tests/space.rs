@@ -443,6 +443,36 @@ fn since_6_12_the_zero_page_stands_for_parts_of_a_split_folio_that_were_never_st
     }
 }
 
+#[test]
+fn what_was_stored_to_pages_that_are_given_up_is_not_of_those_that_come_after_them() {
+    let mut s = session("linux-6.12.117");
+    let a = s.map(Backing { kind: Kind::Anon, order: 9 }, 512).unwrap();
+    s.touch(CPU, a, pages(0..512)).unwrap();
+    s.dontneed(CPU, a, pages(0..512)).unwrap();
+    s.touch(CPU, a, pages(70..71)).unwrap();
+    s.drain_all().unwrap();
+    let before = s.machine().memory.free_in(ZoneKind::Movable);
+    s.split(CPU, a, pages(0..512)).unwrap();
+    assert_eq!(s.machine().memory.free_in(ZoneKind::Movable) - before, 511);
+    sound(&s);
+}
+
+#[test]
+fn what_a_parent_has_stored_to_is_its_childs_too() {
+    let mut s = session("linux-6.12.117");
+    let a = s.map(Backing { kind: Kind::Anon, order: 9 }, 512).unwrap();
+    s.touch(CPU, a, pages(0..1)).unwrap();
+    s.touch(CPU, a, pages(70..71)).unwrap();
+    s.share(CPU, a, pages(0..512)).unwrap();
+    s.drain_all().unwrap();
+    s.split(CPU, a, pages(0..512)).unwrap();
+    for (index, mapped) in [(0, 2), (70, 2)] {
+        let page = s.machine().page(frame(&s, a, index));
+        assert_eq!(page.folio_mapcount(), mapped, "page {index}");
+    }
+    sound(&s);
+}
+
 // ------------------------------------------------------------ exclusive pages
 
 #[test]
