@@ -641,6 +641,49 @@ fn pins_are_lost_without_memory_for_an_array_of_them_that_is_costly() {
     assert_eq!(arrayed(false, most + 1, 8), (Ok(()), 0), "other kernels have it elsewhere");
 }
 
+// ------------------------------------------------------------ the fast path
+
+#[test]
+fn a_reference_of_the_fast_path_is_kept_only_where_its_page_is_mapped_still() {
+    for leaves in [false, true] {
+        let totals = with(&[], Kind::Anon, 2, move |at| {
+            let (t, mapping) = at;
+            t.touch_pinnable(mapping, pages(0..1)).unwrap();
+            t.lru_add_drain();
+            let (id, before) = (mapping.id, frame(mapping, 0));
+            if leaves {
+                t.d.at(Step::GupFast, move |other| {
+                    let mapping = other.m.mapping(id);
+                    other.madvise_dontneed(mapping, pages(0..1)).unwrap();
+                    other.touch_pinnable(mapping, pages(0..1)).unwrap();
+                    other.lru_add_drain();
+                });
+            }
+            let (policy, mut pin) = (policy(&[]), Pin::default());
+            t.pin_longterm(&PinRequest::new(&policy, mapping, pages(0..1), true), &mut pin).unwrap();
+            assert_eq!((pin.pages[0], pin.pages[0] == before), (frame(mapping, 0), !leaves));
+            t.unpin_longterm(&mut pin);
+        });
+        // The one that was in vain is none that the slow path takes.
+        assert_eq!(totals.get(Event::Acquired), 1 + u64::from(leaves));
+    }
+}
+
+#[test]
+fn the_fast_path_has_pages_by_a_pmd_as_by_ptes() {
+    for order in [0, MAX_ORDER] {
+        let totals = with(&[], Backing { kind: Kind::Anon, order }, 1 << MAX_ORDER, |(t, mapping)| {
+            t.touch_pinnable(mapping, mapping.vma.pages()).unwrap();
+            t.lru_add_drain();
+            let (policy, mut pin) = (policy(&[]), Pin::default());
+            let some = PinRequest::new(&policy, mapping, pages(3..8), true);
+            t.pin_longterm(&some, &mut pin).unwrap();
+            t.unpin_longterm(&mut pin);
+        });
+        assert_eq!((totals.get(Event::GupFast), totals.get(Event::Acquired)), (5, 5), "order {order}");
+    }
+}
+
 // ------------------------------------------------------------ in the midst of its faults
 
 #[test]
