@@ -223,6 +223,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_found_is_still_that_until_it_is_split_and_then_what_its_first_page_is_if_that_fits() {
+        let memory = memory();
+        let head = published(&memory, 2);
+        let [first, second] = [head, head + 1].map(|frame| memory.find(frame));
+        memory.page(head).set(flag::DIRTY | flag::REFERENCED);
+        assert!(first.is_still(|_| false) && second.is_still(|_| false));
+        let parts = memory.freeze(head, 1).unwrap().split(&[0, 0, 1], |_| 1);
+        parts.into_iter().for_each(|(part, refs)| memory.unfreeze(part, refs));
+        assert_eq!([true, false].map(|fits| first.is_still(|_| fits)), [true, false]);
+        assert!(first.is_still(|folio| !folio.is_large()) && !second.is_still(|_| true));
+    }
+
+    #[test]
     fn each_page_says_whether_it_is_exclusive_unless_a_pmd_maps_all() {
         let memory = memory();
         let head = published(&memory, MAX_ORDER);
