@@ -641,6 +641,24 @@ fn pins_are_lost_without_memory_for_an_array_of_them_that_is_costly() {
     assert_eq!(arrayed(false, most + 1, 8), (Ok(()), 0), "other kernels have it elsewhere");
 }
 
+#[test]
+fn who_reports_at_once_what_lasts_says_that_a_page_is_poisoned() {
+    for report in [false, true] {
+        with(&[], Kind::Anon, 1, move |at| {
+            let (t, mapping) = at;
+            t.touch(mapping, pages(0..1)).unwrap();
+            t.lru_add_drain();
+            let page = t.m.page(frame(mapping, 0));
+            page.set(flag::HWPOISON);
+            let policy = policy(if report { &[("permanent", "report")] } else { &[] });
+            let (result, mut pin) = pin(at, Caller::GupSlow, &policy, true);
+            assert_eq!(result == Err(Errno::EHWPOISON), report, "{result:?}");
+            t.unpin_longterm(&mut pin);
+            page.clear(flag::HWPOISON);
+        });
+    }
+}
+
 // ------------------------------------------------------------ the fast path
 
 #[test]
