@@ -267,3 +267,16 @@ fn rounds_of_one_thread_obey_their_timeout_wherever_it_comes() {
         assert_eq!(json["status"], "timeout", "{name} after {micros} us");
     }
 }
+
+#[test]
+fn a_program_that_dies_while_it_writes_for_a_device_is_no_finding() {
+    for micros in 1_000..1_300 {
+        let mut job = job("ignore", "linux-6.12.43", Which::Sim, micros, &[]);
+        let two = [("threads".to_owned(), "2".to_owned())];
+        job.profile = load_profile(Source::Preset("fork-pin"), &two).unwrap();
+        (job.pins, job.profile.calls, job.timeout) = (u64::MAX, 0, Duration::from_micros(micros));
+        let json = result(&job).1;
+        assert_eq!(json["status"], "timeout", "after {micros} us");
+        assert_ne!(json["invariants"]["verdict"], "broken", "after {micros} us: {}", json["invariants"]);
+    }
+}

@@ -339,7 +339,7 @@ fn a_device_that_reads_sees_what_is_written_later_where_the_page_is_unshared() {
             let mut pin = Pin::default();
             t.pin_longterm(&PinRequest::new(&policy, mapping, pages(0..1), false), &mut pin).unwrap();
             let dma = Dma { word: 0, token: 7 };
-            t.dma_publish(dma, mapping, pages(0..1));
+            t.dma_publish(dma, mapping, pages(0..1)).unwrap();
             *seen.borrow_mut() = Some(t.dma_finish(dma, mapping, pages(0..1), &pin.pages));
             t.unpin_user_pages(&pin.pages);
         });

@@ -277,17 +277,22 @@ impl<'a, D: Driver> Pinner<'a, D> {
         let has_word = self.id < self.sh.m.memory.payload.words_per_frame();
         let has_device = cfg.dma && has_word && (write || promised);
         let dma = has_device.then(|| Dma { word: self.id, token: self.task.d.random() });
-        match dma {
-            Some(dma) if write => self.task.dma_start(dma, &self.pin.pages),
-            Some(dma) => self.task.dma_publish(dma, mapping, range.clone()),
-            None => {}
-        }
+        // Of who dies before everything is written nothing is to be found.
+        let is_written = match dma {
+            Some(dma) if !write => self.task.dma_publish(dma, mapping, range.clone()).is_ok(),
+            Some(dma) => {
+                self.task.dma_start(dma, &self.pin.pages);
+                true
+            }
+            None => false,
+        };
         if cfg.hold.0 != 0 {
             self.task.d.sleep(cfg.hold.0);
         }
         self.task.d.step(Step::Hold, NO_FRAME);
         if let Some(dma) = dma
             && let Some(error) = self.task.dma_finish(dma, mapping, range, &self.pin.pages)
+            && is_written
             && self.ledger.dma_errors.len() < MAX_FINDINGS
         {
             self.ledger.dma_errors.push(error);

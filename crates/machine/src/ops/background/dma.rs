@@ -10,6 +10,7 @@ use crate::machine::payload::pattern;
 use crate::machine::{Frame, Mapping, PageIndex, PageRange};
 use crate::observe::Event;
 use crate::ops::floor::Task;
+use crate::policy::Errno;
 
 /// A device: which word is its own, and what it writes.
 #[derive(Debug, Clone, Copy)]
@@ -43,9 +44,17 @@ impl<D: Driver> Task<'_, D> {
 
     /// The program writes the token, through the mapping, for a device that reads. What it cannot
     /// write is left to be found wanting.
-    pub fn dma_publish(&self, dma: Dma, mapping: &Mapping, range: PageRange) {
+    ///
+    /// # Errors
+    /// `EINTR`: it is killed, and its transfer is over with it.
+    pub fn dma_publish(&self, dma: Dma, mapping: &Mapping, range: PageRange) -> Result<(), Errno> {
         for index in range {
-            while self.touch(mapping, index.run(1)).is_ok() {
+            loop {
+                match self.touch(mapping, index.run(1)) {
+                    Ok(()) => {}
+                    Err(Errno::EINTR) => return Err(Errno::EINTR),
+                    Err(_) => break,
+                }
                 let locked = mapping.vma.lock(index);
                 let pte = locked.get(index);
                 if pte.is_present() && pte.is_writable() {
@@ -55,6 +64,7 @@ impl<D: Driver> Task<'_, D> {
                 }
             }
         }
+        Ok(())
     }
 
     /// Checks that the mapping shows each frame and each frame the token, and
