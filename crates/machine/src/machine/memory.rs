@@ -217,16 +217,16 @@ impl Memory {
     /// Takes a folio from the first zone of `gfp` that has one; its refcount becomes 1.
     #[inline]
     pub fn alloc(&self, cpu: CpuId, gfp: Gfp, order: u32) -> Option<Fresh<'_>> {
-        // Mostly it is the first zone.
         let frame = self
-            .rmqueue(cpu, gfp.zones()[0], order)
-            .or_else(|| self.fall_back(cpu, gfp, order))
+            .get_page_from_freelist(cpu, gfp, order)
             .or_else(|| self.alloc_pages_slowpath(cpu, gfp, order))?;
         Some(self.fresh(frame, order))
     }
 
     /// From this CPU's page caches and the blocks.
+    #[inline]
     fn get_page_from_freelist(&self, cpu: CpuId, gfp: Gfp, order: u32) -> Option<Frame> {
+        // Mostly it is the first zone.
         self.rmqueue(cpu, gfp.zones()[0], order).or_else(|| self.fall_back(cpu, gfp, order))
     }
 

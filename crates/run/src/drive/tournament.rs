@@ -5,11 +5,10 @@ use super::queue::NEVER;
 /// When a step starts, and at which place.
 type Next = (u64, u32);
 
-/// How many play at once: as many as one cache line holds.
+/// How many play at once: a round is no longer than a cache line.
 const WIDTH: usize = 4;
 
-/// A round of the tournament: each of those who play has won one before, or is a place. Starts and places
-/// lie apart, so that what has just been written is read as it was written.
+/// A round of the tournament: each of those who play has won one before, or is a place.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     starts: [u64; WIDTH],
