@@ -33,7 +33,6 @@ def test_a_migration_waits_until_the_host_has_run_the_others() -> None:
                 "pinner.pages_min": 4,
                 "pinner.pages_max": 4,
                 "pinner.zap": 1.0,
-                "pinner.migrate_cpu": 0,
             },
         )
         (result,) = run.results
@@ -65,7 +64,7 @@ def test_a_pin_of_one_thread_takes_what_it_took_on_the_patched_kernel(
 
 
 def test_who_looks_first_drains_before_it_waits_for_what_nobody_would_wake_it() -> None:
-    # One thread leaves pages in the batches of CPUs that it has been on.
+    # A thread that moves leaves pages in the batches of CPUs that it has been on.
     look, mainline = gupstress.run(
         "free-loop",
         policy=["look", "linux-7.2"],
@@ -75,6 +74,7 @@ def test_who_looks_first_drains_before_it_waits_for_what_nobody_would_wake_it() 
         threads=1,
         pins=20_000,
         seed=1,
+        sets={"pinner.migrate_cpu": 0.1},
     ).results
     assert look.counters.drain_all
     assert look.counters.owner_waits == 0
@@ -93,25 +93,24 @@ def test_the_free_loop_is_as_a_real_kernel_has_it(capsys: pytest.CaptureFixture[
     with capsys.disabled():
         for threads, of in by_threads.items():
             print(f"\n{threads} threads: Spearman {spearman(of):.2f}", end="")  # noqa: T201
-    # With 8 threads three of the policies lie within 2 % of each other.
-    ranked = {threads: spearman(of) for threads, of in by_threads.items()}
-    assert min(ranked.values()) >= 0.85
-    assert all(rank >= 0.9 for threads, rank in ranked.items() if threads > 8)
+    assert min(spearman(of) for of in by_threads.values()) >= 0.9
     rate = {(cell.threads, cell.policy): cell.predicted for cell in found}
     failed = {(cell.threads, cell.policy): cell.failed for cell in found}
-    # At the edge of its collapse: a hundredth and a third with costs that are 1.2 times these.
-    assert rate[64, "backoff"] < rate[64, "backoff, drain unpinned"] / 20
-    assert failed[64, "backoff"] > 0.03
+    # At the edge of its collapse: half of it and twice the failures on costs 1.2 times these.
+    assert rate[64, "backoff"] < rate[64, "backoff, drain unpinned"] / 40
+    assert failed[64, "backoff"] > 0.08
     assert min(failed[threads, "backoff"] for threads in (128, 256)) > 0.5
-    assert rate[256, "cooperative"] < rate[8, "cooperative"] / 10
+    assert rate[128, "cooperative"] < rate[8, "cooperative"] / 20
+    assert rate[256, "cooperative"] < rate[8, "cooperative"] / 50
     # Who looks first gets slower with threads, and a ticket mends that.
-    assert rate[8, "look"] > 1.3 * rate[256, "look"]
+    assert rate[8, "look"] > 1.4 * rate[256, "look"]
     assert all(rate[threads, "look + ticket"] > rate[threads, "look"] for threads in (128, 256))
-    # To the whole per cent in which it was measured; not with 32 threads a CPU and more.
+    # To the whole per cent in which it was measured.
     wrong = {
         (cell.threads, cell.policy): cell.failed
         for cell in found
         if cell.measured_failed == 0 and round(cell.failed, 2) > 0
     }
-    assert all(threads >= 128 for threads, _ in wrong)
-    assert max(wrong.values(), default=0) < 0.08
+    assert wrong.pop((128, "cooperative"), 0) < 0.06
+    assert wrong.pop((256, "backoff, drain unpinned"), 0) < 0.01
+    assert not wrong
