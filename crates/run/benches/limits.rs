@@ -1,5 +1,5 @@
-//! How far the machine is from what the hardware allows, and what 64 threads
-//! make of it against 2.
+//! How far the machine is from what the hardware allows, and what 64, 256 and
+//! 1,000 threads make of it against 2.
 //!
 //! Every figure is a ratio of two things measured in turn, A B A B …, in this
 //! one process: the median of the rounds' ratios, with the least and the most.
@@ -45,7 +45,7 @@ fn main() {
     }
     for (profile, pins) in [("steady", 20_000_000), ("contended", 400_000)] {
         if is_wanted(profile) {
-            threads(profile, pins);
+            [64, 256, 1000].into_iter().for_each(|most| threads(profile, pins, most));
         }
     }
 }
@@ -64,10 +64,21 @@ struct Times {
 /// count, and prints the ratio A/B. Every other slice begins with B, so that
 /// neither profits from its place.
 fn pairs(what: &str, unit: &str, times: Times, mut a: impl FnMut() -> f64, mut b: impl FnMut() -> f64) {
+    rows([what], [unit], times, || [a()], || [b()]);
+}
+
+/// The same of `N` figures of one measurement, a row each.
+fn rows<const N: usize>(
+    what: [&str; N],
+    units: [&str; N],
+    times: Times,
+    mut a: impl FnMut() -> [f64; N],
+    mut b: impl FnMut() -> [f64; N],
+) {
     let Times { rounds, slices } = times;
     a();
     b();
-    let mut figures: [Vec<f64>; 3] = Default::default();
+    let mut figures: [[Vec<f64>; 3]; N] = std::array::from_fn(|_| Default::default());
     for _ in 0..rounds {
         let (mut of_a, mut of_b) = (Vec::new(), Vec::new());
         for slice in 0..slices {
@@ -79,14 +90,19 @@ fn pairs(what: &str, unit: &str, times: Times, mut a: impl FnMut() -> f64, mut b
                 of_a.push(a());
             }
         }
-        let (a, b) = (median(&mut of_a), median(&mut of_b));
-        assert!(a > 0.0 && b > 0.0, "a measurement took no time");
-        figures.iter_mut().zip([a / b, a, b]).for_each(|(all, figure)| all.push(figure));
+        for (row, figures) in figures.iter_mut().enumerate() {
+            let [a, b] =
+                [&of_a, &of_b].map(|all| median(&mut all.iter().map(|of| of[row]).collect::<Vec<_>>()));
+            assert!(a > 0.0 && b > 0.0, "a measurement took no time");
+            figures.iter_mut().zip([a / b, a, b]).for_each(|(all, figure)| all.push(figure));
+        }
     }
-    let [ratio, a, b] = figures.each_mut().map(|all| median(all));
-    let spread = format!("{:.2} – {:.2}", figures[0][0], figures[0][rounds - 1]);
     let counts = format!("{rounds} × {slices}");
-    println!("{what:<53} {ratio:>6.2}×  {spread:>13}  {counts:>7}  {a:>8.1}, {b:>8.1} {unit}");
+    for ((what, unit), figures) in what.iter().zip(units).zip(&mut figures) {
+        let [ratio, a, b] = figures.each_mut().map(|all| median(all));
+        let spread = format!("{:.2} – {:.2}", figures[0][0], figures[0][rounds - 1]);
+        println!("{what:<53} {ratio:>6.2}×  {spread:>13}  {counts:>7}  {a:>8.1}, {b:>8.1} {unit}");
+    }
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -299,11 +315,13 @@ fn copy(bench: &Bench, pages: u32, random: &mut Random) -> f64 {
 
 // ---------------------------------------------------------------- whole runs
 
-/// Page pins a second of a profile, with 64 threads (A) and with 2 (B).
-fn threads(profile: &str, pins: u64) {
-    let what = format!("{profile}, 64 threads / 2");
+/// A profile with this many threads (A) and with 2 (B): page pins a second, which fall with what the
+/// policy does, and acquisitions a second, which say what the machine does meanwhile.
+fn threads(profile: &str, pins: u64, most: u32) {
+    let what =
+        ["pages pinned", "acquisitions"].map(|figure| format!("{profile}, {most} threads / 2, {figure}"));
     let mut seed = 0;
-    let mut rate = |threads: u32| {
+    let mut rates = |threads: u32| {
         seed += 1;
         let mut profile = load_profile(Source::Preset(profile), &[]).unwrap();
         profile.threads = threads;
@@ -325,14 +343,15 @@ fn threads(profile: &str, pins: u64) {
         assert_eq!(result.invariants.verdict, Books::Held, "{:?}", result.invariants);
         assert!(result.invariants.checked > 0);
         assert!(result.pages.pinned >= pins);
-        result.throughput.pages_per_s.unwrap() / 1e3
+        let acquired = result.counters.get(Event::Acquired) as f64 / result.elapsed_s;
+        [result.throughput.pages_per_s.unwrap() / 1e3, acquired / 1e3]
     };
-    let rate = std::cell::RefCell::new(&mut rate);
-    pairs(
-        &what,
-        "k pages/s",
+    let rates = std::cell::RefCell::new(&mut rates);
+    rows(
+        what.each_ref().map(String::as_str),
+        ["k/s"; 2],
         Times { rounds: 7, slices: 1 },
-        || rate.borrow_mut()(64),
-        || rate.borrow_mut()(2),
+        || rates.borrow_mut()(most),
+        || rates.borrow_mut()(2),
     );
 }
