@@ -18,7 +18,6 @@ pub(crate) struct Folio<'m> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Found<'m> {
     /// The page that was looked at,
-    page: &'m Page,
     frame: Frame,
     /// its flags, which say the order,
     said: u32,
@@ -58,21 +57,15 @@ impl<'m> Found<'m> {
     }
 
     /// Whether the page is part of the same folio, or of one with the same first page that `fits` anew. The
-    /// caller has a reference on what was found, and no order changes while there are any.
+    /// caller has a reference on what was found, and no order changes while there are any. All pages of a
+    /// folio say the same order, so its first one is asked.
     #[inline]
-    pub fn is_still(self, fits: impl FnOnce(&Page) -> bool) -> bool {
-        if (self.page.flags() ^ self.said) & flag::ORDERS == 0 {
+    pub fn is_still(self, memory: &Memory, fits: impl FnOnce(&Page) -> bool) -> bool {
+        if (self.line.flags() ^ self.said) & flag::ORDERS == 0 {
             return true;
         }
-        has_head(self.page, self.frame, self.folio().head) && fits(self.line)
+        memory.is_part_of(self.frame, self.folio().head) && fits(self.line)
     }
-}
-
-/// Whether a page is part of the folio with this first page.
-#[cold]
-#[inline(never)]
-fn has_head(page: &Page, frame: Frame, head: Frame) -> bool {
-    page.head_of(frame) == head
 }
 
 impl Deref for Found<'_> {
@@ -125,7 +118,14 @@ impl Memory {
         let page = self.page(frame);
         let said = page.flags();
         let line = if page::is_large_in(said) { self.large_folio(said, frame) } else { page };
-        Found { page, frame, said, line }
+        Found { frame, said, line }
+    }
+
+    /// Whether a page is part of the folio with this first page.
+    #[cold]
+    #[inline(never)]
+    fn is_part_of(&self, frame: Frame, head: Frame) -> bool {
+        self.head(frame) == head
     }
 
     /// Out of line: most folios are single pages, and what needs no more than that is short.
@@ -228,11 +228,11 @@ mod tests {
         let head = published(&memory, 2);
         let [first, second] = [head, head + 1].map(|frame| memory.find(frame));
         memory.page(head).set(flag::DIRTY | flag::REFERENCED);
-        assert!(first.is_still(|_| false) && second.is_still(|_| false));
+        assert!(first.is_still(&memory, |_| false) && second.is_still(&memory, |_| false));
         let parts = memory.freeze(head, 1).unwrap().split(&[0, 0, 1], |_| 1);
         parts.into_iter().for_each(|(part, refs)| memory.unfreeze(part, refs));
-        assert_eq!([true, false].map(|fits| first.is_still(|_| fits)), [true, false]);
-        assert!(first.is_still(|folio| !folio.is_large()) && !second.is_still(|_| true));
+        assert_eq!([true, false].map(|fits| first.is_still(&memory, |_| fits)), [true, false]);
+        assert!(first.is_still(&memory, |folio| !folio.is_large()) && !second.is_still(&memory, |_| true));
     }
 
     #[test]

@@ -417,11 +417,11 @@ mod tests {
         let head = m.memory.alloc(CPU, Gfp::Movable, 2).unwrap().publish();
         let found = m.memory.find(head + 1);
         let grab = m.try_pin(found).unwrap();
-        assert!(grab.fits(found));
+        assert!(grab.fits(&m.memory, found));
         for (part, refs) in m.memory.freeze(head, 2).unwrap().split(&[0; 4], |_| 1) {
             m.memory.unfreeze(part, refs);
         }
-        assert!(!grab.fits(found), "the page is its own folio now");
+        assert!(!grab.fits(&m.memory, found), "the page is its own folio now");
     }
 
     #[test]

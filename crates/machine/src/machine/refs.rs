@@ -4,7 +4,7 @@
 
 use super::folio::Found;
 use super::page::{self, flag};
-use super::{Frame, Machine, Page, ZERO_FRAME};
+use super::{Frame, Machine, Memory, Page, ZERO_FRAME};
 
 /// What a folio has beyond what is expected: pins, and other references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +26,8 @@ impl Grab {
     /// Whether the page that it was taken for is part of the folio that was found, and pins of that are
     /// kept so, now that it is held: it may have been split, or be another, since that was asked.
     #[inline]
-    pub(crate) fn fits(self, found: Found<'_>) -> bool {
-        found.is_still(|folio| counts_apart(folio) == self.counted)
+    pub(crate) fn fits(self, memory: &Memory, found: Found<'_>) -> bool {
+        found.is_still(memory, |folio| counts_apart(folio) == self.counted)
     }
 }
 

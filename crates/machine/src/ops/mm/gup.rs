@@ -190,7 +190,7 @@ impl<D: Driver> Mm<'_, D> {
         self.step(Step::GupFast, frame);
         // The reference first, then the PTE again: see `rmap`. The folio may have been split
         // in between, and its PTEs be as they were.
-        if !grab.fits(found) || !slot.shows(pte) || self.must_unshare(request, frame) {
+        if !grab.fits(&self.m.memory, found) || !slot.shows(pte) || self.must_unshare(request, frame) {
             self.pinned_in_vain(found.folio(), grab);
             return None;
         }

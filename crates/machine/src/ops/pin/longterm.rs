@@ -19,13 +19,11 @@ impl<D: Driver> Task<'_, D> {
     #[inline(always)]
     pub fn pin_longterm(&self, request: &PinRequest<'_>, pin: &mut Pin) -> Result<(), Errno> {
         pin.pages.clear();
-        pin.contended = false;
-        pin.sweeps = 0;
         let wanted = request.range.len();
         if self.m.rules.entry == Entry::Fast {
             self.gup_fast(request, &mut pin.pages);
             if pin.pages.len() == wanted {
-                pin.sweeps = 1;
+                (pin.sweeps, pin.contended) = (1, false);
                 return Ok(());
             }
         }
@@ -182,7 +180,6 @@ impl<D: Driver> Task<'_, D> {
         request: &PinRequest<'_>,
         pin: &mut Pin,
     ) -> Result<(), Errno> {
-        (pin.sweeps, pin.contended) = (0, false);
         pin.pages.clear();
         let fast = match entrance {
             Entrance::Kernel => self.m.rules.entry == Entry::Fast,
@@ -192,7 +189,7 @@ impl<D: Driver> Task<'_, D> {
         if fast {
             self.gup_fast(request, &mut pin.pages);
             if pin.pages.len() == request.range.len() {
-                pin.sweeps = 1;
+                (pin.sweeps, pin.contended) = (1, false);
                 return Ok(());
             }
         }
@@ -217,6 +214,7 @@ impl<D: Driver> Task<'_, D> {
     /// pinned, also not what GUP-fast had.
     fn pin_further(&self, request: &PinRequest<'_>, touch: bool, pin: &mut Pin) -> Result<(), Errno> {
         let range = &request.range;
+        pin.sweeps = 0;
         let waits = self.waits();
         let already = pin.pages.len();
         if request.by == Lookup::PageTable {
