@@ -178,37 +178,44 @@ impl<T> Drop for MutexGuard<'_, T> {
 
 /// A place to sleep until a condition holds that others make so.
 ///
+/// All who sleep are woken at once, as from a wait queue of the kernel's. From a condition variable each
+/// would go on to its mutex, and be let go by the one before once that has had a processor: a crowd of a
+/// thousand set off one by one, the first a good part of a second before the last.
+///
 /// # Memory ordering
 ///
 /// A sleeper announces itself in `sleepers`, passes a full barrier (A) and
 /// looks at its condition; a waker makes the condition so, passes a full
 /// barrier (B) and looks at `sleepers`. One of them sees the other: no wake-up
-/// is lost. The look and the sleep are one under the mutex, which a waker who
-/// saw a sleeper takes before it notifies.
+/// is lost. A sleeper counts the wake-ups before it looks, and goes to sleep only while there has been
+/// no other, which whoever wakes it is told of before it looks for sleepers in the place.
 #[derive(Debug, Default)]
 pub struct Monitor {
     sleepers: AtomicUsize,
-    mutex: inner::Mutex<()>,
-    condvar: inner::Condvar,
+    wakes: AtomicU32,
+    place: inner::Place,
 }
 
 impl Monitor {
     /// Nobody sleeps here yet.
     pub fn new() -> Self {
-        Self { sleepers: AtomicUsize::new(0), mutex: inner::Mutex::new(()), condvar: inner::Condvar::new() }
+        Self::default()
     }
 
     /// Sleeps until `done` says so or the deadline comes; false on the deadline.
     pub fn sleep_until(&self, deadline: Option<Instant>, done: &dyn Fn() -> bool) -> bool {
         self.sleepers.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst); // (A), pairs with (B)
-        let mut guard = inner::lock(&self.mutex);
-        let mut in_time = true;
-        while !done() && in_time {
-            (guard, in_time) = inner::wait(&self.condvar, guard, deadline);
-        }
-        let result = in_time || done();
-        drop(guard);
+        let result = loop {
+            // Pairs with (B): whose wake-up is counted, his condition is seen.
+            let wakes = self.wakes.load(Ordering::Acquire);
+            if done() {
+                break true;
+            }
+            if !inner::sleep(&self.place, &self.wakes, wakes, deadline) {
+                break done();
+            }
+        };
         self.sleepers.fetch_sub(1, Ordering::Relaxed);
         result
     }
@@ -218,8 +225,8 @@ impl Monitor {
     pub fn wake_all(&self) {
         fence(Ordering::SeqCst); // (B), pairs with (A)
         if self.sleepers.load(Ordering::Relaxed) != 0 {
-            drop(inner::lock(&self.mutex));
-            self.condvar.notify_all();
+            self.wakes.fetch_add(1, Ordering::Relaxed);
+            inner::wake_all(&self.place, &self.wakes);
         }
     }
 }
@@ -271,7 +278,9 @@ impl Default for Exclusive {
 
 #[cfg(not(loom))]
 mod inner {
-    pub use parking_lot::{Condvar, Mutex, MutexGuard};
+    use super::{AtomicU32, Ordering};
+    pub use parking_lot::{Mutex, MutexGuard};
+    use parking_lot_core::{DEFAULT_PARK_TOKEN, DEFAULT_UNPARK_TOKEN, ParkResult, park, unpark_all};
     use std::time::Instant;
 
     #[inline]
@@ -279,42 +288,96 @@ mod inner {
         mutex.lock()
     }
 
-    pub fn wait<'a>(
-        condvar: &Condvar,
-        mut guard: MutexGuard<'a, ()>,
-        deadline: Option<Instant>,
-    ) -> (MutexGuard<'a, ()>, bool) {
-        let in_time = if let Some(deadline) = deadline {
-            !condvar.wait_until(&mut guard, deadline).timed_out()
-        } else {
-            condvar.wait(&mut guard);
-            true
-        };
-        (guard, in_time)
+    /// Where threads sleep. It takes no room: they are found by the address of what counts their wake-ups.
+    #[derive(Debug, Default)]
+    pub struct Place;
+
+    /// Sleeps until it is woken or the deadline comes, which is false; not at all if there have been
+    /// other wake-ups than had been `seen`.
+    pub fn sleep(_: &Place, wakes: &AtomicU32, seen: u32, deadline: Option<Instant>) -> bool {
+        let asleep = || wakes.load(Ordering::Relaxed) == seen;
+        let (before, late) = (|| {}, |_, _| {});
+        // SAFETY: the key is the address of an atomic that stays where it is while it is borrowed and
+        // is nobody else's key; no closure panics or parks or wakes anybody.
+        let result = unsafe { park(key(wakes), asleep, before, late, DEFAULT_PARK_TOKEN, deadline) };
+        result != ParkResult::TimedOut
+    }
+
+    /// Wakes all who sleep there.
+    pub fn wake_all(_: &Place, wakes: &AtomicU32) {
+        // SAFETY: as above.
+        unsafe { unpark_all(key(wakes), DEFAULT_UNPARK_TOKEN) };
+    }
+
+    fn key(wakes: &AtomicU32) -> usize {
+        std::ptr::from_ref(wakes) as usize
     }
 }
 
 #[cfg(loom)]
 mod inner {
-    pub use loom::sync::{Condvar, Mutex, MutexGuard};
+    use super::{AtomicU32, Ordering};
+    use loom::sync::Condvar;
+    pub use loom::sync::{Mutex, MutexGuard};
     use std::time::Instant;
 
     pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock().expect("never poisoned")
     }
 
-    pub fn wait<'a>(
-        condvar: &Condvar,
-        guard: MutexGuard<'a, ()>,
-        _deadline: Option<Instant>,
-    ) -> (MutexGuard<'a, ()>, bool) {
-        (condvar.wait(guard).expect("never poisoned"), true)
+    #[derive(Debug, Default)]
+    pub struct Place(Mutex<()>, Condvar);
+
+    pub fn sleep(place: &Place, wakes: &AtomicU32, seen: u32, _deadline: Option<Instant>) -> bool {
+        let guard = lock(&place.0);
+        if wakes.load(Ordering::Relaxed) == seen {
+            drop(place.1.wait(guard).expect("never poisoned"));
+        }
+        true
+    }
+
+    pub fn wake_all(place: &Place, _wakes: &AtomicU32) {
+        drop(lock(&place.0));
+        place.1.notify_all();
     }
 }
 
 #[cfg(all(test, debug_assertions, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_woken_waits_for_nobody_who_is_woken_too() {
+        let monitor = Monitor::new();
+        let (so, looking) = (AtomicBool::new(false), AtomicU32::new(0));
+        let limit = Instant::now() + std::time::Duration::from_secs(20);
+        // Each looks for as long as it takes the other one to.
+        let together = || {
+            looking.fetch_add(1, Ordering::Relaxed);
+            while looking.load(Ordering::Relaxed) < 2 && Instant::now() < limit {
+                thread::yield_now();
+            }
+            looking.load(Ordering::Relaxed) == 2
+        };
+        let asleep = || {
+            let met = std::cell::Cell::new(false);
+            let in_time = monitor.sleep_until(Some(limit), &|| {
+                let is_so = so.load(Ordering::Relaxed);
+                met.set(is_so && together());
+                is_so
+            });
+            in_time && met.get()
+        };
+        thread::scope(|scope| {
+            let both = [scope.spawn(asleep), scope.spawn(asleep)];
+            while monitor.sleepers.load(Ordering::Relaxed) < 2 {
+                thread::yield_now();
+            }
+            so.store(true, Ordering::Relaxed);
+            monitor.wake_all();
+            assert!(both.map(|one| one.join().unwrap()).iter().all(|&met| met));
+        });
+    }
 
     #[test]
     fn locks_are_taken_in_order() {
