@@ -7,7 +7,7 @@
 //! it for orientation. What was measured is checked: a pin that failed, a page
 //! that did not migrate or a broken invariant ends the benchmark.
 //!
-//! `cargo bench --bench limits [-- pin | migrate | steady | contended …]`
+//! `cargo bench --bench limits [-- pin | migrate | steady | contended | trace …]`
 
 use gupstress_run::drive::Place;
 use gupstress_run::drive::os::{OsRun, OsThread};
@@ -20,11 +20,14 @@ use gupstress_run::ops::{Pin, PinRequest, Task};
 use gupstress_run::policy::{Policy, Source, load_kernel, load_policy};
 use gupstress_run::stress::run::run;
 use gupstress_run::stress::{Job, Which, load_profile};
+use std::cell::Cell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 const KERNEL: &str = "linux-7.2.13";
 const POLICY: &str = "linux-7.2";
+/// Events of each thread that a trace keeps unless it is told another number.
+const TRACED: u32 = 4096;
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 fn main() {
@@ -46,6 +49,9 @@ fn main() {
     for (profile, pins) in [("steady", 20_000_000), ("contended", 400_000)] {
         if is_wanted(profile) {
             [64, 256, 1000].into_iter().for_each(|most| threads(profile, pins, most));
+        }
+        if is_wanted("trace") {
+            traced(profile, pins);
         }
     }
 }
@@ -320,38 +326,48 @@ fn copy(bench: &Bench, pages: u32, random: &mut Random) -> f64 {
 fn threads(profile: &str, pins: u64, most: u32) {
     let what =
         ["pages pinned", "acquisitions"].map(|figure| format!("{profile}, {most} threads / 2, {figure}"));
-    let mut seed = 0;
-    let mut rates = |threads: u32| {
-        seed += 1;
-        let mut profile = load_profile(Source::Preset(profile), &[]).unwrap();
-        profile.threads = threads;
-        let job = Job {
-            policy: load_policy(Source::Preset(POLICY), &[]).unwrap(),
-            rules: load_kernel(Source::Preset(KERNEL), &[]).unwrap(),
-            profile,
-            driver: Which::Os,
-            pins,
-            timeout: Duration::from_mins(1),
-            wall_timeout: Duration::from_mins(5),
-            stall_after: Duration::from_secs(10),
-            seed,
-            trace: None,
-            abort_on: Vec::new(),
-        };
-        let result = run(&job, &mut ()).unwrap();
-        assert!(result.status == Status::Complete, "a run ended early: {:?}", result.status);
-        assert_eq!(result.invariants.verdict, Books::Held, "{:?}", result.invariants);
-        assert!(result.invariants.checked > 0);
-        assert!(result.pages.pinned >= pins);
-        let acquired = result.counters.get(Event::Acquired) as f64 / result.elapsed_s;
-        [result.throughput.pages_per_s.unwrap() / 1e3, acquired / 1e3]
-    };
-    let rates = std::cell::RefCell::new(&mut rates);
+    let seed = Cell::new(0);
     rows(
         what.each_ref().map(String::as_str),
         ["k/s"; 2],
         Times { rounds: 7, slices: 1 },
-        || rates.borrow_mut()(most),
-        || rates.borrow_mut()(2),
+        || rates(profile, most, pins, None, &seed),
+        || rates(profile, 2, pins, None, &seed),
     );
+}
+
+/// Page pins a second of a profile with 2 threads: while the last events of each are kept (A), and
+/// while none are (B).
+fn traced(profile: &str, pins: u64) {
+    let seed = Cell::new(0);
+    let rate = |trace| rates(profile, 2, pins, trace, &seed)[0];
+    let times = Times { rounds: 11, slices: 1 };
+    pairs(&format!("{profile}, 2 threads, traced / not"), "k/s", times, || rate(Some(TRACED)), || rate(None));
+}
+
+/// Page pins and acquisitions, thousands a second, of a run with the next seed.
+fn rates(profile: &str, threads: u32, pins: u64, trace: Option<u32>, seed: &Cell<u64>) -> [f64; 2] {
+    seed.set(seed.get() + 1);
+    let mut profile = load_profile(Source::Preset(profile), &[]).unwrap();
+    profile.threads = threads;
+    let job = Job {
+        policy: load_policy(Source::Preset(POLICY), &[]).unwrap(),
+        rules: load_kernel(Source::Preset(KERNEL), &[]).unwrap(),
+        profile,
+        driver: Which::Os,
+        pins,
+        timeout: Duration::from_mins(1),
+        wall_timeout: Duration::from_mins(5),
+        stall_after: Duration::from_secs(10),
+        seed: seed.get(),
+        trace,
+        abort_on: Vec::new(),
+    };
+    let result = run(&job, &mut ()).unwrap();
+    assert!(result.status == Status::Complete, "a run ended early: {:?}", result.status);
+    assert_eq!(result.invariants.verdict, Books::Held, "{:?}", result.invariants);
+    assert!(result.invariants.checked > 0);
+    assert!(result.pages.pinned >= pins);
+    let acquired = result.counters.get(Event::Acquired) as f64 / result.elapsed_s;
+    [result.throughput.pages_per_s.unwrap() / 1e3, acquired / 1e3]
 }
