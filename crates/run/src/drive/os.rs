@@ -9,6 +9,7 @@ use crate::machine::{CpuId, Frame, Hindrance};
 use crate::observe::{Deed, Ring, Traced};
 use crate::sync::{AtomicU32, Monitor, Mutex, Ordering, assert_unlocked, thread};
 use crossbeam_utils::CachePadded;
+use quanta::Clock;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::cell::{Cell, RefCell};
@@ -44,10 +45,27 @@ pub struct OsRun {
     time: CachePadded<Monitor>,
     barrier: CachePadded<Monitor>,
     pause: Monitor,
-    /// Events of each thread that are kept, if any are.
-    trace: Option<usize>,
+    trace: Option<Tracing>,
     /// What threads that have ended did.
     rings: Mutex<Vec<Ring>>,
+}
+
+/// What each thread does is kept.
+#[derive(Debug)]
+struct Tracing {
+    /// The last so many events of each.
+    last: usize,
+    /// The processor's own: a system's would take as long as several steps.
+    clock: Clock,
+    /// When the run began, by that clock.
+    started: u64,
+}
+
+impl Tracing {
+    fn new(last: usize) -> Self {
+        let clock = Clock::new();
+        Self { last, started: clock.raw(), clock }
+    }
 }
 
 /// Passes a few nanoseconds a turn: two looks at a clock would take longer than most delays.
@@ -106,7 +124,9 @@ impl OsRun {
     /// Keeps the `last` events of each thread.
     #[must_use]
     pub fn tracing(mut self, last: usize) -> Self {
-        self.trace = Some(last);
+        self.trace = Some(Tracing::new(last));
+        // Getting to know the processor's clock takes a while.
+        self.started = Instant::now();
         self.control.fetch_or(TRACE, Ordering::Relaxed);
         self
     }
@@ -115,6 +135,9 @@ impl OsRun {
     pub fn take_rings(&self) -> Vec<Ring> {
         let mut rings = std::mem::take(&mut *self.rings.lock());
         rings.sort_by_key(Ring::thread);
+        if let Some(Tracing { clock, started, .. }) = &self.trace {
+            rings.iter_mut().for_each(|ring| ring.retime(|raw| clock.delta_as_nanos(*started, raw)));
+        }
         rings
     }
 
@@ -188,7 +211,7 @@ pub struct OsThread<'r> {
     /// A kworker outlives the others' death and is never paused.
     killable: bool,
     rng: RefCell<Xoshiro256PlusPlus>,
-    ring: Option<RefCell<Ring>>,
+    ring: Option<(&'r Tracing, RefCell<Ring>)>,
     cpu: Cell<CpuId>,
 }
 
@@ -202,14 +225,15 @@ impl<'r> OsThread<'r> {
             id,
             killable,
             rng: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(stream)),
-            ring: run.trace.map(|last| RefCell::new(Ring::new(last))),
+            ring: run.trace.as_ref().map(|tracing| (tracing, RefCell::new(Ring::new(tracing.last)))),
             cpu: Cell::new(CpuId(0)),
         }
     }
 
     fn record(&self, deed: Deed) {
-        if let Some(ring) = &self.ring {
-            let event = Traced { at_ns: self.run.now(), thread: self.id, cpu: self.cpu.get(), deed };
+        if let Some((tracing, ring)) = &self.ring {
+            // Said in nanoseconds once the run is over (`take_rings`).
+            let event = Traced { at_ns: tracing.clock.raw(), thread: self.id, cpu: self.cpu.get(), deed };
             ring.borrow_mut().push(event);
         }
     }
@@ -327,7 +351,7 @@ impl Driver for OsThread<'_> {
 /// A thread that ends leaves what it did with its run.
 impl Drop for OsThread<'_> {
     fn drop(&mut self) {
-        self.run.rings.lock().extend(self.ring.take().map(RefCell::into_inner));
+        self.run.rings.lock().extend(self.ring.take().map(|(_, ring)| ring.into_inner()));
     }
 }
 

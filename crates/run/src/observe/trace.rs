@@ -52,6 +52,11 @@ impl Ring {
         self.events.front().map(|event| event.thread)
     }
 
+    /// Says when its events were by another clock.
+    pub fn retime(&mut self, at: impl Fn(u64) -> u64) {
+        self.events.iter_mut().for_each(|event| event.at_ns = at(event.at_ns));
+    }
+
     /// What is kept, oldest first.
     pub fn events(&self) -> impl Iterator<Item = &Traced> {
         self.events.iter()
