@@ -389,45 +389,65 @@ fn every_word_of_every_axis_is_tried() {
     assert!(wanted.is_empty(), "never drawn: {wanted:?}");
 }
 
-/// The pauses of a policy that meets nothing but failures, as (least, random), and how it ends.
-fn pauses(sets: &[(&str, &str)], failure: Option<Errno>) -> (Vec<(u64, u64)>, Option<Errno>) {
-    let sets: Vec<_> = sets.iter().map(|(key, word)| ((*key).to_owned(), (*word).to_owned())).collect();
-    let policy = load_policy(Source::Preset("none"), &sets).unwrap();
-    let mut call = Loop::new(&policy);
+/// A page that can be isolated, and one that cannot: it is off the LRU, with a reference more than it should have.
+const ON_LRU: PageSeen =
+    PageSeen { on_lru: true, extra: 0, beyond_pins: 0, own: 1024, large: false, permanent: None };
+const OFF_LRU: PageSeen = PageSeen { on_lru: false, extra: 1, beyond_pins: 1, ..ON_LRU };
+
+/// The pauses of a call of which no migration succeeds and no page off the LRU comes back, as
+/// (least, random), until it ends or has waited `most` times, and how it ends.
+fn pauses(
+    policy: &Policy,
+    page: PageSeen,
+    failure: Option<Errno>,
+    most: usize,
+) -> (Vec<(u64, u64)>, Option<Errno>) {
+    let mut call = Loop::new(policy);
     let (mut what, mut pauses) = (call.begin(), Vec::new());
-    loop {
+    while pauses.len() < most {
         what = call.next(match what {
             Do::Pin(_) => Seen::Pinned { must_move: true },
-            Do::Collect(_) | Do::Look => Seen::Page(PageSeen {
-                on_lru: true,
-                extra: 0,
-                beyond_pins: 0,
-                own: 1024,
-                large: false,
-                permanent: None,
-            }),
-            Do::Isolate => Seen::Isolated(true),
+            Do::Collect(_) | Do::Look => Seen::Page(page),
+            Do::Isolate => Seen::Isolated(page.on_lru),
             Do::Next => Seen::NoMore,
             Do::Migrate => Seen::MigrateFailed { error: failure, left: true },
             Do::Clock => Seen::Now(0),
             Do::Wait(_, pause) => {
                 pauses.push((pause.least, pause.random));
-                Seen::Waited { over: true }
+                Seen::Waited { over: page.on_lru }
             }
             Do::Fail(errno) => return (pauses, Some(errno)),
             Do::Accept => return (pauses, None),
             _ => Seen::Done,
         });
     }
+    (pauses, None)
+}
+
+fn preset(name: &str, sets: &[(&str, &str)]) -> Policy {
+    let sets: Vec<_> = sets.iter().map(|(key, word)| ((*key).to_owned(), (*word).to_owned())).collect();
+    load_policy(Source::Preset(name), &sets).unwrap()
 }
 
 #[test]
 fn a_pause_is_twice_the_one_before_up_to_the_longest() {
     let length = [("migrate_retries", "5"), ("backoff_min", "3us"), ("backoff_max", "20us")];
-    let (whole, _) = pauses(&length, None);
+    let pauses = |sets: &[_]| pauses(&preset("none", sets), ON_LRU, None, usize::MAX);
+    let (whole, _) = pauses(&length);
     assert_eq!(whole, [(3000, 0), (6000, 0), (12_000, 0), (20_000, 0), (20_000, 0)]);
-    let (drawn, _) = pauses(&[&length[..], &[("backoff_jitter", "0.25")]].concat(), None);
+    let (drawn, _) = pauses(&[&length[..], &[("backoff_jitter", "0.25")]].concat());
     assert_eq!(drawn[..2], [(2250, 750), (4500, 1500)]);
+}
+
+#[test]
+fn a_page_off_the_lru_is_waited_for_shortly_and_after_a_drain_of_all_cpus_as_long_as_may_be() {
+    let length = [("backoff_min", "3us"), ("backoff_max", "20us"), ("backoff_jitter", "0")];
+    for drain_when in ["pinned", "unpinned"] {
+        let policy = preset("cooperative", &[&length[..], &[("drain_when", drain_when)]].concat());
+        // It may be in a batch, of which nobody would be told; then it is isolated for certain.
+        let (waits, _) = pauses(&policy, OFF_LRU, None, 4);
+        assert_eq!(waits, [(3000, 0), (20_000, 0), (20_000, 0), (20_000, 0)], "{drain_when}");
+    }
 }
 
 #[test]
@@ -435,7 +455,9 @@ fn a_failed_migration_has_the_policys_errno() {
     for (word, left_over, out_of_memory) in
         [("own", Errno::EBUSY, Errno::ENOMEM), ("ENOMEM", Errno::ENOMEM, Errno::ENOMEM)]
     {
-        assert_eq!(pauses(&[("migrate_errno", word)], None), (vec![], Some(left_over)));
-        assert_eq!(pauses(&[("migrate_errno", word)], Some(Errno::ENOMEM)), (vec![], Some(out_of_memory)));
+        let policy = preset("none", &[("migrate_errno", word)]);
+        let ends = |failure| pauses(&policy, ON_LRU, failure, usize::MAX);
+        assert_eq!(ends(None), (vec![], Some(left_over)));
+        assert_eq!(ends(Some(Errno::ENOMEM)), (vec![], Some(out_of_memory)));
     }
 }

@@ -204,9 +204,9 @@ table! {
         key other_pinner: OtherPinner,
         /// In which order calls take their sweeps.
         key waiters: Waiters,
-        /// First pause between sweeps that failed for a passing reason.
+        /// First pause of who has to look again whether a passing reason is gone.
         key backoff_min: Ns,
-        /// Longest such pause; each is twice the one before up to this.
+        /// Longest such pause, each being twice the one before; and of a wait that somebody ends.
         key backoff_max: Ns,
         /// Share of each pause that is drawn at random.
         key backoff_jitter: Share,

@@ -80,12 +80,21 @@ impl Loop<'_> {
 
     pub(super) fn wait(&mut self, until: Until, errno: Errno, most: u64) -> Do {
         let policy = self.policy;
-        // Doubles each time up to the maximum; 62 doublings are beyond any.
-        let doubled = policy.backoff_min.0.saturating_mul(1 << self.pauses.min(62));
-        self.pauses = self.pauses.saturating_add(1);
-        let full = doubled.min(policy.backoff_max.0);
+        let full = match until {
+            // Off the LRU after a drain of all CPUs, a page is isolated, and whoever has it says when it is back.
+            Until::Returned if self.sweep.drained == Drained::All => policy.backoff_max.0,
+            Until::Time | Until::Returned | Until::Unpinned => self.backoff(),
+        };
         let random = (full as f64 * policy.backoff_jitter.0) as u64;
         self.ask(At::Wait(until, errno), Do::Wait(until, Pause { least: full - random, random, most }))
+    }
+
+    /// The next pause of somebody who has to look again: twice the last one, up to the maximum.
+    fn backoff(&mut self) -> u64 {
+        // 62 doublings are beyond any.
+        let doubled = self.policy.backoff_min.0.saturating_mul(1 << self.pauses.min(62));
+        self.pauses = self.pauses.saturating_add(1);
+        doubled.min(self.policy.backoff_max.0)
     }
 
     pub(super) fn waited(&mut self, until: Until, errno: Errno, over: bool) -> Do {
