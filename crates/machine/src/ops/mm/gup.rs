@@ -106,28 +106,31 @@ impl<'a> PinRequest<'a> {
 
 impl<D: Driver> Mm<'_, D> {
     /// `gup_fast`: pins the leading run of pages that are present, writable
-    /// where wanted, and fine where they are. Appends to `pages`.
+    /// where wanted, and fine where they are. Appends to `pages`; true if that was the whole range.
     #[expect(clippy::inline_always, reason = "see `pin_longterm`")]
     #[inline(always)]
-    pub fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) {
+    pub fn gup_fast(&self, request: &PinRequest<'_>, pages: &mut Vec<Frame>) -> bool {
         if request.is_refused(&self.m.rules) {
-            return;
+            return false;
         }
         let before = pages.len();
         // Room for all at once: growth inside the loop would cost more than the pins.
         pages.reserve(request.range.len());
-        let Some(seq) = request.mapping.write_protect_seq() else { return };
-        for index in request.range.clone() {
-            let Some(frame) = self.gup_fast_pte(request, index) else { break };
+        let Some(seq) = request.mapping.write_protect_seq() else { return false };
+        let mut rest = request.range.clone();
+        let is_whole = loop {
+            let Some(index) = rest.next() else { break true };
+            let Some(frame) = self.gup_fast_pte(request, index) else { break false };
             pages.push(frame);
-        }
+        };
         let pinned = (pages.len() - before) as u64;
         self.count.add(Event::Acquired, pinned);
-        if request.mapping.is_unforked_since(seq) {
-            self.count.add(Event::GupFast, pinned);
-        } else {
+        if !request.mapping.is_unforked_since(seq) {
             self.forked_meanwhile(pages, before);
+            return false;
         }
+        self.count.add(Event::GupFast, pinned);
+        is_whole
     }
 
     /// A fork may have shared pages before it saw their pins: all are given back.

@@ -19,13 +19,9 @@ impl<D: Driver> Task<'_, D> {
     #[inline(always)]
     pub fn pin_longterm(&self, request: &PinRequest<'_>, pin: &mut Pin) -> Result<(), Errno> {
         pin.pages.clear();
-        let wanted = request.range.len();
-        if self.m.rules.entry == Entry::Fast {
-            self.gup_fast(request, &mut pin.pages);
-            if pin.pages.len() == wanted {
-                (pin.sweeps, pin.contended) = (1, false);
-                return Ok(());
-            }
+        if self.m.rules.entry == Entry::Fast && self.gup_fast(request, &mut pin.pages) {
+            (pin.sweeps, pin.contended) = (1, false);
+            return Ok(());
         }
         self.pin_rest(request, self.m.rules.entry == Entry::Fast, pin)
     }
@@ -186,12 +182,9 @@ impl<D: Driver> Task<'_, D> {
             Entrance::Fast => true,
             Entrance::Slow | Entrance::Remote | Entrance::PageCache => false,
         };
-        if fast {
-            self.gup_fast(request, &mut pin.pages);
-            if pin.pages.len() == request.range.len() {
-                (pin.sweeps, pin.contended) = (1, false);
-                return Ok(());
-            }
+        if fast && self.gup_fast(request, &mut pin.pages) {
+            (pin.sweeps, pin.contended) = (1, false);
+            return Ok(());
         }
         self.pin_further(request, fast || entrance == Entrance::Remote, pin)
     }
