@@ -44,10 +44,8 @@ impl Policy {
         if place.zero {
             return self.zero_page != ZeroPage::Pinnable;
         }
-        match self.scope {
-            Scope::MovableAndCma => place.movable | place.cma,
-            Scope::Cma => place.cma,
-        }
+        // Most pages lie where any may be pinned.
+        (place.movable | place.cma) && (place.cma || self.scope == Scope::MovableAndCma)
     }
 }
 
