@@ -85,7 +85,8 @@ impl Entry {
 #[derive(Debug, Clone, Copy)]
 pub struct PteSlot<'v> {
     pte: &'v AtomicU64,
-    vma: &'v Vma,
+    /// As its mapping has it, which is at hand where few ask for more than the PTE.
+    vma: &'v Arc<Vma>,
     index: PageIndex,
 }
 
@@ -147,13 +148,13 @@ impl Vma {
 
     /// Where the PTE of a page is, for whoever reads it more than once without the lock.
     #[inline]
-    pub fn slot(&self, index: PageIndex) -> PteSlot<'_> {
+    pub fn slot(self: &Arc<Self>, index: PageIndex) -> PteSlot<'_> {
         PteSlot { pte: &self.ptes[index.at()], vma: self, index }
     }
 
     #[inline]
     fn own_pte(&self, index: PageIndex) -> Pte {
-        self.slot(index).own()
+        read_pte(&self.ptes[index.at()])
     }
 
     /// What is mapped at a page whose PTE is empty. Out of line: mostly it is the PTE that was asked for.
@@ -296,6 +297,12 @@ impl Vma {
     }
 }
 
+/// A PTE as it is read without the lock.
+#[inline]
+fn read_pte(pte: &AtomicU64) -> Pte {
+    Pte(pte.load(Ordering::SeqCst))
+}
+
 impl PteSlot<'_> {
     /// What is mapped there, if it is for such an access; [`Pte::NONE`] otherwise.
     #[inline]
@@ -317,7 +324,7 @@ impl PteSlot<'_> {
 
     #[inline]
     fn own(self) -> Pte {
-        Pte(self.pte.load(Ordering::SeqCst))
+        read_pte(self.pte)
     }
 
     /// What is mapped there if the PTE is empty.
