@@ -129,6 +129,7 @@ impl Memory {
     }
 
     /// Out of line: most folios are single pages, and what needs no more than that is short.
+    #[cold]
     #[inline(never)]
     fn large_folio(&self, said: u32, frame: Frame) -> &Page {
         self.page(page::head_in(said, frame))

@@ -139,8 +139,15 @@ impl<'a, D: Driver> Refs<'a, D> {
     #[inline]
     pub(super) fn put_found(&self, found: Found<'_>, n: i32) {
         if found.put_testzero(n) {
-            self.free(found.folio());
+            self.free_last(found.folio());
         }
+    }
+
+    /// Mappings keep most of what is unpinned.
+    #[cold]
+    #[inline(never)]
+    fn free_last(&self, folio: Folio<'_>) {
+        self.free(folio);
     }
 
     /// `__folio_put`: the last reference is gone. Out of line: most puts are not the last.
