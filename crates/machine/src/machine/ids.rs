@@ -214,8 +214,7 @@ macro_rules! rows {
 
             #[inline]
             fn size_hint(&self) -> (usize, Option<usize>) {
-                let left = self.end.0.saturating_sub(self.start.0) as usize;
-                (left, Some(left))
+                (self.start.0..self.end.0).size_hint()
             }
         }
 
