@@ -412,16 +412,46 @@ fn a_page_that_has_left_the_cache_is_not_locked_once_it_is_anothers() {
 #[test]
 fn a_folio_that_was_truncated_is_not_split() {
     let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
-    let outcomes = ["split before it was truncated", "truncated before it was split"];
+    let outcomes = ["split before it was truncated", "truncated meanwhile"];
     model_of(4, 2, kernel, outcomes, move |world, [split, gone]| {
         let mapping = world.m.map(Backing { kind: Kind::Shmem, order: 1 }, 2).id;
         world.on(1, |t| t.touch(t.m.mapping(mapping), pages(0..1)).unwrap());
         let frame = world.m.mapping(mapping).cached(PageIndex(0)).unwrap();
-        let other = world.spawn(0, move |t| t.split_folios(t.m.mapping(mapping), pages(0..1)));
+        let other = world.spawn(0, move |t| {
+            t.split_folios(t.m.mapping(mapping), pages(0..1));
+            let is_there = t.m.mapping(mapping).cached(PageIndex(0)) == Some(frame);
+            (is_there && !t.m.page(frame).is_large(), !is_there)
+        });
         let zapped = world.on(1, |t| t.zap(t.m.mapping(mapping), pages(0..2), false));
+        let (is_split, is_gone) = other.join().unwrap();
+        split.count(is_split);
+        gone.count(is_gone);
+        assert_eq!((zapped, world.m.page(frame).refcount()), (2, 0));
+        world.assert_sound();
+    });
+}
+
+#[test]
+fn a_page_that_moves_while_its_file_is_truncated_is_gone_for_all_that() {
+    let kernel = ("linux-7.2.13", &[("batch_size", "1")][..]);
+    model(1, kernel, ["moved before", "not moved yet"], move |world, [moved, still]| {
+        let mapping = world.m.map(Kind::Shmem, 1).id;
+        let isolated = world.on(1, |t| {
+            t.touch(t.m.mapping(mapping), pages(0..1)).unwrap();
+            isolate(t, mapping)
+        });
+        let source = isolated[0];
+        let other = world.spawn(0, move |t| migrate(t, &isolated));
+        let zapped = world.on(1, |t| {
+            let mapping = t.m.mapping(mapping);
+            let is_moved = mapping.cached(PageIndex(0)) != Some(source);
+            moved.count(is_moved);
+            still.count(!is_moved);
+            t.zap(mapping, pages(0..1), false)
+        });
         other.join().unwrap();
-        split.count(zapped == 1);
-        gone.count(zapped == 2 && world.m.page(frame).refcount() == 0);
+        assert_eq!(zapped, 1);
+        assert_eq!(world.m.mapping(mapping).cached(PageIndex(0)), None);
         world.assert_sound();
     });
 }

@@ -200,7 +200,11 @@ impl<D: Driver> Mm<'_, D> {
         rest: &mut PageRange,
         spare_pinned: bool,
     ) -> u32 {
-        let Some(folio) = self.try_get_cached(mapping, index, frame) else { return 0 };
+        let Some(folio) = self.try_get_cached(mapping, index, frame) else {
+            // It is frozen or has been moved: whatever is there now is to go (`find_get_entries`).
+            rest.start = index;
+            return 0;
+        };
         let head = folio.head;
         let mut removed = 0;
         // What a first pass over the range finds locked is waited for in a second one (`folio_lock` in
