@@ -86,8 +86,14 @@ def test_real_threads_pin_and_the_books_balance(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_a_process_with_what_was_counted(signal_: signal.Signals) -> None:
+def test_a_signal_ends_a_process_with_what_was_counted(
+    signal_: signal.Signals, request: pytest.FixtureRequest
+) -> None:
     args = (*COMMAND, "--threads", "2", "--policy", "bounded", "--pins", str(2**60))
+    if signal.getsignal(signal_) is signal.SIG_IGN:
+        # As under `nohup`; whoever is started has it from here.
+        request.addfinalizer(lambda: signal.signal(signal_, signal.SIG_IGN))
+        signal.signal(signal_, signal.SIG_DFL)
     with subprocess.Popen(
         (*args, "--timeout", "100s", "--json", "r.json"),
         stdout=subprocess.DEVNULL,

@@ -187,8 +187,8 @@ impl<T> Drop for MutexGuard<'_, T> {
 /// A sleeper announces itself in `sleepers`, passes a full barrier (A) and
 /// looks at its condition; a waker makes the condition so, passes a full
 /// barrier (B) and looks at `sleepers`. One of them sees the other: no wake-up
-/// is lost. A sleeper counts the wake-ups before it looks, and goes to sleep only while there has been
-/// no other, which whoever wakes it is told of before it looks for sleepers in the place.
+/// is lost. A sleeper reads the count of wake-ups before it looks, and goes to sleep only if that is
+/// still the count; a waker adds to it before it lets go who sleeps. So none is slept through either.
 #[derive(Debug, Default)]
 pub struct Monitor {
     sleepers: AtomicUsize,
